@@ -1,0 +1,143 @@
+import type { InstanceId } from '../core/ids.ts'
+import { between, type Millis, type Mono, millis } from '../core/time.ts'
+import type { Group, GroupEffect, GroupMember, GroupStep, OpenIncident, Phase } from './group-types.ts'
+
+export const quiet = (group: Group, ...effects: GroupEffect[]): GroupStep => ({ group, effects })
+
+export const withMember = (group: Group, member: GroupMember): Group => ({
+  ...group,
+  members: new Map(group.members).set(member.instance, member),
+})
+
+export const patchMember = (
+  group: Group,
+  instance: InstanceId | undefined,
+  patch: Partial<GroupMember>,
+): Group => {
+  const member = instance === undefined ? undefined : group.members.get(instance)
+  return member ? withMember(group, { ...member, ...patch }) : group
+}
+
+/** `effects` first, then `next`. */
+export const after = (effects: readonly GroupEffect[], next: GroupStep): GroupStep => ({
+  group: next.group,
+  effects: [...effects, ...next.effects],
+})
+
+/** May be given something to do. */
+const isUsable = (member: GroupMember): boolean =>
+  member.connected && !member.gone && !member.retired && member.noticedBy === undefined
+
+/** The members that may become primary without losing state, the least far behind first. */
+export function readyTargets(group: Group, now: Mono): readonly GroupMember[] {
+  return [...group.members.values()]
+    .filter(
+      (member) =>
+        member.instance !== group.primary &&
+        isUsable(member) &&
+        member.sync === 'ready' &&
+        member.attached &&
+        between(member.heardAt, now) < group.policy.lease / 2,
+    )
+    .sort((a, b) => a.lagBytes - b.lagBytes || (a.instance < b.instance ? -1 : 1))
+}
+
+/**
+ * A member that holds a whole copy by its own word, though nobody can say any more how old it is: what is left when the
+ * primary has ended and this coordinator never heard it vouch for a replica.
+ */
+export const unvouchedCopy = (group: Group): GroupMember | undefined =>
+  [...group.members.values()].find(
+    (member) => member.instance !== group.primary && isUsable(member) && member.sync === 'ready',
+  )
+
+/** A former primary whose state is complete because it handed it over in full. */
+export const standIn = (group: Group, not: InstanceId): GroupMember | undefined =>
+  [...group.members.values()].find(
+    (member) => member.released && member.connected && !member.gone && member.instance !== not,
+  )
+
+/** A member that could start from nothing. */
+export const emptyMember = (group: Group): GroupMember | undefined =>
+  [...group.members.values()].find((member) => member.instance !== group.primary && isUsable(member))
+
+/** The instance that has the epoch, or is about to have it. */
+export const owner = (group: Group): InstanceId | undefined =>
+  group.phase.kind === 'promoting' ? group.phase.target : group.primary
+
+export const fenceOrder = (group: Group, instance: InstanceId): GroupEffect => ({
+  kind: 'order',
+  instance,
+  order: { kind: 'fence', epoch: group.epoch },
+})
+
+/** Nothing while it is open who the primary is. */
+export function followOrder(group: Group, member: GroupMember): GroupEffect[] {
+  const { phase, primary, epoch } = group
+  if (primary === undefined || primary === member.instance || phase.kind === 'committing') return []
+  if (member.retired || member.noticedBy !== undefined) return [fenceOrder(group, member.instance)]
+  if (phase.kind === 'promoting') return []
+  return [{ kind: 'order', instance: member.instance, order: { kind: 'follow', epoch, primary } }]
+}
+
+export function promoteOrder(
+  group: Group,
+  { target, fresh, incident }: Phase & { kind: 'promoting' },
+): GroupEffect {
+  const beat = group.members.get(target)?.beat
+  const order = {
+    kind: 'promote' as const,
+    epoch: group.epoch,
+    fresh,
+    lease: {
+      epoch: group.epoch,
+      seq: beat?.seq ?? 0,
+      sentAt: beat?.sentAt ?? (0 as Mono),
+      lease: group.policy.lease,
+      solo: group.soloSince !== undefined,
+    },
+  }
+  return {
+    kind: 'order',
+    instance: target,
+    order: incident ? { ...order, incident: incident.id } : order,
+  }
+}
+
+export function handOverOrder(
+  group: Group,
+  phase: Phase & { kind: 'handing-over' },
+  now: Mono,
+): GroupEffect {
+  const { incident, target } = phase
+  return {
+    kind: 'order',
+    instance: incident.instance,
+    order: {
+      kind: 'hand-over',
+      epoch: group.epoch,
+      target,
+      incident: incident.id,
+      budget: millis(Math.max(between(now, phase.giveUpAt), 0)),
+      urgent: incident.trigger === 'notice',
+    },
+  }
+}
+
+export const stepOf = (incident: OpenIncident, step: string, detail: string): GroupEffect => ({
+  kind: 'incident-step',
+  incident: incident.id,
+  step,
+  detail,
+})
+
+export const wanted = (
+  why: 'notice' | 'replaced' | 'lost',
+  incident?: OpenIncident,
+): GroupEffect => ({ kind: 'replica-wanted', why, incident: incident?.id })
+
+/** How long nothing was heard from the primary. */
+export function silenceOf(group: Group, now: Mono): Millis {
+  const primary = group.primary === undefined ? undefined : group.members.get(group.primary)
+  return primary ? between(primary.heardAt, now) : millis(0)
+}

@@ -1,0 +1,151 @@
+import type { IncidentId, InstanceId } from '../core/ids.ts'
+import type { Millis, Mono } from '../core/time.ts'
+import type { LeasePolicy } from './lease.ts'
+import type { LeaseGrant, Order } from './orders.ts'
+
+/**
+ * What one instance does for its agent, as a pure function of what happens to it.
+ *
+ * - `idle`: enrolled, no orders yet. The workload is stopped, or frozen if this daemon was restarted under it.
+ * - `replica`: receives state. Runs nothing.
+ * - `promoting`: owns the epoch and is bringing the workload up (`applying` → `starting` or `thawing` → `checking`).
+ * - `primary`: runs the workload while its lease lasts; frozen (`suspended`) when the lease is about to end.
+ * - `handing-over`: still owns the epoch (`draining` → `freezing` → `sealing`); may go back to `primary`.
+ * - `released`: has given the epoch up. Never active in it again, not even after a restart.
+ * - `fenced`: stopping or stopped because the epoch is not its own any more; `next` is what it does after that.
+ *
+ * Invariants (member.test.ts, failover.simulation.test.ts):
+ * M1 the workload is exposed only within the lease or in solo mode, whatever a hook does or fails to do;
+ * M2 `epoch` never decreases;
+ * M3 after `released` or `fenced` at epoch e no hook but `stop` runs until an order of a higher epoch;
+ * M4 `released`, `promotion-failed` and `fenced` are reported only once the workload is not exposed.
+ */
+export interface Member {
+  readonly epoch: number
+  readonly role: Role
+  readonly workload: Workload
+  readonly lease: Lease
+  /** Processes of the workload may be doing something. False once they are frozen or have ended. */
+  readonly exposed: boolean
+  /** Frozen because the lease ended; goes on when it is renewed. */
+  readonly suspended: boolean
+  /** The incident that the current role change belongs to. */
+  readonly incident: IncidentId | undefined
+  /** Numbers the one operation under way; the end of any other is stale and dropped. */
+  readonly turn: number
+  /** When the last event happened. */
+  readonly at: Mono
+  readonly policy: LeasePolicy
+}
+
+export type Role =
+  | { readonly kind: 'idle' }
+  | { readonly kind: 'replica'; readonly primary: InstanceId }
+  | {
+      readonly kind: 'promoting'
+      readonly step: 'applying' | 'starting' | 'thawing' | 'checking'
+      readonly fresh: boolean
+    }
+  | { readonly kind: 'primary' }
+  | {
+      readonly kind: 'handing-over'
+      readonly step: 'draining' | 'freezing' | 'sealing'
+      readonly target: InstanceId
+      readonly budget: Millis
+      readonly urgent: boolean
+    }
+  | { readonly kind: 'released' }
+  | {
+      readonly kind: 'fenced'
+      readonly next?: Order & { kind: 'follow' | 'promote' }
+      /** What is reported once everything has stopped. */
+      readonly last?: MemberReport
+    }
+
+export type Workload =
+  | 'stopped'
+  | 'starting'
+  | 'running'
+  | 'freezing'
+  | 'frozen'
+  | 'thawing'
+  | 'stopping'
+  | 'killing'
+
+export type Lease =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'solo'; readonly seq: number }
+  | { readonly kind: 'until'; readonly at: Mono; readonly seq: number }
+
+export type Hook = 'start' | 'stop' | 'freeze' | 'thaw' | 'health'
+
+export type MemberEvent =
+  /** The daemon has started. `active`: it was primary, or about to be, when it ended. */
+  | { readonly kind: 'booted'; readonly epoch: number; readonly active: boolean }
+  | { readonly kind: 'order'; readonly order: Order }
+  | { readonly kind: 'lease'; readonly grant: LeaseGrant }
+  | {
+      readonly kind: 'hook-ended'
+      readonly turn: number
+      readonly hook: Hook | 'kill'
+      readonly ok: boolean
+      readonly why?: string
+    }
+  /** Everything that was received is in place and synced to disk; or it cannot be. */
+  | { readonly kind: 'applied'; readonly turn: number; readonly ok: boolean; readonly why?: string }
+  /** The target is close behind; or cannot be reached in time. */
+  | { readonly kind: 'drained'; readonly turn: number; readonly ok: boolean; readonly why?: string }
+  /** The target holds exactly this state, byte for byte; or it does not. */
+  | {
+      readonly kind: 'sealed'
+      readonly turn: number
+      readonly ok: boolean
+      readonly seq: number
+      readonly why?: string
+    }
+  | { readonly kind: 'tick' }
+
+export type MemberEffect =
+  /** Must be on disk before any later effect of the same step. `active`: it may be running the workload. */
+  | { readonly kind: 'persist'; readonly epoch: number; readonly active: boolean }
+  | { readonly kind: 'hook'; readonly hook: Hook; readonly turn: number }
+  /** Ends every process of the workload without asking; the last resort when `freeze` and `stop` failed. */
+  | { readonly kind: 'kill'; readonly turn: number }
+  | { readonly kind: 'receive'; readonly epoch: number; readonly primary: InstanceId }
+  | { readonly kind: 'stop-receiving' }
+  /** Puts everything in place that was received, or throws it away. Ends with `applied`. */
+  | { readonly kind: 'finish-receiving'; readonly turn: number; readonly discard: boolean }
+  | { readonly kind: 'serve'; readonly epoch: number }
+  | { readonly kind: 'stop-serving' }
+  | { readonly kind: 'drain'; readonly turn: number; readonly target: InstanceId; readonly budget: Millis }
+  | { readonly kind: 'seal'; readonly turn: number; readonly target: InstanceId; readonly budget: Millis }
+  | { readonly kind: 'report'; readonly report: MemberReport }
+
+/** What a member tells the coordinator about an epoch. Reports are repeated until acknowledged. */
+export type MemberReport =
+  | { readonly kind: 'promoted'; readonly epoch: number; readonly incident?: IncidentId }
+  | {
+      readonly kind: 'promotion-failed'
+      readonly epoch: number
+      readonly incident?: IncidentId
+      readonly why: string
+    }
+  | {
+      readonly kind: 'released'
+      readonly epoch: number
+      readonly incident: IncidentId
+      readonly target: InstanceId
+      readonly seq: number
+    }
+  | {
+      readonly kind: 'hand-over-failed'
+      readonly epoch: number
+      readonly incident: IncidentId
+      readonly why: string
+    }
+  | { readonly kind: 'fenced'; readonly epoch: number }
+
+export interface MemberStep {
+  readonly member: Member
+  readonly effects: readonly MemberEffect[]
+}

@@ -1,0 +1,34 @@
+import { AppError } from '../core/app-error.ts'
+
+/** An instance type in an availability zone, product Linux/UNIX: what one spot price is for. */
+export interface Pool {
+  readonly instanceType: string
+  readonly availabilityZone: string
+}
+
+const POOL = /^([a-z0-9-]+\.[a-z0-9-]+)@([a-z]{2}(?:-[a-z]+)+-\d[a-z])$/
+
+/** `c5.large@ap-south-1a`, the one spelling of a pool in ids, URLs and tables. */
+export const poolId = (pool: Pool): string => `${pool.instanceType}@${pool.availabilityZone}`
+
+/** @throws AppError `input_invalid` with the form that is expected */
+export function parsePool(id: string): Pool {
+  const match = POOL.exec(id)
+  if (!match?.[1] || !match[2])
+    throw new AppError('input_invalid', `"${id.slice(0, 80)}" is not a pool`, {
+      hint: 'A pool is an instance type in an availability zone, such as c5.large@ap-south-1a.',
+    })
+  return { instanceType: match[1], availabilityZone: match[2] }
+}
+
+export const isPoolId = (id: string): boolean => POOL.test(id)
+
+/** `us-east-1a` → `us-east-1`. */
+export const regionOf = (availabilityZone: string): string => availabilityZone.replace(/[a-z]$/, '')
+
+/**
+ * The Spot Advisor's five bands of monthly interruption frequency, 0 (below 5 %) to 4 (above 20 %).
+ * Source: the public Spot Advisor file, key `ranges`.
+ */
+export const interruptionBands = ['<5%', '5-10%', '10-15%', '15-20%', '>20%'] as const
+export type InterruptionBand = 0 | 1 | 2 | 3 | 4
