@@ -7,6 +7,7 @@ import {
   patchMember,
   quiet,
   readyTargets,
+  silentHolders,
   standIn,
   stepOf,
   unvouchedCopy,
@@ -25,6 +26,8 @@ import type {
 const LAST_RESERVE = millis(1000)
 /** The longest hand-over that is waited for. */
 const HAND_OVER_BUDGET = millis(60_000)
+/** How long a member that had a copy is waited for before the workload starts from nothing. */
+const COPY_GRACE = millis(60_000)
 /** The longest wait between two tries of the only copy. */
 const RETRY_CAP = millis(30_000)
 
@@ -166,7 +169,7 @@ function incidentFor(
 
 /**
  * The primary is certainly not active any more: its promise has run out, or its machine has ended. A ready replica
- * takes over; without one, an instance starts from nothing, but only when the machine with the state is gone.
+ * takes over. Without one, and only when the machine with the state is gone, whatever is left is looked for.
  */
 export function replaceLost(group: Group, context: GroupContext): GroupStep {
   const { primary } = group
@@ -176,28 +179,44 @@ export function replaceLost(group: Group, context: GroupContext): GroupStep {
   if (!target && !gone) return quiet(group)
   const { incident, opened } = incidentFor(group, primary, context)
   if (target) return after(opened, commit(group, target.instance, incident))
+  const relaunching = {
+    kind: 'relaunching' as const,
+    incident,
+    emptyFrom: plus(context.now, COPY_GRACE),
+  }
+  const next: Group = { ...group, phase: relaunching, waiting: undefined }
+  const found = relaunch(next, relaunching, context)
+  if (found.group.phase.kind !== 'relaunching') return after(opened, found)
+  const detail = `${primary} has ended and no replica is ready: waiting for a copy of the state, or for a new instance`
+  return after([...opened, stepOf(incident, 'no-copy-at-hand', detail), wanted('lost', incident)], found)
+}
+
+/** Takes what is left, the best first: a whole copy of unknown age, then an instance that starts from nothing. */
+export function relaunch(
+  group: Group,
+  { incident, emptyFrom }: Phase & { kind: 'relaunching' },
+  { now }: GroupContext,
+): GroupStep {
   const copy = unvouchedCopy(group)
   if (copy) {
-    const old = stepOf(
-      incident,
-      'copy-of-unknown-age',
-      `${primary} has ended before it could say how far ${copy.instance} is behind`,
+    const detail = `${group.primary} ended before it could say how far ${copy.instance} is behind`
+    return after(
+      [stepOf(incident, 'copy-of-unknown-age', detail)],
+      commit(group, copy.instance, incident),
     )
-    return after([...opened, old], commit(group, copy.instance, incident))
   }
-  const empty = stepOf(
-    incident,
-    'state-lost',
-    `${primary} has ended and no replica was ready: the workload starts with an empty state`,
-  )
-  const other = emptyMember(group)
-  if (other)
-    return after([...opened, empty], commit(group, other.instance, incident, { fresh: true }))
-  return quiet(
-    { ...group, phase: { kind: 'relaunching', incident }, waiting: undefined },
-    ...opened,
-    empty,
-    wanted('lost', incident),
+  const holders = silentHolders(group)
+  if (holders.length > 0 && now < emptyFrom)
+    return quiet(
+      group,
+      ...holders.map(({ instance }) => ({ kind: 'check-instance' as const, instance })),
+    )
+  const empty = emptyMember(group)
+  if (!empty) return quiet(group)
+  const detail = `no copy of the state is left: ${empty.instance} starts with an empty one`
+  return after(
+    [stepOf(incident, 'state-lost', detail)],
+    commit(group, empty.instance, incident, { fresh: true }),
   )
 }
 

@@ -57,9 +57,25 @@ export const standIn = (group: Group, not: InstanceId): GroupMember | undefined 
     (member) => member.released && member.connected && !member.gone && member.instance !== not,
   )
 
-/** A member that could start from nothing. */
+/** A member that says it has no whole copy, so nothing is thrown away when it starts from nothing. */
 export const emptyMember = (group: Group): GroupMember | undefined =>
-  [...group.members.values()].find((member) => member.instance !== group.primary && isUsable(member))
+  [...group.members.values()].find(
+    (member) =>
+      member.instance !== group.primary &&
+      isUsable(member) &&
+      (member.sync === 'none' || member.sync === 'syncing'),
+  )
+
+/** Members that may hold a whole copy and cannot be asked now. */
+export const silentHolders = (group: Group): readonly GroupMember[] =>
+  [...group.members.values()].filter(
+    (member) =>
+      member.instance !== group.primary &&
+      member.hadCopy &&
+      !member.gone &&
+      !member.retired &&
+      (!member.connected || member.sync === 'unknown'),
+  )
 
 /** The instance that has the epoch, or is about to have it. */
 export const owner = (group: Group): InstanceId | undefined =>

@@ -13,7 +13,8 @@ import type { LeaseGrant, Order } from './orders.ts'
  * - `committing`: the change to `to` is being written. Only the compare-and-set in the database decides.
  * - `promoting`: `target` owns the epoch and is bringing the workload up.
  * - `routing`: the workload is up; the address is being pointed at it.
- * - `relaunching`: every copy of the state is gone; waiting for an instance that can start from nothing.
+ * - `relaunching`: the primary has ended and no whole copy is at hand; waiting for one, or for an instance that can
+ *   start from nothing.
  * - `failed`: the only copy of the state could not start; it is tried again at `retryAt`.
  *
  * Invariants (group.test.ts, failover.simulation.test.ts):
@@ -21,7 +22,9 @@ import type { LeaseGrant, Order } from './orders.ts'
  * G2 no epoch is committed before the primary has released it, its promise has run out, or the cloud says that its
  *    instance is gone;
  * G3 a primary that was told to run on alone (`solo`) is replaced only after a release or on the cloud's word;
- * G4 a member with an open notice, or one that the cloud says is gone, is never a target.
+ * G4 a member with an open notice, or one that the cloud says is gone, is never a target;
+ * G5 nothing starts from nothing while a copy may still exist: only on an instance that says it has none, and after
+ *    every member that had one is gone or has been waited for.
  */
 export interface Group {
   readonly agent: AgentId
@@ -80,7 +83,12 @@ export type Phase =
       readonly attempt: number
     }
   | { readonly kind: 'routing'; readonly incident: OpenIncident; readonly fresh: boolean }
-  | { readonly kind: 'relaunching'; readonly incident: OpenIncident }
+  | {
+      readonly kind: 'relaunching'
+      readonly incident: OpenIncident
+      /** From then on an empty start is better than waiting for a copy that nobody hears of. */
+      readonly emptyFrom: Mono
+    }
   | { readonly kind: 'failed'; readonly why: string; readonly retryAt: Mono; readonly attempt: number }
 
 export interface GroupMember {
@@ -89,8 +97,10 @@ export interface GroupMember {
   readonly heardAt: Mono
   /** The last heartbeat's number, and its send time on the member's own clock. */
   readonly beat: { readonly seq: number; readonly sentAt: Mono } | undefined
-  /** Whether it holds the primary's state, in its own words. */
+  /** Whether it holds the primary's state, in its own words since it connected. */
   readonly sync: Sync
+  /** It held a whole copy when it was last heard. */
+  readonly hadCopy: boolean
   /** Whether its stream is alive and close behind, in the primary's words. */
   readonly attached: boolean
   readonly lagBytes: number
@@ -103,7 +113,8 @@ export interface GroupMember {
   readonly retired: boolean
 }
 
-export type Sync = 'none' | 'syncing' | 'ready'
+/** `unknown` until it has said so since it last connected. */
+export type Sync = 'unknown' | 'none' | 'syncing' | 'ready'
 
 export type GroupEvent =
   /** An instance enrolled for this agent. */
@@ -135,7 +146,7 @@ export type GroupEvent =
         readonly lagBytes: number
       }[]
     }
-  | { readonly kind: 'sync'; readonly instance: InstanceId; readonly sync: Sync }
+  | { readonly kind: 'sync'; readonly instance: InstanceId; readonly sync: Exclude<Sync, 'unknown'> }
   /** AWS takes `instance` back, `left` from now. */
   | { readonly kind: 'notice'; readonly instance: InstanceId; readonly left: Millis }
   /** AWS took the notice back. */

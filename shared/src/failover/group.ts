@@ -6,6 +6,7 @@ import {
   considerNotice,
   giveUpHandOver,
   handOver,
+  relaunch,
   release,
   replaceLost,
 } from './group-change.ts'
@@ -48,7 +49,7 @@ export function restoreGroup(
     agent: AgentId
     epoch: number
     primary: InstanceId | undefined
-    members: readonly { instance: InstanceId; retired: boolean }[]
+    members: readonly { instance: InstanceId; retired: boolean; hadCopy: boolean }[]
     policy: LeasePolicy
   },
   now: Mono,
@@ -61,7 +62,10 @@ export function restoreGroup(
     primary,
     phase: primary === undefined ? { kind: 'vacant' } : { kind: 'steady' },
     members: new Map(
-      stored.members.map(({ instance, retired }) => [instance, { ...unheard(instance, now), retired }]),
+      stored.members.map(({ instance, retired, hadCopy }) => [
+        instance,
+        { ...unheard(instance, now), retired, hadCopy },
+      ]),
     ),
     promiseUntil: silentUntil,
     silentUntil,
@@ -76,7 +80,8 @@ const unheard = (instance: InstanceId, now: Mono): GroupMember => ({
   connected: false,
   heardAt: now,
   beat: undefined,
-  sync: 'none',
+  sync: 'unknown',
+  hadCopy: false,
   attached: false,
   lagBytes: 0,
   noticedBy: undefined,
@@ -101,7 +106,10 @@ export function stepGroup(group: Group, event: GroupEvent, context: GroupContext
     case 'heartbeat':
       return onHeartbeat(group, event, context)
     case 'sync':
-      return onSync(patchMember(group, event.instance, { sync: event.sync }), context)
+      return onSync(
+        patchMember(group, event.instance, { sync: event.sync, hadCopy: event.sync === 'ready' }),
+        context,
+      )
     case 'notice':
       return onNotice(group, event, context)
     case 'notice-withdrawn':
@@ -164,14 +172,12 @@ function onConnected(
     heardAt: context.now,
     beat: { seq: event.seq, sentAt: event.sentAt },
     gone: false,
-    sync: 'none',
+    sync: 'unknown',
   }
   const next = withMember(group, member)
   const { phase } = next
   if (phase.kind === 'vacant') return commit(next, instance, undefined)
   if (instance === owner(next)) return onOwnerConnected(next, event, context)
-  if (phase.kind === 'relaunching' && !member.retired && member.noticedBy === undefined)
-    return commit(next, instance, phase.incident, { fresh: true })
   return quiet(next, ...followOrder(next, member))
 }
 
@@ -184,7 +190,8 @@ function onOwnerConnected(
   const { instance, role, epoch } = event
   if (phase.kind === 'committing') return quiet(group)
   if (phase.kind === 'promoting' && epoch < group.epoch) return promote(group, phase, now)
-  if (role === 'primary' || role === 'promoting' || role === 'handing-over') {
+  const active = role === 'primary' || role === 'promoting' || role === 'handing-over'
+  if (active && epoch === group.epoch) {
     if (phase.kind === 'handing-over') return quiet(group, handOverOrder(group, phase, now))
     if (phase.kind === 'promoting') return promote(group, phase, now)
     return quiet(
@@ -195,7 +202,7 @@ function onOwnerConnected(
   }
   if (role === 'released' && phase.kind === 'handing-over')
     return release(group, instance, phase.target, phase.incident, now)
-  // Its daemon was restarted or has stopped, so it is active in no epoch; it still has the state and gets a new one.
+  // It is active in no epoch, or in one that is over; it still has the state, so it gets a new one.
   const incident = 'incident' in phase ? phase.incident : group.waiting
   const attempt = phase.kind === 'promoting' || phase.kind === 'failed' ? phase.attempt : 0
   return commit(group, instance, incident, { attempt })
@@ -247,8 +254,10 @@ function onHeartbeat(
   return after([grant], onSync(promised, context))
 }
 
-/** A notice that waited for a replica goes on as soon as one is ready. */
-function onSync(group: Group, { now }: GroupContext): GroupStep {
+/** What waited for a replica goes on as soon as one is ready. */
+function onSync(group: Group, context: GroupContext): GroupStep {
+  const { now } = context
+  if (group.phase.kind === 'relaunching') return relaunch(group, group.phase, context)
   if (!group.waiting || group.phase.kind !== 'steady') return quiet(group)
   const target = readyTargets(group, now)[0]
   return target ? handOver(group, group.waiting, target.instance, now) : quiet(group)
@@ -340,10 +349,10 @@ function onCommitted(
     patchMember(
       { ...group, epoch: to, primary: target, phase: promoting },
       previous,
-      { retired, sync: 'none', attached: false },
+      { retired, sync: 'unknown', attached: false },
     ),
     target,
-    { sync: 'none', released: false, retired: false },
+    { sync: 'unknown', released: false, retired: false, hadCopy: true },
   )
   // It may run without us only if nobody else could be promoted in its place.
   const solo = readyTargets(owned, now).length === 0 && standIn(owned, target) === undefined
@@ -374,7 +383,7 @@ function onPromoted(
       id,
       id === event.instance || phase.kind === 'steady'
         ? member
-        : { ...member, sync: 'none' as const, attached: false },
+        : { ...member, attached: false },
     ]),
   )
   const running: Group = {
@@ -439,11 +448,14 @@ function onPromotionFailed(
 function onGone(group: Group, instance: InstanceId, context: GroupContext): GroupStep {
   const member = group.members.get(instance)
   if (!member || member.gone) return quiet(group)
-  const next = patchMember(group, instance, { gone: true, connected: false, sync: 'none' })
+  const next = patchMember(group, instance, { gone: true, connected: false, sync: 'unknown' })
   const { phase } = next
   if (instance !== owner(next)) {
     const counted = !member.retired && member.noticedBy === undefined
-    return quiet(next, ...(counted ? [wanted('lost')] : []))
+    const lost = counted ? [wanted('lost')] : []
+    return phase.kind === 'relaunching'
+      ? after(lost, relaunch(next, phase, context))
+      : quiet(next, ...lost)
   }
   if (phase.kind === 'committing' || phase.kind === 'relaunching') return quiet(next)
   const free: Group = {
@@ -480,9 +492,10 @@ function onTick(group: Group, context: GroupContext): GroupStep {
       if (now >= phase.retryAt && group.members.get(primary)?.connected)
         return commit(group, primary, undefined, { attempt: phase.attempt })
       break
+    case 'relaunching':
+      return relaunch(group, phase, context)
     case 'vacant':
     case 'committing':
-    case 'relaunching':
       return quiet(group)
   }
   return quiet(group, ...doubt(group, primary, now))

@@ -135,6 +135,14 @@ function onPromote(member: Member, order: Order & { kind: 'promote' }): MemberSt
   const owned = { epoch: order.epoch, lease, suspended: false, incident: order.incident }
   if (!mayBegin({ ...member, ...owned })) return failPromotion({ ...member, ...owned }, LATE)
   const durable = persist(order.epoch, true)
+  // It never stopped: only the epoch changes.
+  if (role.kind === 'primary' && member.workload === 'running' && !order.fresh)
+    return begin(
+      member,
+      { ...owned, role: { kind: 'promoting', step: 'checking', fresh: false } },
+      hook('health'),
+      durable,
+    )
   if (role.kind === 'replica' || (order.fresh && member.workload === 'stopped'))
     return begin(
       member,

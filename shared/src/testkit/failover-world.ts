@@ -119,7 +119,7 @@ function createWorld(
   const stored = {
     epoch: 0,
     primary: undefined as InstanceId | undefined,
-    members: new Map<InstanceId, { instance: InstanceId; retired: boolean }>(),
+    members: new Map<InstanceId, { instance: InstanceId; retired: boolean; hadCopy: boolean }>(),
   }
   const load = (): Group =>
     restoreGroup(
@@ -137,6 +137,8 @@ function createWorld(
 
   const dispatch = (event: GroupEvent): void => {
     if (!center.up) return
+    const known = event.kind === 'sync' ? stored.members.get(event.instance) : undefined
+    if (event.kind === 'sync' && known) known.hadCopy = event.sync === 'ready'
     const before = group.phase.kind
     if (sabotage === 'ignore-promise' && event.kind === 'tick')
       group = { ...group, promiseUntil: mono(0), soloSince: undefined }
@@ -190,8 +192,8 @@ function createWorld(
     stored.primary = effect.target
     const { previous, incident } = effect
     if (previous && previous !== effect.target && incident && !incident.keepOld)
-      stored.members.set(previous, { instance: previous, retired: true })
-    stored.members.set(effect.target, { instance: effect.target, retired: false })
+      stored.members.set(previous, { instance: previous, retired: true, hadCopy: false })
+    stored.members.set(effect.target, { instance: effect.target, retired: false, hadCopy: true })
     commits += 1
     note(`C committed epoch ${effect.to} for ${effect.target}`)
     // A crash may come between the commit and everything that follows from it.
@@ -251,7 +253,7 @@ function createWorld(
       noticed: false,
     }
     nodes.set(id, node)
-    stored.members.set(id, { instance: id, retired: false })
+    stored.members.set(id, { instance: id, retired: false, hadCopy: false })
     dispatch({ kind: 'joined', instance: id })
     beat(node)
     link(node)
@@ -300,7 +302,7 @@ function createWorld(
         sentAt: clockOf(node),
       })
       for (const { id, event } of node.outbox) toCenter(node, event, id)
-      if (member.role.kind === 'replica') sayWhole(node)
+      sayWhole(node)
     })
   }
 
@@ -383,10 +385,11 @@ function createWorld(
         return sealTo(node, effect.target, effect.turn)
       case 'report': {
         const event = toGroupEvent(node, effect)
-        if (!event) return
+        if (!event) return sayWhole(node)
         const id = ++node.reportId
         node.outbox.push({ id, event })
-        return toCenter(node, event, id)
+        toCenter(node, event, id)
+        return sayWhole(node)
       }
       default:
         return
@@ -425,7 +428,11 @@ function createWorld(
 
   const runHook = (node: Node, effect: MemberEffect & { kind: 'hook' | 'kill' }) => {
     const hook = effect.kind === 'kill' ? 'kill' : effect.hook
-    if (hook === 'start' || hook === 'thaw') node.running = true
+    if (hook === 'start' || hook === 'thaw') {
+      node.running = true
+      // Whatever it starts from is the state from now on.
+      node.whole = true
+    }
     const took = hook === 'start' || hook === 'health' ? 50 + random() * 400 : 1 + random() * 60
     local(node, took, {
       kind: 'hook-ended',

@@ -1,0 +1,126 @@
+import { z } from 'zod'
+import { degradationSchema } from './link.ts'
+import { poolIdSchema, timeSchema } from './primitives.ts'
+
+/** A price in dollars per hour, with micro-dollar precision. */
+export const usdSchema = z.number().nonnegative()
+
+export const replicaStatusSchema = z.enum([
+  'launching',
+  'syncing',
+  'ready',
+  'promoted',
+  'failed',
+  'terminated',
+])
+export type ReplicaStatus = z.infer<typeof replicaStatusSchema>
+
+export const replicaTypeSchema = z.enum(['manual', 'automatic-rebalance', 'automatic-termination'])
+export type ReplicaType = z.infer<typeof replicaTypeSchema>
+
+export const replicaViewSchema = z
+  .object({
+    id: z.uuid(),
+    agent_id: z.string(),
+    instance_id: z.string().nullable(),
+    type: replicaTypeSchema,
+    status: replicaStatusSchema,
+    is_active: z.boolean(),
+    pool_id: poolIdSchema,
+    availability_zone: z.string(),
+    instance_type: z.string(),
+    spot_price: usdSchema,
+    created_by: z.string(),
+    created_at: timeSchema,
+    ready_at: timeSchema.nullable(),
+    promoted_at: timeSchema.nullable(),
+    terminated_at: timeSchema.nullable(),
+    /** 0 to 100. */
+    sync_percent: z.number().min(0).max(100),
+    bytes_done: z.int(),
+    bytes_total: z.int(),
+    /** Bytes per second over the last few seconds; null before there is anything to measure. */
+    bytes_per_second: z.number().nullable(),
+    lag_bytes: z.int().nullable(),
+    lag_ms: z.number().nullable(),
+    /** An interruption notice on the replica's own instance. */
+    notice: z.boolean(),
+    failure: z.string().nullable(),
+  })
+  .meta({ id: 'Replica' })
+export type ReplicaView = z.infer<typeof replicaViewSchema>
+
+export const settingsSchema = z
+  .object({
+    auto_switch_enabled: z.boolean(),
+    auto_replica_enabled: z.boolean(),
+    manual_replica_enabled: z.boolean(),
+    terminate_after_switch: z.boolean(),
+    rebalance_threshold: z.number().min(0).max(1),
+  })
+  .meta({ id: 'AgentSettings' })
+export type AgentSettings = z.infer<typeof settingsSchema>
+
+export const settingsPatchSchema = z
+  .strictObject(settingsSchema.partial().shape)
+  .meta({ id: 'AgentSettingsPatch' })
+
+/** The states of dashboard.md §3.2 for one agent. */
+export const agentStateSchema = z.enum([
+  'healthy',
+  'at-risk',
+  'draining',
+  'moving',
+  'failed',
+  'offline',
+  'waiting',
+])
+export type AgentState = z.infer<typeof agentStateSchema>
+
+export const instanceViewSchema = z
+  .object({
+    id: z.string(),
+    instance_type: z.string(),
+    availability_zone: z.string(),
+    pool_id: z.string(),
+    life_cycle: z.string(),
+    launched_at: timeSchema.nullable(),
+  })
+  .meta({ id: 'Instance' })
+
+export const agentViewSchema = z
+  .object({
+    id: z.string(),
+    name: z.string(),
+    client_id: z.string(),
+    /** `online` while heartbeats arrive, `offline` after HEARTBEAT_TIMEOUT. */
+    status: z.enum(['online', 'offline']),
+    state: agentStateSchema,
+    /** Why it is in that state, in one sentence. */
+    reason: z.string(),
+    state_since: timeSchema,
+    instance_id: z.string().nullable(),
+    instance: instanceViewSchema.nullable(),
+    pool_id: z.string().nullable(),
+    spot_price: usdSchema.nullable(),
+    on_demand_price: usdSchema.nullable(),
+    epoch: z.int(),
+    phase: z.string(),
+    workload: z.string(),
+    lease: z.object({
+      mode: z.enum(['none', 'solo', 'leased']),
+      /** Until when nobody else may become primary; null in solo mode. */
+      remaining_ms: z.number().nullable(),
+    }),
+    replica_count: z.int(),
+    replicas: z.array(replicaViewSchema),
+    /** Of the replica that would be promoted; null without one. */
+    lag_ms: z.number().nullable(),
+    lag_bytes: z.int().nullable(),
+    degraded: z.array(degradationSchema),
+    last_heartbeat_at: timeSchema.nullable(),
+    last_failover_at: timeSchema.nullable(),
+    settings: settingsSchema,
+  })
+  .meta({ id: 'Agent' })
+export type AgentView = z.infer<typeof agentViewSchema>

@@ -1,0 +1,237 @@
+import { z } from 'zod'
+import {
+  agentIdSchema,
+  countSchema,
+  epochSchema,
+  incidentIdSchema,
+  instanceIdSchema,
+  instantSchema,
+  millisSchema,
+  monoSchema,
+} from './primitives.ts'
+
+/**
+ * The agent's link: JSON text frames on one WebSocket, `/api/agents/{id}/link`.
+ *
+ * Heartbeats and leases are about now and are never repeated. Reports are facts: the agent keeps each one until it is
+ * acknowledged by number, across reconnects. Orders say what ought to be: the coordinator repeats the ones that
+ * matter whenever a member connects. Unknown fields are dropped, unknown messages are refused with a reason.
+ */
+
+const roleSchema = z.enum(['idle', 'replica', 'promoting', 'primary', 'handing-over', 'released', 'fenced'])
+const workloadSchema = z.enum([
+  'stopped',
+  'starting',
+  'running',
+  'freezing',
+  'frozen',
+  'thawing',
+  'stopping',
+  'killing',
+])
+
+/** Something that is wrong with an agent and does not stop it. */
+export const degradationSchema = z.object({
+  code: z.string().max(60),
+  message: z.string().max(500),
+  hint: z.string().max(500).optional(),
+})
+export type Degradation = z.infer<typeof degradationSchema>
+
+/** How far one replica is, in the primary's words. */
+const replicaLagSchema = z.object({
+  instanceId: instanceIdSchema,
+  /** It is connected and has a whole copy that it follows closely. */
+  attached: z.boolean(),
+  lagBytes: countSchema,
+  lagBatches: countSchema,
+  /** Age of the oldest change that the replica has not made durable. */
+  lagMillis: millisSchema,
+})
+
+/** How far this instance is with receiving, in its own words. */
+const syncProgressSchema = z.object({
+  bytesDone: countSchema,
+  bytesTotal: countSchema,
+  filesDone: countSchema,
+  filesTotal: countSchema,
+  /** Last batch that is on disk here. */
+  seq: countSchema,
+})
+
+const hello = z.object({
+  type: z.literal('hello'),
+  protocol: z.int().positive(),
+  agentVersion: z.string().max(60),
+  instanceId: instanceIdSchema,
+  /** New at every start of the daemon. */
+  boot: z.uuid(),
+  role: roleSchema,
+  epoch: epochSchema,
+  seq: countSchema,
+  sentAt: monoSchema,
+  /** Where replicas dial in; null where nothing can be reached. */
+  replication: z.object({ host: z.string().max(255), port: z.int().min(1).max(65535) }).nullable(),
+})
+
+const heartbeat = z.object({
+  type: z.literal('heartbeat'),
+  seq: countSchema,
+  sentAt: monoSchema,
+  role: roleSchema,
+  epoch: epochSchema,
+  workload: workloadSchema,
+  lease: z.object({ kind: z.enum(['none', 'solo', 'until']), seq: countSchema }),
+  replicas: z.array(replicaLagSchema).max(64),
+  progress: syncProgressSchema.nullable(),
+  degraded: z.array(degradationSchema).max(32),
+})
+
+/** One finished step of an incident on this instance; `ageMillis` is how long before sending it ended. */
+const stepReport = z.object({
+  kind: z.literal('step'),
+  incident: incidentIdSchema,
+  step: z.string().max(60),
+  ageMillis: millisSchema,
+  tookMillis: millisSchema,
+  /** The reporting machine's wall clock at the end of the step. */
+  at: instantSchema,
+  ok: z.boolean(),
+  detail: z.string().max(2000),
+})
+
+/** An interruption notice or a rebalance recommendation that this instance read from its own metadata service. */
+const noticeReport = z.object({
+  kind: z.literal('notice'),
+  signal: z.enum(['termination-notice', 'rebalance-recommendation']),
+  /** The same for every sighting of one notice. */
+  noticeId: z.string().max(80),
+  action: z.enum(['terminate', 'stop', 'hibernate']).nullable(),
+  /** What AWS says: when the action happens, or when the recommendation was emitted. */
+  time: instantSchema,
+  /** How long before sending it was first seen. */
+  ageMillis: millisSchema,
+})
+
+export const reportSchema = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('promoted'), epoch: epochSchema, incident: incidentIdSchema.optional() }),
+  z.object({
+    kind: z.literal('promotion-failed'),
+    epoch: epochSchema,
+    incident: incidentIdSchema.optional(),
+    why: z.string().max(2000),
+  }),
+  z.object({
+    kind: z.literal('released'),
+    epoch: epochSchema,
+    incident: incidentIdSchema,
+    target: instanceIdSchema,
+    seq: countSchema,
+  }),
+  z.object({
+    kind: z.literal('hand-over-failed'),
+    epoch: epochSchema,
+    incident: incidentIdSchema,
+    why: z.string().max(2000),
+  }),
+  z.object({ kind: z.literal('fenced'), epoch: epochSchema }),
+  z.object({
+    kind: z.literal('sync'),
+    epoch: epochSchema,
+    sync: z.enum(['none', 'syncing', 'ready']),
+    why: z.string().max(500).optional(),
+  }),
+  noticeReport,
+  z.object({ kind: z.literal('notice-withdrawn'), noticeId: z.string().max(80) }),
+  z.object({
+    kind: z.literal('maintenance'),
+    eventId: z.string().max(120),
+    code: z.string().max(60),
+    state: z.string().max(30),
+    notBefore: instantSchema.nullable(),
+    description: z.string().max(500),
+  }),
+  z.object({ kind: z.literal('target-lifecycle'), state: z.string().max(40) }),
+  stepReport,
+])
+export type Report = z.infer<typeof reportSchema>
+
+const report = z.object({ type: z.literal('report'), id: countSchema, body: reportSchema })
+
+export const agentMessageSchema = z.discriminatedUnion('type', [hello, heartbeat, report])
+export type AgentMessage = z.infer<typeof agentMessageSchema>
+export type Hello = z.infer<typeof hello>
+export type Heartbeat = z.infer<typeof heartbeat>
+
+const leaseGrantSchema = z.object({
+  epoch: epochSchema,
+  seq: countSchema,
+  sentAt: monoSchema,
+  lease: millisSchema,
+  solo: z.boolean(),
+})
+
+/** How a replica reaches its primary; `token` is for this pair and this epoch only. */
+const upstreamSchema = z.object({
+  instanceId: instanceIdSchema,
+  host: z.string().max(255),
+  port: z.int().min(1).max(65535),
+  token: z.string().min(32).max(128),
+})
+export type Upstream = z.infer<typeof upstreamSchema>
+
+export const orderSchema = z.discriminatedUnion('kind', [
+  z.object({ kind: z.literal('follow'), epoch: epochSchema, primary: instanceIdSchema }),
+  z.object({
+    kind: z.literal('promote'),
+    epoch: epochSchema,
+    fresh: z.boolean(),
+    incident: incidentIdSchema.optional(),
+    lease: leaseGrantSchema,
+  }),
+  z.object({
+    kind: z.literal('hand-over'),
+    epoch: epochSchema,
+    target: instanceIdSchema,
+    incident: incidentIdSchema,
+    budget: millisSchema,
+    urgent: z.boolean(),
+  }),
+  z.object({ kind: z.literal('abort-hand-over'), epoch: epochSchema }),
+  z.object({ kind: z.literal('fence'), epoch: epochSchema }),
+])
+
+const welcome = z.object({
+  type: z.literal('welcome'),
+  protocol: z.int().positive(),
+  agentId: agentIdSchema,
+  policy: z.object({
+    heartbeat: millisSchema,
+    lease: millisSchema,
+    drift: z.number().min(0).max(0.2),
+    fenceBudget: millisSchema,
+  }),
+})
+
+export const coordinatorMessageSchema = z.discriminatedUnion('type', [
+  welcome,
+  z.object({ type: z.literal('lease'), grant: leaseGrantSchema }),
+  z.object({ type: z.literal('order'), order: orderSchema, upstream: upstreamSchema.optional() }),
+  /** Who may receive this instance's state while it is primary of `epoch`; complete, not a change. */
+  z.object({
+    type: z.literal('replicas'),
+    epoch: epochSchema,
+    replicas: z.array(z.object({ instanceId: instanceIdSchema, token: z.string().min(32).max(128) })).max(64),
+  }),
+  z.object({ type: z.literal('report-ack'), id: countSchema }),
+  /** A new credential; the old one ends when the new one is first used. */
+  z.object({ type: z.literal('credential'), credential: z.string().max(200), expiresAt: instantSchema }),
+  z.object({
+    type: z.literal('refused'),
+    code: z.string().max(60),
+    message: z.string().max(500),
+    hint: z.string().max(500).optional(),
+  }),
+])
+export type CoordinatorMessage = z.infer<typeof coordinatorMessageSchema>
+export type Welcome = z.infer<typeof welcome>
