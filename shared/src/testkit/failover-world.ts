@@ -64,11 +64,16 @@ interface Node {
   seq: number
   outbox: { id: number; event: GroupEvent }[]
   reportId: number
+  /** Grows when everything that the instance has begun is void. */
+  life: number
+  /** Grows with every hook: a new one ends the one before. */
   hook: number
   following: InstanceId | undefined
   catchUp: number
-  /** It holds a whole copy of some moment; false from the first byte of a full sync to its end. */
+  /** It holds a whole copy of some moment. Catching up from one keeps it whole: changes are applied in groups. */
   whole: boolean
+  /** The coordinator has heard that it is whole. */
+  told: boolean
   noticed: boolean
 }
 
@@ -138,7 +143,11 @@ function createWorld(
   const dispatch = (event: GroupEvent): void => {
     if (!center.up) return
     const known = event.kind === 'sync' ? stored.members.get(event.instance) : undefined
-    if (event.kind === 'sync' && known) known.hadCopy = event.sync === 'ready'
+    if (event.kind === 'sync' && known) {
+      known.hadCopy = event.sync === 'ready'
+      const node = nodes.get(event.instance)
+      if (node) node.told = known.hadCopy && !known.retired
+    }
     const before = group.phase.kind
     if (sabotage === 'ignore-promise' && event.kind === 'tick')
       group = { ...group, promiseUntil: mono(0), soloSince: undefined }
@@ -149,6 +158,7 @@ function createWorld(
     group = step.group
     if (event.kind !== 'tick' && event.kind !== 'heartbeat')
       note(`C ${event.kind} ${'instance' in event ? event.instance : ''}`)
+    if (group.phase.kind === 'relaunching' && event.kind === 'gone') relaunchingSince = queue.now
     if (before !== group.phase.kind) note(`C ${before} -> ${group.phase.kind} (epoch ${group.epoch})`)
     for (const effect of step.effects) carryOut(effect)
   }
@@ -191,6 +201,7 @@ function createWorld(
     stored.epoch = effect.to
     stored.primary = effect.target
     const { previous, incident } = effect
+    if (group.phase.kind === 'committing' && group.phase.fresh) checkNothingLeft(effect.target)
     if (previous && previous !== effect.target && incident && !incident.keepOld)
       stored.members.set(previous, { instance: previous, retired: true, hadCopy: false })
     stored.members.set(effect.target, { instance: effect.target, retired: false, hadCopy: true })
@@ -246,10 +257,12 @@ function createWorld(
       seq: 0,
       outbox: [],
       reportId: 0,
+      life: 0,
       hook: 0,
       following: undefined,
       catchUp: 0,
       whole: false,
+      told: false,
       noticed: false,
     }
     nodes.set(id, node)
@@ -418,16 +431,18 @@ function createWorld(
   }
 
   const local = (node: Node, delay: number, event: MemberEvent) => {
-    const { hook } = node
+    const { life, hook } = node
     queue.at(queue.now + delay, () =>
       on(node, () => {
-        if (node.hook === hook) deliver(node, event)
+        if (node.life !== life || (event.kind === 'hook-ended' && node.hook !== hook)) return
+        deliver(node, event)
       }),
     )
   }
 
   const runHook = (node: Node, effect: MemberEffect & { kind: 'hook' | 'kill' }) => {
     const hook = effect.kind === 'kill' ? 'kill' : effect.hook
+    node.hook += 1
     if (hook === 'start' || hook === 'thaw') {
       node.running = true
       // Whatever it starts from is the state from now on.
@@ -489,20 +504,26 @@ function createWorld(
     if (primary.member.role.kind !== 'primary' && primary.member.role.kind !== 'handing-over') return
     if (primary.member.epoch !== node.member.epoch) return
     const behind = node.catchUp < 1
-    if (behind && node.whole) {
-      node.whole = false
-      sayWhole(node)
-    }
     node.catchUp = Math.min(1, node.catchUp + 0.05)
     if (behind && node.catchUp < 1) return
     node.data = primary.data
-    if (!behind) return
+    if (!behind || node.whole) return
     node.whole = true
     sayWhole(node)
   }
 
   /** Counts against every other that may be doing something. */
   const isActive = (node: Node): boolean => node.up && !node.paused && node.running && !node.late
+
+  /** G5, seen from above: an empty start while a copy could have been had is a loss of our own making. */
+  const checkNothingLeft = (target: InstanceId) => {
+    const holder = [...nodes.values()].find(
+      (node) => node.whole && node.told && !node.gone && !node.noticed,
+    )
+    if (holder && queue.now - relaunchingSince < 55_000)
+      violate(`${target} starts from nothing though ${holder.id} has a copy`)
+  }
+  let relaunchingSince = 0
 
   const isAlive = (): boolean =>
     group.phase.kind === 'steady' &&
@@ -532,7 +553,7 @@ function createWorld(
     node.running = false
     node.late = false
     node.inbox = []
-    node.hook += 1
+    node.life += 1
     unlink(node)
     const back = random() * 3000
     queue.at(queue.now + back, () => {

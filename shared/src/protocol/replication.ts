@@ -1,0 +1,427 @@
+import { z } from 'zod'
+import { AppError } from '../core/app-error.ts'
+import { countSchema, epochSchema, instanceIdSchema } from './primitives.ts'
+
+/**
+ * The state stream between a primary and one replica: a WebSocket that the replica opens. Text frames are control
+ * messages; binary frames are batches (primary to replica) and manifests (replica to primary).
+ *
+ * The replica first shows what it has, as a manifest of names, metadata and page hashes. From then on the primary
+ * sends what differs. A batch is numbered, hashed and, unless it is marked `bulk`, part of a group that the replica
+ * puts in place as a whole or not at all.
+ */
+
+/** State is compared and sent in pages of this size. */
+export const PAGE_BYTES = 4096
+/** No batch body is larger than this before compression, so that a hostile one cannot take all memory. */
+export const MAX_BODY_BYTES = 8 * 1024 * 1024
+export const HEADER_BYTES = 64
+
+const MAGIC = 0x5542
+const MAX_PATH_BYTES = 4096
+
+export const FrameType = { batch: 1, manifest: 2 } as const
+export type FrameType = (typeof FrameType)[keyof typeof FrameType]
+
+export const FrameFlag = {
+  /** The body is compressed with zstd. */
+  zstd: 1,
+  /** Last batch of its group, or last part of the manifest. */
+  last: 2,
+  /** Applied by itself: part of a transfer that is too large to hold back until it is complete. */
+  bulk: 4,
+} as const
+
+export interface FrameHeader {
+  readonly type: FrameType
+  readonly flags: number
+  readonly epoch: number
+  readonly seq: number
+  /** Length of the body before compression. */
+  readonly rawBytes: number
+  readonly bodyBytes: number
+  /** SHA-256 over the first 32 bytes of the header and the body as sent. */
+  readonly digest: Uint8Array
+}
+
+const malformed = (what: string): AppError =>
+  new AppError('protocol', `replication frame refused: ${what}`, {
+    hint: 'Both ends must run the same version; if they do, something between them changes bytes.',
+  })
+
+/** The first 32 bytes of a header: everything but the digest. */
+export function encodeHeaderPrefix(header: Omit<FrameHeader, 'digest'>): Uint8Array {
+  const bytes = new Uint8Array(32)
+  const view = new DataView(bytes.buffer)
+  view.setUint16(0, MAGIC)
+  view.setUint8(2, header.type)
+  view.setUint8(3, header.flags)
+  view.setBigUint64(4, BigInt(header.epoch))
+  view.setBigUint64(12, BigInt(header.seq))
+  view.setUint32(20, header.rawBytes)
+  view.setUint32(24, header.bodyBytes)
+  return bytes
+}
+
+/**
+ * Reads the header of a frame and checks every length in it.
+ * @throws AppError `protocol`
+ */
+export function decodeHeader(frame: Uint8Array): FrameHeader {
+  if (frame.length < HEADER_BYTES) throw malformed(`${frame.length} bytes are too few for a header`)
+  const view = new DataView(frame.buffer, frame.byteOffset, frame.length)
+  if (view.getUint16(0) !== MAGIC) throw malformed('it does not begin with the magic number')
+  const type = view.getUint8(2)
+  if (type !== FrameType.batch && type !== FrameType.manifest) throw malformed(`unknown type ${type}`)
+  const header: FrameHeader = {
+    type,
+    flags: view.getUint8(3),
+    epoch: safeNumber(view.getBigUint64(4)),
+    seq: safeNumber(view.getBigUint64(12)),
+    rawBytes: view.getUint32(20),
+    bodyBytes: view.getUint32(24),
+    digest: frame.subarray(32, HEADER_BYTES),
+  }
+  if (header.rawBytes > MAX_BODY_BYTES) throw malformed(`a body of ${header.rawBytes} bytes is too large`)
+  if (header.bodyBytes !== frame.length - HEADER_BYTES)
+    throw malformed(`the body has ${frame.length - HEADER_BYTES} bytes instead of ${header.bodyBytes}`)
+  return header
+}
+
+function safeNumber(value: bigint): number {
+  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw malformed('a number is out of range')
+  return Number(value)
+}
+
+/** What a name stands for. Owner and group are numeric; times are microseconds since 1970. */
+export interface Metadata {
+  readonly mode: number
+  readonly uid: number
+  readonly gid: number
+  readonly mtimeMicros: number
+}
+
+/**
+ * One change of the tree. `root` is the number of the state directory, `path` the name below it in bytes, kept in a
+ * latin1 string because names need not be valid UTF-8. The empty path is the directory itself.
+ */
+export type Op =
+  | { readonly kind: 'dir'; readonly root: number; readonly path: string; readonly meta: Metadata }
+  /** The file exists with exactly this size and metadata once the batch is applied. */
+  | {
+      readonly kind: 'file'
+      readonly root: number
+      readonly path: string
+      readonly meta: Metadata
+      readonly size: number
+    }
+  | {
+      readonly kind: 'write'
+      readonly root: number
+      readonly path: string
+      readonly offset: number
+      readonly bytes: Uint8Array
+    }
+  | {
+      readonly kind: 'symlink'
+      readonly root: number
+      readonly path: string
+      readonly meta: Metadata
+      readonly target: string
+    }
+  | { readonly kind: 'remove'; readonly root: number; readonly path: string }
+
+const opCode = { dir: 1, file: 2, write: 3, symlink: 4, remove: 5 } as const
+
+/** Bytes that `op` takes in a body. */
+export function opBytes(op: Op): number {
+  const name = 1 + 1 + 2 + op.path.length
+  switch (op.kind) {
+    case 'dir':
+      return name + 20
+    case 'file':
+      return name + 28
+    case 'write':
+      return name + 12 + op.bytes.length
+    case 'symlink':
+      return name + 20 + 2 + op.target.length
+    case 'remove':
+      return name
+  }
+}
+
+export function encodeOps(ops: readonly Op[]): Uint8Array {
+  const body = new Uint8Array(ops.reduce((sum, op) => sum + opBytes(op), 0))
+  const out = new Writer(body)
+  for (const op of ops) {
+    out.u8(opCode[op.kind])
+    out.u8(op.root)
+    out.text(op.path)
+    if (op.kind === 'dir' || op.kind === 'file' || op.kind === 'symlink') out.meta(op.meta)
+    if (op.kind === 'file') out.u64(op.size)
+    if (op.kind === 'symlink') out.text(op.target)
+    if (op.kind === 'write') {
+      out.u64(op.offset)
+      out.u32(op.bytes.length)
+      out.bytes(op.bytes)
+    }
+  }
+  return body
+}
+
+/**
+ * Reads a body. `write` ops share memory with it.
+ * @throws AppError `protocol` on anything that is not exactly a list of well-formed ops with confined names
+ */
+export function decodeOps(body: Uint8Array): Op[] {
+  const input = new Reader(body)
+  const ops: Op[] = []
+  while (!input.done) ops.push(decodeOp(input))
+  return ops
+}
+
+function decodeOp(input: Reader): Op {
+  const code = input.u8()
+  const root = input.u8()
+  const path = input.text(MAX_PATH_BYTES)
+  assertConfined(path, code === opCode.dir)
+  switch (code) {
+    case opCode.dir:
+      return { kind: 'dir', root, path, meta: input.meta() }
+    case opCode.file:
+      return { kind: 'file', root, path, meta: input.meta(), size: input.u64() }
+    case opCode.write: {
+      const offset = input.u64()
+      return { kind: 'write', root, path, offset, bytes: input.bytes(input.u32()) }
+    }
+    case opCode.symlink:
+      return { kind: 'symlink', root, path, meta: input.meta(), target: input.text(MAX_PATH_BYTES) }
+    case opCode.remove:
+      return { kind: 'remove', root, path }
+    default:
+      throw malformed(`unknown operation ${code}`)
+  }
+}
+
+/** A name stays below its root: no empty, `.` or `..` component, no leading slash, no NUL. */
+export function assertConfined(path: string, mayBeRoot: boolean): void {
+  if (path === '' && mayBeRoot) return
+  const parts = path.split('/')
+  if (path.includes('\0') || parts.some((part) => part === '' || part === '.' || part === '..'))
+    throw malformed(`the name ${JSON.stringify(path.slice(0, 200))} leads outside the state directory`)
+}
+
+/** What the replica has under one name. A large file comes in several parts, in order of `pageFrom`. */
+export type ManifestEntry =
+  | { readonly kind: 'dir'; readonly root: number; readonly path: string; readonly meta: Metadata }
+  | {
+      readonly kind: 'file'
+      readonly root: number
+      readonly path: string
+      readonly meta: Metadata
+      readonly size: number
+      readonly pageFrom: number
+      readonly pages: BigUint64Array
+    }
+  | {
+      readonly kind: 'symlink'
+      readonly root: number
+      readonly path: string
+      readonly meta: Metadata
+      readonly target: string
+    }
+
+const entryCode = { dir: 1, file: 2, symlink: 3 } as const
+
+export function encodeManifest(entries: readonly ManifestEntry[]): Uint8Array {
+  const size = (entry: ManifestEntry): number =>
+    4 +
+    entry.path.length +
+    20 +
+    (entry.kind === 'file' ? 16 + 8 * entry.pages.length : 0) +
+    (entry.kind === 'symlink' ? 2 + entry.target.length : 0)
+  const body = new Uint8Array(entries.reduce((sum, entry) => sum + size(entry), 0))
+  const out = new Writer(body)
+  for (const entry of entries) {
+    out.u8(entryCode[entry.kind])
+    out.u8(entry.root)
+    out.text(entry.path)
+    out.meta(entry.meta)
+    if (entry.kind === 'symlink') out.text(entry.target)
+    if (entry.kind !== 'file') continue
+    out.u64(entry.size)
+    out.u32(entry.pageFrom)
+    out.u32(entry.pages.length)
+    for (const page of entry.pages) out.big(page)
+  }
+  return body
+}
+
+/** @throws AppError `protocol` */
+export function decodeManifest(body: Uint8Array): ManifestEntry[] {
+  const input = new Reader(body)
+  const entries: ManifestEntry[] = []
+  while (!input.done) {
+    const code = input.u8()
+    const root = input.u8()
+    const path = input.text(MAX_PATH_BYTES)
+    assertConfined(path, code === entryCode.dir)
+    const meta = input.meta()
+    if (code === entryCode.dir) entries.push({ kind: 'dir', root, path, meta })
+    else if (code === entryCode.symlink)
+      entries.push({ kind: 'symlink', root, path, meta, target: input.text(MAX_PATH_BYTES) })
+    else if (code === entryCode.file) {
+      const size = input.u64()
+      const pageFrom = input.u32()
+      const count = input.u32()
+      if (pageFrom + count > Math.ceil(size / PAGE_BYTES)) throw malformed('more pages than the file has')
+      entries.push({ kind: 'file', root, path, meta, size, pageFrom, pages: input.bigs(count) })
+    } else throw malformed(`unknown entry ${code}`)
+  }
+  return entries
+}
+
+class Writer {
+  #at = 0
+  readonly #body: Uint8Array
+  readonly #view: DataView
+
+  constructor(body: Uint8Array) {
+    this.#body = body
+    this.#view = new DataView(body.buffer, body.byteOffset, body.length)
+  }
+  u8(value: number): void {
+    this.#view.setUint8(this.#at, value)
+    this.#at += 1
+  }
+  u16(value: number): void {
+    this.#view.setUint16(this.#at, value)
+    this.#at += 2
+  }
+  u32(value: number): void {
+    this.#view.setUint32(this.#at, value)
+    this.#at += 4
+  }
+  u64(value: number): void {
+    this.big(BigInt(value))
+  }
+  big(value: bigint): void {
+    this.#view.setBigUint64(this.#at, value)
+    this.#at += 8
+  }
+  bytes(value: Uint8Array): void {
+    this.#body.set(value, this.#at)
+    this.#at += value.length
+  }
+  text(value: string): void {
+    this.u16(value.length)
+    for (let index = 0; index < value.length; index += 1) this.u8(value.charCodeAt(index))
+  }
+  meta(value: Metadata): void {
+    this.u32(value.mode)
+    this.u32(value.uid)
+    this.u32(value.gid)
+    this.#view.setBigInt64(this.#at, BigInt(value.mtimeMicros))
+    this.#at += 8
+  }
+}
+
+class Reader {
+  #at = 0
+  readonly #body: Uint8Array
+  readonly #view: DataView
+
+  constructor(body: Uint8Array) {
+    this.#body = body
+    this.#view = new DataView(body.buffer, body.byteOffset, body.length)
+  }
+  get done(): boolean {
+    return this.#at === this.#body.length
+  }
+  #take(length: number): number {
+    const at = this.#at
+    if (length > this.#body.length - at) throw malformed('it ends in the middle of an entry')
+    this.#at = at + length
+    return at
+  }
+  u8(): number {
+    return this.#view.getUint8(this.#take(1))
+  }
+  u16(): number {
+    return this.#view.getUint16(this.#take(2))
+  }
+  u32(): number {
+    return this.#view.getUint32(this.#take(4))
+  }
+  u64(): number {
+    return safeNumber(this.#view.getBigUint64(this.#take(8)))
+  }
+  bytes(length: number): Uint8Array {
+    const at = this.#take(length)
+    return this.#body.subarray(at, at + length)
+  }
+  bigs(count: number): BigUint64Array {
+    const at = this.#take(count * 8)
+    const values = new BigUint64Array(count)
+    for (let index = 0; index < count; index += 1) values[index] = this.#view.getBigUint64(at + index * 8)
+    return values
+  }
+  text(max: number): string {
+    const length = this.u16()
+    if (length > max) throw malformed(`a name of ${length} bytes is too long`)
+    let text = ''
+    for (const byte of this.bytes(length)) text += String.fromCharCode(byte)
+    return text
+  }
+  meta(): Metadata {
+    const mode = this.u32()
+    const uid = this.u32()
+    const gid = this.u32()
+    const micros = this.#view.getBigInt64(this.#take(8))
+    if (mode > 0o7777) throw malformed(`a mode of 0${mode.toString(8)} is not one`)
+    if (micros > BigInt(Number.MAX_SAFE_INTEGER) || micros < -BigInt(Number.MAX_SAFE_INTEGER))
+      throw malformed('a time is out of range')
+    return { mode, uid, gid, mtimeMicros: Number(micros) }
+  }
+}
+
+/** From the replica. */
+export const replicaMessageSchema = z.discriminatedUnion('type', [
+  z.object({
+    type: z.literal('join'),
+    protocol: z.int().positive(),
+    epoch: epochSchema,
+    instanceId: instanceIdSchema,
+    /** Number of state directories. */
+    roots: z.int().min(1).max(64),
+  }),
+  /** Everything up to `seq` is on disk here. */
+  z.object({ type: z.literal('ack'), seq: countSchema }),
+  /** `seq` could not be taken; what was there before is untouched. */
+  z.object({
+    type: z.literal('nack'),
+    seq: countSchema,
+    code: z.enum(['disk_full', 'protocol', 'internal']),
+    message: z.string().max(500),
+  }),
+  z.object({
+    type: z.literal('barrier-reached'),
+    id: countSchema,
+    /** The digests of both trees are the same. */
+    equal: z.boolean(),
+  }),
+])
+export type ReplicaMessage = z.infer<typeof replicaMessageSchema>
+
+/** From the primary. */
+export const primaryMessageSchema = z.discriminatedUnion('type', [
+  z.object({ type: z.literal('accepted'), epoch: epochSchema }),
+  z.object({ type: z.literal('refused'), code: z.string().max(60), message: z.string().max(500) }),
+  /** How much there is to send until the replica has a whole copy. */
+  z.object({ type: z.literal('total'), bytes: countSchema, files: countSchema }),
+  /** With everything up to `seq` in place the replica has a whole copy. */
+  z.object({ type: z.literal('whole'), seq: countSchema }),
+  /** Put everything up to `seq` in place, sync it to disk, and compare. */
+  z.object({ type: z.literal('barrier'), id: countSchema, seq: countSchema, digest: z.string().max(128) }),
+])
+export type PrimaryMessage = z.infer<typeof primaryMessageSchema>
