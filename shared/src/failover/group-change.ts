@@ -142,8 +142,8 @@ export function giveUpHandOver(
     return quiet({ ...steady, waiting: incident }, failed)
   const other = readyTargets(steady, now).find((member) => member.instance !== target)
   if (other) return after([failed], handOver(steady, incident, other.instance, now))
-  // The same replica again, once it says anew that it is ready.
-  return after([failed], waitForReplica(patchMember(steady, target, { sync: 'syncing' }), incident))
+  // The same replica again, once the primary vouches for it anew.
+  return after([failed], waitForReplica(patchMember(steady, target, { attached: false }), incident))
 }
 
 /** The incident that is open on this group, if any. */

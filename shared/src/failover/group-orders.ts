@@ -24,9 +24,11 @@ export const after = (effects: readonly GroupEffect[], next: GroupStep): GroupSt
   effects: [...effects, ...next.effects],
 })
 
+const isThere = (member: GroupMember): boolean =>
+  member.connected && !member.gone && member.noticedBy === undefined
+
 /** May be given something to do. */
-const isUsable = (member: GroupMember): boolean =>
-  member.connected && !member.gone && !member.retired && member.noticedBy === undefined
+const isUsable = (member: GroupMember): boolean => isThere(member) && !member.retired
 
 /** The members that may become primary without losing state, the least far behind first. */
 export function readyTargets(group: Group, now: Mono): readonly GroupMember[] {
@@ -44,11 +46,11 @@ export function readyTargets(group: Group, now: Mono): readonly GroupMember[] {
 
 /**
  * A member that holds a whole copy by its own word, though nobody can say any more how old it is: what is left when the
- * primary has ended and this coordinator never heard it vouch for a replica.
+ * primary has ended and this coordinator never heard it vouch for a replica. A retired primary's copy counts too.
  */
 export const unvouchedCopy = (group: Group): GroupMember | undefined =>
   [...group.members.values()].find(
-    (member) => member.instance !== group.primary && isUsable(member) && member.sync === 'ready',
+    (member) => member.instance !== group.primary && isThere(member) && member.sync === 'ready',
   )
 
 /** A former primary whose state is complete because it handed it over in full. */
@@ -73,7 +75,6 @@ export const silentHolders = (group: Group): readonly GroupMember[] =>
       member.instance !== group.primary &&
       member.hadCopy &&
       !member.gone &&
-      !member.retired &&
       (!member.connected || member.sync === 'unknown'),
   )
 

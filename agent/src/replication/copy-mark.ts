@@ -1,0 +1,53 @@
+import { readFileSync } from 'node:fs'
+import { open, rename } from 'node:fs/promises'
+import { dirname } from 'node:path'
+import { z } from 'zod'
+import { syncDirectory } from './journal.ts'
+
+/**
+ * Whether the state directories hold a whole copy of some moment, kept on disk so that a restarted agent knows. A
+ * copy stops being whole at the first batch that is applied by itself, and is whole again when the primary says so.
+ */
+export interface CopyMark {
+  readonly whole: boolean
+  set(whole: boolean): Promise<void>
+}
+
+const markSchema = z.object({ whole: z.boolean() })
+
+export function openCopyMark(path: string): CopyMark {
+  let whole = read(path)
+  return {
+    get whole() {
+      return whole
+    },
+    async set(next) {
+      if (next === whole) return
+      await writeDurably(path, JSON.stringify({ whole: next }))
+      whole = next
+    },
+  }
+}
+
+function read(path: string): boolean {
+  try {
+    return markSchema.parse(JSON.parse(readFileSync(path, 'utf8'))).whole
+  } catch {
+    // Never written, or not by us: a copy that nobody vouches for is none.
+    return false
+  }
+}
+
+/** Replaces a small file so that a crash leaves the old or the new one, never a part. */
+export async function writeDurably(path: string, text: string): Promise<void> {
+  const next = `${path}.next`
+  const handle = await open(next, 'w', 0o600)
+  try {
+    await handle.writeFile(text)
+    await handle.sync()
+  } finally {
+    await handle.close()
+  }
+  await rename(next, path)
+  await syncDirectory(dirname(path))
+}

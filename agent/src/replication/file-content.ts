@@ -1,0 +1,78 @@
+import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
+import { type FileHandle, open } from 'node:fs/promises'
+import { PAGE_BYTES } from '@understudy/shared/protocol/replication'
+import { hashPages, pageCount } from './page-hash.ts'
+import { READ_FLAGS, type Stat, toStat } from './state-files.ts'
+import { withRoom } from './state-tree.ts'
+
+/** Read by the event loop itself up to here; more goes through the thread pool in parts. */
+const SMALL = 128 * 1024
+const PART = 1024 * 1024
+
+export interface HashedFile {
+  /** As it was before the first byte was read: a change during the reading shows at the next look. */
+  readonly stat: Stat
+  /** What could be read; less than `stat.size` when the file shrank meanwhile. */
+  readonly size: number
+  readonly pages: BigUint64Array
+}
+
+const part = Buffer.allocUnsafe(PART)
+
+/**
+ * Hashes a file from page `from` on; earlier pages are taken from `pages`. Call it from one place at a time: it
+ * shares one buffer. Throws the system's error; ENOENT and ELOOP mean that the name is something else by now.
+ */
+export async function hashFile(path: Buffer, from: number, pages: BigUint64Array): Promise<HashedFile> {
+  const fd = openSync(path, READ_FLAGS)
+  let stat: Stat
+  try {
+    stat = toStat(fstatSync(fd, { bigint: true }))
+    if (stat.size - from * PAGE_BYTES <= SMALL) return hashSmall(fd, stat, from, pages)
+  } finally {
+    closeSync(fd)
+  }
+  const handle = await open(path, READ_FLAGS)
+  try {
+    return await hashLarge(handle, from, pages)
+  } finally {
+    await handle.close()
+  }
+}
+
+function hashSmall(fd: number, stat: Stat, from: number, known: BigUint64Array): HashedFile {
+  const pages = withRoom(known, pageCount(stat.size))
+  let at = from * PAGE_BYTES
+  const start = at
+  while (at < stat.size) {
+    const got = readSync(fd, part, at - start, Math.min(stat.size - at, SMALL - (at - start)), at)
+    if (got === 0) break
+    at += got
+  }
+  hashPages(part.subarray(0, Math.max(at - start, 0)), pages, from)
+  return { stat, size: Math.min(at, stat.size), pages }
+}
+
+async function hashLarge(handle: FileHandle, from: number, known: BigUint64Array): Promise<HashedFile> {
+  const stat = toStat(await handle.stat({ bigint: true }))
+  const pages = withRoom(known, pageCount(stat.size))
+  let at = from * PAGE_BYTES
+  while (at < stat.size) {
+    const got = await readPart(handle, at, Math.min(PART, stat.size - at))
+    hashPages(part.subarray(0, got), pages, at / PAGE_BYTES)
+    at += got
+    if (got < PART) break
+  }
+  return { stat, size: Math.min(at, stat.size), pages }
+}
+
+/** Fills the shared buffer; short only at the end of the file. */
+async function readPart(handle: FileHandle, at: number, length: number): Promise<number> {
+  let filled = 0
+  while (filled < length) {
+    const { bytesRead } = await handle.read(part, filled, length - filled, at + filled)
+    if (bytesRead === 0) break
+    filled += bytesRead
+  }
+  return filled
+}

@@ -1,0 +1,140 @@
+import { appendFileSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { instanceId } from '@understudy/shared/core/ids'
+import { pick, type Random, randomInt, seededRandom } from '@understudy/shared/core/random'
+import { millis, systemClock } from '@understudy/shared/core/time'
+import { pino } from 'pino'
+import { afterEach, expect, test } from 'vitest'
+import { openReplication, type Replication } from './replication.ts'
+
+const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })
+const cleanups: (() => Promise<void> | void)[] = []
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
+})
+
+const PRIMARY = instanceId('i-primary1')
+const REPLICA = instanceId('i-replica1')
+const TOKEN = 'a'.repeat(40)
+
+function scratch(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'understudy-replication-'))
+  cleanups.push(() => rmSync(directory, { recursive: true, force: true }))
+  return directory
+}
+
+async function open(self: typeof PRIMARY, base: string, onCopy = () => {}): Promise<Replication> {
+  const state = join(base, 'state')
+  mkdirSync(state, { recursive: true })
+  const replication = await openReplication({
+    self,
+    stateDirectories: [state],
+    dataDirectory: join(base, 'data'),
+    host: '127.0.0.1',
+    port: 0,
+    clock: systemClock,
+    random: Math.random,
+    log,
+    onCopy,
+  })
+  cleanups.push(() => replication.close())
+  return replication
+}
+
+async function pair() {
+  const from = scratch()
+  const to = scratch()
+  const primary = await open(PRIMARY, from)
+  const replica = await open(REPLICA, to)
+  primary.serve(1)
+  primary.allow(1, [{ instanceId: REPLICA, token: TOKEN }])
+  const follow = () =>
+    replica.follow(1, { instanceId: PRIMARY, host: '127.0.0.1', port: primary.port, token: TOKEN })
+  return { from: join(from, 'state'), to: join(to, 'state'), base: { from, to }, primary, replica, follow }
+}
+
+/** Everything below a directory, in a form that can be compared. */
+function picture(directory: string, prefix = ''): Record<string, string> {
+  const names: Record<string, string> = {}
+  for (const name of readdirSync(join(directory, prefix)).sort()) {
+    const path = join(prefix, name)
+    const full = join(directory, path)
+    const stat = lstatSync(full)
+    const mode = (stat.mode & 0o7777).toString(8)
+    if (stat.isDirectory()) Object.assign(names, { [path]: `dir ${mode}` }, picture(directory, path))
+    else if (stat.isSymbolicLink()) names[path] = `link ${readlinkSync(full)}`
+    else names[path] = `file ${mode} ${stat.size} ${Math.floor(stat.mtimeMs)} ${readFileSync(full).toString('base64')}`
+  }
+  return names
+}
+
+const until = async (holds: () => boolean) => {
+  const deadline = Date.now() + 10_000
+  while (!holds()) {
+    if (Date.now() > deadline) throw new Error('it did not happen within 10 s')
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+}
+
+test('a replica gets the whole tree and then what changes', async () => {
+  const { from, to, primary, replica, follow } = await pair()
+  mkdirSync(join(from, 'a/b'), { recursive: true })
+  writeFileSync(join(from, 'a/b/one'), 'first')
+  writeFileSync(join(from, 'big'), Buffer.alloc(300_000, 7))
+  symlinkSync('a/b/one', join(from, 'link'))
+  follow()
+  await until(() => replica.whole)
+  await primary.seal(REPLICA, millis(5000), false)
+  expect(picture(to)).toEqual(picture(from))
+
+  appendFileSync(join(from, 'a/b/one'), ' and more')
+  rmSync(join(from, 'link'))
+  await until(() => readFileSync(join(to, 'a/b/one'), 'utf8') === 'first and more')
+  await primary.seal(REPLICA, millis(5000), false)
+  expect(picture(to)).toEqual(picture(from))
+})
+
+function edit(random: Random, root: string): void {
+  const names = ['a', 'b', 'c', 'd/e', 'd/f', 'g/h/i', 'j']
+  const path = join(root, pick(random, names))
+  try {
+    switch (randomInt(random, 0, 6)) {
+      case 0:
+        return rmSync(path, { recursive: true, force: true })
+      case 1:
+        return appendFileSync(path, Buffer.alloc(randomInt(random, 1, 9000), randomInt(random, 0, 255)))
+      case 2:
+        return renameSync(path, join(root, pick(random, names)))
+      case 3:
+        rmSync(path, { recursive: true, force: true })
+        return symlinkSync(pick(random, names), path)
+      case 4: {
+        const bytes = readFileSync(path)
+        bytes[randomInt(random, 0, Math.max(bytes.length - 1, 0))] = randomInt(random, 0, 255)
+        return writeFileSync(path, bytes.subarray(0, randomInt(random, 0, bytes.length)))
+      }
+      default:
+        mkdirSync(join(path, '..'), { recursive: true })
+        return writeFileSync(path, Buffer.alloc(randomInt(random, 0, 20_000), randomInt(random, 0, 255)))
+    }
+  } catch {
+    // Not every edit fits the tree as it is.
+  }
+}
+
+test.each([1, 2, 3, 4, 5, 6])('after a seal both trees are the same, whatever was done (seed %i)', async (seed) => {
+  const random = seededRandom(seed)
+  const { from, to, primary, replica, follow } = await pair()
+  for (let i = 0; i < 20; i += 1) edit(random, from)
+  for (let i = 0; i < 20; i += 1) edit(random, to)
+  follow()
+  await until(() => replica.whole)
+  for (let round = 0; round < 8; round += 1) {
+    for (let i = 0; i < 15; i += 1) edit(random, from)
+    if (random() < 0.5) await new Promise((resolve) => setTimeout(resolve, random() * 20))
+    await primary.seal(REPLICA, millis(5000), false)
+    expect(picture(to)).toEqual(picture(from))
+  }
+})

@@ -1,0 +1,108 @@
+import { type BigIntStats, constants, lstatSync, readdirSync, readlinkSync } from 'node:fs'
+import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
+import type { Metadata } from '@understudy/shared/protocol/replication'
+import { splitKey, type Key } from './state-tree.ts'
+
+/** Names are bytes; a latin1 string keeps every one of them. */
+const bytesOf = (path: string): Buffer => Buffer.from(path, 'latin1')
+
+/** Turns keys into file names below the state directories of one instance, in order. */
+export interface StateRoots {
+  readonly directories: readonly string[]
+  pathOf(key: Key): Buffer
+}
+
+export function createStateRoots(directories: readonly string[]): StateRoots {
+  const prefixes = directories.map((directory) => Buffer.from(`${directory}/`, 'utf8'))
+  return {
+    directories,
+    pathOf(key) {
+      const { root, path } = splitKey(key)
+      const prefix = prefixes[root]
+      if (!prefix) throw new AppError('protocol', `there is no state directory number ${root}`)
+      return path === '' ? prefix.subarray(0, -1) : Buffer.concat([prefix, bytesOf(path)])
+    },
+  }
+}
+
+/** What an lstat says, in the form that both ends compare. */
+export interface Stat {
+  readonly kind: 'dir' | 'file' | 'symlink' | 'other'
+  readonly meta: Metadata
+  readonly size: number
+  readonly inode: bigint
+  /** Changes whenever content or metadata do; not settable by users. */
+  readonly changedNs: bigint
+  readonly modifiedNs: bigint
+}
+
+/** undefined when there is nothing of that name. */
+export function statOf(path: Buffer): Stat | undefined {
+  const stats = lstatSync(path, { bigint: true, throwIfNoEntry: false })
+  return stats && toStat(stats)
+}
+
+export function toStat(stats: BigIntStats): Stat {
+  const kind = stats.isDirectory()
+    ? 'dir'
+    : stats.isFile()
+      ? 'file'
+      : stats.isSymbolicLink()
+        ? 'symlink'
+        : 'other'
+  return {
+    kind,
+    meta: {
+      mode: kind === 'symlink' ? 0o777 : Number(stats.mode) & 0o7777,
+      uid: Number(stats.uid),
+      gid: Number(stats.gid),
+      // A directory's own time changes with every name in it; names are what is compared.
+      mtimeMicros: kind === 'file' ? Number(stats.mtimeNs / 1000n) : 0,
+    },
+    size: kind === 'file' ? Number(stats.size) : 0,
+    inode: stats.ino,
+    changedNs: stats.ctimeNs,
+    modifiedNs: stats.mtimeNs,
+  }
+}
+
+export const readNames = (path: Buffer): string[] =>
+  readdirSync(path, { encoding: 'buffer' }).map((name) => name.toString('latin1'))
+
+export const readTarget = (path: Buffer): string =>
+  readlinkSync(path, { encoding: 'buffer' }).toString('latin1')
+
+/** Opens for reading without following a link that somebody put in the way. */
+export const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW
+
+/**
+ * Checks that every state directory can be used before the workload depends on it.
+ * @throws AppError `state_unreadable` with the directory, the reason and what to do
+ */
+export function checkStateDirectories(directories: readonly string[]): void {
+  for (const directory of directories) {
+    try {
+      const stats = statOf(Buffer.from(directory))
+      if (!stats) throw missing(directory)
+      if (stats.kind !== 'dir')
+        throw new AppError('state_unreadable', `the state directory ${directory} is not a directory`, {
+          hint: 'Name the directory itself in workload.state, not a file or a link to it.',
+        })
+      readNames(Buffer.from(directory))
+    } catch (error) {
+      if (error instanceof AppError) throw error
+      throw unreadable(directory, error)
+    }
+  }
+}
+
+const missing = (directory: string): AppError =>
+  new AppError('state_unreadable', `the state directory ${directory} does not exist`, {
+    hint: `Create it (mkdir -p ${directory}) or correct workload.state in the agent's file.`,
+  })
+
+export const unreadable = (path: string, cause: unknown): AppError =>
+  new AppError('state_unreadable', `${path} cannot be read (${systemCodeOf(cause) ?? messageOf(cause)})`, {
+    hint: 'The agent must be able to read everything below the state directories; run it as a user that can.',
+    cause,
+  })
