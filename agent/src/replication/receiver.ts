@@ -129,7 +129,7 @@ export function createReceiver(surroundings: ReceiverSurroundings): Receiver {
     async finish(discard) {
       await stop()
       if (discard) await store.discard(new Date(clock.now()).toISOString().replaceAll(':', '-'))
-      else await store.checkpoint()
+      else await store.dropPartial()
       await store.markWhole()
     },
     stop,

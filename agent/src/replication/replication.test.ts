@@ -48,7 +48,7 @@ async function pair() {
   const to = scratch()
   const primary = await open(PRIMARY, from)
   const replica = await open(REPLICA, to)
-  primary.serve(1)
+  await primary.serve(1)
   primary.allow(1, [{ instanceId: REPLICA, token: TOKEN }])
   const follow = () =>
     replica.follow(1, { instanceId: PRIMARY, host: '127.0.0.1', port: primary.port, token: TOKEN })

@@ -27,7 +27,7 @@ export interface Replication {
   readonly trouble: AppError | undefined
 
   /** Primary: accept replicas of this epoch, once `allow` has named them. */
-  serve(epoch: number): void
+  serve(epoch: number): Promise<void>
   allow(epoch: number, replicas: readonly { instanceId: InstanceId; token: string }[]): void
   stopServing(): void
   /** @throws AppError when the replica is not close behind within the budget */
@@ -85,7 +85,11 @@ export async function openReplication(options: ReplicationOptions): Promise<Repl
     get trouble() {
       return receiver.trouble
     },
-    serve: (epoch) => sender.serve(epoch),
+    async serve(epoch) {
+      // What the primary has is the state, whatever it came from.
+      await store.markWhole()
+      sender.serve(epoch)
+    },
     allow: (epoch, replicas) => sender.allow(epoch, replicas),
     stopServing: () => sender.stopServing(),
     drain: (target, budget) => sender.drain(target, budget),

@@ -1,6 +1,6 @@
 import { AppError, messageOf } from '@understudy/shared/core/app-error'
 import type { InstanceId } from '@understudy/shared/core/ids'
-import { type Clock, type Mono, between, millis } from '@understudy/shared/core/time'
+import { between, type Clock, type Millis, type Mono, millis } from '@understudy/shared/core/time'
 import {
   decodeManifest,
   encodeOps,
@@ -51,7 +51,8 @@ export interface SessionLag {
   readonly attached: boolean
   readonly bytes: number
   readonly batches: number
-  readonly millis: number
+  /** Age of the oldest change that is not durable over there. */
+  readonly millis: Millis
 }
 
 interface InFlight {
@@ -188,7 +189,7 @@ export function createSenderSession(surroundings: SessionSurroundings): SenderSe
 
   function lag(): SessionLag {
     const oldest = inFlight[0]?.since ?? dirtySince
-    const behind = oldest === undefined ? 0 : between(oldest, clock.mono())
+    const behind = oldest === undefined ? millis(0) : between(oldest, clock.mono())
     const bytes = manifestDone ? pendingBytes() + inFlightBytes() : totalBytes(tree)
     return {
       attached: whole && !failure && (bytes <= NEAR_BYTES || behind <= NEAR_MILLIS),

@@ -152,6 +152,23 @@ function editDistance(a: string, b: string): number {
   return row[b.length] ?? 0
 }
 
+/** The flags of a table in the form that node:util's parseArgs takes; a flag without a value is a yes or no. */
+export function flagsOf(table: OptionTable): Record<string, { type: 'string' | 'boolean' }> {
+  const flags = Object.entries(table)
+    .filter(([, option]) => option.flag !== false && !option.secret)
+    .map(([key, option]) => [
+      flagOf(key).slice(2),
+      { type: option.value === undefined ? ('boolean' as const) : ('string' as const) },
+    ])
+  return Object.fromEntries(flags)
+}
+
+/** Parsed flags under the keys of the table. */
+export const keysOfFlags = (values: Readonly<Record<string, unknown>>): Record<string, unknown> =>
+  Object.fromEntries(
+    Object.entries(values).map(([name, value]) => [name.replaceAll('-', '_'), value]),
+  )
+
 /** The lines of `--help`, one option each, generated from the table. */
 export function helpOf(table: OptionTable): string {
   const rows = Object.entries(table)

@@ -123,11 +123,11 @@ export type MemberEffect =
 
 /** What a member tells the coordinator about an epoch. Reports are repeated until acknowledged. */
 export type MemberReport =
-  | { readonly kind: 'promoted'; readonly epoch: number; readonly incident?: IncidentId }
+  | { readonly kind: 'promoted'; readonly epoch: number; readonly incident?: IncidentId | undefined }
   | {
       readonly kind: 'promotion-failed'
       readonly epoch: number
-      readonly incident?: IncidentId
+      readonly incident?: IncidentId | undefined
       readonly why: string
     }
   | {

@@ -13,7 +13,7 @@ export type Order =
       readonly kind: 'promote'
       readonly epoch: number
       readonly fresh: boolean
-      readonly incident?: IncidentId
+      readonly incident?: IncidentId | undefined
       readonly lease: LeaseGrant
     }
   /** Freeze, send the last of the state to `target`, stop, and say so. */

@@ -1,0 +1,321 @@
+import { randomUUID } from 'node:crypto'
+import { type AgentId, agentId, instanceId } from '@understudy/shared/core/ids'
+import type { Random } from '@understudy/shared/core/random'
+import { runServices, type Service } from '@understudy/shared/core/service'
+import { between, type Clock, everyPeriod, seconds } from '@understudy/shared/core/time'
+import { defaultLeasePolicy } from '@understudy/shared/failover/lease'
+import type { Lease } from '@understudy/shared/failover/member-types'
+import type {
+  CoordinatorMessage,
+  Degradation,
+  Heartbeat,
+  Report,
+  Upstream,
+} from '@understudy/shared/protocol/link'
+import type { Logger } from 'pino'
+import type { DataDirectory } from './config/data-directory.ts'
+import type { AgentConfig } from './config/options.ts'
+import { createImdsClient } from './imds/imds-client.ts'
+import { createNoticeWatcher, type NoticeListener } from './imds/notice-watcher.ts'
+import { type Enrolment, enrolUntilDone, readEnrolment, saveEnrolment } from './link/enrolment.ts'
+import { createLink, type LinkPeer } from './link/link.ts'
+import { checkStateDirectories, openReplication } from './replication/replication.ts'
+import { createHooks } from './role/hooks.ts'
+import { createRole } from './role/role.ts'
+import { openRoleStore } from './role/role-store.ts'
+import { type AgentStatus, serveStatus } from './status/status-socket.ts'
+import { AGENT_VERSION } from './version.ts'
+
+export interface AgentSurroundings {
+  readonly config: AgentConfig
+  readonly data: DataDirectory
+  readonly clock: Clock
+  readonly random: Random
+  readonly log: Logger
+}
+
+/**
+ * The agent of one instance, from enrolment to the end of `signal`. Trouble with the metadata service or the
+ * coordinator shows as degraded and never ends it; what only a person can change does.
+ * @throws AppError
+ */
+export async function runAgent(surroundings: AgentSurroundings, signal: AbortSignal): Promise<void> {
+  const { config, data, clock, random, log } = surroundings
+  checkStateDirectories(config.workload.state)
+  const imds = createImdsClient(config.imds_endpoint, clock, random)
+  const enrolment = await ensureEnrolled()
+  const self = instanceId(enrolment.instanceId)
+  const agent = agentId(enrolment.agentId)
+  const store = openRoleStore(data.role)
+  const boot = randomUUID()
+  let upstream: Upstream | undefined
+  let openNotice: string | undefined
+
+  async function ensureEnrolled(): Promise<Enrolment> {
+    const known = readEnrolment(data.enrolment)
+    if (known) return known
+    const request = {
+      coordinatorUrl: config.coordinator_url,
+      joinToken: config.join_token,
+      stateDirectories: config.workload.state.length,
+      agentVersion: AGENT_VERSION,
+      imds,
+    }
+    const enrolled = await enrolUntilDone(request, clock, random, log, signal)
+    await saveEnrolment(data.enrolment, enrolled)
+    log.info({ event: 'enrolled', agent: enrolled.agentId, instance: enrolled.instanceId })
+    return enrolled
+  }
+
+  const replication = await openReplication({
+    self,
+    stateDirectories: config.workload.state,
+    dataDirectory: data.replication,
+    host: config.replication_host,
+    port: config.replication_port,
+    clock,
+    random,
+    log,
+    onCopy: () => reportCopy(),
+  })
+  const hooks = createHooks(config.workload, `${agent}/${self}`, clock, log)
+  const role = createRole({
+    agent,
+    instance: self,
+    policy: defaultLeasePolicy,
+    clock,
+    hooks,
+    replication,
+    store,
+    log,
+    report: (report) => send(report),
+    followUpstream: (epoch, primary) => {
+      if (upstream?.instanceId === primary) replication.follow(epoch, upstream)
+      reportCopy()
+    },
+    onChange: () => link.beatSoon(),
+  })
+
+  const peer: LinkPeer = {
+    hello: () => ({
+      agentVersion: AGENT_VERSION,
+      instanceId: self,
+      boot,
+      role: role.member.role.kind,
+      epoch: role.member.epoch,
+      replication: advertised(config, enrolment, replication.port),
+    }),
+    heartbeat,
+    onMessage,
+    onConnected: reportCopy,
+  }
+  const link = createLink({
+    url: linkUrl(config.coordinator_url, agent),
+    credential: enrolment.credential,
+    peer,
+    clock,
+    random,
+    log,
+  })
+
+  /** A role change is followed by the word on what this instance holds now. */
+  function send(report: Report): void {
+    link.report(report)
+    if (report.kind === 'fenced' || report.kind === 'promotion-failed') reportCopy()
+  }
+
+  function reportCopy(): void {
+    const { member } = role
+    const receiving = member.role.kind === 'replica'
+    const { trouble } = replication
+    link.report({
+      kind: 'sync',
+      epoch: member.epoch,
+      sync: replication.whole ? 'ready' : receiving ? 'syncing' : 'none',
+      ...(trouble ? { why: trouble.message.slice(0, 500) } : {}),
+    })
+  }
+
+  function heartbeat(): Omit<Heartbeat, 'type' | 'seq' | 'sentAt'> {
+    const { member } = role
+    return {
+      role: member.role.kind,
+      epoch: member.epoch,
+      workload: member.workload,
+      lease:
+        member.lease.kind === 'none'
+          ? { kind: 'none', seq: 0 }
+          : { kind: member.lease.kind, seq: member.lease.seq },
+      replicas: replication.lags().map(({ instance, lag }) => ({
+        instanceId: instance,
+        attached: lag.attached,
+        lagBytes: lag.bytes,
+        lagBatches: lag.batches,
+        lagMillis: lag.millis,
+      })),
+      progress: member.role.kind === 'replica' ? replication.progress : null,
+      degraded: degraded().slice(0, 32),
+    }
+  }
+
+  function onMessage(message: CoordinatorMessage): void {
+    switch (message.type) {
+      case 'welcome':
+        return role.setPolicy(message.policy)
+      case 'lease':
+        return role.dispatch({ kind: 'lease', grant: message.grant })
+      case 'replicas':
+        return replication.allow(message.epoch, message.replicas)
+      case 'order':
+        if (message.upstream) upstream = message.upstream
+        return role.dispatch({ kind: 'order', order: message.order })
+      case 'credential':
+        link.useCredential(message.credential)
+        void saveEnrolment(data.enrolment, { ...enrolment, credential: message.credential })
+        return
+      case 'report-ack':
+      case 'refused':
+        return
+    }
+  }
+
+  const listener: NoticeListener = {
+    onInterruption(notice, change) {
+      openNotice = notice.id
+      log.warn({ event: `notice.${change}`, notice: notice.id, action: notice.action, time: notice.time })
+      link.report({
+        kind: 'notice',
+        signal: 'termination-notice',
+        noticeId: notice.id,
+        action: notice.action,
+        time: notice.time,
+        ageMillis: between(notice.firstSeen, clock.mono()),
+      })
+    },
+    onWithdrawn(notice) {
+      openNotice = undefined
+      log.warn({ event: 'notice.withdrawn', notice: notice.id })
+      link.report({ kind: 'notice-withdrawn', noticeId: notice.id })
+    },
+    onRebalance(noticeTime, firstSeen) {
+      log.warn({ event: 'notice.rebalance', time: noticeTime })
+      link.report({
+        kind: 'notice',
+        signal: 'rebalance-recommendation',
+        noticeId: `rebalance-${noticeTime}`,
+        action: null,
+        time: noticeTime,
+        ageMillis: between(firstSeen, clock.mono()),
+      })
+    },
+    onMaintenance: (event) => link.report({ kind: 'maintenance', ...event }),
+    onTargetLifecycle: (state) => link.report({ kind: 'target-lifecycle', state }),
+    remember: (memory) => void store.save(memory),
+  }
+  const watcher = createNoticeWatcher({
+    imds,
+    clock,
+    interval: seconds(config.interruption_check_interval),
+    memory: store.memory,
+    listener,
+    log,
+  })
+
+  function degraded(): Degradation[] {
+    const list: Degradation[] = [...link.degraded]
+    if (watcher.degraded) list.push(watcher.degraded)
+    const { trouble } = replication
+    if (trouble)
+      list.push({
+        code: trouble.code,
+        message: trouble.message.slice(0, 500),
+        ...(trouble.hint === undefined ? {} : { hint: trouble.hint }),
+      })
+    const unreadable = replication.unreadable()
+    const [first] = unreadable
+    if (first)
+      list.push({
+        code: 'state_unreadable',
+        message: `${unreadable.size} names of the state cannot be read: ${first[0]} (${first[1]})`.slice(0, 500),
+        hint: 'Let the agent run as a user that can read everything below the state directories.',
+      })
+    return list
+  }
+
+  function status(): AgentStatus {
+    const { member } = role
+    const { progress } = replication
+    return {
+      schema: 'understudy.agent-status/v1',
+      version: AGENT_VERSION,
+      agent_id: agent,
+      instance_id: self,
+      coordinator_url: config.coordinator_url,
+      connected: link.connected,
+      role: member.role.kind,
+      epoch: member.epoch,
+      workload: member.workload,
+      lease: leaseView(member.lease, clock),
+      replication_port: replication.port,
+      whole_copy: replication.whole,
+      sync: progress
+        ? { bytes_done: progress.bytesDone, bytes_total: progress.bytesTotal, seq: progress.seq }
+        : null,
+      replicas: replication.lags().map(({ instance, lag }) => ({
+        instance_id: instance,
+        attached: lag.attached,
+        lag_bytes: lag.bytes,
+        lag_ms: lag.millis,
+      })),
+      open_notice: openNotice ?? null,
+      degraded: degraded(),
+    }
+  }
+
+  const server = await serveStatus(data.statusSocket, status)
+  const progressLog: Service = {
+    name: 'progress-log',
+    run: (until) =>
+      everyPeriod(clock, seconds(config.sync_update_interval), until, () => {
+        const { progress } = replication
+        if (role.member.role.kind === 'replica' && progress)
+          log.info({ event: 'replication.progress', whole: replication.whole, ...progress })
+      }),
+  }
+  try {
+    await role.boot()
+    log.info({ event: 'agent.ready', agent, instance: self, role: role.member.role.kind, epoch: role.member.epoch })
+    await runServices([link, watcher, progressLog], signal)
+  } finally {
+    server.close()
+    await role.close()
+    await replication.close()
+  }
+}
+
+function leaseView(lease: Lease, clock: Clock): AgentStatus['lease'] {
+  if (lease.kind === 'until')
+    return { mode: 'leased', remaining_ms: Math.max(0, Math.round(lease.at - clock.mono())) }
+  return { mode: lease.kind, remaining_ms: null }
+}
+
+/** `http` becomes `ws`, `https` becomes `wss`. */
+function linkUrl(coordinatorUrl: string, agent: AgentId): string {
+  const url = new URL(coordinatorUrl)
+  url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:'
+  url.pathname = `${url.pathname.replace(/\/+$/, '')}/api/agents/${agent}/link`
+  return url.href
+}
+
+/** Where replicas are told to dial: what the operator says, else the instance's private address. */
+function advertised(
+  config: AgentConfig,
+  enrolment: Enrolment,
+  port: number,
+): { host: string; port: number } | null {
+  if (config.replication_advertise) {
+    const match = /^(.*?)(?::(\d+))?$/.exec(config.replication_advertise)
+    return { host: match?.[1] ?? config.replication_advertise, port: match?.[2] ? Number(match[2]) : port }
+  }
+  return enrolment.privateIp ? { host: enrolment.privateIp, port } : null
+}

@@ -1,0 +1,73 @@
+import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
+import { join } from 'node:path'
+import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
+
+/** Names of the agent's own files. */
+export interface DataDirectory {
+  readonly enrolment: string
+  readonly role: string
+  readonly replication: string
+  readonly statusSocket: string
+  /** Gives the directory free for another agent. */
+  unlock(): void
+}
+
+/**
+ * Makes the directory the agent's own. Two agents on one directory would both believe that they are the instance.
+ * @throws AppError `conflict` when a running agent has it, `config_invalid` when it cannot be used
+ */
+export function openDataDirectory(path: string): DataDirectory {
+  const lock = join(path, 'agent.lock')
+  try {
+    mkdirSync(path, { recursive: true, mode: 0o700 })
+    takeLock(lock, path)
+  } catch (error) {
+    if (error instanceof AppError) throw error
+    throw new AppError('config_invalid', `the data directory ${path} cannot be used (${messageOf(error)})`, {
+      hint: 'Set data_dir to a directory that the agent may write, on the same file system as the state.',
+      cause: error,
+    })
+  }
+  return {
+    enrolment: join(path, 'enrolment.json'),
+    role: join(path, 'role.json'),
+    replication: join(path, 'replication'),
+    statusSocket: statusSocketOf(path),
+    unlock: () => rmSync(lock, { force: true }),
+  }
+}
+
+export const statusSocketOf = (dataDirectory: string): string => join(dataDirectory, 'agent.sock')
+
+function takeLock(lock: string, directory: string): void {
+  for (let tries = 0; tries < 2; tries += 1) {
+    try {
+      const file = openSync(lock, 'wx', 0o600)
+      writeSync(file, identityOf(process.pid))
+      closeSync(file)
+      return
+    } catch (error) {
+      if (systemCodeOf(error) !== 'EEXIST') throw error
+      const holder = readFileSync(lock, 'utf8')
+      const pid = Number.parseInt(holder, 10)
+      if (Number.isInteger(pid) && pid !== process.pid && identityOf(pid) === holder)
+        throw new AppError('conflict', `another agent (process ${pid}) uses the data directory ${directory}`, {
+          hint: 'Stop it first, or give this one a data_dir of its own.',
+        })
+      // Its process has ended, or the machine was restarted and another program has its number.
+      rmSync(lock, { force: true })
+    }
+  }
+  throw new AppError('conflict', `the data directory ${directory} is being taken by another agent`)
+}
+
+/** Process number and start time: the number alone is used again after a restart. Empty when it does not run. */
+function identityOf(pid: number): string {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1')
+    const startTime = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]
+    return `${pid} ${startTime}`
+  } catch {
+    return ''
+  }
+}

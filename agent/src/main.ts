@@ -1,0 +1,133 @@
+import { parseArgs } from 'node:util'
+import { AppError, errorCodes, isAppError, messageOf } from '@understudy/shared/core/app-error'
+import { flagsOf, helpOf, keysOfFlags, suggest } from '@understudy/shared/core/options'
+import { systemClock } from '@understudy/shared/core/time'
+import { pino } from 'pino'
+import { runAgent } from './agent.ts'
+import { openDataDirectory, statusSocketOf } from './config/data-directory.ts'
+import { DEFAULT_CONFIG_FILE, type LoadedConfig, loadConfig } from './config/load.ts'
+import { agentOptions } from './config/options.ts'
+import { doctor } from './status/doctor.ts'
+import { printStatus } from './status/print-status.ts'
+import { askStatus } from './status/status-socket.ts'
+import { AGENT_VERSION } from './version.ts'
+
+const commands = ['run', 'status', 'doctor'] as const
+type Command = (typeof commands)[number]
+
+const HELP = `understudy-agent ${AGENT_VERSION}: protects one workload on one instance
+
+Usage: agent <command> [--config <file>] [options]
+
+Commands:
+  run      protect the workload until stopped (systemd runs this)
+  status   what the running agent says of itself; exit 8 when it is degraded
+  doctor   check configuration, metadata service, coordinator, directories and hooks, one line each
+
+Options (flags win over environment, environment over file):
+  --config <file>  (default ${DEFAULT_CONFIG_FILE})
+  --json           one JSON object on standard output (status, doctor)
+${helpOf(agentOptions)}
+
+Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 refused, 5 not allowed, 6 not reachable, 8 degraded, 78 configuration
+`
+
+interface Invocation {
+  readonly command: Command
+  readonly file: string
+  readonly json: boolean
+  readonly flags: Record<string, unknown>
+}
+
+function parseInvocation(argv: readonly string[]): Invocation | 'help' | 'version' {
+  const { values, positionals } = parseFlags(argv)
+  const { help, version, json, config, ...flags } = values
+  if (version) return 'version'
+  const [word, ...rest] = positionals
+  if (help || word === undefined || word === 'help') return 'help'
+  const command = commands.find((known) => known === word)
+  if (!command || rest.length > 0)
+    throw new AppError('input_invalid', `unknown command "${positionals.join(' ')}"${suggest(word, commands)}`, {
+      hint: 'agent --help lists the commands.',
+    })
+  return {
+    command,
+    file: typeof config === 'string' ? config : DEFAULT_CONFIG_FILE,
+    json: json === true,
+    flags: keysOfFlags(flags),
+  }
+}
+
+function parseFlags(argv: readonly string[]) {
+  const options = {
+    ...flagsOf(agentOptions),
+    config: { type: 'string' },
+    json: { type: 'boolean' },
+    help: { type: 'boolean', short: 'h' },
+    version: { type: 'boolean' },
+  } as const
+  try {
+    return parseArgs({ args: [...argv], options, allowPositionals: true, allowNegative: true })
+  } catch (error) {
+    throw new AppError('input_invalid', messageOf(error), { hint: 'agent --help lists the options.' })
+  }
+}
+
+async function main(argv: readonly string[]): Promise<number> {
+  const invocation = parseInvocation(argv)
+  if (invocation === 'help') return print(HELP)
+  if (invocation === 'version') return print(`${AGENT_VERSION}\n`)
+  const { command, file, json, flags } = invocation
+  if (command === 'doctor') return doctor({ file, flags, env: process.env, json, print })
+  const loaded = loadConfig(file, flags, process.env)
+  if (command === 'run') return run(loaded)
+  const status = await askStatus(statusSocketOf(loaded.config.data_dir))
+  print(json ? `${JSON.stringify(status)}\n` : printStatus(status))
+  return status.degraded.length > 0 || !status.connected ? 8 : 0
+}
+
+async function run({ config, file }: LoadedConfig): Promise<number> {
+  const log = pino({
+    level: config.log_level,
+    base: { service: 'understudy-agent' },
+    timestamp: pino.stdTimeFunctions.isoTime,
+    formatters: { level: (level) => ({ level }) },
+  })
+  const stop = new AbortController()
+  const onSignal = (name: NodeJS.Signals) => {
+    log.info({ event: 'agent.stopping', signal: name })
+    // The second one does not wait.
+    process.once(name, () => process.exit(130))
+    stop.abort()
+  }
+  process.once('SIGTERM', onSignal)
+  process.once('SIGINT', onSignal)
+  const data = openDataDirectory(config.data_dir)
+  log.info({ event: 'agent.starting', version: AGENT_VERSION, file, state: config.workload.state })
+  try {
+    await runAgent({ config, data, clock: systemClock, random: Math.random, log }, stop.signal)
+    return 0
+  } catch (error) {
+    if (stop.signal.aborted) return 0
+    if (isAppError(error)) log.error({ event: 'agent.failed', code: error.code, why: error.message, hint: error.hint })
+    throw error
+  } finally {
+    data.unlock()
+  }
+}
+
+function print(text: string): number {
+  process.stdout.write(text)
+  return 0
+}
+
+function fail(error: unknown): number {
+  if (!isAppError(error)) {
+    process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`)
+    return 1
+  }
+  process.stderr.write(`${error.message}\n${error.hint ? `Try: ${error.hint}\n` : ''}`)
+  return errorCodes[error.code].exit
+}
+
+process.exitCode = await main(process.argv.slice(2)).catch(fail)

@@ -1,0 +1,66 @@
+import { readFileSync } from 'node:fs'
+import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
+import { createSerial } from '@understudy/shared/core/serial'
+import { instant, type Instant } from '@understudy/shared/core/time'
+import { z } from 'zod'
+import { writeDurably } from '../replication/copy-mark.ts'
+
+/** What an agent must know after a restart, in one small file. */
+const memorySchema = z.object({
+  /** Highest epoch that this instance has seen. */
+  epoch: z.int().nonnegative(),
+  /** It was primary, or about to be, so its workload may still be running. */
+  active: z.boolean(),
+  /** Latest interruption time that was acted on. */
+  handledUpTo: z.number().optional(),
+  rebalanceAt: z.number().optional(),
+})
+
+export interface RoleMemory {
+  readonly epoch: number
+  readonly active: boolean
+  readonly handledUpTo: Instant | undefined
+  readonly rebalanceAt: Instant | undefined
+}
+
+export interface RoleStore {
+  readonly memory: RoleMemory
+  /** Durable when it resolves. */
+  save(patch: Partial<RoleMemory>): Promise<void>
+}
+
+/** @throws AppError `state_unreadable` when the file is there and cannot be understood: guessing would be unsafe */
+export function openRoleStore(path: string): RoleStore {
+  let memory = read(path)
+  const serial = createSerial()
+  return {
+    get memory() {
+      return memory
+    },
+    save(patch) {
+      memory = { ...memory, ...patch }
+      return serial(() => writeDurably(path, JSON.stringify(memory)))
+    },
+  }
+}
+
+function read(path: string): RoleMemory {
+  try {
+    const { epoch, active, handledUpTo, rebalanceAt } = memorySchema.parse(
+      JSON.parse(readFileSync(path, 'utf8')),
+    )
+    return {
+      epoch,
+      active,
+      handledUpTo: handledUpTo === undefined ? undefined : instant(handledUpTo),
+      rebalanceAt: rebalanceAt === undefined ? undefined : instant(rebalanceAt),
+    }
+  } catch (error) {
+    if (systemCodeOf(error) === 'ENOENT')
+      return { epoch: 0, active: false, handledUpTo: undefined, rebalanceAt: undefined }
+    throw new AppError('state_unreadable', `${path} cannot be read (${messageOf(error)})`, {
+      hint: 'It holds the epoch of this instance. If it is damaged, remove the whole data directory and enrol again.',
+      cause: error,
+    })
+  }
+}

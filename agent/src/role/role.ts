@@ -1,0 +1,242 @@
+import { messageOf } from '@understudy/shared/core/app-error'
+import type { AgentId, IncidentId, InstanceId } from '@understudy/shared/core/ids'
+import { createSerial } from '@understudy/shared/core/serial'
+import { between, type Clock, type Mono, millis, plus } from '@understudy/shared/core/time'
+import type { LeasePolicy } from '@understudy/shared/failover/lease'
+import { newMember, stepMember } from '@understudy/shared/failover/member'
+import type { Member, MemberEffect, MemberEvent } from '@understudy/shared/failover/member-types'
+import type { Report } from '@understudy/shared/protocol/link'
+import type { Logger } from 'pino'
+import type { Replication } from '../replication/replication.ts'
+import type { HookOutcome, Hooks } from './hooks.ts'
+import type { RoleStore } from './role-store.ts'
+
+/** Names of the steps of an incident, by what is done. */
+const stepNames = {
+  drain: 'state-drained',
+  seal: 'final-sync',
+  'finish-receiving': 'state-in-place',
+  start: 'workload-started',
+  stop: 'workload-stopped',
+  freeze: 'workload-frozen',
+  thaw: 'workload-thawed',
+  health: 'health-check',
+  kill: 'workload-killed',
+} as const
+
+/**
+ * Carries out what the member machine (shared/src/failover/member.ts) decides: runs hooks, moves state, writes the
+ * epoch down, reports. It decides nothing itself.
+ */
+export interface Role {
+  readonly member: Member
+  /** Freezes what an earlier run of this daemon may have left running; before anybody is told that we are here. */
+  boot(): Promise<void>
+  dispatch(event: MemberEvent): void
+  /** Terms of the coordinator that it said hello with. */
+  setPolicy(policy: LeasePolicy): void
+  /** Stops the clock; hooks that run are ended, the workload is left as it is. */
+  close(): Promise<void>
+}
+
+export interface RoleSurroundings {
+  readonly agent: AgentId
+  readonly instance: InstanceId
+  readonly policy: LeasePolicy
+  readonly clock: Clock
+  readonly hooks: Hooks
+  readonly replication: Replication
+  readonly store: RoleStore
+  readonly log: Logger
+  readonly report: (report: Report) => void
+  /** Asks for the connection to the primary that the coordinator named with its last order. */
+  readonly followUpstream: (epoch: number, primary: InstanceId) => void
+  /** Called whenever role, epoch or workload have changed. */
+  readonly onChange: () => void
+}
+
+export function createRole(parts: RoleSurroundings): Role {
+  const { agent, instance, clock, hooks, replication, store, log, report } = parts
+  let member = newMember(parts.policy)
+  let incident: IncidentId | undefined
+  let running = new AbortController()
+  let cancelTick: (() => void) | undefined
+  let closed = false
+  const effects = createSerial()
+  const idle = new Set<() => void>()
+
+  function dispatch(event: MemberEvent): void {
+    if (closed) return
+    if (event.kind === 'order' && 'incident' in event.order) incident = event.order.incident
+    const before = member
+    const step = stepMember(member, event, clock.mono())
+    member = step.member
+    if (before.role.kind !== member.role.kind || before.workload !== member.workload) {
+      log.info({
+        event: 'role.changed',
+        because: event.kind,
+        from: `${before.role.kind}/${before.workload}`,
+        to: `${member.role.kind}/${member.workload}`,
+        epoch: member.epoch,
+        incident,
+      })
+      parts.onChange()
+    }
+    scheduleTick()
+    for (const effect of step.effects) void effects(() => perform(effect)).catch(onFailedEffect)
+    if (!inTransition(member)) for (const wake of idle) wake()
+  }
+
+  /** Effects report their own failures; what comes here is the disk refusing to take the epoch down. */
+  function onFailedEffect(error: unknown): void {
+    log.error({ event: 'role.effect_failed', why: messageOf(error) })
+    dispatch({ kind: 'order', order: { kind: 'fence', epoch: member.epoch + 1 } })
+  }
+
+  /** The machine looks at the clock when the lease says that it must, not before. */
+  function scheduleTick(): void {
+    cancelTick?.()
+    cancelTick = undefined
+    const { lease, policy, exposed, role } = member
+    if (lease.kind !== 'until' || (!exposed && role.kind !== 'promoting')) return
+    const now = clock.mono()
+    const first = plus(lease.at, millis(-policy.fenceBudget))
+    const last = plus(lease.at, millis(-policy.fenceBudget / 2))
+    const next = now < first ? first : now < last ? last : plus(now, millis(20))
+    cancelTick = clock.timer(between(now, next), () => dispatch({ kind: 'tick' }))
+  }
+
+  async function perform(effect: MemberEffect): Promise<void> {
+    switch (effect.kind) {
+      case 'persist':
+        return store.save({ epoch: effect.epoch, active: effect.active })
+      case 'report':
+        return report(effect.report)
+      case 'receive':
+        return parts.followUpstream(effect.epoch, effect.primary)
+      case 'stop-receiving':
+        return replication.stopFollowing()
+      case 'serve':
+        return replication.serve(effect.epoch)
+      case 'stop-serving':
+        return replication.stopServing()
+      case 'hook':
+      case 'kill':
+        return runHook(effect)
+      case 'finish-receiving':
+        return operate('finish-receiving', effect.turn, async () => {
+          await replication.finish(effect.discard)
+          return { kind: 'applied' as const, turn: effect.turn, ok: true }
+        })
+      case 'drain':
+        return operate('drain', effect.turn, async () => {
+          await replication.drain(effect.target, effect.budget)
+          return { kind: 'drained' as const, turn: effect.turn, ok: true }
+        })
+      case 'seal':
+        return operate('seal', effect.turn, () => seal(effect))
+    }
+  }
+
+  async function seal(effect: MemberEffect & { kind: 'seal' }): Promise<MemberEvent & { kind: 'sealed' }> {
+    const { role } = member
+    const urgent = role.kind === 'handing-over' && role.urgent
+    const { seq, unreadable } = await replication.seal(effect.target, effect.budget, urgent)
+    if (unreadable > 0) log.error({ event: 'role.sealed_without', unreadable, incident })
+    return { kind: 'sealed', turn: effect.turn, ok: true, seq }
+  }
+
+  /** Begins something that ends with an event of its own; the effects after it do not wait for it. */
+  function operate(
+    name: 'finish-receiving' | 'drain' | 'seal',
+    turn: number,
+    run: () => Promise<MemberEvent>,
+  ): void {
+    const started = clock.mono()
+    run().then(
+      (event) => {
+        reportStep(stepNames[name], started, true, detailOf(event))
+        dispatch(event)
+      },
+      (error: unknown) => {
+        const why = messageOf(error)
+        log.warn({ event: `role.${name}_failed`, why, incident })
+        reportStep(stepNames[name], started, false, why)
+        dispatch(failureOf(name, turn, why))
+      },
+    )
+  }
+
+  /** A new hook ends the one before it: the machine has decided otherwise. */
+  function runHook(effect: MemberEffect & { kind: 'hook' | 'kill' }): void {
+    const { turn } = effect
+    running.abort()
+    running = new AbortController()
+    const { signal } = running
+    const started = clock.mono()
+    const hook = effect.kind === 'kill' ? 'kill' : effect.hook
+    const ran: Promise<HookOutcome> =
+      effect.kind === 'kill'
+        ? hooks.kill()
+        : hooks.run(effect.hook, { agent, instance, epoch: member.epoch }, signal)
+    void ran.then((outcome) => {
+      if (!outcome.ok && !signal.aborted) log.warn({ event: 'role.hook_failed', hook, why: outcome.why, incident })
+      if (!signal.aborted) reportStep(stepNames[hook], started, outcome.ok, outcome.why ?? '')
+      dispatch({
+        kind: 'hook-ended',
+        turn,
+        hook,
+        ok: outcome.ok,
+        ...(outcome.why === undefined ? {} : { why: outcome.why }),
+      })
+    })
+  }
+
+  function reportStep(step: string, started: Mono, ok: boolean, detail: string): void {
+    if (incident === undefined) return
+    report({
+      kind: 'step',
+      incident,
+      step,
+      ageMillis: millis(0),
+      tookMillis: between(started, clock.mono()),
+      at: clock.now(),
+      ok,
+      detail: detail.slice(0, 2000),
+    })
+  }
+
+  return {
+    get member() {
+      return member
+    },
+    async boot() {
+      const { epoch, active } = store.memory
+      dispatch({ kind: 'booted', epoch, active })
+      while (inTransition(member)) await new Promise<void>((resolve) => idle.add(resolve))
+      idle.clear()
+    },
+    dispatch,
+    setPolicy(policy) {
+      member = { ...member, policy }
+    },
+    async close() {
+      closed = true
+      cancelTick?.()
+      running.abort()
+      await effects(() => undefined)
+    },
+  }
+}
+
+const inTransition = ({ workload }: Member): boolean =>
+  workload === 'freezing' || workload === 'stopping' || workload === 'killing'
+
+const failureOf = (name: 'finish-receiving' | 'drain' | 'seal', turn: number, why: string): MemberEvent => {
+  if (name === 'drain') return { kind: 'drained', turn, ok: false, why }
+  if (name === 'seal') return { kind: 'sealed', turn, ok: false, seq: 0, why }
+  return { kind: 'applied', turn, ok: false, why }
+}
+
+const detailOf = (event: MemberEvent): string =>
+  event.kind === 'sealed' ? `the replica confirmed everything up to batch ${event.seq}` : ''

@@ -1,0 +1,36 @@
+import { formatMillis } from '@understudy/shared/core/time'
+import type { AgentStatus } from './status-socket.ts'
+
+/** The status for people: what is wrong first, as comment lines, then one fact a line. */
+export function printStatus(status: AgentStatus): string {
+  const problems = status.degraded.flatMap(({ message, hint }) => [
+    `# ${message}`,
+    ...(hint ? [`#   Try: ${hint}`] : []),
+  ])
+  if (!status.connected) problems.unshift('# not connected to the coordinator')
+  const { lease, sync } = status
+  const facts: [string, string][] = [
+    ['agent', `${status.agent_id} on ${status.instance_id}`],
+    ['role', `${status.role}, epoch ${status.epoch}`],
+    ['workload', status.workload],
+    [
+      'lease',
+      lease.remaining_ms === null ? lease.mode : `${lease.mode}, ${formatMillis(lease.remaining_ms)} left`,
+    ],
+    ['copy', copyOf(status)],
+    ['notice', status.open_notice ?? 'none'],
+    ['version', status.version],
+  ]
+  if (sync) facts.push(['received', `${sync.bytes_done} of ${sync.bytes_total} bytes, batch ${sync.seq}`])
+  for (const replica of status.replicas)
+    facts.push([
+      'replica',
+      `${replica.instance_id} ${replica.attached ? 'attached' : 'catching up'}, ${replica.lag_bytes} bytes and ${formatMillis(replica.lag_ms)} behind`,
+    ])
+  return `${[...problems, ...facts.map(([name, value]) => `${name.padEnd(9)} ${value}`)].join('\n')}\n`
+}
+
+function copyOf(status: AgentStatus): string {
+  if (status.role === 'primary') return 'the state itself'
+  return status.whole_copy ? 'whole' : 'not whole'
+}
