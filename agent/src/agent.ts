@@ -58,6 +58,11 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
       coordinatorUrl: config.coordinator_url,
       joinToken: config.join_token,
       stateDirectories: config.workload.state.length,
+      settings: {
+        auto_replica_enabled: config.auto_replica_enabled,
+        manual_replica_enabled: config.manual_replica_enabled,
+        rebalance_threshold: config.rebalance_threshold,
+      },
       agentVersion: AGENT_VERSION,
       imds,
     }
@@ -152,8 +157,10 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
         lagBytes: lag.bytes,
         lagBatches: lag.batches,
         lagMillis: lag.millis,
+        safeMillis: lag.safeMillis,
       })),
       progress: member.role.kind === 'replica' ? replication.progress : null,
+      roundTripMillis: link.roundTrip,
       degraded: degraded().slice(0, 32),
     }
   }

@@ -1,5 +1,6 @@
 import {
   flag,
+  logLevel,
   number,
   type OptionTable,
   type OptionValues,
@@ -82,7 +83,7 @@ export const agentOptions = {
     doc: 'Replicas may be created by hand',
   },
   log_level: {
-    schema: z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+    schema: logLevel(),
     env: 'LOG_LEVEL',
     value: '<level>',
     doc: 'debug, info, warn, error or silent',

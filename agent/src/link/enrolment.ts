@@ -51,6 +51,7 @@ export interface EnrolmentRequest {
   readonly coordinatorUrl: string
   readonly joinToken: string | undefined
   readonly stateDirectories: number
+  readonly settings: NonNullable<EnrolRequest['settings']>
   readonly agentVersion: string
   readonly imds: ImdsClient
 }
@@ -60,7 +61,7 @@ export interface EnrolmentRequest {
  * @throws AppError of the metadata service or the coordinator; `config_invalid` without a token
  */
 export async function enrol(request: EnrolmentRequest, signal: AbortSignal): Promise<Enrolment> {
-  const { coordinatorUrl, joinToken, stateDirectories, agentVersion, imds } = request
+  const { coordinatorUrl, joinToken, stateDirectories, settings, agentVersion, imds } = request
   if (!joinToken)
     throw new AppError('config_invalid', 'this instance has not enrolled yet and there is no join token', {
       hint: 'Create one with `coordinator token join --agent <id>` and set JOIN_TOKEN or JOIN_TOKEN_FILE.',
@@ -72,6 +73,7 @@ export async function enrol(request: EnrolmentRequest, signal: AbortSignal): Pro
     identity: { document, signature },
     ...(lifeCycle ? { life_cycle: lifeCycle.trim() } : {}),
     state_directories: stateDirectories,
+    settings,
     agent_version: agentVersion,
     protocol: PROTOCOL_VERSION,
   }

@@ -38,6 +38,8 @@ export interface LinkPeer {
 export interface Link extends Service {
   readonly connected: boolean
   readonly degraded: readonly Degradation[]
+  /** Last measured time there and back; null before the first measurement. */
+  readonly roundTrip: Millis | null
   report(report: Report): void
   /** Says at once what the next heartbeat would say later. */
   beatSoon(): void
@@ -61,6 +63,7 @@ export function createLink(parts: {
   let trouble: Degradation | undefined
   let seq = 0
   let beatQueued = false
+  let roundTrip: Millis | null = null
 
   const send = (message: AgentMessage) => {
     if (socket?.readyState === WebSocket.OPEN) socket.send(JSON.stringify(message))
@@ -102,6 +105,7 @@ export function createLink(parts: {
   function connectOnce(signal: AbortSignal): Promise<string> {
     return new Promise((resolve) => {
       let heardAt: Mono = clock.mono()
+      let pingedAt: Mono | undefined
       let cancelBeat: (() => void) | undefined
       const current = new WebSocket(url, {
         headers: { authorization: `Bearer ${credential}` },
@@ -125,7 +129,10 @@ export function createLink(parts: {
       const beatOn = () => {
         if (between(heardAt, clock.mono()) > SILENCE_LIMIT) return end('the coordinator has fallen silent')
         beat()
-        if (current.readyState === WebSocket.OPEN) current.ping()
+        if (current.readyState === WebSocket.OPEN && pingedAt === undefined) {
+          pingedAt = clock.mono()
+          current.ping()
+        }
         cancelBeat = clock.timer(heartbeat, beatOn)
       }
       current.on('open', () => {
@@ -135,6 +142,8 @@ export function createLink(parts: {
       })
       current.on('pong', () => {
         heardAt = clock.mono()
+        if (pingedAt !== undefined) roundTrip = between(pingedAt, heardAt)
+        pingedAt = undefined
       })
       current.on('message', (data: Buffer) => {
         heardAt = clock.mono()
@@ -164,6 +173,9 @@ export function createLink(parts: {
           ? [{ code: 'reports_dropped', message: `${outbox.dropped} reports were dropped while the coordinator was away` }]
           : []
       return trouble ? [trouble, ...lost] : lost
+    },
+    get roundTrip() {
+      return roundTrip
     },
     report(report) {
       const entry = outbox.add(report)

@@ -1,6 +1,6 @@
 import { messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import { createSerial } from '@understudy/shared/core/serial'
-import { type Clock, millis } from '@understudy/shared/core/time'
+import { type Clock, millis, type Mono } from '@understudy/shared/core/time'
 import { PAGE_BYTES } from '@understudy/shared/protocol/replication'
 import { hashFile } from './file-content.ts'
 import { createHints } from './hints.ts'
@@ -53,8 +53,11 @@ interface Facts {
 export function createScanner(
   roots: StateRoots,
   clock: Clock,
-  /** Called after each look with the names that changed or vanished. */
-  onChange: (changed: ReadonlySet<Key>) => void,
+  /**
+   * Called after each look with the names that changed or vanished; after a look at everything also with when that
+   * began: whatever was written before then has been seen.
+   */
+  onLook: (changed: ReadonlySet<Key>, completeSince?: Mono) => void,
 ): Scanner {
   const tree = new Map<Key, Entry>()
   const facts = new Map<Key, Facts>()
@@ -85,12 +88,13 @@ export function createScanner(
   }
 
   async function lookAtAll(exact: boolean): Promise<void> {
+    const started = clock.mono()
     const pass = newPass(exact)
     pass.directories = true
     const seen = new Set<Key>()
     for (let root = 0; root < roots.directories.length; root += 1) await walk(keyOf(root, ''), pass, seen)
     for (const key of [...tree.keys()]) if (!seen.has(key)) forget(key, pass)
-    finish(pass)
+    finish(pass, started)
   }
 
   interface Pass {
@@ -107,9 +111,9 @@ export function createScanner(
     sliceFrom: clock.mono(),
   })
 
-  function finish(pass: Pass): void {
+  function finish(pass: Pass, completeSince?: Mono): void {
     if (running && pass.directories) hints.watchOnly(directories)
-    if (pass.changed.size > 0) onChange(pass.changed)
+    if (pass.changed.size > 0 || completeSince !== undefined) onLook(pass.changed, completeSince)
   }
 
   async function walk(key: Key, pass: Pass, seen: Set<Key>): Promise<void> {

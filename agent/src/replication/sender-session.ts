@@ -35,7 +35,8 @@ const COUNTED_NAMES = 1000
 export interface SenderSession {
   readonly instance: InstanceId
   readonly lag: SessionLag
-  changed(keys: ReadonlySet<Key>): void
+  /** The scanner has looked: at some names, or at everything as of `completeSince`. */
+  looked(changed: ReadonlySet<Key>, completeSince?: Mono): void
   onMessage(message: ReplicaMessage): void
   onManifest(frame: Uint8Array): void
   /** Resolves once the replica has a whole copy and is close behind. */
@@ -53,6 +54,8 @@ export interface SessionLag {
   readonly batches: number
   /** Age of the oldest change that is not durable over there. */
   readonly millis: Millis
+  /** Everything that was written more than this long ago is durable over there; null before that can be said. */
+  readonly safeMillis: Millis | null
 }
 
 interface InFlight {
@@ -84,6 +87,10 @@ export function createSenderSession(surroundings: SessionSurroundings): SenderSe
   let wholeAt: number | undefined
   let whole = false
   let failure: AppError | undefined
+  /** A look at everything whose changes are not all sent yet, and those whose changes are and await their ack. */
+  let lookedSince: Mono | undefined
+  const awaited: { readonly seq: number; readonly since: Mono }[] = []
+  let safeSince: Mono | undefined
   let barriers = 0
   const barrierAnswers = new Map<number, (equal: boolean) => void>()
 
@@ -137,6 +144,9 @@ export function createSenderSession(surroundings: SessionSurroundings): SenderSe
 
   async function pumpAll(): Promise<void> {
     while (dirty.size > 0) await sendGroup()
+    if (lookedSince !== undefined) awaited.push({ seq, since: lookedSince })
+    lookedSince = undefined
+    noteSafe()
     if (wholeAt !== undefined) return
     wholeAt = seq
     say({ type: 'whole', seq })
@@ -155,6 +165,12 @@ export function createSenderSession(surroundings: SessionSurroundings): SenderSe
       held = ops
     }
     if (held) await sendBatch(held, since, bulk ? FrameFlag.bulk : FrameFlag.last)
+  }
+
+  /** What was seen before a batch is safe once the batch is durable. */
+  function noteSafe(): void {
+    const durable = (inFlight[0]?.seq ?? seq + 1) - 1
+    while (awaited[0] && awaited[0].seq <= durable) safeSince = awaited.shift()?.since
   }
 
   async function sendBatch(ops: readonly Op[], since: Mono, flags: number): Promise<void> {
@@ -196,6 +212,7 @@ export function createSenderSession(surroundings: SessionSurroundings): SenderSe
       bytes,
       batches: inFlight.length,
       millis: behind,
+      safeMillis: safeSince === undefined ? null : between(safeSince, clock.mono()),
     }
   }
 
@@ -213,9 +230,10 @@ export function createSenderSession(surroundings: SessionSurroundings): SenderSe
     get lag() {
       return lag()
     },
-    changed(keys) {
-      for (const key of keys) dirty.add(key)
-      dirtySince ??= clock.mono()
+    looked(changed, completeSince) {
+      for (const key of changed) dirty.add(key)
+      if (changed.size > 0) dirtySince ??= clock.mono()
+      lookedSince = completeSince ?? lookedSince
       pump()
     },
     onManifest(frame) {
@@ -235,6 +253,7 @@ export function createSenderSession(surroundings: SessionSurroundings): SenderSe
           return
         case 'ack':
           while (inFlight[0] && inFlight[0].seq <= message.seq) inFlight.shift()
+          noteSafe()
           if (wholeAt !== undefined && message.seq >= wholeAt) whole = true
           return progressed()
         case 'nack':

@@ -153,8 +153,8 @@ export function createSender(roots: StateRoots, clock: Clock, log: Logger): Send
     },
     serve(epoch) {
       this.stopServing()
-      const scanner = createScanner(roots, clock, (changed) => {
-        for (const session of sessions.values()) session.changed(changed)
+      const scanner = createScanner(roots, clock, (changed, completeSince) => {
+        for (const session of sessions.values()) session.looked(changed, completeSince)
       })
       serving = { epoch, scanner }
     },

@@ -226,3 +226,10 @@ export const flag = () =>
     if (/^(false|0|no|off)$/i.test(value)) return false
     return value
   }, z.boolean({ error: 'must be true or false' }))
+
+/** How much is logged, in any case; `warning` is `warn`. */
+export const logLevel = () =>
+  z.preprocess(
+    (value) => (typeof value === 'string' ? value.toLowerCase().replace('warning', 'warn') : value),
+    z.enum(['debug', 'info', 'warn', 'error', 'silent']).default('info'),
+  )

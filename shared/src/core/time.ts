@@ -14,6 +14,8 @@ export type Mono = number & { readonly [unit]: 'Mono' }
 
 export const millis = (value: number): Millis => value as Millis
 export const seconds = (value: number): Millis => (value * 1000) as Millis
+export const hours = (value: number): Millis => (value * 3_600_000) as Millis
+export const minutes = (value: number): Millis => (value * 60_000) as Millis
 export const instant = (value: number): Instant => value as Instant
 export const mono = (value: number): Mono => value as Mono
 

@@ -92,7 +92,7 @@ export function release(
 }
 
 /** If AWS is about to take the primary back, moves off it, or says that nobody is ready to take over. */
-export function considerNotice(group: Group, context: GroupContext): GroupStep {
+export function considerNotice(group: Group, context: GroupContext, prefer?: InstanceId): GroupStep {
   const { phase, primary, waiting } = group
   const by = primary === undefined ? undefined : group.members.get(primary)?.noticedBy
   if (phase.kind !== 'steady' || primary === undefined || by === undefined || waiting)
@@ -105,7 +105,8 @@ export function considerNotice(group: Group, context: GroupContext): GroupStep {
     keepOld: false,
   }
   const opened: GroupEffect = { kind: 'incident-opened', incident }
-  const target = readyTargets(group, context.now)[0]
+  const targets = readyTargets(group, context.now)
+  const target = targets.find((member) => member.instance === prefer) ?? targets[0]
   if (target) return after([opened], handOver(group, incident, target.instance, context.now))
   return after([opened], waitForReplica(group, incident))
 }

@@ -147,8 +147,13 @@ export type GroupEvent =
       }[]
     }
   | { readonly kind: 'sync'; readonly instance: InstanceId; readonly sync: Exclude<Sync, 'unknown'> }
-  /** AWS takes `instance` back, `left` from now. */
-  | { readonly kind: 'notice'; readonly instance: InstanceId; readonly left: Millis }
+  /** AWS takes `instance` back, `left` from now. `prefer` is taken over by if it is ready. */
+  | {
+      readonly kind: 'notice'
+      readonly instance: InstanceId
+      readonly left: Millis
+      readonly prefer?: InstanceId | undefined
+    }
   /** AWS took the notice back. */
   | { readonly kind: 'notice-withdrawn'; readonly instance: InstanceId }
   /** An operator moves the agent; `mayPromote` (group.ts) has said that it can be done. */

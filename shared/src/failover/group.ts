@@ -271,7 +271,7 @@ function onNotice(
   const member = group.members.get(event.instance)
   if (!member || member.retired) return quiet(group)
   const next = patchMember(group, event.instance, { noticedBy: plus(context.now, event.left) })
-  if (event.instance === group.primary) return considerNotice(next, context)
+  if (event.instance === group.primary) return considerNotice(next, context, event.prefer)
   return quiet(next, ...(member.noticedBy === undefined ? [wanted('lost')] : []))
 }
 

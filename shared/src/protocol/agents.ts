@@ -29,7 +29,8 @@ export const replicaViewSchema = z
     pool_id: poolIdSchema,
     availability_zone: z.string(),
     instance_type: z.string(),
-    spot_price: usdSchema,
+    /** When it was chosen; null where prices are not known. */
+    spot_price: usdSchema.nullable(),
     created_by: z.string(),
     created_at: timeSchema,
     ready_at: timeSchema.nullable(),

@@ -15,6 +15,14 @@ export const enrolRequestSchema = z
     life_cycle: z.string().max(40).optional(),
     /** Number of state directories; both ends of a stream must have the same. */
     state_directories: z.int().min(1).max(64),
+    /** What the instance's own configuration says; taken when the agent is new. */
+    settings: z
+      .strictObject({
+        auto_replica_enabled: z.boolean(),
+        manual_replica_enabled: z.boolean(),
+        rebalance_threshold: z.number().min(0).max(1),
+      })
+      .optional(),
     agent_version: z.string().max(60),
     protocol: z.int().positive(),
   })

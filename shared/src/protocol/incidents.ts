@@ -104,10 +104,11 @@ export const switchViewSchema = z
     new_instance_id: z.string(),
     old_pool_id: z.string(),
     new_pool_id: z.string(),
-    old_instance_price: z.number(),
-    new_instance_price: z.number(),
+    /** Dollars per hour; null where prices are not known. */
+    old_instance_price: z.number().nullable(),
+    new_instance_price: z.number().nullable(),
     /** Percent of the old price, negative when the new pool costs more; standby cost is not in it. */
-    estimated_savings: z.number(),
+    estimated_savings: z.number().nullable(),
     success: z.boolean().nullable(),
     switched_at: timeSchema,
   })

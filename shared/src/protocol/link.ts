@@ -47,6 +47,8 @@ const replicaLagSchema = z.object({
   lagBatches: countSchema,
   /** Age of the oldest change that the replica has not made durable. */
   lagMillis: millisSchema,
+  /** Everything that was written more than this long ago is durable on the replica, by a look at every name. */
+  safeMillis: millisSchema.nullable(),
 })
 
 /** How far this instance is with receiving, in its own words. */
@@ -84,6 +86,8 @@ const heartbeat = z.object({
   lease: z.object({ kind: z.enum(['none', 'solo', 'until']), seq: countSchema }),
   replicas: z.array(replicaLagSchema).max(64),
   progress: syncProgressSchema.nullable(),
+  /** Last measured time there and back; how far a moment that this instance reports may be off is half of it. */
+  roundTripMillis: millisSchema.nullable(),
   degraded: z.array(degradationSchema).max(32),
 })
 

@@ -1,0 +1,348 @@
+import { existsSync } from 'node:fs'
+import type { Server } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { dirname, join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { serve, type WebSocketServerLike } from '@hono/node-server'
+import { AppError, systemCodeOf } from '@understudy/shared/core/app-error'
+import { agentId } from '@understudy/shared/core/ids'
+import { runServices, type Service } from '@understudy/shared/core/service'
+import { type Clock, everyPeriod, hours, plus, seconds } from '@understudy/shared/core/time'
+import type { LeasePolicy } from '@understudy/shared/failover/lease'
+import type { IncidentView } from '@understudy/shared/protocol/incidents'
+import type { DemoView } from '@understudy/shared/protocol/live'
+import type { Context } from 'hono'
+import type { Logger } from 'pino'
+import { WebSocketServer } from 'ws'
+import type { Address, Cloud } from './cloud/cloud.ts'
+import type { CoordinatorConfig } from './config/options.ts'
+import { createFailover, type Failover } from './failover/failover.ts'
+import { failoverRoutes } from './failover/failover.routes.ts'
+import {
+  createCredentials,
+  createFleetStore,
+  createIncidents,
+  defaultSettings,
+  type IdentityVerifier,
+} from './fleet/fleet.ts'
+import { fleetRoutes } from './fleet/fleet.routes.ts'
+import { healthRoutes } from './http/health.routes.ts'
+import {
+  type Api,
+  type AppEnv,
+  createApi,
+  createAudit,
+  createIdempotency,
+  createTokens,
+  type Tokens,
+} from './http/http.ts'
+import { createMetrics, type Metrics } from './http/metrics.ts'
+import { sessionRoutes } from './http/session.routes.ts'
+import { createStaticFiles } from './http/static-files.ts'
+import { createLinks, createTopics, type Links, liveRoutes, type Topics } from './live/live.ts'
+import type { OpenDatabase } from './storage/database.ts'
+import { COORDINATOR_VERSION } from './version.ts'
+
+/** No message of an agent is longer. */
+const MAX_MESSAGE = 1024 * 1024
+
+export interface CoordinatorParts {
+  readonly config: CoordinatorConfig
+  readonly mode: 'demo' | 'serve'
+  readonly database: OpenDatabase
+  readonly cloud: Cloud
+  readonly address: Address
+  readonly verifyIdentity: IdentityVerifier
+  readonly clock: Clock
+  readonly log: Logger
+  /** Routes of the demo only. */
+  readonly extraRoutes?: (showDemo: (demo: DemoView) => void, failover: Failover) => Api
+}
+
+export interface RunningCoordinator {
+  /** Where it listens. */
+  readonly url: string
+  readonly tokens: Tokens
+  /** Resolves once everything has ended. */
+  run(signal: AbortSignal): Promise<void>
+}
+
+/**
+ * Puts one coordinator together and opens its port; nothing moves until `run`.
+ * @throws AppError `port_in_use`, `config_invalid`
+ */
+export async function startCoordinator(parts: CoordinatorParts): Promise<RunningCoordinator> {
+  const { config, mode, database, cloud, clock, log } = parts
+  const { db } = database
+  const started = clock.mono()
+  const policy = leasePolicyOf(config)
+  const stopping = new AbortController()
+  const tokens = createTokens(db, clock)
+  const credentials = createCredentials(db, clock)
+  const audit = createAudit(db, clock)
+  const fleet = createFleetStore(db, clock, { ...defaultSettings, auto_switch_enabled: config.auto_switch_enabled })
+  const listening = await listen(config)
+  const url = publicUrlOf(config, listening.port)
+
+  const incidents = createIncidents({ db, clock, log, onChange: (incident) => onIncident(incident) })
+  const createJoinToken = (token: { agentId: string; replicaId: string | null; instanceId: string | null }) =>
+    tokens.createJoin(token, hours(1))
+  const failover: Failover = createFailover({
+    db,
+    fleet,
+    incidents,
+    cloud,
+    address: parts.address,
+    clock,
+    log,
+    policy,
+    coordinatorUrl: url,
+    offlineAfter: seconds(config.heartbeat_timeout),
+    createJoinToken: (agentId, replicaId) => createJoinToken({ agentId, replicaId, instanceId: null }),
+    send: (instance, message) => links.send(instance, message),
+    onChange: (agentId) => topics.touchAgent(agentId),
+    signal: stopping.signal,
+  })
+  const links: Links = createLinks(failover.links, log)
+  const topics: Topics = createTopics({
+    clock,
+    log,
+    version: COORDINATOR_VERSION,
+    mode,
+    agentView: (id) => failover.agent(agentId(id)),
+  })
+  const metrics = createMetrics(metricsSources(failover, links, topics))
+  const countIncident = createIncidentCounter(metrics)
+  const onIncident = (incident: IncidentView) => {
+    topics.showIncident(incident)
+    countIncident(incident)
+  }
+
+  const auth = { open: mode === 'demo', tokens, agents: credentials }
+  const api = createApi(log, auth, createIdempotency(db, clock))
+  mount(api, [
+    healthRoutes({
+      health: async () => {
+        const agents = await failover.agents()
+        const ok = database.isWritable()
+        return {
+          status: ok ? 'healthy' : 'degraded',
+          service: 'understudy-coordinator',
+          version: COORDINATOR_VERSION,
+          database: ok ? 'ok' : 'failing',
+          cloud: cloud.kind,
+          agents: { total: agents.length, online: agents.filter(({ status }) => status === 'online').length },
+          uptime_seconds: Math.round((clock.mono() - started) / 1000),
+        }
+      },
+      readiness: async () => [
+        { name: 'database', ok: database.isWritable(), detail: config.database },
+        { name: 'http', ok: true, detail: url },
+      ],
+    }),
+    sessionRoutes(auth),
+    fleetRoutes({
+      enrolment: {
+        store: fleet,
+        credentials,
+        verify: parts.verifyIdentity,
+        useJoinToken: tokens.useJoin,
+        cloud,
+        onEnrolled: failover.onEnrolled,
+      },
+      incidents,
+      audit,
+      createJoinToken: async (token) => ({
+        token: await createJoinToken(token),
+        expiresAt: plus(clock.now(), hours(1)),
+      }),
+      onNewAgent: failover.onNewAgent,
+      onSettings: (agentId) => topics.touchAgent(agentId),
+    }),
+    failoverRoutes(failover, audit),
+    liveRoutes(links, topics),
+    ...(parts.extraRoutes ? [parts.extraRoutes((demo) => topics.showDemo(demo), failover)] : []),
+  ])
+  api.get('/metrics', async (c) => c.body(await metrics.text(), 200, { 'content-type': metrics.contentType }))
+  api.doc31('/openapi.json', {
+    openapi: '3.1.0',
+    info: { title: 'Understudy coordinator', version: COORDINATOR_VERSION },
+  })
+  serveDashboard(api, config)
+  await failover.load()
+  for (const agent of await failover.agents()) topics.touchAgent(agent.id)
+  listening.attach(api)
+
+  return {
+    url,
+    tokens,
+    async run(signal) {
+      const renewal: Service = credentialRenewal(credentials, links, clock)
+      const onAbort = () => stopping.abort()
+      signal.addEventListener('abort', onAbort, { once: true })
+      try {
+        await runServices([failover, topics, renewal], signal)
+      } finally {
+        stopping.abort()
+        await incidents.settled()
+        await listening.close()
+      }
+    },
+  }
+}
+
+function mount(api: Api, all: readonly Api[]): void {
+  for (const routes of all) api.route('/', routes)
+}
+
+/** Every day each connected instance gets a new credential. */
+function credentialRenewal(
+  credentials: ReturnType<typeof createCredentials>,
+  links: Links,
+  clock: Clock,
+): Service {
+  return {
+    name: 'credential-renewal',
+    run: (signal) =>
+      everyPeriod(clock, hours(1), signal, async () => {
+        for (const instance of links.connected()) {
+          const renewed = await credentials.renewIfDue(instance)
+          if (renewed) links.send(instance, { type: 'credential', ...renewed })
+        }
+      }),
+  }
+}
+
+/** @throws AppError `config_invalid` when the three do not go together */
+function leasePolicyOf(config: CoordinatorConfig): LeasePolicy {
+  const { lease, heartbeat_interval: heartbeat, fence_budget: fenceBudget } = config
+  if (lease < heartbeat * 3 + fenceBudget)
+    throw new AppError(
+      'config_invalid',
+      `a lease of ${lease} s is too short for a heartbeat every ${heartbeat} s and ${fenceBudget} s to freeze`,
+      { hint: 'Let lease be at least three heartbeats and the fence budget.' },
+    )
+  return {
+    heartbeat: seconds(heartbeat),
+    lease: seconds(lease),
+    fenceBudget: seconds(fenceBudget),
+    drift: 0.01,
+  }
+}
+
+function publicUrlOf(config: CoordinatorConfig, port: number): string {
+  if (config.public_url) return config.public_url.replace(/\/+$/, '')
+  const any = config.api_host === '0.0.0.0' || config.api_host === '::'
+  const host = any ? '127.0.0.1' : config.api_host
+  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`
+}
+
+interface Listening {
+  readonly port: number
+  /** Requests are answered from now on; those that came before have waited. */
+  attach(api: Api): void
+  close(): Promise<void>
+}
+
+/** Takes the port first, so that a port in use is known before anything else is done. */
+async function listen({ api_host: hostname, api_port: port }: CoordinatorConfig): Promise<Listening> {
+  const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MAX_MESSAGE })
+  let attach: (api: Api) => void = () => undefined
+  const attached = new Promise<Api>((resolve) => {
+    attach = resolve
+  })
+  const server = serve({
+    fetch: async (request, env) => (await attached).fetch(request, env),
+    hostname,
+    port,
+    // ws declares `noServer` as perhaps undefined; it is not, as one line above shows.
+    websocket: { server: sockets as WebSocketServerLike },
+  }) as Server
+  await new Promise<void>((resolve, reject) => {
+    server.once('listening', resolve)
+    server.once('error', (error) =>
+      reject(
+        systemCodeOf(error) === 'EADDRINUSE'
+          ? new AppError('port_in_use', `the port ${hostname}:${port} is in use`, {
+              hint: 'Stop what uses it, or choose another one with --api-port.',
+              cause: error,
+            })
+          : error,
+      ),
+    )
+  })
+  return {
+    port: (server.address() as AddressInfo).port,
+    attach,
+    close: () =>
+      new Promise((resolve) => {
+        for (const socket of sockets.clients) socket.terminate()
+        server.close(() => resolve())
+        server.closeAllConnections()
+      }),
+  }
+}
+
+/** The built dashboard lies beside the bundle, or in its own package in a checkout. */
+function serveDashboard(api: Api, config: CoordinatorConfig): void {
+  const here = dirname(fileURLToPath(import.meta.url))
+  const places = [join(here, 'dashboard'), join(here, '../../dashboard/dist')]
+  const directory = config.dashboard_dir ?? places.find((place) => existsSync(join(place, 'index.html')))
+  const files = directory === undefined ? undefined : createStaticFiles(directory)
+  if (!files) {
+    api.get('/', (c) => c.text('The dashboard has not been built. The API works: GET /openapi.json\n'))
+    return
+  }
+  api.get('*', async (c, next) => files(c as Context<AppEnv>) ?? next())
+}
+
+function metricsSources(failover: Failover, links: Links, topics: Topics) {
+  return {
+    version: COORDINATOR_VERSION,
+    agents: async () => {
+      const counts: Record<string, number> = {}
+      for (const { state } of await failover.agents()) counts[state] = (counts[state] ?? 0) + 1
+      return counts
+    },
+    replicas: async () => {
+      const counts = new Map<string, { agent: string; state: string; count: number }>()
+      for (const agent of await failover.agents())
+        for (const { status } of agent.replicas) {
+          const key = `${agent.id}/${status}`
+          const known = counts.get(key) ?? { agent: agent.id, state: status, count: 0 }
+          counts.set(key, { ...known, count: known.count + 1 })
+        }
+      return [...counts.values()]
+    },
+    lags: async () =>
+      (await failover.agents()).flatMap(({ id, lag_ms, lag_bytes }) =>
+        lag_ms === null ? [] : [{ agent: id, seconds: lag_ms / 1000, bytes: lag_bytes ?? 0 }],
+      ),
+    linkCount: () => links.size,
+    pageCount: () => topics.subscribers,
+  }
+}
+
+/** Counts every incident once, when it has ended. */
+function createIncidentCounter(metrics: Metrics): (incident: IncidentView) => void {
+  const counted = new Set<string>()
+  const inSeconds = (value: number | null) => (value === null ? null : value / 1000)
+  return (incident) => {
+    const { outcome, trigger, closed_at: closed, deadline_at: deadline } = incident
+    if (closed === null || outcome === 'no-action' || counted.has(incident.id)) return
+    counted.add(incident.id)
+    metrics.failover({
+      trigger,
+      outcome,
+      detectToPromotedSeconds: inSeconds(incident.failover_time_ms),
+      noPrimarySeconds: inSeconds(incident.no_primary_ms),
+      noticeLeftSeconds:
+        deadline === null ? null : Math.max(0, Date.parse(deadline) - Date.parse(closed)) / 1000,
+    })
+    for (const { step, duration_ms: took } of incident.steps)
+      if (took !== null) metrics.step(step, took / 1000)
+    if (trigger !== 'notice' || !incident.pool_id) return
+    const [instanceType = '', zone = ''] = incident.pool_id.split('@')
+    metrics.notice(zone, instanceType)
+  }
+}

@@ -1,0 +1,77 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { closeSync, openSync, readdirSync, readFileSync } from 'node:fs'
+
+/** In the environment of everything that runs on one simulated instance. */
+const INSTANCE_MARK = 'SIMULATED_INSTANCE'
+
+export interface InstanceProcess {
+  readonly pid: number
+  /** Resolves when the first process of the instance ends, however it ends. */
+  readonly ended: Promise<void>
+  /** What pulling the plug does: every process of the instance gets the signal, the daemon and the workload alike. */
+  signalAll(signal: 'SIGKILL' | 'SIGSTOP' | 'SIGCONT'): void
+}
+
+/** Starts the one program that the image of an instance runs at boot. Its output goes to `logFile`. */
+export function startInstanceProcess(options: {
+  readonly instanceId: string
+  readonly command: readonly string[]
+  readonly env: Readonly<Record<string, string>>
+  readonly cwd: string
+  readonly logFile: string
+}): InstanceProcess {
+  const { instanceId, command, env, cwd, logFile } = options
+  const [file = '', ...args] = command
+  const log = openSync(logFile, 'a')
+  let child: ChildProcess
+  try {
+    child = spawn(file, args, {
+      cwd,
+      env: { ...baseEnvironment(), ...env, [INSTANCE_MARK]: instanceId },
+      detached: true,
+      stdio: ['ignore', log, log],
+    })
+  } finally {
+    closeSync(log)
+  }
+  const ended = new Promise<void>((resolve) => {
+    child.once('exit', () => resolve())
+    child.once('error', () => resolve())
+  })
+  return {
+    pid: child.pid ?? 0,
+    ended,
+    signalAll: (signal) => signalMarked(`${INSTANCE_MARK}=${instanceId}`, signal),
+  }
+}
+
+/** A fresh machine: nothing of ours leaks into it but where programs are found. */
+function baseEnvironment(): Record<string, string> {
+  const { PATH = '', HOME = '', LANG = 'C.UTF-8', TZ = '' } = process.env
+  return { PATH, HOME, LANG, ...(TZ ? { TZ } : {}) }
+}
+
+/** Reads /proc; a process that is being started meanwhile is found in the next round. */
+function signalMarked(mark: string, signal: NodeJS.Signals): void {
+  const seen = new Set<string>()
+  for (let round = 0; round < 20; round += 1) {
+    const fresh = readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && !seen.has(pid) && carries(pid, mark))
+    if (fresh.length === 0) return
+    for (const pid of fresh) {
+      seen.add(pid)
+      try {
+        process.kill(Number(pid), signal)
+      } catch {
+        // It has ended already.
+      }
+    }
+  }
+}
+
+function carries(pid: string, mark: string): boolean {
+  try {
+    return `\0${readFileSync(`/proc/${pid}/environ`, 'latin1')}`.includes(`\0${mark}\0`)
+  } catch {
+    return false
+  }
+}

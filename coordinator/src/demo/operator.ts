@@ -1,0 +1,57 @@
+import { AppError } from '@understudy/shared/core/app-error'
+import { type AgentView, agentViewSchema } from '@understudy/shared/protocol/agents'
+import { failoverResponseSchema, type FailoverResponse } from '@understudy/shared/protocol/failover'
+import { type IncidentView, incidentViewSchema } from '@understudy/shared/protocol/incidents'
+import { createReplicaResponseSchema } from '@understudy/shared/protocol/replicas'
+import { z } from 'zod'
+
+/** The demo as an operator: it uses the public API of the coordinator like anybody else. */
+export interface Operator {
+  joinToken(agent: string, name: string, client: string): Promise<string>
+  agents(): Promise<readonly AgentView[]>
+  agent(id: string): Promise<AgentView>
+  createReplica(agent: string): Promise<void>
+  promote(agent: string, replica: string): Promise<FailoverResponse>
+  incidents(agent: string): Promise<readonly IncidentView[]>
+  /** Puts the demo's own figures on the page. */
+  show(demo: unknown): Promise<void>
+}
+
+export function createOperator(url: string): Operator {
+  async function call(method: string, path: string, body?: unknown): Promise<unknown> {
+    const request: RequestInit = { method }
+    if (body !== undefined) {
+      request.body = JSON.stringify(body)
+      request.headers = { 'content-type': 'application/json' }
+    }
+    const response = await fetch(`${url}${path}`, request)
+    const text = await response.text()
+    const answer: unknown = text === '' ? undefined : JSON.parse(text)
+    if (response.ok) return answer
+    const problem = z.object({ detail: z.string() }).safeParse(answer)
+    throw new AppError('unavailable', `${method} ${path}: ${problem.data?.detail ?? response.status}`)
+  }
+
+  return {
+    joinToken: async (agent, name, client) =>
+      z
+        .object({ join_token: z.string() })
+        .parse(await call('POST', `/api/agents/${agent}/join-tokens`, { name, client_id: client })).join_token,
+    agents: async () =>
+      z.object({ items: z.array(agentViewSchema) }).parse(await call('GET', '/api/agents')).items,
+    agent: async (id) => agentViewSchema.parse(await call('GET', `/api/agents/${id}`)),
+    createReplica: async (agent) =>
+      void createReplicaResponseSchema.parse(
+        await call('POST', `/api/agents/${agent}/replicas`, { created_by: 'demo' }),
+      ),
+    promote: async (agent, replica) =>
+      failoverResponseSchema.parse(
+        await call('POST', `/api/agents/${agent}/replicas/${replica}/promote`, { demote_old_primary: true }),
+      ),
+    incidents: async (agent) =>
+      z
+        .object({ items: z.array(incidentViewSchema) })
+        .parse(await call('GET', `/api/incidents?agent_id=${agent}`)).items,
+    show: async (demo) => void (await call('POST', '/api/demo/show', demo)),
+  }
+}

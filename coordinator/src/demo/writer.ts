@@ -1,0 +1,145 @@
+import { Agent, request } from 'node:http'
+
+/**
+ * A client that keeps writing to one address and remembers every acknowledgement. It knows the address and nothing
+ * else: what it reads back later is the judgement on the system.
+ */
+export interface Writer {
+  readonly counters: { sent: number; acked: number; retried: number; lost: number }
+  /** Longest time between two acknowledgements since the last `mark`. */
+  gap(): number
+  mark(): void
+  /** Reads everything back. What is missing is counted once and then expected no more. */
+  verify(): Promise<Verdict>
+  stop(): Promise<void>
+}
+
+export interface Verdict {
+  /** Acknowledged up to the moment of reading. */
+  readonly acked: number
+  /** When each missing write had been acknowledged, UTC milliseconds. */
+  readonly missing: readonly number[]
+  readonly wrong: number
+}
+
+/** A request that gets no answer in this time is tried again. */
+const TIMEOUT = 500
+const RETRY_AFTER = 20
+const MAX_OPEN = 64
+
+export function startWriter(port: number, perSecond: number): Writer {
+  const agent = new Agent({ keepAlive: true, maxSockets: 8 })
+  const acknowledged = new Map<string, { value: string; at: number }>()
+  const counters = { sent: 0, acked: 0, retried: 0, lost: 0 }
+  let next = 1
+  let open = 0
+  let stopped = false
+  let lastAck = performance.now()
+  let longest = 0
+
+  const gap = () => Math.max(longest, performance.now() - lastAck)
+
+  async function write(): Promise<void> {
+    const key = `w-${next}`
+    const value = `${next}:${'x'.repeat(80)}`
+    next += 1
+    open += 1
+    counters.sent += 1
+    while (!stopped) {
+      if (await put(key, value)) {
+        const now = performance.now()
+        longest = Math.max(longest, now - lastAck)
+        lastAck = now
+        counters.acked += 1
+        acknowledged.set(key, { value, at: Date.now() })
+        break
+      }
+      counters.retried += 1
+      await new Promise((resolve) => setTimeout(resolve, RETRY_AFTER))
+    }
+    open -= 1
+  }
+
+  function put(key: string, value: string): Promise<boolean> {
+    return new Promise((resolve) => {
+      const outgoing = request(
+        { host: '127.0.0.1', port, path: `/kv/${key}`, method: 'PUT', agent, timeout: TIMEOUT },
+        (response) => {
+          response.resume()
+          response.on('end', () => resolve(response.statusCode === 200))
+          response.on('error', () => resolve(false))
+          response.on('close', () => resolve(false))
+        },
+      )
+      outgoing.on('timeout', () => outgoing.destroy())
+      outgoing.on('error', () => resolve(false))
+      outgoing.end(value)
+    })
+  }
+
+  async function verify(): Promise<Verdict> {
+    const expected = [...acknowledged]
+    const found = await untilRead(port)
+    const missing: number[] = []
+    let wrong = 0
+    for (const [key, { value, at }] of expected) {
+      const there = found.get(key)
+      if (there === value) continue
+      if (there === undefined) missing.push(at)
+      else wrong += 1
+      acknowledged.delete(key)
+    }
+    counters.lost += missing.length + wrong
+    return { acked: expected.length, missing, wrong }
+  }
+
+  const timer = setInterval(() => {
+    if (open < MAX_OPEN) void write()
+  }, 1000 / perSecond)
+
+  return {
+    counters,
+    gap,
+    mark() {
+      longest = 0
+      lastAck = performance.now()
+    },
+    verify,
+    async stop() {
+      stopped = true
+      clearInterval(timer)
+      agent.destroy()
+    },
+  }
+}
+
+/** The whole content, as soon as somebody answers. */
+async function untilRead(port: number): Promise<ReadonlyMap<string, string>> {
+  for (;;) {
+    const text = await read(port)
+    if (text !== undefined) return parseDump(text)
+    await new Promise((resolve) => setTimeout(resolve, 50))
+  }
+}
+
+function parseDump(text: string): ReadonlyMap<string, string> {
+  const lines = text.split('\n').filter((line) => line !== '')
+  return new Map(lines.map((line) => JSON.parse(line) as [string, string]))
+}
+
+function read(port: number): Promise<string | undefined> {
+  return new Promise((resolve) => {
+    const outgoing = request({ host: '127.0.0.1', port, path: '/dump', agent: false, timeout: 10_000 }, (response) => {
+      let text = ''
+      response.setEncoding('utf8')
+      response.on('data', (part: string) => {
+        text += part
+      })
+      response.on('end', () => resolve(response.complete ? text : undefined))
+      response.on('error', () => resolve(undefined))
+    })
+    outgoing.on('timeout', () => outgoing.destroy())
+    outgoing.on('error', () => resolve(undefined))
+    outgoing.end()
+  })
+}

@@ -1,0 +1,495 @@
+import { AppError, messageOf } from '@understudy/shared/core/app-error'
+import {
+  type AgentId,
+  agentId as asAgentId,
+  type IncidentId,
+  type InstanceId,
+  instanceId as asInstanceId,
+  type ReplicaId,
+} from '@understudy/shared/core/ids'
+import { runServices, type Service } from '@understudy/shared/core/service'
+import { type Clock, instant, type Millis, plus, seconds } from '@understudy/shared/core/time'
+import { readyTargets } from '@understudy/shared/failover/group'
+import type { LeasePolicy } from '@understudy/shared/failover/lease'
+import type { AgentView, ReplicaView } from '@understudy/shared/protocol/agents'
+import type {
+  EmergencyReplicaRequest,
+  EmergencyReplicaResponse,
+  FailoverResponse,
+  RebalanceRequest,
+  RebalanceResponse,
+  TerminationImminentRequest,
+} from '@understudy/shared/protocol/failover'
+import type { SwitchView } from '@understudy/shared/protocol/incidents'
+import type { CoordinatorMessage } from '@understudy/shared/protocol/link'
+import type {
+  CreateReplicaRequest,
+  CreateReplicaResponse,
+  PromoteRequest,
+  PromotionPlan,
+  SyncStatusRequest,
+} from '@understudy/shared/protocol/replicas'
+import type { Logger } from 'pino'
+import type { Address, Cloud } from '../cloud/cloud.ts'
+import type { FleetStore, Incidents } from '../fleet/fleet.ts'
+import type { Kysely, ReplicaRow, Schema } from '../storage/database.ts'
+import type { Flight } from './flight.ts'
+import type { RunnerPorts } from './group-runner.ts'
+import { createHousekeeping } from './housekeeping.ts'
+import { createLinkEvents, type LinkEvents } from './link-events.ts'
+import { createMoves } from './moves.ts'
+import { createOffers } from './offers.ts'
+import { createPresenceBook } from './presence.ts'
+import { createRegistry, type Entry } from './registry.ts'
+import { createReplicaStore } from './replica-store.ts'
+import { createReplicas } from './replicas.ts'
+import { createSignals } from './signals.ts'
+import { listSwitches } from './switches.ts'
+import { createViews } from './views.ts'
+
+/** An old primary is left this long beyond its deadline before it is ended by us. */
+const AFTER_DEADLINE = seconds(30)
+/** An old primary that moved by hand has this long to say that it has stopped. */
+const AFTER_MOVE = seconds(10)
+const WANTED_AGAIN = seconds(10)
+/** How long a call waits for the move that it started. */
+const WAIT = seconds(25)
+
+/** Who is primary, and everything that follows from it. The front door of this domain. */
+export interface Failover extends Service {
+  readonly links: Pick<LinkEvents, 'onHello' | 'onHeartbeat' | 'onReport' | 'onDisconnected'>
+  /** Reads the database; before anything else. */
+  load(): Promise<void>
+  onEnrolled(joined: { agentId: string; instanceId: string; replicaId: string | null }): Promise<void>
+  /** An agent that was just made. */
+  onNewAgent(agentId: AgentId): void
+  agent(agentId: AgentId): Promise<AgentView>
+  agents(): Promise<readonly AgentView[]>
+  /** The instance that has the epoch now. */
+  primaryOf(agentId: AgentId): InstanceId | undefined
+  replicas(agentId: AgentId): Promise<readonly ReplicaView[]>
+  createReplica(agentId: AgentId, body: CreateReplicaRequest, actor: string): Promise<CreateReplicaResponse>
+  emergencyReplica(agentId: AgentId, body: EmergencyReplicaRequest, actor: string): Promise<EmergencyReplicaResponse>
+  deleteReplica(agentId: AgentId, id: ReplicaId): Promise<ReplicaView>
+  syncStatus(agentId: AgentId, id: ReplicaId, body: SyncStatusRequest, caller: string | undefined): Promise<ReplicaView>
+  plan(agentId: AgentId, id: ReplicaId): Promise<PromotionPlan>
+  promote(agentId: AgentId, id: ReplicaId, body: PromoteRequest): Promise<FailoverResponse>
+  terminationImminent(agentId: AgentId, body: TerminationImminentRequest): Promise<FailoverResponse>
+  rebalance(agentId: AgentId, body: RebalanceRequest): Promise<RebalanceResponse>
+  switches(filter: { agentId?: AgentId; limit: number; before?: number }): Promise<readonly SwitchView[]>
+}
+
+export interface FailoverOptions {
+  readonly db: Kysely<Schema>
+  readonly fleet: FleetStore
+  readonly incidents: Incidents
+  readonly cloud: Cloud
+  readonly address: Address
+  readonly clock: Clock
+  readonly log: Logger
+  readonly policy: LeasePolicy
+  readonly coordinatorUrl: string
+  /** HEARTBEAT_TIMEOUT: when an agent is shown as offline. */
+  readonly offlineAfter: Millis
+  readonly createJoinToken: (agentId: AgentId, replicaId: ReplicaId) => Promise<string>
+  readonly send: (instance: InstanceId, message: CoordinatorMessage) => boolean
+  readonly onChange: (agentId: AgentId) => void
+  readonly signal: AbortSignal
+}
+
+export function createFailover(options: FailoverOptions): Failover {
+  const { db, fleet, incidents, cloud, clock, log, send, onChange } = options
+  const store = createReplicaStore(db, clock)
+  const offers = createOffers(cloud, clock, log)
+  const presence = createPresenceBook(clock)
+
+  const ports: RunnerPorts = {
+    db,
+    clock,
+    log,
+    cloud,
+    address: options.address,
+    incidents,
+    sendOrder: (instance, order) => {
+      const entry = entryOfInstance(instance)
+      return entry ? links.sendOrder(entry, instance, order) : false
+    },
+    sendLease: (instance, { grant }) => void send(instance, { type: 'lease', grant }),
+    priceOf: (instance) => pools.get(instance)?.spotPrice() ?? null,
+    lastWordOn: (agentId, replica) => registry.find(agentId)?.lastWords.get(replica),
+    onReplicaWanted: (agentId, why, flight) => {
+      const entry = registry.find(agentId)
+      if (entry) want(entry, why, flight)
+    },
+    onCommitted: (agentId, previous, target) => {
+      const entry = registry.find(agentId)
+      entry?.replicas.delete(target)
+      if (entry && entry.atRisk === previous) entry.atRisk = undefined
+    },
+    onClosed,
+    onChange,
+  }
+  const registry = createRegistry({
+    fleet,
+    replicas: store,
+    clock,
+    policy: options.policy,
+    ports,
+    signal: options.signal,
+  })
+
+  /** Which pool every known instance is in, for prices without a look into the database. */
+  const pools = new Map<string, { agentId: AgentId; spotPrice: () => ReturnType<RunnerPorts['priceOf']> }>()
+  const notePool = (row: { id: string; agent_id: string; pool_id: string }) =>
+    void pools.set(row.id, {
+      agentId: asAgentId(row.agent_id),
+      spotPrice: () => offers.of(row.pool_id)?.spotPrice ?? null,
+    })
+  const entryOfInstance = (instance: InstanceId): Entry | undefined => {
+    const agentId = pools.get(instance)?.agentId
+    return agentId === undefined ? undefined : registry.find(agentId)
+  }
+
+  const replicas = createReplicas({
+    fleet,
+    store,
+    cloud,
+    offers,
+    clock,
+    log,
+    coordinatorUrl: options.coordinatorUrl,
+    createJoinToken: options.createJoinToken,
+    groupOf: (agentId) => registry.find(agentId)?.runner.group,
+    noticedPools,
+  })
+  const signals = createSignals({ db, fleet, incidents, clock, log, protect })
+  const links = createLinkEvents({
+    registry,
+    presence,
+    fleet,
+    replicas: store,
+    incidents,
+    signals,
+    policy: options.policy,
+    clock,
+    log,
+    send,
+    onFenced,
+    onChange,
+  })
+  const views = createViews({ fleet, presence, offers, clock, offlineAfter: options.offlineAfter })
+  const moves = createMoves({ fleet, incidents, presence, offers, clock })
+  const housekeeping = createHousekeeping({
+    registry,
+    presence,
+    fleet,
+    replicas: store,
+    cloud,
+    clock,
+    log,
+    onWanted: tryWanted,
+    onChange: (entry) => onChange(entry.agentId),
+  })
+
+  async function noticedPools(): Promise<ReadonlySet<string>> {
+    const noticed = new Set<string>()
+    for (const entry of registry.entries())
+      for (const member of entry.runner.group.members.values())
+        if (member.noticedBy !== undefined && !member.gone) {
+          const row = await fleet.instance(member.instance)
+          if (row) noticed.add(row.pool_id)
+        }
+    return noticed
+  }
+
+  /** A standby that counts on: neither under notice nor lost. */
+  function usableReplica(entry: Entry): ReplicaRow | undefined {
+    return [...entry.replicas.values()].find((row) => {
+      const member = row.instance_id === null ? undefined : entry.runner.group.members.get(asInstanceId(row.instance_id))
+      return member === undefined || (member.noticedBy === undefined && !member.gone && !member.retired)
+    })
+  }
+
+  async function protect(entry: Entry, incident: IncidentId): Promise<{ replicaId: string; created: boolean }> {
+    const existing = usableReplica(entry)
+    if (existing) return { replicaId: existing.id, created: false }
+    const row = await makeReplica(entry, 'automatic-rebalance', incident)
+    return { replicaId: row.id, created: true }
+  }
+
+  async function makeReplica(
+    entry: Entry,
+    type: 'automatic-rebalance' | 'automatic-termination',
+    incident: IncidentId | null,
+  ): Promise<ReplicaRow> {
+    const { row } = await replicas.create({
+      agentId: entry.agentId,
+      type,
+      createdBy: 'understudy',
+      incident,
+      pool: null,
+      excludeZones: [],
+    })
+    entry.replicas.set(row.instance_id ?? row.id, row)
+    onChange(entry.agentId)
+    return row
+  }
+
+  function want(entry: Entry, why: 'notice' | 'replaced' | 'lost', flight: Flight | undefined): void {
+    entry.wanted = { why, tryAt: clock.mono() }
+    if (flight) flight.emergency = true
+    tryWanted(entry).catch((error: unknown) => log.error({ event: 'replica.wanted_failed', err: error }))
+  }
+
+  /** Makes the replica that is wanted, or says why not and leaves it for later. */
+  async function tryWanted(entry: Entry): Promise<void> {
+    const { wanted } = entry
+    if (!wanted) return
+    entry.wanted = undefined
+    const { runner, agentId } = entry
+    const agent = await fleet.mustAgent(agentId)
+    const relaunching = runner.group.phase.kind === 'relaunching'
+    if (usableReplica(entry)) return
+    if (agent.auto_replica_enabled !== 1 && !relaunching)
+      return void log.info({ event: 'replica.not_automatic', agent: agentId, why: wanted.why })
+    const incident = runner.flight?.incident.id ?? null
+    try {
+      const row = await makeReplica(entry, 'automatic-termination', incident)
+      if (runner.flight) runner.flight.replicaId = row.id
+    } catch (error) {
+      log.warn({ event: 'replica.not_created', agent: agentId, why: messageOf(error) })
+      entry.wanted = { ...wanted, tryAt: plus(clock.mono(), WANTED_AGAIN) }
+    }
+  }
+
+  function onClosed(agentId: AgentId, flight: Flight, outcome: 'promoted' | 'relaunched' | 'failed'): void {
+    const entry = registry.find(agentId)
+    const { incident } = flight
+    if (!entry || outcome === 'failed' || incident.keepOld) return
+    const now = clock.mono()
+    if (incident.trigger === 'notice')
+      entry.dying.set(incident.instance, plus(incident.by ?? now, AFTER_DEADLINE))
+    else void endAfterMove(entry, incident.instance)
+  }
+
+  async function endAfterMove(entry: Entry, instance: InstanceId): Promise<void> {
+    const agent = await fleet.mustAgent(entry.agentId)
+    if (agent.terminate_after_switch === 1) entry.dying.set(instance, plus(clock.mono(), AFTER_MOVE))
+  }
+
+  /** It has stopped, so there is nothing to wait for any more, unless AWS ends it anyway. */
+  function onFenced(entry: Entry, instance: InstanceId): void {
+    const at = entry.dying.get(instance)
+    const member = entry.runner.group.members.get(instance)
+    if (at !== undefined && member?.noticedBy === undefined) entry.dying.set(instance, clock.mono())
+  }
+
+  async function respond(entry: Entry, id: IncidentId): Promise<FailoverResponse> {
+    await entry.runner.outcome(id, AbortSignal.timeout(WAIT))
+    await incidents.settled()
+    const incident = await incidents.get(id)
+    const { primary, epoch } = entry.runner.group
+    const row = primary === undefined ? undefined : await fleet.instance(primary)
+    const open = incident.outcome === 'running'
+    return {
+      incident,
+      new_primary: row && !open ? { instance_id: row.id, pool_id: row.pool_id, epoch } : null,
+      agent: await views.agent(entry),
+    }
+  }
+
+  /** The row as it is kept at hand, which is newer than the one in the database. */
+  const rowOf = async (entry: Entry, id: ReplicaId): Promise<ReplicaRow> =>
+    [...entry.replicas.values()].find((row) => row.id === id) ?? (await store.get(entry.agentId, id))
+
+  return {
+    name: 'failover',
+    links,
+    async load() {
+      for (const row of await fleet.instances()) notePool(row)
+      await registry.load()
+      await incidents.closeAbandoned()
+    },
+    run: (signal) => runServices([offers, housekeeping], signal),
+    onNewAgent: (agentId) => {
+      registry.ensure(agentId)
+      onChange(agentId)
+    },
+    async onEnrolled({ agentId, instanceId, replicaId }) {
+      const entry = registry.ensure(asAgentId(agentId))
+      const instance = asInstanceId(instanceId)
+      const row = await fleet.instance(instance)
+      if (row) notePool(row)
+      entry.runner.dispatch({ kind: 'joined', instance })
+      if (replicaId === null) return
+      const replica = await rowOf(entry, replicaId as ReplicaId)
+      entry.replicas.delete(replica.id)
+      if (replica.is_active !== 1) return
+      await store.attach(replica.id, instance)
+      entry.replicas.set(instance, { ...replica, instance_id: instance })
+      onChange(entry.agentId)
+    },
+    agent: (agentId) => views.agent(registry.get(agentId)),
+    agents: () => Promise.all([...registry.entries()].map((entry) => views.agent(entry))),
+    primaryOf: (agentId) => registry.find(agentId)?.runner.group.primary,
+    async replicas(agentId) {
+      const entry = registry.get(agentId)
+      const rows = await store.list(agentId)
+      return Promise.all(rows.map(async (row) => views.replica(entry, await rowOf(entry, row.id as ReplicaId))))
+    },
+    async createReplica(agentId, body, actor) {
+      const entry = registry.get(agentId)
+      const { row, choice, joinCommand } = await replicas.createByHand(agentId, body, actor)
+      if (!entry.replicas.has(row.instance_id ?? row.id)) entry.replicas.set(row.instance_id ?? row.id, row)
+      onChange(agentId)
+      return {
+        replica: views.replica(entry, row),
+        replica_id: row.id,
+        choice: [...choice],
+        join_command: joinCommand,
+      }
+    },
+    async emergencyReplica(agentId, body, actor) {
+      const entry = registry.get(agentId)
+      const { primary } = entry.runner.group
+      if (primary === undefined)
+        throw new AppError('not_ready', `${agentId} has no primary yet, so there is nothing to replicate`)
+      if (body.instance_id !== undefined && body.instance_id !== primary)
+        throw new AppError('conflict', `${body.instance_id} is not the primary of ${agentId}`, {
+          hint: `The primary is ${primary}.`,
+          facts: { primary, epoch: entry.runner.group.epoch },
+        })
+      const existing = usableReplica(entry)
+      if (existing)
+        return { replica: views.replica(entry, existing), replica_id: existing.id, created: false, choice: [] }
+      const type = body.signal_type === 'termination-notice' ? 'automatic-termination' : 'automatic-rebalance'
+      const { row, choice } = await replicas.create({
+        agentId,
+        type,
+        createdBy: actor,
+        incident: entry.runner.flight?.incident.id ?? null,
+        pool: null,
+        excludeZones: [],
+      })
+      entry.replicas.set(row.instance_id ?? row.id, row)
+      onChange(agentId)
+      return { replica: views.replica(entry, row), replica_id: row.id, created: true, choice: [...choice] }
+    },
+    async deleteReplica(agentId, id) {
+      const entry = registry.get(agentId)
+      const row = await rowOf(entry, id)
+      if (row.is_active !== 1) {
+        if (row.status !== 'promoted') return views.replica(entry, row)
+        throw new AppError('conflict', `the replica ${id} was promoted: it is no standby any more`, {
+          hint: 'To end a primary, promote another replica first.',
+        })
+      }
+      const { phase } = entry.runner.group
+      if ('target' in phase && phase.target === row.instance_id)
+        throw new AppError('busy', `${row.instance_id} is about to become primary`, {
+          hint: 'Wait for the move to end, then look again.',
+        })
+      if (row.instance_id !== null) {
+        const instance = asInstanceId(row.instance_id)
+        entry.runner.dispatch({ kind: 'left', instance })
+        entry.tokens.revoke(instance)
+        entry.replicas.delete(instance)
+        links.sendOrder(entry, instance, { kind: 'fence', epoch: entry.runner.group.epoch + 1 })
+        await cloud.terminate(instance, AbortSignal.timeout(10_000))
+        await fleet.patchInstance(instance, { retired: 1, terminated_at: clock.now() })
+      }
+      entry.replicas.delete(row.id)
+      await store.setStatus(row, 'terminated')
+      onChange(agentId)
+      return views.replica(entry, await store.get(agentId, id))
+    },
+    async syncStatus(agentId, id, body, caller) {
+      const entry = registry.get(agentId)
+      const row = await rowOf(entry, id)
+      if (row.is_active !== 1)
+        throw new AppError('conflict', `the replica ${id} is ${row.status}: its progress is of no interest any more`)
+      if (caller !== undefined && row.instance_id !== null && caller !== row.instance_id)
+        throw new AppError('forbidden', `${caller} is not the instance of the replica ${id}`)
+      const progress = {
+        ...(body.sync_percent === undefined ? {} : { sync_percent: body.sync_percent }),
+        ...(body.bytes_done === undefined ? {} : { bytes_done: body.bytes_done }),
+        ...(body.bytes_total === undefined ? {} : { bytes_total: body.bytes_total }),
+        ...(body.lag_ms === undefined ? {} : { lag_ms: body.lag_ms }),
+      }
+      await store.setProgress(id, progress)
+      // Whether it is ready is for the stream itself to say: the primary has to vouch for it.
+      const failed = body.status === 'failed'
+      if (failed) await store.setStatus(row, 'failed', body.message ?? 'the replica says that it has failed')
+      const next = await store.get(agentId, id)
+      if (failed) entry.replicas.delete(row.instance_id ?? row.id)
+      else entry.replicas.set(row.instance_id ?? row.id, { ...row, ...progress })
+      onChange(agentId)
+      return views.replica(entry, failed ? next : { ...row, ...progress })
+    },
+    async plan(agentId, id) {
+      const entry = registry.get(agentId)
+      return moves.plan(entry, await rowOf(entry, id))
+    },
+    async promote(agentId, id, body) {
+      const entry = registry.get(agentId)
+      const row = await rowOf(entry, id)
+      return respond(entry, moves.promote(entry, row, body))
+    },
+    async terminationImminent(agentId, body) {
+      const entry = registry.get(agentId)
+      const instance = asInstanceId(body.instance_id)
+      const known = await fleet.instance(instance)
+      if (known?.agent_id !== agentId)
+        throw new AppError('not_found', `${instance} is not an instance of ${agentId}`, {
+          hint: `Its primary is ${entry.runner.group.primary ?? 'not there yet'}: GET /api/agents/${agentId}`,
+        })
+      const prefer = body.replica_id ? await readyInstanceOf(entry, body.replica_id) : undefined
+      const id = await signals.terminate(entry, instance, {
+        signal: 'termination-notice',
+        time: instant(Date.parse(body.termination_time)),
+        seenAt: clock.mono(),
+        via: 'api',
+        prefer,
+      })
+      return respond(entry, id)
+    },
+    async rebalance(agentId, body) {
+      const entry = registry.get(agentId)
+      const instance = asInstanceId(body.instance_id)
+      const known = await fleet.instance(instance)
+      if (known?.agent_id !== agentId)
+        throw new AppError('not_found', `${instance} is not an instance of ${agentId}`, {
+          hint: `GET /api/agents/${agentId} names its instances.`,
+        })
+      const outcome = await signals.rebalance(entry, instance, {
+        signal: 'rebalance-recommendation',
+        time: body.notice_time === undefined ? instant(0) : instant(Date.parse(body.notice_time)),
+        seenAt: clock.mono(),
+        via: 'api',
+      })
+      const row = outcome.replicaId === null ? undefined : await rowOf(entry, outcome.replicaId as ReplicaId)
+      return {
+        incident_id: outcome.incidentId,
+        interruption_probability: Math.round(outcome.probability.value * 1000) / 1000,
+        because: outcome.probability.because,
+        threshold: outcome.threshold,
+        action: outcome.action,
+        reason: outcome.reason,
+        replica: row ? views.replica(entry, row) : null,
+      }
+    },
+    switches: (filter) => listSwitches(db, filter),
+  }
+
+  /** A replica that the caller names must be able to take over, unless something else is under way already. */
+  async function readyInstanceOf(entry: Entry, id: ReplicaId): Promise<InstanceId | undefined> {
+    const row = await rowOf(entry, id)
+    const { group } = entry.runner
+    const ready = readyTargets(group, clock.mono()).find(({ instance }) => instance === row.instance_id)
+    if (ready || entry.runner.flight) return ready?.instance
+    throw new AppError('not_ready', `the replica ${id} is not ready (${row.status})`, {
+      hint: 'Leave replica_id out: the best replica is chosen, or a new one is made.',
+      facts: { epoch: group.epoch, primary: group.primary ?? null, status: row.status },
+    })
+  }
+}

@@ -1,0 +1,104 @@
+import type { InstanceId } from '@understudy/shared/core/ids'
+import { formatMillis, type Instant, instant, type Mono } from '@understudy/shared/core/time'
+import type { OpenIncident } from '@understudy/shared/failover/group'
+import type { Loss } from '@understudy/shared/protocol/incidents'
+
+/**
+ * What is measured while one incident runs, on the coordinator's monotonic clock. Pure data; the group's runner fills
+ * it in and reads the result at the end.
+ */
+export interface Flight {
+  readonly incident: OpenIncident
+  /** T+0: when anybody first noticed. */
+  readonly zero: Mono
+  readonly oldEpoch: number
+  /** Last sign of life of the old primary. */
+  lastHeard: Mono
+  /** When its workload began to be frozen; undefined while it runs, or when nobody could tell. */
+  quietFrom: Mono | undefined
+  /** It gave the epoch up after the replica had confirmed everything. */
+  sealed: boolean
+  /** When the new primary passed its health check. */
+  promotedAt: Mono | undefined
+  /** What the old primary last said of the replica that took over. */
+  lastWord: LastWord | undefined
+  target: InstanceId | undefined
+  replicaId: string | undefined
+  /** A replica was made because of this incident. */
+  emergency: boolean
+  readonly waiters: Set<() => void>
+}
+
+/** Of one heartbeat: everything written before `safeThrough` is on the replica. */
+export interface LastWord {
+  readonly heardAt: Mono
+  readonly safeThrough: { readonly wall: Instant; readonly mono: Mono } | undefined
+  readonly lagBytes: number
+}
+
+export const newFlight = (incident: OpenIncident, zero: Mono, oldEpoch: number, lastHeard: Mono): Flight => ({
+  incident,
+  zero,
+  oldEpoch,
+  lastHeard,
+  quietFrom: undefined,
+  sealed: false,
+  promotedAt: undefined,
+  lastWord: undefined,
+  target: undefined,
+  replicaId: undefined,
+  emergency: false,
+  waiters: new Set(),
+})
+
+/** From when until when nobody served. */
+export function gapOf(flight: Flight, routedAt: Mono): { from: Mono; millis: number } {
+  const from = flight.quietFrom ?? flight.lastHeard
+  return { from, millis: Math.max(0, routedAt - from) }
+}
+
+/** What may be missing on the new primary, said so that it can be checked. */
+export function lossOf(
+  flight: Flight,
+  outcome: 'promoted' | 'relaunched',
+  heartbeatMillis: number,
+): Loss {
+  if (outcome === 'relaunched')
+    return {
+      kind: 'everything',
+      state_through: null,
+      at_most_ms: null,
+      bytes_behind: null,
+      sentence: 'everything: no copy of the state was left and the workload began with an empty one',
+    }
+  if (flight.sealed)
+    return noLoss('nothing: the replica confirmed every byte before the old primary gave up its epoch')
+  const { lastWord } = flight
+  if (!lastWord?.safeThrough)
+    return {
+      kind: 'unknown',
+      state_through: null,
+      at_most_ms: null,
+      bytes_behind: lastWord?.lagBytes ?? null,
+      sentence: 'unknown: the old primary ended before it could say how far the replica was',
+    }
+  // It may have lived until just before the heartbeat that never came.
+  const end = flight.lastHeard + heartbeatMillis
+  const atMost = Math.ceil(end - lastWord.safeThrough.mono)
+  const through = instant(Math.floor(lastWord.safeThrough.wall))
+  return {
+    kind: 'bounded',
+    state_through: new Date(through).toISOString(),
+    at_most_ms: atMost,
+    bytes_behind: lastWord.lagBytes,
+    sentence: `at most what was written in the ${formatMillis(atMost)} after ${new Date(through).toISOString()}; everything before that is here`,
+  }
+}
+
+const noLoss = (sentence: string): Loss => ({
+  kind: 'none',
+  state_through: null,
+  at_most_ms: 0,
+  bytes_behind: 0,
+  sentence,
+})

@@ -1,0 +1,348 @@
+import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
+import type { AgentId, IncidentId, InstanceId } from '@understudy/shared/core/ids'
+import type { MicroUsd } from '@understudy/shared/core/money'
+import { between, type Clock, type Mono, millis, plus, sleep } from '@understudy/shared/core/time'
+import {
+  type Group,
+  type GroupEffect,
+  type GroupEvent,
+  type OpenIncident,
+  silenceOf,
+  stepGroup,
+} from '@understudy/shared/failover/group'
+import type { Order } from '@understudy/shared/failover/orders'
+import type { SignalType } from '@understudy/shared/protocol/incidents'
+import type { Logger } from 'pino'
+import { type Address, type Cloud, hasEnded } from '../cloud/cloud.ts'
+import type { Incidents } from '../fleet/fleet.ts'
+import type { Kysely, Schema } from '../storage/database.ts'
+import { commitEpoch } from './commit-epoch.ts'
+import { type Flight, gapOf, type LastWord, lossOf, newFlight } from './flight.ts'
+
+/** The cloud is asked about a silent instance this often. */
+const CHECK_EVERY = millis(500)
+const CALL_TIMEOUT = 5000
+const RETRY = millis(250)
+const RETRY_SLOW = millis(2000)
+
+/** What the runner of one agent needs from the rest of the coordinator. */
+export interface RunnerPorts {
+  readonly db: Kysely<Schema>
+  readonly clock: Clock
+  readonly log: Logger
+  readonly cloud: Cloud
+  readonly address: Address
+  readonly incidents: Incidents
+  /** False when the instance is not connected. */
+  readonly sendOrder: (instance: InstanceId, order: Order) => boolean
+  readonly sendLease: (instance: InstanceId, effect: GroupEffect & { kind: 'lease' }) => void
+  readonly priceOf: (instance: InstanceId) => MicroUsd | null
+  /** What the primary last said of a replica. */
+  readonly lastWordOn: (agent: AgentId, replica: InstanceId) => LastWord | undefined
+  readonly onReplicaWanted: (agent: AgentId, why: 'notice' | 'replaced' | 'lost', flight: Flight | undefined) => void
+  /** After a change of primary was written, before anything follows from it. */
+  readonly onCommitted: (agent: AgentId, previous: InstanceId | undefined, target: InstanceId) => void
+  readonly onClosed: (agent: AgentId, flight: Flight, outcome: 'promoted' | 'relaunched' | 'failed') => void
+  readonly onChange: (agent: AgentId) => void
+}
+
+/**
+ * Carries out what the group machine (shared/src/failover/group.ts) decides for one agent, and measures it. Events are
+ * taken one at a time; whatever takes long comes back as an event of its own.
+ */
+export interface GroupRunner {
+  readonly group: Group
+  /** The incident that runs, if any. */
+  readonly flight: Flight | undefined
+  dispatch(event: GroupEvent, sighting?: Sighting): void
+  /** Resolves when the incident has ended, or the time is up. */
+  outcome(id: IncidentId, signal: AbortSignal): Promise<void>
+}
+
+/** How the thing that an event tells of was first noticed: when, where that was earlier than now, and by whom. */
+export interface Sighting {
+  readonly at: Mono
+  readonly via: string
+}
+
+export function createGroupRunner(initial: Group, ports: RunnerPorts, signal: AbortSignal): GroupRunner {
+  const { db, clock, cloud, address, incidents } = ports
+  const { agent } = initial
+  const log = ports.log.child({ agent })
+  const checked = new Map<InstanceId, Mono>()
+  let group = initial
+  let flight: Flight | undefined
+  let sighting: Sighting | undefined
+
+  function dispatch(event: GroupEvent, seen?: Sighting): void {
+    sighting = seen
+    const before = group
+    const step = stepGroup(group, event, { now: clock.mono(), newIncident: incidents.newId })
+    group = step.group
+    if (before.phase.kind !== group.phase.kind || before.epoch !== group.epoch)
+      log.info({
+        event: 'group.changed',
+        because: event.kind,
+        from: before.phase.kind,
+        to: group.phase.kind,
+        epoch: group.epoch,
+        primary: group.primary,
+        incident: flight?.incident.id,
+      })
+    for (const effect of step.effects) carryOut(effect)
+    if (before !== group && event.kind !== 'heartbeat') ports.onChange(agent)
+  }
+
+  function carryOut(effect: GroupEffect): void {
+    switch (effect.kind) {
+      case 'lease':
+        return ports.sendLease(effect.instance, effect)
+      case 'order':
+        return void ports.sendOrder(effect.instance, effect.order)
+      case 'commit':
+        return later('commit', commit(effect))
+      case 'drain-address':
+        return later('drain-address', drain(effect.epoch))
+      case 'point-address':
+        return later('point-address', point(effect))
+      case 'replica-wanted':
+        return ports.onReplicaWanted(agent, effect.why, flight)
+      case 'check-instance':
+        return check(effect.instance)
+      case 'incident-opened':
+        return open(effect.incident)
+      case 'incident-step':
+        return record(effect.incident, effect.step, clock.mono(), effect.step !== 'hand-over-failed', effect.detail)
+      case 'incident-closed':
+        return close(effect)
+    }
+  }
+
+  /** What is carried out beside the events reports its own failures; anything that comes here is a bug. */
+  const later = (what: string, task: Promise<unknown>): void => {
+    task.catch((error: unknown) => {
+      if (!signal.aborted) log.error({ event: 'group.effect_failed', what, err: error })
+    })
+  }
+
+  async function commit(effect: GroupEffect & { kind: 'commit' }): Promise<void> {
+    const { from, to, target, previous, incident } = effect
+    const { phase } = group
+    const began = clock.mono()
+    for (;;) {
+      try {
+        const outcome = await commitEpoch(db, clock, {
+          agentId: agent,
+          from,
+          to,
+          target,
+          previous: previous ?? null,
+          incident: incident?.id ?? null,
+          trigger: incident?.trigger ?? null,
+          fresh: phase.kind === 'committing' && phase.fresh,
+          retirePrevious: incident !== undefined && !incident.keepOld && previous === incident.instance,
+          oldPrice: previous === undefined ? null : ports.priceOf(previous),
+          newPrice: ports.priceOf(target),
+        })
+        if (outcome.kind === 'moved') return onMoved(from, outcome.epoch)
+        if (flight && incident?.id === flight.incident.id) {
+          flight.target = target
+          flight.lastWord = ports.lastWordOn(agent, target)
+          flight.replicaId = outcome.replicaId ?? flight.replicaId
+          record(incident.id, 'epoch-moved', began, true, `epoch ${to} belongs to ${target}`, clock.mono() - began)
+        }
+        ports.onCommitted(agent, previous, target)
+        return dispatch({ kind: 'committed', epoch: to })
+      } catch (error) {
+        // A database that is busy or full takes the change later; until then nobody is promoted.
+        log.error({ event: 'group.commit_failed', to, why: messageOf(error) })
+        await sleep(clock, RETRY, signal)
+      }
+    }
+  }
+
+  /** One process owns the database, so only a person can have done this. */
+  function onMoved(expected: number, found: number): void {
+    log.error({
+      event: 'group.safety_violation',
+      expected,
+      found,
+      hint: 'The epoch in the database changed behind this coordinator. Stop it and find out what else writes there.',
+    })
+  }
+
+  async function drain(epoch: number): Promise<void> {
+    const began = clock.mono()
+    try {
+      await address.drain({ agentId: agent, epoch }, AbortSignal.timeout(CALL_TIMEOUT))
+      if (flight) record(flight.incident.id, 'traffic-cut', began, true, '', clock.mono() - began)
+    } catch (error) {
+      // The new primary's `point` cuts it too, and is tried until it works.
+      log.warn({ event: 'address.drain_failed', epoch, why: messageOf(error) })
+      if (flight) record(flight.incident.id, 'traffic-cut', began, false, messageOf(error), clock.mono() - began)
+    }
+  }
+
+  async function point({ epoch, instance }: GroupEffect & { kind: 'point-address' }): Promise<void> {
+    const mine = flight
+    for (let attempt = 0; group.epoch === epoch; attempt += 1) {
+      const began = clock.mono()
+      try {
+        await address.point({ agentId: agent, instanceId: instance, epoch }, AbortSignal.timeout(CALL_TIMEOUT))
+        if (mine) record(mine.incident.id, 'address-moved', began, true, `it leads to ${instance}`, clock.mono() - began)
+        return dispatch({ kind: 'routed', epoch })
+      } catch (error) {
+        if (isAppError(error, 'stale_epoch')) return
+        log.error({ event: 'address.point_failed', epoch, attempt, why: messageOf(error) })
+        if (mine && attempt === 0)
+          record(mine.incident.id, 'address-moved', began, false, `${messageOf(error)}; it is tried again`)
+        await sleep(clock, attempt < 10 ? RETRY : RETRY_SLOW, signal)
+      }
+    }
+  }
+
+  function check(instance: InstanceId): void {
+    const now = clock.mono()
+    const last = checked.get(instance)
+    if (last !== undefined && between(last, now) < CHECK_EVERY) return
+    checked.set(instance, now)
+    later(
+      'check-instance',
+      cloud.describe(instance, AbortSignal.timeout(CALL_TIMEOUT)).then(
+        (described) => {
+          const ended = described ? hasEnded(described) : cloud.kind === 'simulated'
+          if (ended) dispatch({ kind: 'gone', instance })
+        },
+        (error: unknown) => log.warn({ event: 'cloud.unanswered', instance, why: messageOf(error) }),
+      ),
+    )
+  }
+
+  function open(incident: OpenIncident): void {
+    const now = clock.mono()
+    const began = sighting?.at ?? now
+    const heard = plus(now, millis(-silenceOf(group, now)))
+    flight = newFlight(incident, began, group.epoch, heard)
+    incidents.open({
+      id: incident.id,
+      agentId: agent,
+      instanceId: incident.instance,
+      signalType: signalOf(incident),
+      trigger: incident.trigger,
+      via: sighting?.via ?? viaOf(incident),
+      detected: { mono: began, wall: plus(clock.now(), millis(-between(began, now))) },
+      deadline: incident.trigger === 'notice' && incident.by !== undefined
+        ? plus(clock.now(), between(now, incident.by))
+        : null,
+      epoch: group.epoch,
+    })
+    const detail =
+      incident.trigger === 'silence'
+        ? `nothing was heard from ${incident.instance} for ${Math.round(between(heard, now))} ms`
+        : ''
+    record(incident.id, stepNameOf(incident), began, true, detail)
+  }
+
+  function record(
+    id: IncidentId,
+    step: string,
+    began: Mono,
+    ok: boolean,
+    detail: string,
+    tookMillis: number | null = null,
+  ): void {
+    incidents.step(id, {
+      step,
+      began,
+      tookMillis,
+      ok,
+      reportedBy: 'coordinator',
+      clock: 'coordinator',
+      at: clock.now(),
+      uncertaintyMillis: 0,
+      detail,
+    })
+  }
+
+  function close({ incident, outcome, why }: GroupEffect & { kind: 'incident-closed' }): void {
+    const ended = flight?.incident.id === incident.id ? flight : undefined
+    if (ended) flight = undefined
+    const now = clock.mono()
+    const gap = ended && outcome !== 'failed' ? gapOf(ended, now) : undefined
+    incidents.close(incident.id, {
+      outcome,
+      why,
+      action: actionOf(ended, outcome),
+      replicaId: ended?.replicaId ?? null,
+      newInstanceId: outcome === 'failed' ? null : (group.primary ?? null),
+      newEpoch: group.epoch,
+      failoverMillis: ended?.promotedAt === undefined ? null : Math.round(between(ended.zero, ended.promotedAt)),
+      noPrimaryMillis: gap ? Math.round(gap.millis) : null,
+      noPrimaryFrom: gap?.from ?? null,
+      loss: ended && outcome !== 'failed' ? lossOf(ended, outcome, group.policy.heartbeat) : null,
+    })
+    if (!ended) return
+    later(
+      'switch-outcome',
+      db
+        .updateTable('instance_switches')
+        .set({ success: Number(outcome === 'promoted') })
+        .where('incident_id', '=', incident.id)
+        .execute(),
+    )
+    for (const wake of ended.waiters) wake()
+    ports.onClosed(agent, ended, outcome)
+  }
+
+  return {
+    get group() {
+      return group
+    },
+    get flight() {
+      return flight
+    },
+    dispatch,
+    async outcome(id, until) {
+      const running = flight?.incident.id === id ? flight : undefined
+      if (!running) return
+      await new Promise<void>((resolve) => {
+        running.waiters.add(resolve)
+        until.addEventListener('abort', () => resolve(), { once: true })
+        if (until.aborted) resolve()
+      })
+    },
+  }
+}
+
+const signalOf = ({ trigger }: OpenIncident): SignalType => {
+  if (trigger === 'notice') return 'termination-notice'
+  return trigger === 'silence' ? 'instance-lost' : 'operator-request'
+}
+
+const viaOf = ({ trigger }: OpenIncident): string => {
+  if (trigger === 'notice') return 'notice'
+  return trigger === 'silence' ? 'missed-heartbeats' : 'operator'
+}
+
+const stepNameOf = ({ trigger }: OpenIncident): string => {
+  if (trigger === 'notice') return 'notice-received'
+  return trigger === 'silence' ? 'primary-lost' : 'move-requested'
+}
+
+function actionOf(flight: Flight | undefined, outcome: 'promoted' | 'relaunched' | 'failed') {
+  if (outcome === 'relaunched') return 'relaunched-empty'
+  if (outcome === 'failed') return 'none'
+  return flight?.emergency ? 'created-emergency-replica' : 'promoted-existing-replica'
+}
+
+/** The error for a call that would move an agent that cannot be moved now. */
+export const refusedMove = (group: Group, why: string): AppError =>
+  new AppError('not_ready', why, {
+    hint: 'Look at the agent again: GET /api/agents/{id} says what is under way.',
+    facts: {
+      epoch: group.epoch,
+      primary: group.primary ?? null,
+      phase: group.phase.kind,
+      reason: why,
+    },
+  })

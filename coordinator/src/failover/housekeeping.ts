@@ -1,0 +1,119 @@
+import { messageOf } from '@understudy/shared/core/app-error'
+import { type InstanceId, instanceId as asInstanceId } from '@understudy/shared/core/ids'
+import { runServices, type Service } from '@understudy/shared/core/service'
+import { type Clock, everyPeriod, millis, seconds } from '@understudy/shared/core/time'
+import type { Logger } from 'pino'
+import { type Cloud, hasEnded } from '../cloud/cloud.ts'
+import type { FleetStore } from '../fleet/fleet.ts'
+import type { PresenceBook } from './presence.ts'
+import type { Entry, Registry } from './registry.ts'
+import type { ReplicaStore } from './replica-store.ts'
+import { JOIN_WITHIN } from './replicas.ts'
+
+const TICK = millis(50)
+const FLUSH = seconds(5)
+const SWEEP = seconds(2)
+/** How long an instance that nobody hears is left before the cloud is asked about it. */
+const UNHEARD_FOR = seconds(3)
+
+/** What has to be looked at again and again: clocks, instances that have ended, machines that cost money for nothing. */
+export function createHousekeeping(parts: {
+  readonly registry: Registry
+  readonly presence: PresenceBook
+  readonly fleet: FleetStore
+  readonly replicas: ReplicaStore
+  readonly cloud: Cloud
+  readonly clock: Clock
+  readonly log: Logger
+  readonly onWanted: (entry: Entry) => Promise<void>
+  readonly onChange: (entry: Entry) => void
+}): Service {
+  const { registry, presence, fleet, replicas, cloud, clock, log, onWanted, onChange } = parts
+  const asked = () => AbortSignal.timeout(5000)
+
+  async function sweep(entry: Entry): Promise<void> {
+    const now = clock.mono()
+    for (const [instance, at] of entry.dying) if (now >= at) await end(entry, instance)
+    for (const member of entry.runner.group.members.values()) {
+      const unheard = !member.connected && now - member.heardAt > UNHEARD_FOR
+      if (unheard && member.instance !== entry.runner.group.primary) await lookUp(entry, member.instance)
+    }
+    for (const row of entry.replicas.values())
+      if (row.status === 'launching' && clock.now() - row.created_at > JOIN_WITHIN)
+        await giveUp(entry, row.instance_id, `it did not join within ${JOIN_WITHIN / 60_000} minutes`)
+    if (entry.wanted && now >= entry.wanted.tryAt) await onWanted(entry)
+  }
+
+  /** Ends a machine that has been replaced. */
+  async function end(entry: Entry, instance: InstanceId): Promise<void> {
+    if (instance === entry.runner.group.primary) return void entry.dying.delete(instance)
+    await cloud.terminate(instance, asked())
+    entry.dying.delete(instance)
+    log.info({ event: 'instance.terminated', agent: entry.agentId, instance })
+    await forget(entry, instance, undefined)
+  }
+
+  async function lookUp(entry: Entry, instance: InstanceId): Promise<void> {
+    const described = await cloud.describe(instance, asked())
+    const ended = described ? hasEnded(described) : cloud.kind === 'simulated'
+    if (ended) await forget(entry, instance, 'its instance has ended')
+  }
+
+  async function giveUp(entry: Entry, instance: string | null, why: string): Promise<void> {
+    if (instance !== null) {
+      await cloud.terminate(asInstanceId(instance), asked())
+      return forget(entry, asInstanceId(instance), why)
+    }
+    for (const [key, row] of entry.replicas)
+      if (row.instance_id === null && row.status === 'launching') {
+        entry.replicas.delete(key)
+        await replicas.setStatus(row, 'failed', why)
+      }
+  }
+
+  /** The instance is gone for good; `why` when that was not wanted. */
+  async function forget(entry: Entry, instance: InstanceId, why: string | undefined): Promise<void> {
+    const row = entry.replicas.get(instance)
+    entry.runner.dispatch({ kind: 'gone', instance })
+    entry.runner.dispatch({ kind: 'left', instance })
+    entry.replicas.delete(instance)
+    entry.tokens.revoke(instance)
+    presence.forget(instance)
+    if (row) await replicas.setStatus(row, why === undefined ? 'terminated' : 'failed', why)
+    await fleet.patchInstance(instance, { terminated_at: clock.now(), is_active: 0 })
+    onChange(entry)
+  }
+
+  const each = (what: string, run: (entry: Entry) => Promise<void>) => async () => {
+    for (const entry of registry.entries())
+      await run(entry).catch((error: unknown) =>
+        log.warn({ event: 'housekeeping.failed', what, agent: entry.agentId, why: messageOf(error) }),
+      )
+  }
+
+  const services: Service[] = [
+    {
+      name: 'tick',
+      run: (signal) =>
+        everyPeriod(clock, TICK, signal, () => {
+          for (const entry of registry.entries()) entry.runner.dispatch({ kind: 'tick' })
+        }),
+    },
+    { name: 'sweep', run: (signal) => everyPeriod(clock, SWEEP, signal, each('sweep', sweep)) },
+    {
+      name: 'flush',
+      run: async (signal) => {
+        await everyPeriod(clock, FLUSH, signal, flush)
+        await flush()
+      },
+    },
+  ]
+
+  async function flush(): Promise<void> {
+    await fleet
+      .flushHeartbeats(presence.takeSeen())
+      .catch((error: unknown) => log.warn({ event: 'housekeeping.failed', what: 'flush', why: messageOf(error) }))
+  }
+
+  return { name: 'failover-housekeeping', run: (signal) => runServices(services, signal) }
+}

@@ -1,0 +1,267 @@
+import { type AgentId, type InstanceId, instanceId as asInstanceId } from '@understudy/shared/core/ids'
+import { type Clock, instant, millis, type Mono, plus } from '@understudy/shared/core/time'
+import type { LeasePolicy } from '@understudy/shared/failover/lease'
+import type { Order } from '@understudy/shared/failover/orders'
+import type { ReplicaStatus } from '@understudy/shared/protocol/agents'
+import type { CoordinatorMessage, Heartbeat, Hello, Report } from '@understudy/shared/protocol/link'
+import { PROTOCOL_VERSION } from '@understudy/shared/protocol/version'
+import type { Logger } from 'pino'
+import type { FleetStore, Incidents } from '../fleet/fleet.ts'
+import type { PresenceBook } from './presence.ts'
+import type { Entry, Registry } from './registry.ts'
+import type { ReplicaStore } from './replica-store.ts'
+import type { Signals } from './signals.ts'
+
+/** Taken for the way to an agent until it has been measured. */
+const UNKNOWN_ROUND_TRIP = millis(100)
+
+/** What the links tell whoever runs failovers. One instance at a time, in order. */
+export interface LinkEvents {
+  /** False when the instance may not go on; it has been told why. */
+  onHello(agentId: AgentId, instance: InstanceId, hello: Hello): boolean
+  onHeartbeat(agentId: AgentId, instance: InstanceId, heartbeat: Heartbeat): void
+  onReport(agentId: AgentId, instance: InstanceId, report: Report): void
+  onDisconnected(agentId: AgentId, instance: InstanceId): void
+  /** For the group runners: false when the instance is not connected. */
+  sendOrder(entry: Entry, instance: InstanceId, order: Order): boolean
+}
+
+export function createLinkEvents(parts: {
+  readonly registry: Registry
+  readonly presence: PresenceBook
+  readonly fleet: FleetStore
+  readonly replicas: ReplicaStore
+  readonly incidents: Incidents
+  readonly signals: Signals
+  readonly policy: LeasePolicy
+  readonly clock: Clock
+  readonly log: Logger
+  readonly send: (instance: InstanceId, message: CoordinatorMessage) => boolean
+  readonly onFenced: (entry: Entry, instance: InstanceId) => void
+  readonly onChange: (agentId: AgentId) => void
+}): LinkEvents {
+  const { registry, presence, fleet, replicas, incidents, signals, policy, clock, log, send } = parts
+
+  /** Writes what does not decide anything; a failure is logged and the next change writes it again. */
+  const write = (what: string, task: Promise<unknown>): void => {
+    task.catch((error: unknown) => log.error({ event: 'failover.not_written', what, err: error }))
+  }
+
+  function sendReplicaList(entry: Entry): void {
+    const { group } = entry.runner
+    if (group.primary === undefined) return
+    send(group.primary, {
+      type: 'replicas',
+      epoch: group.epoch,
+      replicas: [...entry.tokens.all(group.epoch)],
+    })
+  }
+
+  function sendOrder(entry: Entry, instance: InstanceId, order: Order): boolean {
+    if (order.kind !== 'follow') return send(instance, { type: 'order', order })
+    const endpoint = presence.get(order.primary)?.hello.replication
+    const token = entry.tokens.of(order.epoch, instance)
+    sendReplicaList(entry)
+    if (!entry.replicas.has(instance)) write('replica', adoptAsReplica(entry, instance))
+    const upstream = endpoint ? { instanceId: order.primary, ...endpoint, token } : undefined
+    return send(instance, upstream ? { type: 'order', order, upstream } : { type: 'order', order })
+  }
+
+  /** A former primary that follows the new one is a standby like any other. */
+  async function adoptAsReplica(entry: Entry, instance: InstanceId): Promise<void> {
+    const row = await fleet.instance(instance)
+    if (!row || entry.replicas.has(instance)) return
+    const replica = await replicas.create({
+      agentId: entry.agentId,
+      type: 'manual',
+      pool: row.pool_id,
+      spotPrice: null,
+      createdBy: 'former primary',
+      incident: null,
+      instanceId: instance,
+    })
+    entry.replicas.set(instance, replica)
+    refreshReplica(entry, instance)
+    parts.onChange(entry.agentId)
+  }
+
+  /** Brings the row's status to what the two ends say. */
+  function refreshReplica(entry: Entry, instance: InstanceId): void {
+    const row = entry.replicas.get(instance)
+    const member = entry.runner.group.members.get(instance)
+    if (!row || !member) return
+    const status: ReplicaStatus =
+      member.sync === 'ready' && member.attached
+        ? 'ready'
+        : row.status === 'launching' && !member.connected
+          ? 'launching'
+          : 'syncing'
+    if (row.status === status) return
+    const ready = status === 'ready' ? { ready_at: clock.now(), sync_percent: 100 } : {}
+    entry.replicas.set(instance, { ...row, status, ...ready })
+    log.info({ event: 'replica.status', agent: entry.agentId, replica: row.id, instance, status })
+    write('replica status', replicas.setStatus(row, status))
+    parts.onChange(entry.agentId)
+  }
+
+  function onHello(agentId: AgentId, instance: InstanceId, hello: Hello): boolean {
+    if (hello.protocol !== PROTOCOL_VERSION) {
+      send(instance, {
+        type: 'refused',
+        code: 'protocol',
+        message: `this coordinator speaks protocol ${PROTOCOL_VERSION}, the agent ${hello.protocol}`,
+        hint: 'Install the agent of the same version as the coordinator.',
+      })
+      return false
+    }
+    const entry = registry.ensure(agentId)
+    presence.greeted(instance, agentId, hello)
+    send(instance, { type: 'welcome', protocol: PROTOCOL_VERSION, agentId, policy })
+    log.info({ event: 'link.hello', agent: agentId, instance, role: hello.role, epoch: hello.epoch })
+    entry.runner.dispatch({
+      kind: 'connected',
+      instance,
+      role: hello.role,
+      epoch: hello.epoch,
+      seq: hello.seq,
+      sentAt: hello.sentAt,
+    })
+    refreshReplica(entry, instance)
+    if (instance === entry.runner.group.primary) tellReplicasOf(entry)
+    return true
+  }
+
+  /** The primary's address may be another one than before, or known for the first time. */
+  function tellReplicasOf(entry: Entry): void {
+    const { group } = entry.runner
+    const { primary, epoch, phase } = group
+    sendReplicaList(entry)
+    if (primary === undefined || (phase.kind !== 'steady' && phase.kind !== 'routing')) return
+    for (const member of group.members.values())
+      if (member.connected && member.instance !== primary && !member.retired)
+        sendOrder(entry, member.instance, { kind: 'follow', epoch, primary })
+  }
+
+  function onHeartbeat(agentId: AgentId, instance: InstanceId, message: Heartbeat): void {
+    const entry = registry.ensure(agentId)
+    presence.heard(instance, message)
+    entry.runner.dispatch({
+      kind: 'heartbeat',
+      instance,
+      epoch: message.epoch,
+      seq: message.seq,
+      sentAt: message.sentAt,
+      lease: message.lease,
+      replicas: message.replicas.map(({ instanceId, attached, lagBytes }) => ({
+        instance: instanceId,
+        attached,
+        lagBytes,
+      })),
+    })
+    const { group, flight } = entry.runner
+    if (instance === group.primary && message.epoch === group.epoch) noteLastWords(entry, message)
+    if (flight?.incident.instance === instance) flight.lastHeard = clock.mono()
+    for (const { instanceId } of message.replicas) refreshReplica(entry, instanceId)
+    parts.onChange(agentId)
+  }
+
+  function noteLastWords(entry: Entry, message: Heartbeat): void {
+    const now = clock.mono()
+    const transit = message.roundTripMillis ?? UNKNOWN_ROUND_TRIP
+    for (const { instanceId, lagBytes, safeMillis } of message.replicas) {
+      const before = safeMillis === null ? undefined : millis(-(safeMillis + transit))
+      entry.lastWords.set(instanceId, {
+        heardAt: now,
+        lagBytes,
+        safeThrough:
+          before === undefined ? undefined : { mono: plus(now, before), wall: plus(clock.now(), before) },
+      })
+    }
+  }
+
+  function onReport(agentId: AgentId, instance: InstanceId, report: Report): void {
+    const entry = registry.ensure(agentId)
+    const { runner } = entry
+    switch (report.kind) {
+      case 'promoted':
+        if (runner.flight && report.incident === runner.flight.incident.id)
+          runner.flight.promotedAt ??= clock.mono()
+        return runner.dispatch({ kind: 'promoted', instance, epoch: report.epoch })
+      case 'promotion-failed':
+        return runner.dispatch({ kind: 'promotion-failed', instance, epoch: report.epoch, why: report.why })
+      case 'released':
+        if (runner.flight) runner.flight.sealed = true
+        return runner.dispatch({ kind: 'released', instance, epoch: report.epoch, target: report.target })
+      case 'hand-over-failed':
+        return runner.dispatch({ kind: 'hand-over-failed', instance, epoch: report.epoch, why: report.why })
+      case 'fenced':
+        return parts.onFenced(entry, instance)
+      case 'sync':
+        return onSync(entry, instance, report.sync, report.why)
+      case 'notice':
+        return signals.onNotice(entry, instance, {
+          signal: report.signal,
+          time: report.time,
+          seenAt: plus(clock.mono(), millis(-report.ageMillis)),
+          via: 'imds',
+        })
+      case 'notice-withdrawn':
+        return signals.onWithdrawn(entry, instance)
+      case 'maintenance':
+        return signals.onMaintenance(entry, instance, report)
+      case 'target-lifecycle':
+        return signals.onTargetLifecycle(entry, instance, report.state)
+      case 'step':
+        return onStep(entry, instance, report)
+    }
+  }
+
+  function onSync(
+    entry: Entry,
+    instance: InstanceId,
+    sync: 'none' | 'syncing' | 'ready',
+    why: string | undefined,
+  ): void {
+    const had = entry.runner.group.members.get(instance)?.hadCopy
+    entry.runner.dispatch({ kind: 'sync', instance, sync })
+    if (had !== (sync === 'ready'))
+      write('copy', fleet.patchInstance(instance, { has_copy: Number(sync === 'ready') }))
+    if (why) log.warn({ event: 'replica.trouble', agent: entry.agentId, instance, why })
+    refreshReplica(entry, instance)
+  }
+
+  function onStep(entry: Entry, instance: InstanceId, step: Report & { kind: 'step' }): void {
+    const now = clock.mono()
+    const began: Mono = plus(now, millis(-(step.ageMillis + step.tookMillis)))
+    const { flight } = entry.runner
+    if (flight?.incident.id === step.incident && flight.incident.instance === instance) {
+      const quiet = step.step === 'workload-frozen' || step.step === 'workload-stopped'
+      if (quiet && step.ok) flight.quietFrom ??= began
+      // The workload went on: nobody was missing after all.
+      if (step.step === 'workload-thawed') flight.quietFrom = undefined
+    }
+    const roundTrip = presence.get(instance)?.heartbeat?.message.roundTripMillis ?? UNKNOWN_ROUND_TRIP
+    incidents.step(step.incident, {
+      step: step.step,
+      began,
+      tookMillis: step.tookMillis,
+      ok: step.ok,
+      reportedBy: instance,
+      clock: instance,
+      at: instant(step.at),
+      uncertaintyMillis: roundTrip / 2,
+      detail: step.detail,
+    })
+  }
+
+  return {
+    onHello,
+    onHeartbeat,
+    onReport,
+    onDisconnected(agentId, instance) {
+      const entry = registry.find(agentId)
+      entry?.runner.dispatch({ kind: 'disconnected', instance: asInstanceId(instance) })
+    },
+    sendOrder,
+  }
+}

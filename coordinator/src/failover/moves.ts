@@ -1,0 +1,128 @@
+import { AppError } from '@understudy/shared/core/app-error'
+import { type IncidentId, type InstanceId, instanceId as asInstanceId } from '@understudy/shared/core/ids'
+import { formatMillis, seconds, type Clock } from '@understudy/shared/core/time'
+import { mayPromote } from '@understudy/shared/failover/group'
+import type { PromoteRequest, PromotionPlan } from '@understudy/shared/protocol/replicas'
+import type { FleetStore, Incidents } from '../fleet/fleet.ts'
+import type { ReplicaRow } from '../storage/database.ts'
+import { refusedMove } from './group-runner.ts'
+import type { Offers } from './offers.ts'
+import type { PresenceBook } from './presence.ts'
+import type { Entry } from './registry.ts'
+
+/** A move by hand is called off when it is not done by then; until the release the old primary just runs on. */
+const PLANNED_BUDGET = seconds(60)
+
+/** What a move by hand would do, and doing it. */
+export interface Moves {
+  plan(entry: Entry, row: ReplicaRow): Promise<PromotionPlan>
+  /**
+   * Starts the move and returns its incident. The same call again, while it runs, returns the same incident.
+   * @throws AppError `stale_epoch`, `not_ready`, `busy` with the present facts
+   */
+  promote(entry: Entry, row: ReplicaRow, request: PromoteRequest): IncidentId
+}
+
+export function createMoves(parts: {
+  readonly fleet: FleetStore
+  readonly incidents: Incidents
+  readonly presence: PresenceBook
+  readonly offers: Offers
+  readonly clock: Clock
+}): Moves {
+  const { fleet, incidents, presence, offers, clock } = parts
+
+  const priceOf = (pool: string): number | undefined => {
+    const offer = offers.of(pool)
+    return offer && offer.spotPrice / 1e6
+  }
+
+  async function plan(entry: Entry, row: ReplicaRow): Promise<PromotionPlan> {
+    const { group } = entry.runner
+    const agent = await fleet.mustAgent(entry.agentId)
+    const primary = group.primary === undefined ? undefined : await fleet.instance(group.primary)
+    const target = instanceOf(row)
+    const why = target
+      ? mayPromote(group, target, clock.mono())
+      : `${row.id} has no instance yet (${row.status})`
+    const lag = lagOf(entry, target)
+    const gap = await incidents.medianGap()
+    const before = primary ? priceOf(primary.pool_id) : undefined
+    const after = priceOf(row.pool_id)
+    return {
+      agent_id: entry.agentId,
+      agent_name: agent.name,
+      replica_id: row.id,
+      epoch: group.epoch,
+      possible: why === undefined,
+      reason: why ?? 'the last of the state is sent and compared before the old primary stops: no data is lost',
+      stops: primary ? { instance_id: primary.id, pool_id: primary.pool_id } : null,
+      starts: { instance_id: row.instance_id, pool_id: row.pool_id },
+      state_behind: { ms: lag ? Math.round(lag.lagMillis) : null, bytes: lag?.lagBytes ?? null },
+      expected_gap_ms: gap.millis,
+      expected_gap_samples: gap.samples,
+      price_change:
+        before === undefined || after === undefined ? null : Math.round((after - before) * 1e6) / 1e6,
+      undo: undoOf(agent.terminate_after_switch === 1),
+    }
+  }
+
+  function lagOf(entry: Entry, target: InstanceId | undefined) {
+    const { primary } = entry.runner.group
+    const said = primary === undefined ? undefined : presence.get(primary)?.heartbeat?.message.replicas
+    return said?.find(({ instanceId }) => instanceId === target)
+  }
+
+  function promote(entry: Entry, row: ReplicaRow, request: PromoteRequest): IncidentId {
+    const { runner } = entry
+    const { group, flight } = runner
+    const facts = { epoch: group.epoch, primary: group.primary ?? null, phase: group.phase.kind }
+    const target = instanceOf(row)
+    const { phase } = group
+    if (flight && phase.kind === 'handing-over' && phase.target === target) return flight.incident.id
+    if (request.expected_epoch !== undefined && request.expected_epoch !== group.epoch)
+      throw new AppError('stale_epoch', `${entry.agentId} is at epoch ${group.epoch}, not ${request.expected_epoch}: something has moved it since you looked`, {
+        hint: 'Look again and decide anew: GET the same path shows what a promotion would do now.',
+        facts,
+      })
+    if (row.status === 'promoted')
+      throw new AppError('conflict', `the replica ${row.id} was promoted before`, {
+        hint: `It is the primary, or was: GET /api/agents/${entry.agentId} says which instance is.`,
+        facts,
+      })
+    if (!target) throw refusedMove(group, `the replica ${row.id} has no instance yet (${row.status})`)
+    if (flight && phase.kind !== 'steady')
+      throw new AppError('busy', `${entry.agentId} is being moved already (${phase.kind})`, {
+        hint: `Watch it: GET /api/incidents/${flight.incident.id}`,
+        facts: { ...facts, incident: flight.incident.id },
+      })
+    const why = mayPromote(group, target, clock.mono())
+    if (why !== undefined) throw refusedMove(group, why)
+    runner.dispatch({
+      kind: 'promote',
+      target,
+      budget: PLANNED_BUDGET,
+      keepOld: request.demote_old_primary ?? true,
+    })
+    const id = runner.flight?.incident.id
+    if (!id) throw refusedMove(runner.group, 'the move could not be started')
+    return id
+  }
+
+  return { plan, promote }
+}
+
+const instanceOf = (row: ReplicaRow): InstanceId | undefined =>
+  row.instance_id === null ? undefined : asInstanceId(row.instance_id)
+
+const undoOf = (terminates: boolean): string =>
+  terminates
+    ? 'Promote back: at once if the old primary is kept as a standby, else once a new replica is ready'
+    : 'Promote back once the old instance is a replica again'
+
+/** For an operator who waited for nothing. */
+export const stillRunning = (incident: IncidentId, millis: number): AppError =>
+  new AppError('outcome_unknown', `the move is still under way after ${formatMillis(millis)}`, {
+    hint: `It goes on by itself. Watch it: GET /api/incidents/${incident}`,
+    facts: { incident },
+  })

@@ -1,0 +1,49 @@
+import { messageOf } from '@understudy/shared/core/app-error'
+import { type Clock, everyPeriod, type Mono, millis } from '@understudy/shared/core/time'
+import type { Service } from '@understudy/shared/core/service'
+import { poolId } from '@understudy/shared/market/pool'
+import type { Logger } from 'pino'
+import type { Cloud, PoolOffer } from '../cloud/cloud.ts'
+
+const REFRESH = millis(5000)
+/** A pool that refused a launch is passed over for this long. */
+const EMPTY_FOR = millis(5 * 60_000)
+
+/** The last known offers, so that looking at a price never waits for the cloud. */
+export interface Offers extends Service {
+  current(): readonly PoolOffer[]
+  of(pool: string): PoolOffer | undefined
+  refresh(): Promise<readonly PoolOffer[]>
+  noteEmpty(pool: string): void
+  emptyPools(): ReadonlySet<string>
+}
+
+export function createOffers(cloud: Cloud, clock: Clock, log: Logger): Offers {
+  let offers: readonly PoolOffer[] = []
+  const empty = new Map<string, Mono>()
+
+  async function refresh(): Promise<readonly PoolOffer[]> {
+    offers = await cloud.offers(AbortSignal.timeout(5000))
+    return offers
+  }
+
+  return {
+    name: 'offers',
+    current: () => offers,
+    of: (pool) => offers.find((offer) => poolId(offer.pool) === pool),
+    refresh,
+    noteEmpty: (pool) => void empty.set(pool, clock.mono()),
+    emptyPools() {
+      const now = clock.mono()
+      for (const [pool, since] of empty) if (now - since > EMPTY_FOR) empty.delete(pool)
+      return new Set(empty.keys())
+    },
+    run: (signal) =>
+      everyPeriod(clock, REFRESH, signal, () =>
+        refresh().then(
+          () => undefined,
+          (error: unknown) => log.warn({ event: 'offers.stale', why: messageOf(error) }),
+        ),
+      ),
+  }
+}

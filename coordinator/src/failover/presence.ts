@@ -1,0 +1,69 @@
+import type { AgentId, InstanceId } from '@understudy/shared/core/ids'
+import type { Clock, Instant, Mono } from '@understudy/shared/core/time'
+import type { Heartbeat, Hello } from '@understudy/shared/protocol/link'
+
+/** What one connected instance has said last. */
+export interface Presence {
+  readonly agentId: AgentId
+  readonly hello: Hello
+  readonly heartbeat: { readonly message: Heartbeat; readonly at: Instant; readonly mono: Mono } | undefined
+  /** Speed of its receiving over the last seconds. */
+  readonly bytesPerSecond: number | null
+}
+
+export interface PresenceBook {
+  get(instance: InstanceId): Presence | undefined
+  greeted(instance: InstanceId, agentId: AgentId, hello: Hello): void
+  heard(instance: InstanceId, heartbeat: Heartbeat): void
+  /** When each agent's primary was last heard, since the last call. */
+  takeSeen(): ReadonlyMap<AgentId, Instant>
+  forget(instance: InstanceId): void
+}
+
+/** The speed is taken over this long. */
+const WINDOW = 3000
+
+export function createPresenceBook(clock: Clock): PresenceBook {
+  const book = new Map<InstanceId, Presence>()
+  const samples = new Map<InstanceId, { at: Mono; bytes: number }[]>()
+  let seen = new Map<AgentId, Instant>()
+
+  const speedOf = (instance: InstanceId, bytes: number): number | null => {
+    const now = clock.mono()
+    const recent = (samples.get(instance) ?? []).filter(({ at }) => now - at <= WINDOW)
+    recent.push({ at: now, bytes })
+    samples.set(instance, recent)
+    const first = recent[0]
+    if (!first || now - first.at < 500) return null
+    return Math.max(0, ((bytes - first.bytes) * 1000) / (now - first.at))
+  }
+
+  return {
+    get: (instance) => book.get(instance),
+    greeted(instance, agentId, hello) {
+      const before = book.get(instance)
+      book.set(instance, { agentId, hello, heartbeat: before?.heartbeat, bytesPerSecond: null })
+    },
+    heard(instance, message) {
+      const presence = book.get(instance)
+      if (!presence) return
+      const at = clock.now()
+      const { progress } = message
+      book.set(instance, {
+        ...presence,
+        heartbeat: { message, at, mono: clock.mono() },
+        bytesPerSecond: progress ? speedOf(instance, progress.bytesDone) : null,
+      })
+      if (message.role === 'primary' || message.role === 'handing-over') seen.set(presence.agentId, at)
+    },
+    takeSeen() {
+      const taken = seen
+      seen = new Map()
+      return taken
+    },
+    forget(instance) {
+      book.delete(instance)
+      samples.delete(instance)
+    },
+  }
+}

@@ -1,0 +1,107 @@
+import type { AgentId, InstanceId } from '@understudy/shared/core/ids'
+import { agentId as asAgentId, instanceId as asInstanceId } from '@understudy/shared/core/ids'
+import { AppError } from '@understudy/shared/core/app-error'
+import type { Clock, Instant, Mono } from '@understudy/shared/core/time'
+import { restoreGroup } from '@understudy/shared/failover/group'
+import type { LeasePolicy } from '@understudy/shared/failover/lease'
+import type { FleetStore } from '../fleet/fleet.ts'
+import type { ReplicaRow } from '../storage/database.ts'
+import type { LastWord } from './flight.ts'
+import { createGroupRunner, type GroupRunner, type RunnerPorts } from './group-runner.ts'
+import type { ReplicaStore } from './replica-store.ts'
+import { createPairTokens, type PairTokens } from './upstreams.ts'
+
+/** Everything that the coordinator keeps in memory about one agent. */
+export interface Entry {
+  readonly agentId: AgentId
+  readonly runner: GroupRunner
+  readonly tokens: PairTokens
+  /** Standbys that count, by the instance that they are on; those without an instance yet are under their own id. */
+  readonly replicas: Map<string, ReplicaRow>
+  /** What the primary last said of each replica. */
+  readonly lastWords: Map<InstanceId, LastWord>
+  /** Instances that are to be ended, and from when on. */
+  readonly dying: Map<InstanceId, Mono>
+  /** The primary's instance has a rebalance recommendation or a planned maintenance event. */
+  atRisk: InstanceId | undefined
+  /** A replica is wanted and could not be made yet. */
+  wanted: { readonly why: 'notice' | 'replaced' | 'lost'; readonly tryAt: Mono } | undefined
+  shown: { state: string; since: Instant }
+}
+
+export interface Registry {
+  load(): Promise<void>
+  entries(): Iterable<Entry>
+  find(agentId: AgentId): Entry | undefined
+  /** @throws AppError `not_found` */
+  get(agentId: AgentId): Entry
+  /** The entry of an agent that may be new. */
+  ensure(agentId: AgentId): Entry
+}
+
+export function createRegistry(parts: {
+  readonly fleet: FleetStore
+  readonly replicas: ReplicaStore
+  readonly clock: Clock
+  readonly policy: LeasePolicy
+  readonly ports: RunnerPorts
+  readonly signal: AbortSignal
+}): Registry {
+  const { fleet, replicas, clock, policy, ports, signal } = parts
+  const entries = new Map<AgentId, Entry>()
+
+  function add(
+    agentId: AgentId,
+    stored: {
+      epoch: number
+      primary: InstanceId | undefined
+      members: readonly { instance: InstanceId; retired: boolean; hadCopy: boolean }[]
+    },
+  ): Entry {
+    const group = restoreGroup({ agent: agentId, policy, ...stored }, clock.mono())
+    const entry: Entry = {
+      agentId,
+      runner: createGroupRunner(group, ports, signal),
+      tokens: createPairTokens(),
+      replicas: new Map(),
+      lastWords: new Map(),
+      dying: new Map(),
+      atRisk: undefined,
+      wanted: undefined,
+      shown: { state: '', since: clock.now() },
+    }
+    entries.set(agentId, entry)
+    return entry
+  }
+
+  return {
+    async load() {
+      const instances = await fleet.instances()
+      for (const row of await fleet.agents()) {
+        const agentId = asAgentId(row.id)
+        const members = instances
+          .filter((instance) => instance.agent_id === row.id && instance.terminated_at === null)
+          .map((instance) => ({
+            instance: asInstanceId(instance.id),
+            retired: instance.retired === 1,
+            hadCopy: instance.has_copy === 1,
+          }))
+        const primary = row.instance_id === null ? undefined : asInstanceId(row.instance_id)
+        const entry = add(agentId, { epoch: row.epoch, primary, members })
+        for (const replica of await replicas.active(agentId))
+          entry.replicas.set(replica.instance_id ?? replica.id, replica)
+      }
+    },
+    entries: () => entries.values(),
+    find: (agentId) => entries.get(agentId),
+    get(agentId) {
+      const entry = entries.get(agentId)
+      if (entry) return entry
+      throw new AppError('not_found', `there is no agent ${agentId}`, {
+        hint: 'GET /api/agents lists them. A new one comes with `coordinator token join --agent <id>`.',
+      })
+    },
+    ensure: (agentId) =>
+      entries.get(agentId) ?? add(agentId, { epoch: 0, primary: undefined, members: [] }),
+  }
+}

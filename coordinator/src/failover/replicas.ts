@@ -1,0 +1,203 @@
+import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
+import type { AgentId, IncidentId, InstanceId, ReplicaId } from '@understudy/shared/core/ids'
+import { type Clock, minutes } from '@understudy/shared/core/time'
+import type { Group } from '@understudy/shared/failover/group'
+import { parsePool, type Pool, poolId } from '@understudy/shared/market/pool'
+import type { ReplicaType } from '@understudy/shared/protocol/agents'
+import type { CreateReplicaRequest, PoolChoice } from '@understudy/shared/protocol/replicas'
+import type { Logger } from 'pino'
+import type { Cloud, PoolOffer } from '../cloud/cloud.ts'
+import type { FleetStore } from '../fleet/fleet.ts'
+import type { ReplicaRow } from '../storage/database.ts'
+import type { Offers } from './offers.ts'
+import type { ReplicaStore } from './replica-store.ts'
+import { selectPools } from './replica-selection.ts'
+
+/** More standbys than this are never useful to one agent. */
+const MAX_REPLICAS = 8
+/** How long a launched instance may take until it joins. */
+export const JOIN_WITHIN = minutes(15)
+const LAUNCH_TIMEOUT = 15_000
+
+export interface ReplicaRequest {
+  readonly agentId: AgentId
+  readonly type: ReplicaType
+  readonly createdBy: string
+  readonly incident: IncidentId | null
+  readonly pool: string | null
+  readonly excludeZones: readonly string[]
+}
+
+export interface CreatedReplica {
+  readonly row: ReplicaRow
+  readonly choice: readonly PoolChoice[]
+  /** Where instances are started by hand: what to run on the new one. */
+  readonly joinCommand: string | null
+}
+
+export interface ReplicaPorts {
+  readonly fleet: FleetStore
+  readonly store: ReplicaStore
+  readonly cloud: Cloud
+  readonly offers: Offers
+  readonly clock: Clock
+  readonly log: Logger
+  readonly coordinatorUrl: string
+  readonly createJoinToken: (agentId: AgentId, replicaId: ReplicaId) => Promise<string>
+  readonly groupOf: (agentId: AgentId) => Group | undefined
+  /** Pools in which any instance of ours has an open notice. */
+  readonly noticedPools: () => Promise<ReadonlySet<string>>
+}
+
+/** Chooses a pool and starts an instance in it that will join as a standby. */
+export interface Replicas {
+  /** @throws AppError `forbidden`, `conflict`, `no_capacity`, `input_invalid` */
+  create(request: ReplicaRequest): Promise<CreatedReplica>
+  /** By hand, with the operator's wishes checked. */
+  createByHand(agentId: AgentId, body: CreateReplicaRequest, actor: string): Promise<CreatedReplica>
+}
+
+export function createReplicas(ports: ReplicaPorts): Replicas {
+  const { fleet, store, cloud, offers, log, groupOf } = ports
+
+  async function choosePools(request: ReplicaRequest): Promise<{
+    ranked: readonly Pool[]
+    choice: readonly PoolChoice[]
+    prices: ReadonlyMap<string, PoolOffer>
+  }> {
+    const known = await offers.refresh()
+    const prices = new Map(known.map((offer) => [poolId(offer.pool), offer]))
+    if (request.pool !== null) {
+      const pool = parsePool(request.pool)
+      if (known.length > 0 && !prices.has(request.pool))
+        throw new AppError('input_invalid', `the pool ${request.pool} is not offered in this region`, {
+          errors: [{ pointer: '/pool_id', message: 'not offered in this region' }],
+        })
+      return { ranked: [pool], choice: [], prices }
+    }
+    if (known.length === 0)
+      throw new AppError('input_invalid', 'this coordinator knows no pools to choose from: name one as pool_id', {
+        errors: [{ pointer: '/pool_id', message: 'needed where instances are started by hand' }],
+      })
+    const group = groupOf(request.agentId)
+    const active = await store.active(request.agentId)
+    const { ranked, choice } = selectPools({
+      offers: known,
+      current: await poolOf(group?.primary),
+      aim: request.type === 'manual' ? 'cheapest' : 'safest',
+      excludeZones: request.excludeZones,
+      noticedPools: await ports.noticedPools(),
+      takenPools: new Set(active.map((row) => row.pool_id)),
+      emptyPools: offers.emptyPools(),
+    })
+    if (ranked.length > 0) return { ranked: ranked.map(({ pool }) => pool), choice, prices }
+    const reasons = choice.map(({ pool_id, because }) => `${pool_id}: ${because}`).join('; ')
+    throw new AppError('no_capacity', `no pool is left for a replica of ${request.agentId}`, {
+      hint: 'Exclude fewer zones, delete a replica that is not needed, or wait for capacity.',
+      retryable: true,
+      facts: { reasons },
+    })
+  }
+
+  async function poolOf(instance: InstanceId | undefined): Promise<Pool | undefined> {
+    const row = instance === undefined ? undefined : await fleet.instance(instance)
+    return row && { instanceType: row.instance_type, availabilityZone: row.availability_zone }
+  }
+
+  async function create(request: ReplicaRequest): Promise<CreatedReplica> {
+    const { agentId } = request
+    const active = await store.active(agentId)
+    if (active.length >= MAX_REPLICAS)
+      throw new AppError('conflict', `${agentId} has ${active.length} replicas already`, {
+        hint: 'Delete one first: DELETE /api/agents/{id}/replicas/{rid}',
+      })
+    const { ranked, choice, prices } = await choosePools(request)
+    const [first] = ranked
+    if (!first) throw new AppError('no_capacity', 'no pool is left')
+    const row = await store.create({
+      agentId,
+      type: request.type,
+      pool: poolId(first),
+      spotPrice: prices.get(poolId(first))?.spotPrice ?? null,
+      createdBy: request.createdBy,
+      incident: request.incident,
+    })
+    const token = await ports.createJoinToken(agentId, row.id as ReplicaId)
+    log.info({ event: 'replica.created', agent: agentId, replica: row.id, type: row.type, pool: row.pool_id })
+    if (!cloud.canLaunch) return { row, choice, joinCommand: joinCommandOf(ports.coordinatorUrl, token) }
+    const launched = await launch(row, ranked, token, prices)
+    return { row: launched, choice: asLaunched(choice, launched.pool_id), joinCommand: null }
+  }
+
+  /** Into the best pool that has capacity. */
+  async function launch(
+    row: ReplicaRow,
+    ranked: readonly Pool[],
+    joinToken: string,
+    prices: ReadonlyMap<string, PoolOffer>,
+  ): Promise<ReplicaRow> {
+    const refused: string[] = []
+    for (const pool of ranked) {
+      const id = poolId(pool)
+      try {
+        const { instanceId } = await cloud.launch(
+          {
+            requestId: `${row.id}/${id}`,
+            pool,
+            agentId: row.agent_id as AgentId,
+            userData: { coordinatorUrl: ports.coordinatorUrl, joinToken },
+          },
+          AbortSignal.timeout(LAUNCH_TIMEOUT),
+        )
+        await store.attach(row.id, instanceId)
+        if (id !== row.pool_id) await store.setPool(row.id, id, prices.get(id)?.spotPrice ?? null)
+        log.info({ event: 'replica.launched', agent: row.agent_id, replica: row.id, instance: instanceId, pool: id })
+        return { ...row, instance_id: instanceId, pool_id: id }
+      } catch (error) {
+        refused.push(`${id}: ${messageOf(error)}`)
+        if (!isAppError(error, 'no_capacity')) break
+        offers.noteEmpty(id)
+      }
+    }
+    const why = refused.join('; ')
+    await store.setStatus(row, 'failed', why)
+    throw new AppError('no_capacity', `the replica could not be launched: ${why}`, {
+      hint: `${row.agent_id} itself is not affected. Try again later, or in another pool.`,
+      retryable: true,
+    })
+  }
+
+  return {
+    create,
+    async createByHand(agentId, body, actor) {
+      const agent = await fleet.mustAgent(agentId)
+      if (agent.manual_replica_enabled !== 1)
+        throw new AppError('conflict', `replicas of ${agentId} may not be created by hand`, {
+          hint: `Allow it: PATCH /api/agents/${agentId} {"manual_replica_enabled": true}`,
+        })
+      if (groupOf(agentId)?.primary === undefined)
+        throw new AppError('not_ready', `${agentId} has no primary yet, so there is nothing to replicate`, {
+          hint: 'Let its first instance join: coordinator token join --agent <id>',
+        })
+      return create({
+        agentId,
+        type: 'manual',
+        createdBy: body.created_by ?? actor,
+        incident: null,
+        pool: body.pool_id ?? null,
+        excludeZones: body.exclude_zones ?? [],
+      })
+    },
+  }
+}
+
+/** The choice as it turned out, where the first pool had no capacity. */
+const asLaunched = (choice: readonly PoolChoice[], launched: string): readonly PoolChoice[] =>
+  choice.map((pool) => {
+    if (pool.pool_id === launched)
+      return pool.chosen ? pool : { ...pool, chosen: true, because: 'the best of those that had capacity' }
+    return pool.chosen ? { ...pool, chosen: false, because: 'it had no capacity just now' } : pool
+  })
+
+const joinCommandOf = (coordinatorUrl: string, token: string): string =>
+  `COORDINATOR_URL=${coordinatorUrl} JOIN_TOKEN=${token} understudy-agent run`

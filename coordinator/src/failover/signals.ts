@@ -1,0 +1,288 @@
+import type { IncidentId, InstanceId } from '@understudy/shared/core/ids'
+import { between, type Clock, type Instant, instant, millis, type Mono, plus, seconds } from '@understudy/shared/core/time'
+import { regionOf } from '@understudy/shared/market/pool'
+import type { RebalanceResponse } from '@understudy/shared/protocol/failover'
+import type { Report } from '@understudy/shared/protocol/link'
+import type { Logger } from 'pino'
+import type { FleetStore, Incidents } from '../fleet/fleet.ts'
+import type { Kysely, Schema } from '../storage/database.ts'
+import {
+  FOLLOWED_WITHIN_MS,
+  type PastSignal,
+  type Probability,
+  probabilityAfterSignal,
+} from './interruption-probability.ts'
+import type { Entry } from './registry.ts'
+
+/** A notice whose time is over still has the instance running: it is acted on as fast as possible. */
+const OVERDUE_BUDGET = seconds(5)
+/** An Auto Scaling group names no time; its instances have about as long as after a notice. */
+const ASG_BUDGET = seconds(120)
+
+export interface NoticeSighting {
+  readonly signal: 'termination-notice' | 'rebalance-recommendation'
+  readonly time: Instant
+  /** When it was first seen, on this coordinator's clock. */
+  readonly seenAt: Mono
+  readonly via: string
+  /** The replica that the caller would like to take over. */
+  readonly prefer?: InstanceId | undefined
+}
+
+export interface RebalanceOutcome {
+  readonly incidentId: IncidentId
+  readonly probability: Probability
+  readonly threshold: number
+  readonly action: RebalanceResponse['action']
+  readonly reason: string
+  readonly replicaId: string | null
+}
+
+/** What AWS says about instances, from whichever path it comes; every thing it says becomes one incident. */
+export interface Signals {
+  onNotice(entry: Entry, instance: InstanceId, sighting: NoticeSighting): void
+  onWithdrawn(entry: Entry, instance: InstanceId): void
+  onMaintenance(entry: Entry, instance: InstanceId, event: Report & { kind: 'maintenance' }): void
+  onTargetLifecycle(entry: Entry, instance: InstanceId, state: string): void
+  /** A termination notice; the incident that it belongs to, new or running or over. */
+  terminate(entry: Entry, instance: InstanceId, sighting: NoticeSighting): Promise<IncidentId>
+  rebalance(entry: Entry, instance: InstanceId, sighting: NoticeSighting): Promise<RebalanceOutcome>
+}
+
+export function createSignals(parts: {
+  readonly db: Kysely<Schema>
+  readonly fleet: FleetStore
+  readonly incidents: Incidents
+  readonly clock: Clock
+  readonly log: Logger
+  /** Makes a replica in the safest pool; undefined when one is on its way already. */
+  readonly protect: (entry: Entry, incident: IncidentId) => Promise<{ replicaId: string; created: boolean }>
+}): Signals {
+  const { db, fleet, incidents, clock, log, protect } = parts
+  /** One rebalance recommendation per instance and emission is one incident. */
+  const rebalances = new Map<InstanceId, { time: Instant; outcome: Promise<RebalanceOutcome> }>()
+  const onStandby = new Map<InstanceId, IncidentId>()
+
+  async function terminate(
+    entry: Entry,
+    instance: InstanceId,
+    { time, seenAt, via, prefer }: NoticeSighting,
+  ): Promise<IncidentId> {
+    const { runner } = entry
+    const running = runner.flight
+    if (running?.incident.instance === instance && running.incident.trigger === 'notice') {
+      incidents.seen(running.incident.id, via, seenAt)
+      return running.incident.id
+    }
+    if (instance !== runner.group.primary) return terminateOther(entry, instance, { seenAt, via })
+    const left = between(clock.now(), time)
+    runner.dispatch(
+      { kind: 'notice', instance, left: left > 0 ? left : OVERDUE_BUDGET, prefer },
+      { at: seenAt, via },
+    )
+    const opened = runner.flight?.incident.id
+    if (opened) return opened
+    return terminateOther(entry, instance, { seenAt, via })
+  }
+
+  /** A former primary has been dealt with; a standby is replaced. */
+  async function terminateOther(
+    entry: Entry,
+    instance: InstanceId,
+    { seenAt, via }: { seenAt: Mono; via: string },
+  ): Promise<IncidentId> {
+    const past = await lastIncidentOf(instance)
+    if (past) return past
+    const known = onStandby.get(instance)
+    if (known) return known
+    const id = incidents.newId()
+    onStandby.set(instance, id)
+    incidents.open({
+      id,
+      agentId: entry.agentId,
+      instanceId: instance,
+      signalType: 'termination-notice',
+      trigger: 'notice',
+      via,
+      detected: { mono: seenAt, wall: plus(clock.now(), millis(-between(seenAt, clock.mono()))) },
+      deadline: null,
+      epoch: entry.runner.group.epoch,
+    })
+    entry.runner.dispatch({ kind: 'notice', instance, left: ASG_BUDGET })
+    incidents.close(id, {
+      outcome: 'no-action',
+      why: `${instance} is a standby: the primary runs on, and a new standby is wanted`,
+      action: 'none',
+      replicaId: entry.replicas.get(instance)?.id ?? null,
+      newInstanceId: null,
+      newEpoch: null,
+      failoverMillis: null,
+      noPrimaryMillis: null,
+      noPrimaryFrom: null,
+      loss: null,
+    })
+    return id
+  }
+
+  async function lastIncidentOf(instance: InstanceId): Promise<IncidentId | undefined> {
+    await incidents.settled()
+    const row = await db
+      .selectFrom('spot_interruption_events')
+      .select('id')
+      .where('instance_id', '=', instance)
+      .where('signal_type', '!=', 'rebalance-recommendation')
+      .orderBy('detected_at', 'desc')
+      .executeTakeFirst()
+    return row?.id as IncidentId | undefined
+  }
+
+  function rebalance(entry: Entry, instance: InstanceId, sighting: NoticeSighting): Promise<RebalanceOutcome> {
+    const known = rebalances.get(instance)
+    if (known && sighting.time <= known.time) {
+      void known.outcome.then(({ incidentId }) => incidents.seen(incidentId, sighting.via, sighting.seenAt))
+      return known.outcome
+    }
+    const outcome = rebalanceOnce(entry, instance, sighting)
+    rebalances.set(instance, { time: sighting.time, outcome })
+    outcome.catch(() => rebalances.delete(instance))
+    return outcome
+  }
+
+  async function rebalanceOnce(
+    entry: Entry,
+    instance: InstanceId,
+    { seenAt, via }: NoticeSighting,
+  ): Promise<RebalanceOutcome> {
+    const { agentId, runner } = entry
+    const agent = await fleet.mustAgent(agentId)
+    const row = await fleet.instance(instance)
+    const probability = probabilityAfterSignal(await pastSignals(), {
+      family: familyOf(row?.instance_type ?? ''),
+      region: regionOf(row?.availability_zone ?? ''),
+    })
+    const id = incidents.newId()
+    const threshold = agent.rebalance_threshold
+    incidents.open({
+      id,
+      agentId,
+      instanceId: instance,
+      signalType: 'rebalance-recommendation',
+      trigger: 'rebalance',
+      via,
+      detected: { mono: seenAt, wall: plus(clock.now(), millis(-between(seenAt, clock.mono()))) },
+      deadline: null,
+      epoch: runner.group.epoch,
+      interruptionProbability: probability.value,
+    })
+    if (instance === runner.group.primary) entry.atRisk = instance
+    const answer = await decide(entry, instance, id, probability, threshold, agent.auto_replica_enabled === 1)
+    incidents.close(id, {
+      outcome: 'no-action',
+      why: answer.reason,
+      action: answer.action === 'created-emergency-replica' ? 'created-emergency-replica' : 'none',
+      replicaId: answer.replicaId,
+      newInstanceId: null,
+      newEpoch: null,
+      failoverMillis: null,
+      noPrimaryMillis: null,
+      noPrimaryFrom: null,
+      loss: null,
+    })
+    return { incidentId: id, probability, threshold, ...answer }
+  }
+
+  /** The primary runs on whatever is decided: a recommendation is no deadline. */
+  async function decide(
+    entry: Entry,
+    instance: InstanceId,
+    incident: IncidentId,
+    probability: Probability,
+    threshold: number,
+    automatic: boolean,
+  ): Promise<Pick<RebalanceOutcome, 'action' | 'reason' | 'replicaId'>> {
+    const p = probability.value.toFixed(2)
+    const none = (reason: string) => ({ action: 'none' as const, reason, replicaId: null })
+    if (instance !== entry.runner.group.primary) return none(`${instance} is not the primary`)
+    if (probability.value <= threshold)
+      return none(`the probability of ${p} is not above the threshold of ${threshold}`)
+    if (!automatic) return none(`the probability is ${p}, but replicas may not be created automatically`)
+    const { replicaId, created } = await protect(entry, incident)
+    return created
+      ? {
+          action: 'created-emergency-replica',
+          reason: `the probability of ${p} is above ${threshold}: a replica is made in the safest pool`,
+          replicaId,
+        }
+      : { action: 'replica-exists', reason: `the probability is ${p}; a replica is there already`, replicaId }
+  }
+
+  /** Every earlier recommendation, and whether a notice followed; the latest are left out while that is open. */
+  async function pastSignals(): Promise<PastSignal[]> {
+    await incidents.settled()
+    const rows = await db
+      .selectFrom('spot_interruption_events as signal')
+      .innerJoin('instances', 'instances.id', 'signal.instance_id')
+      .where('signal.signal_type', '=', 'rebalance-recommendation')
+      .select(['signal.detected_at', 'instances.instance_type', 'instances.availability_zone'])
+      .select((e) =>
+        e
+          .selectFrom('spot_interruption_events as notice')
+          .whereRef('notice.instance_id', '=', 'signal.instance_id')
+          .where('notice.signal_type', '=', 'termination-notice')
+          .whereRef('notice.detected_at', '>=', 'signal.detected_at')
+          .select(({ fn }) => fn.min('notice.detected_at').as('at'))
+          .as('noticed_at'),
+      )
+      .execute()
+    const now = clock.now()
+    return rows.flatMap((row) => {
+      const followed = row.noticed_at !== null && row.noticed_at - row.detected_at <= FOLLOWED_WITHIN_MS
+      if (!followed && now - row.detected_at < FOLLOWED_WITHIN_MS) return []
+      return [
+        { family: familyOf(row.instance_type), region: regionOf(row.availability_zone), followed },
+      ]
+    })
+  }
+
+  const inBackground = (what: string, task: Promise<unknown>): void => {
+    task.catch((error: unknown) => log.error({ event: 'signal.failed', what, err: error }))
+  }
+
+  return {
+    onNotice(entry, instance, sighting) {
+      if (sighting.signal === 'termination-notice')
+        inBackground('termination', terminate(entry, instance, sighting))
+      else inBackground('rebalance', rebalance(entry, instance, sighting))
+    },
+    onWithdrawn(entry, instance) {
+      const { flight } = entry.runner
+      if (flight?.incident.instance === instance) incidents.seen(flight.incident.id, 'withdrawn', clock.mono())
+      entry.runner.dispatch({ kind: 'notice-withdrawn', instance })
+    },
+    onMaintenance(entry, instance, event) {
+      log.warn({ event: 'notice.maintenance', agent: entry.agentId, instance, ...event })
+      if (instance !== entry.runner.group.primary) return
+      if (event.state === 'active') entry.atRisk = instance
+      else if (entry.atRisk === instance) entry.atRisk = undefined
+    },
+    onTargetLifecycle(entry, instance, state) {
+      log.info({ event: 'notice.target_lifecycle', agent: entry.agentId, instance, state })
+      if (state !== 'Terminated') return
+      const time = instant(clock.now() + ASG_BUDGET)
+      inBackground(
+        'auto scaling',
+        terminate(entry, instance, {
+          signal: 'termination-notice',
+          time,
+          seenAt: clock.mono(),
+          via: 'auto-scaling',
+        }),
+      )
+    },
+    terminate,
+    rebalance,
+  }
+}
+
+/** `m5.large` → `m5`. */
+const familyOf = (instanceType: string): string => instanceType.split('.')[0] ?? instanceType

@@ -1,0 +1,45 @@
+import type { AgentId } from '@understudy/shared/core/ids'
+import type { SwitchView } from '@understudy/shared/protocol/incidents'
+import type { Kysely, Schema, SwitchRow } from '../storage/database.ts'
+
+/** Changes of primary, the latest first. */
+export async function listSwitches(
+  db: Kysely<Schema>,
+  filter: { readonly agentId?: AgentId; readonly limit: number; readonly before?: number },
+): Promise<readonly SwitchView[]> {
+  let query = db
+    .selectFrom('instance_switches')
+    .selectAll()
+    .orderBy('switched_at', 'desc')
+    .orderBy('id', 'desc')
+    .limit(filter.limit)
+  if (filter.agentId !== undefined) query = query.where('agent_id', '=', filter.agentId)
+  if (filter.before !== undefined) query = query.where('switched_at', '<', filter.before)
+  return (await query.execute()).map(toSwitchView)
+}
+
+function toSwitchView(row: SwitchRow): SwitchView {
+  const usd = (price: number | null) => (price === null ? null : price / 1e6)
+  return {
+    id: row.id,
+    agent_id: row.agent_id,
+    epoch: row.epoch,
+    incident_id: row.incident_id,
+    switch_reason: row.switch_reason as SwitchView['switch_reason'],
+    old_instance_id: row.old_instance_id,
+    new_instance_id: row.new_instance_id,
+    old_pool_id: row.old_pool_id,
+    new_pool_id: row.new_pool_id,
+    old_instance_price: usd(row.old_instance_price),
+    new_instance_price: usd(row.new_instance_price),
+    estimated_savings: savingsOf(row),
+    success: row.success === null ? null : row.success === 1,
+    switched_at: new Date(row.switched_at).toISOString(),
+  }
+}
+
+/** Percent of the old price, to two places: -0.96 when the new pool costs 0.96 % more. */
+function savingsOf({ old_instance_price: before, new_instance_price: after }: SwitchRow): number | null {
+  if (before === null || after === null || before === 0) return null
+  return Math.round(((before - after) / before) * 10_000) / 100
+}

@@ -1,0 +1,173 @@
+import { type MicroUsd, toUsd } from '@understudy/shared/core/money'
+import { between, formatMillis, type Instant, instant, type Mono } from '@understudy/shared/core/time'
+import { type Group, type GroupMember, readyTargets, silenceOf } from '@understudy/shared/failover/group'
+import { regionOf } from '@understudy/shared/market/pool'
+import type { AgentState, AgentView, ReplicaView } from '@understudy/shared/protocol/agents'
+import type { Heartbeat } from '@understudy/shared/protocol/link'
+import type { AgentRow, InstanceRow, ReplicaRow } from '../storage/database.ts'
+import { settingsOf } from './fleet-store.ts'
+
+/** Everything that one agent's picture is made from. */
+export interface AgentFacts {
+  readonly row: AgentRow
+  readonly instance: InstanceRow | undefined
+  readonly replicas: readonly ReplicaView[]
+  readonly group: Group | undefined
+  /** The primary's last heartbeat, and when it came. */
+  readonly heartbeat: { readonly message: Heartbeat; readonly at: Instant } | undefined
+  readonly spotPrice: MicroUsd | null
+  readonly onDemandPrice: MicroUsd | null
+  /** A rebalance recommendation for the primary's instance. */
+  readonly atRisk: boolean
+  readonly stateSince: Instant
+  readonly now: { readonly wall: Instant; readonly mono: Mono }
+  readonly offlineAfter: number
+}
+
+const time = (at: number | null): string | null => (at === null ? null : new Date(at).toISOString())
+const usd = (price: MicroUsd | null): number | null => (price === null ? null : toUsd(price))
+
+/** One agent as the API and the dashboard show it. Pure. */
+export function toAgentView(facts: AgentFacts): AgentView {
+  const { row, instance, group, heartbeat, replicas, now } = facts
+  const { state, reason } = stateOf(facts)
+  const target = group ? readyTargets(group, now.mono)[0] : undefined
+  const lag = heartbeat?.message.replicas.find(({ instanceId }) => instanceId === target?.instance)
+  const heardAt = heartbeat?.at ?? row.last_heartbeat_at
+  return {
+    id: row.id,
+    name: row.name,
+    client_id: row.client_id,
+    status: heardAt !== null && now.wall - heardAt <= facts.offlineAfter ? 'online' : 'offline',
+    state,
+    reason,
+    state_since: new Date(facts.stateSince).toISOString(),
+    instance_id: row.instance_id,
+    instance: instance
+      ? {
+          id: instance.id,
+          instance_type: instance.instance_type,
+          availability_zone: instance.availability_zone,
+          pool_id: instance.pool_id,
+          life_cycle: instance.life_cycle,
+          launched_at: time(instance.launched_at),
+        }
+      : null,
+    pool_id: instance?.pool_id ?? null,
+    spot_price: usd(facts.spotPrice),
+    on_demand_price: usd(facts.onDemandPrice),
+    epoch: group?.epoch ?? row.epoch,
+    phase: group?.phase.kind ?? 'vacant',
+    workload: heartbeat?.message.workload ?? 'unknown',
+    lease: leaseOf(group, now.mono),
+    replica_count: row.replica_count,
+    replicas: [...replicas],
+    lag_ms: lag ? Math.round(lag.lagMillis) : null,
+    lag_bytes: lag?.lagBytes ?? null,
+    degraded: heartbeat?.message.degraded ?? [],
+    last_heartbeat_at: time(heardAt),
+    last_failover_at: time(row.last_failover_at),
+    settings: settingsOf(row),
+  }
+}
+
+function leaseOf(group: Group | undefined, now: Mono): AgentView['lease'] {
+  if (!group || group.primary === undefined) return { mode: 'none', remaining_ms: null }
+  if (group.soloSince !== undefined) return { mode: 'solo', remaining_ms: null }
+  return { mode: 'leased', remaining_ms: Math.max(0, Math.round(between(now, group.promiseUntil))) }
+}
+
+/** The state of dashboard.md §3.2 and why, the most urgent first. */
+export function stateOf(facts: AgentFacts): { state: AgentState; reason: string } {
+  const { group, now } = facts
+  if (!group || group.primary === undefined)
+    return { state: 'waiting', reason: 'no instance has joined yet' }
+  const { phase, primary } = group
+  const member = group.members.get(primary)
+  switch (phase.kind) {
+    case 'failed':
+      return { state: 'failed', reason: `the workload does not start: ${phase.why}` }
+    case 'relaunching':
+      return { state: 'failed', reason: `${primary} has ended; waiting for a copy of the state or a new instance` }
+    case 'handing-over':
+      return { state: 'draining', reason: `${primary} hands over to ${phase.target}` }
+    case 'committing':
+    case 'promoting':
+    case 'routing':
+      return { state: 'moving', reason: `epoch ${group.epoch} is taking over` }
+    case 'vacant':
+      return { state: 'waiting', reason: 'no instance has joined yet' }
+    case 'steady':
+      return steadyState(facts, member, silenceOf(group, now.mono))
+  }
+}
+
+function steadyState(
+  { group, atRisk, heartbeat, now, offlineAfter }: AgentFacts,
+  member: GroupMember | undefined,
+  silence: number,
+): { state: AgentState; reason: string } {
+  if (member?.noticedBy !== undefined) {
+    const left = formatMillis(Math.max(0, between(now.mono, member.noticedBy)))
+    return { state: 'draining', reason: `AWS takes the instance back in ${left}; no replica is ready yet` }
+  }
+  if (group && silence > Math.min(group.policy.lease * 2, offlineAfter))
+    return { state: 'offline', reason: `nothing was heard from the primary for ${formatMillis(silence)}` }
+  const workload = heartbeat?.message.workload
+  if (workload === 'frozen' || workload === 'stopped')
+    return { state: 'failed', reason: `the workload is ${workload}` }
+  if (atRisk)
+    return { state: 'at-risk', reason: 'AWS recommends to rebalance: an interruption is likelier than usual' }
+  const [problem] = heartbeat?.message.degraded ?? []
+  return { state: 'healthy', reason: problem ? `degraded: ${problem.message}` : 'the workload runs' }
+}
+
+/** What is known of one replica at this moment beyond its row. */
+export interface ReplicaLive {
+  readonly member: GroupMember | undefined
+  /** The replica's own last heartbeat. */
+  readonly progress: Heartbeat['progress'] | undefined
+  readonly bytesPerSecond: number | null
+  /** In the primary's words. */
+  readonly lag: Heartbeat['replicas'][number] | undefined
+}
+
+export function toReplicaView(row: ReplicaRow, live: ReplicaLive): ReplicaView {
+  const { member, progress, lag } = live
+  const [instanceType = '', availabilityZone = ''] = row.pool_id.split('@')
+  const done = progress?.bytesDone ?? row.bytes_done
+  const total = progress?.bytesTotal ?? row.bytes_total
+  const shownDone = row.status === 'ready' ? total : done
+  return {
+    id: row.id,
+    agent_id: row.agent_id,
+    instance_id: row.instance_id,
+    type: row.type as ReplicaView['type'],
+    status: row.status as ReplicaView['status'],
+    is_active: row.is_active === 1,
+    pool_id: row.pool_id,
+    availability_zone: availabilityZone,
+    instance_type: instanceType,
+    spot_price: row.spot_price === null ? null : row.spot_price / 1e6,
+    created_by: row.created_by,
+    created_at: new Date(row.created_at).toISOString(),
+    ready_at: time(row.ready_at),
+    promoted_at: time(row.promoted_at),
+    terminated_at: time(row.terminated_at),
+    sync_percent: percentOf(row, shownDone, total),
+    bytes_done: shownDone,
+    bytes_total: total,
+    bytes_per_second: row.status === 'syncing' ? live.bytesPerSecond : null,
+    lag_bytes: lag?.lagBytes ?? null,
+    lag_ms: lag ? Math.round(lag.lagMillis) : row.lag_ms,
+    notice: member?.noticedBy !== undefined,
+    failure: row.failure,
+  }
+}
+
+function percentOf(row: ReplicaRow, done: number, total: number): number {
+  if (row.status === 'ready' || row.status === 'promoted') return 100
+  if (total === 0) return row.sync_percent
+  return Math.min(99, Math.floor((done / total) * 100))
+}
+

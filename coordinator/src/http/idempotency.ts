@@ -1,0 +1,73 @@
+import { createHash } from 'node:crypto'
+import { AppError } from '@understudy/shared/core/app-error'
+import { type Clock, type Millis, plus } from '@understudy/shared/core/time'
+import type { MiddlewareHandler } from 'hono'
+import type { Kysely, Schema } from '../storage/database.ts'
+import { actorOf } from './auth.ts'
+import type { AppEnv } from './http.ts'
+
+/** How long an answer is kept. */
+const KEEP: Millis = (24 * 3600 * 1000) as Millis
+const MAX_KEY = 200
+/** Answers of these hold a secret that is shown once, so they are never kept. */
+const NEVER_KEPT = /\/(enroll|session|tokens)$/
+
+/**
+ * `Idempotency-Key`: the same key from the same caller gets the same answer and does nothing a second time. With
+ * another body it is refused. Answers of 5xx are not kept, so a retry may succeed.
+ */
+export function createIdempotency(db: Kysely<Schema>, clock: Clock): MiddlewareHandler<AppEnv> {
+  const underWay = new Map<string, Promise<void>>()
+
+  return async (c, next) => {
+    const key = c.req.header('idempotency-key')
+    if (key === undefined || c.req.method === 'GET' || NEVER_KEPT.test(c.req.path)) return next()
+    if (key.length === 0 || key.length > MAX_KEY)
+      throw new AppError('input_invalid', `an Idempotency-Key has 1 to ${MAX_KEY} characters`)
+    const actor = actorOf(c.get('principal'))
+    const hash = createHash('sha256')
+      .update(`${c.req.method} ${c.req.path}\n`)
+      .update(await c.req.text())
+      .digest('hex')
+    const id = `${actor}\n${key}`
+    await underWay.get(id)
+    const kept = await db
+      .selectFrom('idempotency_keys')
+      .selectAll()
+      .where('key', '=', key)
+      .where('actor', '=', actor)
+      .where('created_at', '>', plus(clock.now(), -KEEP as Millis))
+      .executeTakeFirst()
+    if (kept) {
+      if (kept.request_hash !== hash)
+        throw new AppError('conflict', 'this Idempotency-Key was used for another request', {
+          hint: 'Use a new key for every new request.',
+        })
+      return c.body(kept.body, kept.status as 200, {
+        'content-type': 'application/json',
+        'idempotency-replayed': 'true',
+      })
+    }
+    let done = () => {}
+    underWay.set(id, new Promise((resolve) => (done = resolve)))
+    try {
+      await next()
+      if (c.res.status >= 500) return undefined
+      const answer = {
+        request_hash: hash,
+        status: c.res.status,
+        body: await c.res.clone().text(),
+        created_at: clock.now(),
+      }
+      await db
+        .insertInto('idempotency_keys')
+        .values({ key, actor, ...answer })
+        .onConflict((conflict) => conflict.columns(['key', 'actor']).doUpdateSet(answer))
+        .execute()
+      return undefined
+    } finally {
+      underWay.delete(id)
+      done()
+    }
+  }
+}

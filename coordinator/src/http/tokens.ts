@@ -1,0 +1,194 @@
+import { createHash, randomBytes, randomUUID, scrypt, timingSafeEqual } from 'node:crypto'
+import { promisify } from 'node:util'
+import { AppError } from '@understudy/shared/core/app-error'
+import { type Clock, type Instant, type Millis, plus } from '@understudy/shared/core/time'
+import type { Kysely, Schema, TokenRow } from '../storage/database.ts'
+
+const scryptAsync = promisify(scrypt)
+const KEY_BYTES = 32
+/** A right answer is remembered this long, so that a page does not pay for scrypt at every request. */
+const REMEMBER: Millis = 60_000 as Millis
+const REMEMBERED = 1000
+
+export const roles = ['viewer', 'operator', 'admin'] as const
+export type Role = (typeof roles)[number]
+
+/** Who is calling. */
+export type Principal =
+  | { readonly kind: 'operator'; readonly name: string; readonly role: Role; readonly viaCookie: boolean }
+  | { readonly kind: 'agent'; readonly agentId: string; readonly instanceId: string }
+
+export interface JoinToken {
+  readonly id: string
+  readonly agentId: string
+  readonly replicaId: string | null
+  /** The only instance that may use it, where one was named. */
+  readonly instanceId: string | null
+}
+
+/**
+ * Tokens of operators, sessions of the dashboard, and one-time join tokens. A token is `us_<id>_<secret>` with 256
+ * random bits of secret; only a scrypt hash is kept, and it is shown once.
+ */
+export interface Tokens {
+  createOperator(name: string, role: Role, lifetime: Millis | undefined): Promise<string>
+  createJoin(token: Omit<JoinToken, 'id'>, lifetime: Millis): Promise<string>
+  /** undefined for anything that is not a valid operator token. */
+  findOperator(token: string): Promise<{ name: string; role: Role } | undefined>
+  createSession(operator: { name: string; role: Role }, lifetime: Millis): Promise<string>
+  findSession(session: string): Promise<{ name: string; role: Role } | undefined>
+  endSession(session: string): Promise<void>
+  /**
+   * Uses a join token up.
+   * @throws AppError `unauthenticated` when it is not one, was used or has ended
+   */
+  useJoin(token: string, instanceId: string): Promise<JoinToken>
+  /** Operators' tokens, without their secrets. */
+  list(): Promise<readonly TokenRow[]>
+  revoke(id: string): Promise<boolean>
+  /** True once there is a token that lets somebody in. */
+  anyOperator(): Promise<boolean>
+}
+
+export function createTokens(db: Kysely<Schema>, clock: Clock): Tokens {
+  const remembered = new Map<string, { operator: { name: string; role: Role }; until: Instant }>()
+
+  async function insert(
+    row: Pick<TokenRow, 'kind' | 'name'> & Partial<TokenRow>,
+    lifetime: Millis | undefined,
+  ): Promise<string> {
+    const id = randomUUID().replaceAll('-', '').slice(0, 16)
+    const secret = randomBytes(32).toString('base64url')
+    const salt = randomBytes(16).toString('base64url')
+    const hash = await hashOf(secret, salt)
+    await db
+      .insertInto('api_tokens')
+      .values({
+        id,
+        role: null,
+        agent_id: null,
+        instance_id: null,
+        replica_id: null,
+        salt,
+        hash,
+        created_at: clock.now(),
+        expires_at: lifetime === undefined ? null : plus(clock.now(), lifetime),
+        used_at: null,
+        revoked_at: null,
+        ...row,
+      })
+      .execute()
+    return `us_${id}_${secret}`
+  }
+
+  /** The row of a token that is valid now. */
+  async function find(token: string, kind: string): Promise<TokenRow | undefined> {
+    const match = /^us_([0-9a-f]{16})_([A-Za-z0-9_-]{43})$/.exec(token)
+    if (!match?.[1] || !match[2]) return undefined
+    const row = await db
+      .selectFrom('api_tokens')
+      .selectAll()
+      .where('id', '=', match[1])
+      .where('kind', '=', kind)
+      .executeTakeFirst()
+    if (!row || row.revoked_at !== null) return undefined
+    if (row.expires_at !== null && row.expires_at <= clock.now()) return undefined
+    const given = Buffer.from(await hashOf(match[2], row.salt))
+    return timingSafeEqual(given, Buffer.from(row.hash)) ? row : undefined
+  }
+
+  async function findRemembered(token: string, kind: 'operator' | 'session') {
+    const key = createHash('sha256').update(token).digest('base64')
+    const known = remembered.get(key)
+    if (known && known.until > clock.now()) return known.operator
+    remembered.delete(key)
+    const row = await find(token, kind)
+    if (!row) return undefined
+    const operator = { name: row.name, role: asRole(row.role) }
+    if (remembered.size >= REMEMBERED) remembered.clear()
+    remembered.set(key, { operator, until: plus(clock.now(), REMEMBER) })
+    return operator
+  }
+
+  const revoke = async (id: string): Promise<boolean> => {
+    remembered.clear()
+    const { numUpdatedRows } = await db
+      .updateTable('api_tokens')
+      .set({ revoked_at: clock.now() })
+      .where('id', '=', id)
+      .where('revoked_at', 'is', null)
+      .executeTakeFirst()
+    return numUpdatedRows > 0n
+  }
+
+  return {
+    createOperator: (name, role, lifetime) => insert({ kind: 'operator', name, role }, lifetime),
+    createJoin: ({ agentId, replicaId, instanceId }, lifetime) =>
+      insert(
+        {
+          kind: 'join',
+          name: `join ${agentId}`,
+          agent_id: agentId,
+          replica_id: replicaId,
+          instance_id: instanceId,
+        },
+        lifetime,
+      ),
+    findOperator: (token) => findRemembered(token, 'operator'),
+    createSession: ({ name, role }, lifetime) => insert({ kind: 'session', name, role }, lifetime),
+    findSession: (session) => findRemembered(session, 'session'),
+    async endSession(session) {
+      const row = await find(session, 'session')
+      if (row) await revoke(row.id)
+    },
+    async useJoin(token, instanceId) {
+      const row = await find(token, 'join')
+      if (!row || row.agent_id === null)
+        throw new AppError('unauthenticated', 'the join token is unknown, or its time is over', {
+          hint: 'Create a new one: coordinator token join --agent <id>',
+        })
+      if (row.instance_id !== null && row.instance_id !== instanceId)
+        throw new AppError('unauthenticated', `the join token is for ${row.instance_id}, not for ${instanceId}`)
+      const { numUpdatedRows } = await db
+        .updateTable('api_tokens')
+        .set({ used_at: clock.now() })
+        .where('id', '=', row.id)
+        .where('used_at', 'is', null)
+        .executeTakeFirst()
+      if (numUpdatedRows === 0n)
+        throw new AppError('unauthenticated', 'the join token was used before', {
+          hint: 'Every instance needs one of its own: coordinator token join --agent <id>',
+        })
+      return {
+        id: row.id,
+        agentId: row.agent_id,
+        replicaId: row.replica_id,
+        instanceId: row.instance_id,
+      }
+    },
+    list: () =>
+      db
+        .selectFrom('api_tokens')
+        .selectAll()
+        .where('kind', '=', 'operator')
+        .orderBy('created_at')
+        .execute(),
+    revoke,
+    async anyOperator() {
+      const row = await db
+        .selectFrom('api_tokens')
+        .select('id')
+        .where('kind', '=', 'operator')
+        .where('revoked_at', 'is', null)
+        .executeTakeFirst()
+      return row !== undefined
+    },
+  }
+}
+
+async function hashOf(secret: string, salt: string): Promise<string> {
+  const key = (await scryptAsync(secret, salt, KEY_BYTES)) as Buffer
+  return key.toString('base64url')
+}
+
+const asRole = (role: string | null): Role => roles.find((known) => known === role) ?? 'viewer'

@@ -1,0 +1,114 @@
+import { messageOf } from '@understudy/shared/core/app-error'
+import type { AgentId, InstanceId } from '@understudy/shared/core/ids'
+import {
+  type AgentMessage,
+  agentMessageSchema,
+  type CoordinatorMessage,
+  type Heartbeat,
+  type Hello,
+  type Report,
+} from '@understudy/shared/protocol/link'
+import type { Logger } from 'pino'
+
+/** What a socket must be able to do; `ws` and hono's wrapper of it both are. */
+export interface LinkSocket {
+  send(text: string): void
+  close(code?: number, reason?: string): void
+}
+
+/** Who deals with what agents say. */
+export interface LinkHandlers {
+  onHello(agentId: AgentId, instance: InstanceId, hello: Hello): boolean
+  onHeartbeat(agentId: AgentId, instance: InstanceId, heartbeat: Heartbeat): void
+  onReport(agentId: AgentId, instance: InstanceId, report: Report): void
+  onDisconnected(agentId: AgentId, instance: InstanceId): void
+}
+
+/** One connection of one instance, for as long as it lasts. */
+export interface LinkSession {
+  receive(text: string): void
+  closed(): void
+}
+
+/**
+ * The agents' links that end at this coordinator. An instance has one: a new connection replaces the one before,
+ * because the old one may be dead without anybody knowing.
+ */
+export interface Links {
+  readonly size: number
+  connected(): readonly InstanceId[]
+  /** False when the instance is not connected here. */
+  send(instance: InstanceId, message: CoordinatorMessage): boolean
+  accept(agentId: AgentId, instance: InstanceId, socket: LinkSocket): LinkSession
+}
+
+export function createLinks(handlers: LinkHandlers, log: Logger): Links {
+  const sockets = new Map<InstanceId, LinkSocket>()
+
+  const sendOn = (socket: LinkSocket, message: CoordinatorMessage) => socket.send(JSON.stringify(message))
+
+  return {
+    get size() {
+      return sockets.size
+    },
+    connected: () => [...sockets.keys()],
+    send(instance, message) {
+      const socket = sockets.get(instance)
+      if (!socket) return false
+      sendOn(socket, message)
+      return true
+    },
+    accept(agentId, instance, socket) {
+      let greeted = false
+      const isCurrent = () => sockets.get(instance) === socket
+
+      const refuse = (code: string, message: string) => {
+        log.warn({ event: 'link.refused', agent: agentId, instance, code, why: message })
+        sendOn(socket, { type: 'refused', code, message })
+        socket.close(1008, code)
+      }
+
+      function greet(hello: Hello): void {
+        if (hello.instanceId !== instance)
+          return refuse('forbidden', `this credential is for ${instance}, not for ${hello.instanceId}`)
+        const before = sockets.get(instance)
+        sockets.set(instance, socket)
+        if (before && before !== socket) before.close(1000, 'replaced by a new connection')
+        greeted = true
+        if (!handlers.onHello(agentId, instance, hello)) socket.close(1008, 'refused')
+      }
+
+      function handle(message: AgentMessage): void {
+        if (message.type === 'hello') return greet(message)
+        if (!greeted) return refuse('protocol', 'a connection begins with hello')
+        // What an older connection still brings is not about now any more.
+        if (!isCurrent()) return
+        if (message.type === 'heartbeat') return handlers.onHeartbeat(agentId, instance, message)
+        handlers.onReport(agentId, instance, message.body)
+        sendOn(socket, { type: 'report-ack', id: message.id })
+      }
+
+      return {
+        receive(text) {
+          const parsed = agentMessageSchema.safeParse(parseJson(text))
+          if (!parsed.success)
+            return refuse('protocol', `a message was not understood: ${messageOf(parsed.error).slice(0, 300)}`)
+          handle(parsed.data)
+        },
+        closed() {
+          if (!isCurrent()) return
+          sockets.delete(instance)
+          handlers.onDisconnected(agentId, instance)
+        },
+      }
+    },
+  }
+}
+
+function parseJson(text: string): unknown {
+  try {
+    return JSON.parse(text)
+  } catch {
+    return undefined
+  }
+}

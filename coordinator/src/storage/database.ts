@@ -1,0 +1,88 @@
+import { mkdirSync } from 'node:fs'
+import { dirname } from 'node:path'
+import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
+import Database from 'better-sqlite3'
+import { Kysely, SqliteDialect } from 'kysely'
+import type { Schema } from './schema.ts'
+
+export type { Kysely, Transaction } from 'kysely'
+export type * from './schema.ts'
+
+export interface OpenDatabase {
+  readonly db: Kysely<Schema>
+  /** Whether a write would go through now. */
+  isWritable(): boolean
+  close(): Promise<void>
+}
+
+export interface SqliteOptions {
+  /** A file, or `:memory:`. */
+  readonly path: string
+  /** The `.node` file beside a bundle; found by itself otherwise. */
+  readonly nativeBinding?: string
+}
+
+/**
+ * Opens the SQLite database: WAL, so that reading never waits for writing, and `synchronous=FULL`, because a change
+ * of primary that was committed must still be there after a power cut.
+ * @throws AppError `config_invalid` when the file cannot be used, `busy` when another coordinator has it
+ */
+export function openSqlite({ path, nativeBinding }: SqliteOptions): OpenDatabase {
+  const sqlite = open(path, nativeBinding)
+  return {
+    db: new Kysely<Schema>({ dialect: new SqliteDialect({ database: sqlite }) }),
+    isWritable() {
+      try {
+        sqlite.exec('BEGIN IMMEDIATE; ROLLBACK')
+        return true
+      } catch {
+        return sqlite.inTransaction
+      }
+    },
+    close: () => Promise.resolve(void sqlite.close()),
+  }
+}
+
+function open(path: string, nativeBinding: string | undefined): Database.Database {
+  try {
+    if (path !== ':memory:') mkdirSync(dirname(path), { recursive: true })
+    const sqlite = new Database(path, nativeBinding ? { nativeBinding } : {})
+    sqlite.pragma('busy_timeout = 5000')
+    sqlite.pragma('journal_mode = WAL')
+    sqlite.pragma('synchronous = FULL')
+    sqlite.pragma('foreign_keys = ON')
+    sqlite.exec('BEGIN IMMEDIATE; COMMIT')
+    return sqlite
+  } catch (cause) {
+    const code = systemCodeOf(cause)
+    if (code === 'SQLITE_NOTADB')
+      throw new AppError('config_invalid', `${path} is not a SQLite database`, {
+        hint: 'Name the right file with --database.',
+        cause,
+      })
+    throw new AppError('config_invalid', `the database ${path} cannot be opened (${messageOf(cause)})`, {
+      hint: 'The coordinator must be able to write the file and its directory.',
+      cause,
+    })
+  }
+}
+
+/**
+ * Keeps every other coordinator away from the database for as long as this process lives; other commands may still
+ * open it. Returns what gives it free.
+ * @throws AppError `busy`
+ */
+export function ownDatabase({ path, nativeBinding }: SqliteOptions): () => void {
+  if (path === ':memory:') return () => undefined
+  const owner = new Database(`${path}-owner`, nativeBinding ? { nativeBinding } : {})
+  try {
+    owner.exec('BEGIN EXCLUSIVE')
+  } catch (cause) {
+    owner.close()
+    throw new AppError('busy', `the database ${path} is in use by another coordinator`, {
+      hint: 'SQLite serves one coordinator. Stop the other one, or name another file with --database.',
+      cause,
+    })
+  }
+  return () => owner.close()
+}

@@ -1,0 +1,53 @@
+import { AppError } from '@understudy/shared/core/app-error'
+import type { Kysely } from 'kysely'
+import { type Migration, Migrator } from 'kysely/migration'
+import * as first from './migrations/0001-first.ts'
+import type { Schema } from './schema.ts'
+
+/** In order; a name never changes once it was released, and nothing goes backwards. */
+const migrations: Record<string, Migration> = {
+  '0001-first': first,
+}
+
+/**
+ * Brings the database up to this version. Returns what was done.
+ * @throws AppError `database_newer` when a newer version has been here, `internal` when a step fails
+ */
+export async function migrate(db: Kysely<Schema>): Promise<readonly string[]> {
+  const migrator = new Migrator({ db, provider: { getMigrations: () => Promise.resolve(migrations) } })
+  await assertNotNewer(db)
+  const { error, results } = await migrator.migrateToLatest()
+  if (error) {
+    const failed = results?.find(({ status }) => status === 'Error')?.migrationName
+    throw new AppError('internal', `the database could not be brought up to date${failed ? ` (step ${failed})` : ''}`, {
+      hint: 'Nothing of that step was kept. The log has the reason.',
+      cause: error,
+    })
+  }
+  return (results ?? []).map(({ migrationName }) => migrationName)
+}
+
+/** Steps that are still to do. */
+export async function pendingMigrations(db: Kysely<Schema>): Promise<readonly string[]> {
+  const done = await doneMigrations(db)
+  return Object.keys(migrations).filter((name) => !done.includes(name))
+}
+
+async function assertNotNewer(db: Kysely<Schema>): Promise<void> {
+  const unknown = (await doneMigrations(db)).filter((name) => !(name in migrations))
+  if (unknown.length === 0) return
+  throw new AppError('database_newer', `the database was used by a newer version (it has ${unknown.join(', ')})`, {
+    hint: 'Start that version again, or restore the backup that was made before it.',
+  })
+}
+
+async function doneMigrations(db: Kysely<Schema>): Promise<string[]> {
+  const tables = await db.introspection.getTables({ withInternalKyselyTables: true })
+  if (!tables.some(({ name }) => name === 'kysely_migration')) return []
+  const rows = await db
+    .withTables<{ kysely_migration: { name: string } }>()
+    .selectFrom('kysely_migration')
+    .select('name')
+    .execute()
+  return rows.map(({ name }) => name)
+}

@@ -1,0 +1,187 @@
+import type { Generated } from 'kysely'
+
+/**
+ * The tables, as both databases hold them: times are UTC milliseconds, money is micro-dollars per hour, yes and no are
+ * 1 and 0, lists are JSON text.
+ */
+export interface Schema {
+  clients: ClientRow
+  agents: AgentRow
+  instances: InstanceRow
+  replica_instances: ReplicaRow
+  spot_interruption_events: IncidentRow
+  incident_steps: IncidentStepRow
+  instance_switches: SwitchRow
+  api_tokens: TokenRow
+  audit_log: AuditRow
+  idempotency_keys: IdempotencyRow
+}
+
+export interface ClientRow {
+  id: string
+  name: string
+  created_at: number
+}
+
+export interface AgentRow {
+  id: string
+  client_id: string
+  name: string
+  /** The primary; null before there is one. */
+  instance_id: string | null
+  /** Changes only by compare-and-set, together with `instance_id`. */
+  epoch: number
+  auto_switch_enabled: number
+  auto_replica_enabled: number
+  manual_replica_enabled: number
+  terminate_after_switch: number
+  rebalance_threshold: number
+  replica_count: number
+  state_directories: number
+  last_heartbeat_at: number | null
+  last_failover_at: number | null
+  created_at: number
+}
+
+export interface InstanceRow {
+  id: string
+  agent_id: string
+  instance_type: string
+  availability_zone: string
+  pool_id: string
+  life_cycle: string
+  private_ip: string | null
+  is_active: number
+  /** Replaced for good: it is given nothing to do any more. */
+  retired: number
+  /** It said last that it holds a whole copy of the state. */
+  has_copy: number
+  /** SHA-256 of the credential that its link uses. */
+  credential_hash: string | null
+  credential_expires_at: number | null
+  /** Sent to the agent and not used yet; takes the place of the first when it is. */
+  next_credential_hash: string | null
+  next_credential_expires_at: number | null
+  launched_at: number | null
+  enrolled_at: number
+  terminated_at: number | null
+}
+
+export interface ReplicaRow {
+  id: string
+  agent_id: string
+  instance_id: string | null
+  type: string
+  status: string
+  pool_id: string
+  /** Spot price when it was chosen; null where prices are not known. */
+  spot_price: number | null
+  created_by: string
+  is_active: number
+  sync_percent: number
+  bytes_done: number
+  bytes_total: number
+  lag_ms: number | null
+  failure: string | null
+  incident_id: string | null
+  created_at: number
+  ready_at: number | null
+  promoted_at: number | null
+  terminated_at: number | null
+}
+
+/** An incident. The name is the customer's. */
+export interface IncidentRow {
+  id: string
+  agent_id: string
+  instance_id: string
+  signal_type: string
+  trigger: string
+  detected_at: number
+  deadline_at: number | null
+  /** JSON: [{via, after_ms}], the first one first. */
+  seen_via: string
+  replica_id: string | null
+  new_instance_id: string | null
+  response_action: string
+  outcome: string
+  outcome_reason: string
+  success: number | null
+  failover_completed: number
+  failover_time_ms: number | null
+  no_primary_ms: number | null
+  no_primary_from_t_ms: number | null
+  old_epoch: number
+  new_epoch: number | null
+  interruption_probability: number | null
+  /** JSON, or null while nothing is known. */
+  loss: string | null
+  closed_at: number | null
+}
+
+export interface IncidentStepRow {
+  incident_id: string
+  seq: number
+  step: string
+  t_ms: number
+  duration_ms: number | null
+  ok: number
+  reported_by: string
+  clock: string
+  at: number
+  uncertainty_ms: number
+  detail: string
+}
+
+export interface SwitchRow {
+  id: string
+  agent_id: string
+  epoch: number
+  incident_id: string | null
+  switch_reason: string
+  old_instance_id: string
+  new_instance_id: string
+  old_pool_id: string
+  new_pool_id: string
+  old_instance_price: number | null
+  new_instance_price: number | null
+  success: number | null
+  switched_at: number
+}
+
+export interface TokenRow {
+  id: string
+  /** operator, join or session. */
+  kind: string
+  name: string
+  role: string | null
+  /** What a join token is good for. */
+  agent_id: string | null
+  instance_id: string | null
+  replica_id: string | null
+  salt: string
+  hash: string
+  created_at: number
+  expires_at: number | null
+  used_at: number | null
+  revoked_at: number | null
+}
+
+export interface AuditRow {
+  id: Generated<number>
+  at: number
+  actor: string
+  action: string
+  object: string
+  before: string | null
+  after: string | null
+}
+
+export interface IdempotencyRow {
+  key: string
+  actor: string
+  request_hash: string
+  status: number
+  body: string
+  created_at: number
+}
