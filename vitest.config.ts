@@ -1,5 +1,8 @@
 import { defineConfig } from 'vitest/config'
 
+/** Whole processes share two cores with each other: one file at a time, and time to start. */
+const processes = { fileParallelism: false, testTimeout: 120_000, hookTimeout: 120_000 }
+
 export default defineConfig({
   test: {
     projects: [
@@ -7,6 +10,19 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: ['{shared,agent,coordinator}/src/**/*.test.ts'],
+          testTimeout: 20_000,
+        },
+      },
+      'dashboard/vite.config.ts',
+      {
+        test: { name: 'e2e', include: ['test/e2e/**/*.test.ts'], ...processes },
+      },
+      {
+        test: {
+          name: 'browser',
+          include: ['test/browser/**/*.test.ts'],
+          globalSetup: ['test/browser/global-setup.ts'],
+          ...processes,
         },
       },
     ],

@@ -172,7 +172,7 @@ export function createSender(roots: StateRoots, clock: Clock, log: Logger): Send
       sessions.clear()
     },
     async drain(target, budget) {
-      const signal = AbortSignal.timeout(budget)
+      const signal = AbortSignal.timeout(Math.ceil(budget))
       try {
         await serving?.scanner.exact()
         await sessionOf(target).near(signal)
@@ -183,7 +183,7 @@ export function createSender(roots: StateRoots, clock: Clock, log: Logger): Send
     async seal(target, budget, tolerant) {
       if (!serving) throw new AppError('conflict', 'this instance is not primary')
       const { scanner } = serving
-      const signal = AbortSignal.timeout(budget)
+      const signal = AbortSignal.timeout(Math.ceil(budget))
       try {
         await scanner.exact()
         if (scanner.unreadable.size > 0 && !tolerant) throw unreadableError(scanner.unreadable)
