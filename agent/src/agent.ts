@@ -243,7 +243,10 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     if (first)
       list.push({
         code: 'state_unreadable',
-        message: `${unreadable.size} names of the state cannot be read: ${first[0]} (${first[1]})`.slice(0, 500),
+        message: `${unreadable.size} names of the state cannot be read: ${first[0]} (${first[1]})`.slice(
+          0,
+          500,
+        ),
         hint: 'Let the agent run as a user that can read everything below the state directories.',
       })
     return list
@@ -291,7 +294,13 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
   }
   try {
     await role.boot()
-    log.info({ event: 'agent.ready', agent, instance: self, role: role.member.role.kind, epoch: role.member.epoch })
+    log.info({
+      event: 'agent.ready',
+      agent,
+      instance: self,
+      role: role.member.role.kind,
+      epoch: role.member.epoch,
+    })
     await runServices([link, watcher, progressLog], signal)
   } finally {
     server.close()

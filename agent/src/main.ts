@@ -47,9 +47,13 @@ function parseInvocation(argv: readonly string[]): Invocation | 'help' | 'versio
   if (help || word === undefined || word === 'help') return 'help'
   const command = commands.find((known) => known === word)
   if (!command || rest.length > 0)
-    throw new AppError('input_invalid', `unknown command "${positionals.join(' ')}"${suggest(word, commands)}`, {
-      hint: 'agent --help lists the commands.',
-    })
+    throw new AppError(
+      'input_invalid',
+      `unknown command "${positionals.join(' ')}"${suggest(word, commands)}`,
+      {
+        hint: 'agent --help lists the commands.',
+      },
+    )
   return {
     command,
     file: typeof config === 'string' ? config : DEFAULT_CONFIG_FILE,
@@ -109,7 +113,8 @@ async function run({ config, file }: LoadedConfig): Promise<number> {
     return 0
   } catch (error) {
     if (stop.signal.aborted) return 0
-    if (isAppError(error)) log.error({ event: 'agent.failed', code: error.code, why: error.message, hint: error.hint })
+    if (isAppError(error))
+      log.error({ event: 'agent.failed', code: error.code, why: error.message, hint: error.hint })
     throw error
   } finally {
     data.unlock()

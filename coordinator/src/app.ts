@@ -16,8 +16,9 @@ import type { Logger } from 'pino'
 import { WebSocketServer } from 'ws'
 import type { Address, Cloud } from './cloud/cloud.ts'
 import type { CoordinatorConfig } from './config/options.ts'
-import { createFailover, type Failover } from './failover/failover.ts'
 import { failoverRoutes } from './failover/failover.routes.ts'
+import { createFailover, type Failover } from './failover/failover.ts'
+import { fleetRoutes } from './fleet/fleet.routes.ts'
 import {
   createCredentials,
   createFleetStore,
@@ -25,7 +26,6 @@ import {
   defaultSettings,
   type IdentityVerifier,
 } from './fleet/fleet.ts'
-import { fleetRoutes } from './fleet/fleet.routes.ts'
 import { healthRoutes } from './http/health.routes.ts'
 import {
   type Api,
@@ -80,7 +80,10 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
   const tokens = createTokens(db, clock)
   const credentials = createCredentials(db, clock)
   const audit = createAudit(db, clock)
-  const fleet = createFleetStore(db, clock, { ...defaultSettings, auto_switch_enabled: config.auto_switch_enabled })
+  const fleet = createFleetStore(db, clock, {
+    ...defaultSettings,
+    auto_switch_enabled: config.auto_switch_enabled,
+  })
   const listening = await listen(config)
   const url = publicUrlOf(config, listening.port)
 

@@ -120,7 +120,12 @@ function parseFlags(argv: readonly string[]) {
     return parseArgs({ args: [...argv], options, allowPositionals: true, allowNegative: true })
   } catch (error) {
     const flag = /'(--[a-z-]+)/.exec(messageOf(error))?.[1]
-    const near = flag ? suggest(flag, Object.keys(options).map((name) => `--${name}`)) : ''
+    const near = flag
+      ? suggest(
+          flag,
+          Object.keys(options).map((name) => `--${name}`),
+        )
+      : ''
     throw new AppError('input_invalid', flag && near ? `unknown option ${flag}${near}` : messageOf(error), {
       hint: 'coordinator --help lists the options.',
     })
@@ -137,5 +142,8 @@ export function numberFlag(
   if (value === undefined) return undefined
   const number = Number(value)
   if (Number.isInteger(number) && number >= low && number <= high) return number
-  throw new AppError('input_invalid', `--${name} is "${String(value)}": it must be a whole number from ${low} to ${high}`)
+  throw new AppError(
+    'input_invalid',
+    `--${name} is "${String(value)}": it must be a whole number from ${low} to ${high}`,
+  )
 }

@@ -51,9 +51,13 @@ function takeLock(lock: string, directory: string): void {
       const holder = readFileSync(lock, 'utf8')
       const pid = Number.parseInt(holder, 10)
       if (Number.isInteger(pid) && pid !== process.pid && identityOf(pid) === holder)
-        throw new AppError('conflict', `another agent (process ${pid}) uses the data directory ${directory}`, {
-          hint: 'Stop it first, or give this one a data_dir of its own.',
-        })
+        throw new AppError(
+          'conflict',
+          `another agent (process ${pid}) uses the data directory ${directory}`,
+          {
+            hint: 'Stop it first, or give this one a data_dir of its own.',
+          },
+        )
       // Its process has ended, or the machine was restarted and another program has its number.
       rmSync(lock, { force: true })
     }

@@ -48,10 +48,14 @@ function readConfigFile(file: string): Record<string, unknown> {
   try {
     text = readFileSync(file, 'utf8')
   } catch (error) {
-    throw new AppError('config_invalid', `the configuration file ${file} cannot be read (${messageOf(error)})`, {
-      hint: 'Name another one with --config; docs/agent.md has an example that runs as it is.',
-      cause: error,
-    })
+    throw new AppError(
+      'config_invalid',
+      `the configuration file ${file} cannot be read (${messageOf(error)})`,
+      {
+        hint: 'Name another one with --config; docs/agent.md has an example that runs as it is.',
+        cause: error,
+      },
+    )
   }
   try {
     const content: unknown = parse(text) ?? {}

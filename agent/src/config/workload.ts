@@ -1,5 +1,5 @@
-import { z } from 'zod'
 import { type Millis, seconds } from '@understudy/shared/core/time'
+import { z } from 'zod'
 
 /** `workload` in the agent's file: what is protected, and how it is started, stopped and held still. */
 

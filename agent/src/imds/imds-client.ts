@@ -2,7 +2,7 @@ import { request } from 'node:http'
 import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import { type BackoffPolicy, fullJitter } from '@understudy/shared/core/backoff'
 import type { Random } from '@understudy/shared/core/random'
-import { between, type Clock, type Millis, type Mono, millis, plus, sleep } from '@understudy/shared/core/time'
+import { between, type Clock, type Mono, millis, plus, sleep } from '@understudy/shared/core/time'
 
 /** The address of the instance metadata service on every EC2 instance. */
 export const IMDS_DEFAULT_ENDPOINT = 'http://169.254.169.254'
@@ -47,7 +47,10 @@ export function createImdsClient(endpoint: string, clock: Clock, random: Random)
       throw isTimeout(error) ? hopLimit(endpoint, error) : error
     })
     if (answer.status === 200 && answer.body.length > 0 && isHeaderValue(answer.body)) {
-      token = { value: answer.body, until: plus(clock.mono(), millis(TOKEN_TTL_SECONDS * 1000 - TOKEN_MARGIN)) }
+      token = {
+        value: answer.body,
+        until: plus(clock.mono(), millis(TOKEN_TTL_SECONDS * 1000 - TOKEN_MARGIN)),
+      }
       return answer.body
     }
     if (answer.status >= 500) throw serverError(answer.status)
@@ -78,9 +81,13 @@ export function createImdsClient(endpoint: string, clock: Clock, random: Random)
       }
       if (answer.status === 403) throw forbidden(endpoint)
       if (answer.status >= 500 || answer.status === 429) throw serverError(answer.status)
-      throw new AppError('imds_unusable', `the metadata service answers ${answer.status} for /latest/${path}`, {
-        hint: `Check that ${endpoint} is an instance metadata service.`,
-      })
+      throw new AppError(
+        'imds_unusable',
+        `the metadata service answers ${answer.status} for /latest/${path}`,
+        {
+          hint: `Check that ${endpoint} is an instance metadata service.`,
+        },
+      )
     }
   }
 

@@ -70,9 +70,7 @@ function parseMaintenanceDate(text: string | undefined): Instant | null {
   const [, day, month, year, hour, minute, second] = match
   const index = MONTHS.indexOf(month ?? '')
   if (index < 0) return null
-  return instant(
-    Date.UTC(Number(year), index, Number(day), Number(hour), Number(minute), Number(second)),
-  )
+  return instant(Date.UTC(Number(year), index, Number(day), Number(hour), Number(minute), Number(second)))
 }
 
 /** `autoscaling/target-lifecycle-state`; the documented values, anything else is nothing. */

@@ -1,12 +1,6 @@
 import { messageOf } from '@understudy/shared/core/app-error'
 import type { Service } from '@understudy/shared/core/service'
-import {
-  type Clock,
-  everyPeriod,
-  type Instant,
-  type Millis,
-  type Mono,
-} from '@understudy/shared/core/time'
+import { type Clock, everyPeriod, type Instant, type Millis, type Mono } from '@understudy/shared/core/time'
 import type { Degradation } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
 import type { ImdsClient } from './imds-client.ts'

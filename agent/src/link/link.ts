@@ -170,7 +170,12 @@ export function createLink(parts: {
     get degraded() {
       const lost: Degradation[] =
         outbox.dropped > 0
-          ? [{ code: 'reports_dropped', message: `${outbox.dropped} reports were dropped while the coordinator was away` }]
+          ? [
+              {
+                code: 'reports_dropped',
+                message: `${outbox.dropped} reports were dropped while the coordinator was away`,
+              },
+            ]
           : []
       return trouble ? [trouble, ...lost] : lost
     },
@@ -225,4 +230,7 @@ const refusal = (status: number): Degradation =>
         message: `the coordinator does not accept this instance's credential (${status})`,
         hint: 'Remove enrolment.json from the data directory and enrol again with a new join token.',
       }
-    : { code: 'coordinator_unreachable', message: `the coordinator answers ${status} instead of a connection` }
+    : {
+        code: 'coordinator_unreachable',
+        message: `the coordinator answers ${status} instead of a connection`,
+      }

@@ -101,13 +101,13 @@ export function createApplier(roots: StateRoots, tree: Map<Key, Entry>): Applier
 
   const write = (key: Key, offset: number, bytes: Uint8Array): void => {
     const entry = tree.get(key)
-    if (entry?.kind !== 'file') throw new AppError('protocol', `refused to write into ${key}, which is no file`)
+    if (entry?.kind !== 'file')
+      throw new AppError('protocol', `refused to write into ${key}, which is no file`)
     if (offset % PAGE_BYTES !== 0 || offset + bytes.length > entry.size)
       throw new AppError('protocol', `refused to write ${bytes.length} bytes at ${offset} of ${key}`)
     const fd = openSync(roots.pathOf(key), WRITE_FLAGS)
     try {
-      for (let at = 0; at < bytes.length; )
-        at += writeSync(fd, bytes, at, bytes.length - at, offset + at)
+      for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at, offset + at)
     } finally {
       closeSync(fd)
     }

@@ -86,7 +86,12 @@ export function createReceiver(surroundings: ReceiverSurroundings): Receiver {
     throw ended
   }
 
-  async function loop(epoch: number, self: InstanceId, upstream: Upstream, signal: AbortSignal): Promise<void> {
+  async function loop(
+    epoch: number,
+    self: InstanceId,
+    upstream: Upstream,
+    signal: AbortSignal,
+  ): Promise<void> {
     for (let attempt = 0; !signal.aborted; attempt += 1) {
       try {
         const before = progress
@@ -124,7 +129,9 @@ export function createReceiver(surroundings: ReceiverSurroundings): Receiver {
       stopping?.abort()
       const mine = new AbortController()
       stopping = mine
-      running = running.then(() => (mine.signal.aborted ? undefined : loop(epoch, self, upstream, mine.signal)))
+      running = running.then(() =>
+        mine.signal.aborted ? undefined : loop(epoch, self, upstream, mine.signal),
+      )
     },
     async finish(discard) {
       await stop()
@@ -279,7 +286,8 @@ function createReceiverSession(parts: SessionParts) {
     try {
       await store.journal({ header, frame })
     } catch (error) {
-      if (isAppError(error, 'disk_full')) say({ type: 'nack', seq: header.seq, code: 'disk_full', message: error.message })
+      if (isAppError(error, 'disk_full'))
+        say({ type: 'nack', seq: header.seq, code: 'disk_full', message: error.message })
       throw error
     }
     seq = header.seq
@@ -294,7 +302,9 @@ function createReceiverSession(parts: SessionParts) {
         return sendManifest(socket, epoch, manifest)
       case 'refused':
         return end(
-          new AppError('unavailable', `the primary refuses this replica: ${message.message}`, { retryable: true }),
+          new AppError('unavailable', `the primary refuses this replica: ${message.message}`, {
+            retryable: true,
+          }),
         )
       case 'total':
         total = { bytes: message.bytes, files: message.files }
@@ -321,11 +331,7 @@ function createReceiverSession(parts: SessionParts) {
 }
 
 /** Shows the primary what is here, in frames that each fit into memory. */
-async function sendManifest(
-  socket: WebSocket,
-  epoch: number,
-  tree: ReadonlyMap<Key, Entry>,
-): Promise<void> {
+async function sendManifest(socket: WebSocket, epoch: number, tree: ReadonlyMap<Key, Entry>): Promise<void> {
   let part: ManifestEntry[] = []
   let bytes = 0
   let seq = 0

@@ -1,5 +1,16 @@
-import { appendFileSync, mkdirSync, mkdtempSync, renameSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
-import { lstatSync, readdirSync, readFileSync, readlinkSync } from 'node:fs'
+import {
+  appendFileSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  renameSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { instanceId } from '@understudy/shared/core/ids'
@@ -9,7 +20,7 @@ import { pino } from 'pino'
 import { afterEach, expect, test } from 'vitest'
 import { openReplication, type Replication } from './replication.ts'
 
-const log = pino({ level: process.env['TEST_LOG'] ?? 'silent' })
+const log = pino({ level: process.env.TEST_LOG ?? 'silent' })
 const cleanups: (() => Promise<void> | void)[] = []
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
@@ -65,7 +76,9 @@ function picture(directory: string, prefix = ''): Record<string, string> {
     const mode = (stat.mode & 0o7777).toString(8)
     if (stat.isDirectory()) Object.assign(names, { [path]: `dir ${mode}` }, picture(directory, path))
     else if (stat.isSymbolicLink()) names[path] = `link ${readlinkSync(full)}`
-    else names[path] = `file ${mode} ${stat.size} ${Math.floor(stat.mtimeMs)} ${readFileSync(full).toString('base64')}`
+    else
+      names[path] =
+        `file ${mode} ${stat.size} ${Math.floor(stat.mtimeMs)} ${readFileSync(full).toString('base64')}`
   }
   return names
 }
@@ -124,17 +137,20 @@ function edit(random: Random, root: string): void {
   }
 }
 
-test.each([1, 2, 3, 4, 5, 6])('after a seal both trees are the same, whatever was done (seed %i)', async (seed) => {
-  const random = seededRandom(seed)
-  const { from, to, primary, replica, follow } = await pair()
-  for (let i = 0; i < 20; i += 1) edit(random, from)
-  for (let i = 0; i < 20; i += 1) edit(random, to)
-  follow()
-  await until(() => replica.whole)
-  for (let round = 0; round < 8; round += 1) {
-    for (let i = 0; i < 15; i += 1) edit(random, from)
-    if (random() < 0.5) await new Promise((resolve) => setTimeout(resolve, random() * 20))
-    await primary.seal(REPLICA, millis(5000), false)
-    expect(picture(to)).toEqual(picture(from))
-  }
-})
+test.each([1, 2, 3, 4, 5, 6])(
+  'after a seal both trees are the same, whatever was done (seed %i)',
+  async (seed) => {
+    const random = seededRandom(seed)
+    const { from, to, primary, replica, follow } = await pair()
+    for (let i = 0; i < 20; i += 1) edit(random, from)
+    for (let i = 0; i < 20; i += 1) edit(random, to)
+    follow()
+    await until(() => replica.whole)
+    for (let round = 0; round < 8; round += 1) {
+      for (let i = 0; i < 15; i += 1) edit(random, from)
+      if (random() < 0.5) await new Promise((resolve) => setTimeout(resolve, random() * 20))
+      await primary.seal(REPLICA, millis(5000), false)
+      expect(picture(to)).toEqual(picture(from))
+    }
+  },
+)

@@ -1,6 +1,6 @@
 import { messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import { createSerial } from '@understudy/shared/core/serial'
-import { type Clock, millis, type Mono } from '@understudy/shared/core/time'
+import { type Clock, type Mono, millis } from '@understudy/shared/core/time'
 import { PAGE_BYTES } from '@understudy/shared/protocol/replication'
 import { hashFile } from './file-content.ts'
 import { createHints } from './hints.ts'
@@ -220,7 +220,8 @@ export function createScanner(
     if (directories.delete(key)) {
       pass.directories = true
       const below = key.endsWith('/') ? key : `${key}/`
-      for (const other of [...tree.keys()]) if (other.startsWith(below) && other !== key) forgetOne(other, pass)
+      for (const other of [...tree.keys()])
+        if (other.startsWith(below) && other !== key) forgetOne(other, pass)
     }
     forgetOne(key, pass)
   }

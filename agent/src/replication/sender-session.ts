@@ -196,9 +196,7 @@ export function createSenderSession(surroundings: SessionSurroundings): SenderSe
       if (entry?.kind !== 'file') continue
       counted += 1
       bytes +=
-        counted > COUNTED_NAMES
-          ? entry.size
-          : bytesOfPages(entry, differenceOf(entry, theirs.get(key)).pages)
+        counted > COUNTED_NAMES ? entry.size : bytesOfPages(entry, differenceOf(entry, theirs.get(key)).pages)
     }
     return bytes
   }

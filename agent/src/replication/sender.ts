@@ -77,7 +77,9 @@ export function createSender(roots: StateRoots, clock: Clock, log: Logger): Send
   function greet(socket: WebSocket, instance: InstanceId): void {
     const late = clock.timer(JOIN_TIMEOUT as Millis, () => socket.close(1008, 'no join'))
     let session: SenderSession | undefined
-    socket.on('error', (error) => log.debug({ event: 'replication.socket_error', instance, error: error.message }))
+    socket.on('error', (error) =>
+      log.debug({ event: 'replication.socket_error', instance, error: error.message }),
+    )
     socket.on('close', () => {
       late()
       session?.close('the replica has disconnected')
@@ -223,9 +225,13 @@ function asBudgetError(error: unknown, signal: AbortSignal, what: string, budget
 
 function unreadableError(unreadable: ReadonlyMap<string, string>): AppError {
   const [name, why] = [...unreadable][0] ?? ['', '']
-  return new AppError('state_unreadable', `${unreadable.size} names of the state cannot be read: ${name} (${why})`, {
-    hint: 'Let the agent run as a user that can read everything below the state directories.',
-  })
+  return new AppError(
+    'state_unreadable',
+    `${unreadable.size} names of the state cannot be read: ${name} (${why})`,
+    {
+      hint: 'Let the agent run as a user that can read everything below the state directories.',
+    },
+  )
 }
 
 const asListenError = (error: Error, host: string, port: number): Error =>

@@ -1,7 +1,7 @@
 import { type BigIntStats, constants, lstatSync, readdirSync, readlinkSync } from 'node:fs'
 import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import type { Metadata } from '@understudy/shared/protocol/replication'
-import { splitKey, type Key } from './state-tree.ts'
+import { type Key, splitKey } from './state-tree.ts'
 
 /** Names are bytes; a latin1 string keeps every one of them. */
 const bytesOf = (path: string): Buffer => Buffer.from(path, 'latin1')

@@ -55,7 +55,8 @@ export function differenceOf(ours: Entry, theirs: Entry | undefined): Difference
   return { entry: entry || ours.size !== theirs.size || pages.length > 0, pages }
 }
 
-const allPages = (file: FileEntry): number[] => Array.from({ length: pageCount(file.size) }, (_, page) => page)
+const allPages = (file: FileEntry): number[] =>
+  Array.from({ length: pageCount(file.size) }, (_, page) => page)
 
 /** Bytes of `file` that `pages` cover. */
 export const bytesOfPages = (file: FileEntry, pages: readonly number[]): number =>

@@ -133,7 +133,10 @@ function runCommand({ name, words, timeout, cwd, env, signal, log }: CommandRun)
       reason ??= why
       killGroup(child.pid)
     }
-    const timer = setTimeout(() => end(`it did not finish within ${timeout / 1000} s and was killed`), timeout)
+    const timer = setTimeout(
+      () => end(`it did not finish within ${timeout / 1000} s and was killed`),
+      timeout,
+    )
     const onAbort = () => end('it was called off')
     signal.addEventListener('abort', onAbort, { once: true })
     const keep = (part: Buffer) => {
@@ -146,7 +149,11 @@ function runCommand({ name, words, timeout, cwd, env, signal, log }: CommandRun)
       signal.removeEventListener('abort', onAbort)
       const said = lastLines(output)
       log.debug({ event: 'hook.ended', hook: name, ok: why === undefined, why, output: said })
-      resolve(why === undefined ? { ok: true, output } : { ok: false, why: `${name} hook: ${why}${said && ` (${said})`}`, output })
+      resolve(
+        why === undefined
+          ? { ok: true, output }
+          : { ok: false, why: `${name} hook: ${why}${said && ` (${said})`}`, output },
+      )
     }
     child.on('error', (error) => finish(`${file} cannot be run: ${error.message}`))
     // Its pipes may live on in what it has started; only its own end counts.

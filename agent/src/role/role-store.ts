@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import { createSerial } from '@understudy/shared/core/serial'
-import { instant, type Instant } from '@understudy/shared/core/time'
+import { type Instant, instant } from '@understudy/shared/core/time'
 import { z } from 'zod'
 import { writeDurably } from '../replication/copy-mark.ts'
 

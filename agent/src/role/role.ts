@@ -180,7 +180,8 @@ export function createRole(parts: RoleSurroundings): Role {
         ? hooks.kill()
         : hooks.run(effect.hook, { agent, instance, epoch: member.epoch }, signal)
     void ran.then((outcome) => {
-      if (!outcome.ok && !signal.aborted) log.warn({ event: 'role.hook_failed', hook, why: outcome.why, incident })
+      if (!outcome.ok && !signal.aborted)
+        log.warn({ event: 'role.hook_failed', hook, why: outcome.why, incident })
       if (!signal.aborted) reportStep(stepNames[hook], started, outcome.ok, outcome.why ?? '')
       dispatch({
         kind: 'hook-ended',

@@ -96,7 +96,7 @@ function diskOf(config: AgentConfig): string {
 function checkProgram(name: string, program: string, config: AgentConfig): Check {
   const places = program.includes('/')
     ? [isAbsolute(program) ? program : join(config.workload.directory ?? '.', program)]
-    : (process.env['PATH'] ?? '').split(delimiter).map((directory) => join(directory, program))
+    : (process.env.PATH ?? '').split(delimiter).map((directory) => join(directory, program))
   const found = places.find(isExecutable)
   return found
     ? { name, ok: true, result: found }

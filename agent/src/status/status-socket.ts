@@ -18,9 +18,7 @@ export const agentStatusSchema = z.object({
   lease: z.object({ mode: z.enum(['none', 'solo', 'leased']), remaining_ms: z.number().nullable() }),
   replication_port: z.int().nullable(),
   whole_copy: z.boolean(),
-  sync: z
-    .object({ bytes_done: z.int(), bytes_total: z.int(), seq: z.int() })
-    .nullable(),
+  sync: z.object({ bytes_done: z.int(), bytes_total: z.int(), seq: z.int() }).nullable(),
   replicas: z.array(
     z.object({ instance_id: z.string(), attached: z.boolean(), lag_bytes: z.int(), lag_ms: z.number() }),
   ),

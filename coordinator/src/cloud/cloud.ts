@@ -64,7 +64,10 @@ export const hasEnded = ({ state }: InstanceDescription): boolean =>
  */
 export interface Address {
   /** Leads new connections to the instance. Repeating it changes nothing. @throws AppError `stale_epoch`, `unavailable` */
-  point(target: { agentId: AgentId; instanceId: InstanceId; epoch: number }, signal: AbortSignal): Promise<void>
+  point(
+    target: { agentId: AgentId; instanceId: InstanceId; epoch: number },
+    signal: AbortSignal,
+  ): Promise<void>
   /** Cuts connections to whoever has it at a lower epoch. @throws AppError `stale_epoch`, `unavailable` */
   drain(target: { agentId: AgentId; epoch: number }, signal: AbortSignal): Promise<void>
 }

@@ -10,15 +10,17 @@ import type { RigPrograms } from '../demo/rig.ts'
 export async function demo({ own }: Invocation): Promise<number> {
   const { script } = own
   if (script !== undefined && script !== 'ci')
-    throw new AppError('input_invalid', `there is no script "${String(script)}"`, { hint: 'The script is called ci.' })
+    throw new AppError('input_invalid', `there is no script "${String(script)}"`, {
+      hint: 'The script is called ci.',
+    })
   const stop = new AbortController()
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => stop.abort())
   return runDemo(
     {
-      port: numberFlag(own['port'], 'port', 1, 65_535),
-      seed: numberFlag(own['seed'], 'seed', 0, 2 ** 31) ?? 1,
-      agents: numberFlag(own['agents'], 'agents', 1, 50) ?? 5,
-      openBrowser: own['open'] !== false && script === undefined,
+      port: numberFlag(own.port, 'port', 1, 65_535),
+      seed: numberFlag(own.seed, 'seed', 0, 2 ** 31) ?? 1,
+      agents: numberFlag(own.agents, 'agents', 1, 50) ?? 5,
+      openBrowser: own.open !== false && script === undefined,
       script: script === undefined ? undefined : 'ci',
       programs: findPrograms(),
       keepLogs: own['keep-logs'] === true,

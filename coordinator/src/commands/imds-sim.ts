@@ -4,8 +4,8 @@ import { instant, systemClock } from '@understudy/shared/core/time'
 import { parsePool } from '@understudy/shared/market/pool'
 import { parse } from 'yaml'
 import { createIdentitySigner } from '../cloud/simulated/identity.ts'
-import { type ImdsSimulator, startImdsSimulator } from '../cloud/simulated/imds-simulator.ts'
 import { type ImdsScript, parseImdsScript, playScript } from '../cloud/simulated/imds-script.ts'
+import { type ImdsSimulator, startImdsSimulator } from '../cloud/simulated/imds-simulator.ts'
 import { instanceItems } from '../cloud/simulated/instance-items.ts'
 import { type Invocation, numberFlag } from '../command-line.ts'
 
@@ -13,12 +13,12 @@ const DEFAULT_PORT = 1338
 
 /** A metadata service on a port of its own, with a timeline of what happens to the instance and to the service. */
 export async function imdsSim({ own }: Invocation): Promise<number> {
-  const script = readScript(own['script'])
-  const pool = parsePool(`${text(own['instance-type'], 'm5.large')}@${text(own['zone'], 'us-east-1a')}`)
+  const script = readScript(own.script)
+  const pool = parsePool(`${text(own['instance-type'], 'm5.large')}@${text(own.zone, 'us-east-1a')}`)
   const instanceId = text(own['instance-id'], 'i-0123456789abcdef0')
   const signer = createIdentitySigner()
   const launchedAt = instant(Date.now())
-  const port = numberFlag(own['port'], 'port', 1, 65_535) ?? DEFAULT_PORT
+  const port = numberFlag(own.port, 'port', 1, 65_535) ?? DEFAULT_PORT
   const identity = signer.sign({ instanceId, pool, privateIp: '127.0.0.1', launchedAt })
   const simulator = await startImdsSimulator({
     clock: systemClock,
@@ -26,7 +26,9 @@ export async function imdsSim({ own }: Invocation): Promise<number> {
     items: instanceItems({ instanceId, pool, privateIp: '127.0.0.1', ...identity }),
   }).catch((error: unknown) => {
     if (systemCodeOf(error) !== 'EADDRINUSE') throw error
-    throw new AppError('port_in_use', `the port ${port} is in use`, { hint: 'Choose another one with --port.' })
+    throw new AppError('port_in_use', `the port ${port} is in use`, {
+      hint: 'Choose another one with --port.',
+    })
   })
   tell(`metadata service of ${instanceId} on ${simulator.endpoint} (IMDS_ENDPOINT=${simulator.endpoint})`)
   tell(`identity documents are signed with this key:\n${signer.publicKey}`)

@@ -87,9 +87,13 @@ async function assertProtected(
   if (await anyOperator()) return
   const hint = 'Create one first: coordinator token create --name me --role admin'
   if (!isLoopback(config.api_host))
-    throw new AppError('config_invalid', `there is no operator token, so the API is not opened on ${config.api_host}`, {
-      hint,
-    })
+    throw new AppError(
+      'config_invalid',
+      `there is no operator token, so the API is not opened on ${config.api_host}`,
+      {
+        hint,
+      },
+    )
   log.warn({ event: 'coordinator.no_token', hint })
 }
 

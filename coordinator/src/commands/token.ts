@@ -51,11 +51,14 @@ interface Ports {
 }
 
 async function create({ own, json }: Invocation, { tokens, audit, print }: Ports): Promise<number> {
-  const name = required(own['name'], 'name')
-  const role = roles.find((known) => known === own['role'])
+  const name = required(own.name, 'name')
+  const role = roles.find((known) => known === own.role)
   if (!role)
-    throw new AppError('input_invalid', `--role is "${String(own['role'] ?? '')}": it must be ${roles.join(', ')}`)
-  const days = numberFlag(own['days'], 'days', 1, 3650)
+    throw new AppError(
+      'input_invalid',
+      `--role is "${String(own.role ?? '')}": it must be ${roles.join(', ')}`,
+    )
+  const days = numberFlag(own.days, 'days', 1, 3650)
   const secret = await tokens.createOperator(name, role, days === undefined ? undefined : hours(days * 24))
   await audit.record({ actor: 'command line', action: 'token.create', object: name, after: { role, days } })
   if (json) return print(`${JSON.stringify({ schema: 'understudy.token/v1', name, role, token: secret })}\n`)
@@ -63,16 +66,17 @@ async function create({ own, json }: Invocation, { tokens, audit, print }: Ports
 }
 
 async function join({ own, json }: Invocation, { tokens, audit, fleet, print }: Ports): Promise<number> {
-  const id = checked(agentIdSchema.safeParse(required(own['agent'], 'agent')), 'agent')
-  const instance = own['instance']
-  const instanceId =
-    instance === undefined ? null : checked(instanceIdSchema.safeParse(instance), 'instance')
-  const name = typeof own['name'] === 'string' ? own['name'] : id
+  const id = checked(agentIdSchema.safeParse(required(own.agent, 'agent')), 'agent')
+  const instance = own.instance
+  const instanceId = instance === undefined ? null : checked(instanceIdSchema.safeParse(instance), 'instance')
+  const name = typeof own.name === 'string' ? own.name : id
   await fleet.ensureAgent({ id: agentId(id), name, clientId: 'default' })
   const secret = await tokens.createJoin({ agentId: id, replicaId: null, instanceId }, hours(1))
   await audit.record({ actor: 'command line', action: 'token.join', object: id, after: { instanceId } })
   if (json)
-    return print(`${JSON.stringify({ schema: 'understudy.join-token/v1', agent_id: id, join_token: secret })}\n`)
+    return print(
+      `${JSON.stringify({ schema: 'understudy.join-token/v1', agent_id: id, join_token: secret })}\n`,
+    )
   return print(`${secret}\n`)
 }
 
@@ -96,7 +100,9 @@ async function list({ json }: Invocation, { tokens, print }: Ports): Promise<num
 async function revoke({ words }: Invocation, { tokens, audit, print }: Ports): Promise<number> {
   const id = required(words[1], 'id')
   if (!(await tokens.revoke(id)))
-    throw new AppError('not_found', `there is no valid token ${id}`, { hint: 'coordinator token list shows them.' })
+    throw new AppError('not_found', `there is no valid token ${id}`, {
+      hint: 'coordinator token list shows them.',
+    })
   await audit.record({ actor: 'command line', action: 'token.revoke', object: id })
   return print(`revoked ${id}\n`)
 }

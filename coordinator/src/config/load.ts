@@ -24,10 +24,14 @@ function readConfigFile(file: string): Record<string, unknown> {
     const content: unknown = parse(readFileSync(file, 'utf8')) ?? {}
     if (typeof content === 'object' && !Array.isArray(content)) return content as Record<string, unknown>
   } catch (cause) {
-    throw new AppError('config_invalid', `the configuration file ${file} cannot be read (${messageOf(cause)})`, {
-      hint: 'It must be YAML: a mapping of settings.',
-      cause,
-    })
+    throw new AppError(
+      'config_invalid',
+      `the configuration file ${file} cannot be read (${messageOf(cause)})`,
+      {
+        hint: 'It must be YAML: a mapping of settings.',
+        cause,
+      },
+    )
   }
   throw new AppError('config_invalid', `${file} must hold a mapping of settings`)
 }

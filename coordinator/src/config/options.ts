@@ -1,4 +1,11 @@
-import { flag, logLevel, number, type OptionTable, type OptionValues, wholeNumber } from '@understudy/shared/core/options'
+import {
+  flag,
+  logLevel,
+  number,
+  type OptionTable,
+  type OptionValues,
+  wholeNumber,
+} from '@understudy/shared/core/options'
 import { z } from 'zod'
 
 /** Every setting of the coordinator. `--help`, docs/configuration.md and the checks are generated from this table. */

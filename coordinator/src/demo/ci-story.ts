@@ -37,7 +37,9 @@ const LEAD = millis(8000)
 export async function runCiStory(rig: Rig, seed: number, say: (text: string) => void): Promise<StoryResult> {
   const failovers = [
     await play(rig, 'notice', 'agent-demo-2', say, async (instance) => rig.cloud.interrupt(instance, LEAD)),
-    await play(rig, 'kill', 'agent-demo-3', say, async (instance) => rig.cloud.interrupt(instance, undefined)),
+    await play(rig, 'kill', 'agent-demo-3', say, async (instance) =>
+      rig.cloud.interrupt(instance, undefined),
+    ),
     await play(rig, 'notice-no-replica', 'agent-demo-4', say, async (instance) =>
       rig.cloud.interrupt(instance, TOO_SHORT),
     ),
@@ -99,7 +101,8 @@ async function judge(
   return {
     trigger,
     agent_id: id,
-    outcome: incident.outcome === 'promoted' || incident.outcome === 'relaunched' ? incident.outcome : 'failed',
+    outcome:
+      incident.outcome === 'promoted' || incident.outcome === 'relaunched' ? incident.outcome : 'failed',
     detect_to_promoted_ms: incident.failover_time_ms,
     no_primary_ms: incident.no_primary_ms,
     client_gap_ms: gapMillis,
@@ -124,7 +127,8 @@ function isAsPromised(result: FailoverResult): boolean {
 }
 
 function sentence(name: string, incident: IncidentView, result: FailoverResult): string {
-  const took = result.detect_to_promoted_ms === null ? '' : ` in ${formatMillis(result.detect_to_promoted_ms)}`
+  const took =
+    result.detect_to_promoted_ms === null ? '' : ` in ${formatMillis(result.detect_to_promoted_ms)}`
   const gap = result.no_primary_ms === null ? '' : `, no primary for ${formatMillis(result.no_primary_ms)}`
   const where = incident.new_pool_id ?? 'nowhere'
   return `${name}: ${result.outcome}${took} to ${where}${gap}, ${result.writes_lost} of ${result.writes_acked} writes lost (${result.trigger})`

@@ -4,7 +4,16 @@ import { millis } from '@understudy/shared/core/time'
 import { type DemoView, demoViewSchema } from '@understudy/shared/protocol/live'
 import type { RemoteCloud } from '../cloud/simulated/remote-cloud.ts'
 import type { Failover } from '../failover/failover.ts'
-import { type Api, agentParams, answer, createRoutes, problems, requiredJson, requireRole, route } from '../http/http.ts'
+import {
+  type Api,
+  agentParams,
+  answer,
+  createRoutes,
+  problems,
+  requiredJson,
+  requireRole,
+  route,
+} from '../http/http.ts'
 
 const interruptSchema = z
   .strictObject({
@@ -14,11 +23,7 @@ const interruptSchema = z
   .meta({ id: 'InterruptRequest' })
 
 /** What only the demo has: the page may pull the strings of the simulated cloud. */
-export function demoRoutes(
-  remote: RemoteCloud,
-  failover: Failover,
-  showDemo: (demo: DemoView) => void,
-): Api {
+export function demoRoutes(remote: RemoteCloud, failover: Failover, showDemo: (demo: DemoView) => void): Api {
   return createRoutes()
     .openapi(
       route({

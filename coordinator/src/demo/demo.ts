@@ -4,6 +4,7 @@ import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { AppError } from '@understudy/shared/core/app-error'
+import { everyPeriod, millis, systemClock } from '@understudy/shared/core/time'
 import type { DemoView } from '@understudy/shared/protocol/live'
 import { runCiStory } from './ci-story.ts'
 import { demoAgents, startFleet } from './fleet-story.ts'
@@ -23,7 +24,7 @@ export interface DemoOptions {
 
 const DEFAULT_PORT = 8000
 const WRITES_PER_SECOND = 20
-const SHOW_EVERY = 500
+const SHOW_EVERY = millis(500)
 
 /**
  * Starts everything, tells the story, and ends everything when `signal` aborts. Progress goes to standard error; with
@@ -33,7 +34,9 @@ export async function runDemo(options: DemoOptions, signal: AbortSignal): Promis
   const { seed, script, programs } = options
   const agents = demoAgents(options.agents)
   if (script === 'ci' && agents.length < 4)
-    throw new AppError('input_invalid', 'the script needs at least four agents', { hint: 'Leave --agents out.' })
+    throw new AppError('input_invalid', 'the script needs at least four agents', {
+      hint: 'Leave --agents out.',
+    })
   tell(`Demo fleet: ${agents.length} agents, 20 pools, simulated AWS (seed ${seed}). Nothing is billed.`)
   const story: DemoView['story'] = []
   let counters: DemoView['counters'] = []
@@ -89,14 +92,8 @@ function orAbort<T>(task: Promise<T>, signal: AbortSignal): Promise<T> {
 }
 
 async function showAlways(show: () => Promise<void>, signal: AbortSignal): Promise<void> {
-  while (!signal.aborted) {
-    // The page is not the story: when it cannot be told now, it is told half a second later.
-    await show().catch(() => undefined)
-    await new Promise((resolve) => {
-      const timer = setTimeout(resolve, SHOW_EVERY)
-      signal.addEventListener('abort', () => (clearTimeout(timer), resolve(undefined)), { once: true })
-    })
-  }
+  // The page is not the story: when it cannot be told now, it is told half a second later.
+  await everyPeriod(systemClock, SHOW_EVERY, signal, () => show().catch(() => undefined))
 }
 
 const toCounters = (counters: (JudgeAnswer & { kind: 'counters' })['counters']): DemoView['counters'] =>
@@ -118,7 +115,7 @@ const isFree = (port: number): Promise<boolean> =>
 
 /** Only where somebody sits in front of it. */
 function openBrowser(url: string): void {
-  const display = process.env['DISPLAY'] ?? process.env['WAYLAND_DISPLAY']
+  const display = process.env.DISPLAY ?? process.env.WAYLAND_DISPLAY
   if (!process.stderr.isTTY || !display) return
   spawn('xdg-open', [url], { stdio: 'ignore', detached: true })
     .on('error', () => undefined)

@@ -49,6 +49,8 @@ export async function startFleet(
   const protectedOnes = agents.filter(({ replica }) => replica)
   for (const { id } of protectedOnes) await rig.operator.createReplica(id)
   rig.settle()
-  await Promise.all(protectedOnes.map(({ id }) => untilAgent(rig.operator, id, 'a ready replica', hasReadyReplica)))
+  await Promise.all(
+    protectedOnes.map(({ id }) => untilAgent(rig.operator, id, 'a ready replica', hasReadyReplica)),
+  )
   say(`${protectedOnes.length} standbys are ready`)
 }

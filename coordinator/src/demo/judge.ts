@@ -1,7 +1,7 @@
 import { createInterface } from 'node:readline'
 import { z } from 'zod'
-import { startWriter, type Verdict, type Writer } from './writer.ts'
 import { findOverlaps, readWitness } from './witness.ts'
+import { startWriter, type Verdict, type Writer } from './writer.ts'
 
 /**
  * The demo's client, in a process of its own: it talks to the virtual addresses only, and to the demo by lines of
@@ -48,7 +48,9 @@ export async function runJudge(input: NodeJS.ReadableStream, output: NodeJS.Writ
       }
       case 'overlaps': {
         const found = findOverlaps(readWitness(message.witness))
-        const overlaps = found.map(({ agent, first, second }) => `${agent}: ${second} ran again after ${first}`)
+        const overlaps = found.map(
+          ({ agent, first, second }) => `${agent}: ${second} ran again after ${first}`,
+        )
         say({ kind: 'overlaps', id: message.id, overlaps })
         return
       }
@@ -59,7 +61,11 @@ export async function runJudge(input: NodeJS.ReadableStream, output: NodeJS.Writ
   }
 
   const timer = setInterval(
-    () => say({ kind: 'counters', counters: [...writers].map(([agent, { counters }]) => ({ agent, ...counters })) }),
+    () =>
+      say({
+        kind: 'counters',
+        counters: [...writers].map(([agent, { counters }]) => ({ agent, ...counters })),
+      }),
     COUNTERS_EVERY,
   )
   const lines = createInterface({ input })

@@ -12,9 +12,9 @@ const MAX_VALUE = 8 * 1024 * 1024
 const STAMP_EVERY = 25
 
 export function runKeyValueServer(env: Readonly<Record<string, string | undefined>>): void {
-  const port = Number(env['SERVICE_PORT'])
-  const store = openKeyValueStore(env['STATE_DIR'] ?? 'state')
-  if (store.size === 0) fillBallast(store, Number(env['BALLAST_MIB'] ?? 0))
+  const port = Number(env.SERVICE_PORT)
+  const store = openKeyValueStore(env.STATE_DIR ?? 'state')
+  if (store.size === 0) fillBallast(store, Number(env.BALLAST_MIB ?? 0))
   const stamp = createWitness(env)
 
   /** Writes that came in the same turn of the event loop are synced together. */
@@ -39,7 +39,7 @@ export function runKeyValueServer(env: Readonly<Record<string, string | undefine
     if (request.method === 'PUT')
       return readBody(request, response, (value) => {
         store.put(key, value)
-        commit(() => send(response, 200, env['AGENT_EPOCH'] ?? ''))
+        commit(() => send(response, 200, env.AGENT_EPOCH ?? ''))
       })
     const value = store.get(key)
     return value === undefined ? send(response, 404, 'no such key') : send(response, 200, value)
@@ -50,11 +50,11 @@ export function runKeyValueServer(env: Readonly<Record<string, string | undefine
 }
 
 function createWitness(env: Readonly<Record<string, string | undefined>>): () => void {
-  const path = env['WITNESS_FILE']
+  const path = env.WITNESS_FILE
   if (!path) return () => undefined
   // Opened for appending, so that the lines of all workloads stand in the order in which they were written.
   const file = openSync(path, 'a')
-  const line = `${env['AGENT_ID']} ${env['AGENT_EPOCH']} ${env['AGENT_INSTANCE_ID']} ${process.pid}\n`
+  const line = `${env.AGENT_ID} ${env.AGENT_EPOCH} ${env.AGENT_INSTANCE_ID} ${process.pid}\n`
   return () => void writeSync(file, line)
 }
 

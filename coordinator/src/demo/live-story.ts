@@ -5,7 +5,11 @@ import { hasReadyReplica, primaryOf, type Rig, untilAgent } from './rig.ts'
 const HERO = 'agent-demo-2'
 
 /** What somebody sees in the first minute, told while it happens. Ends when the story is told; the demo goes on. */
-export async function runLiveStory(rig: Rig, say: (text: string) => void, signal: AbortSignal): Promise<void> {
+export async function runLiveStory(
+  rig: Rig,
+  say: (text: string) => void,
+  signal: AbortSignal,
+): Promise<void> {
   const wait = (length: number) => sleep(systemClock, seconds(length), signal)
   const { operator, cloud, judge } = rig
   await wait(5)
@@ -17,7 +21,12 @@ export async function runLiveStory(rig: Rig, say: (text: string) => void, signal
   say(`${before.name}: interruption notice, 120 s`)
   cloud.interrupt(primaryOf(before), seconds(120))
   const known = primaryOf(before)
-  await untilAgent(operator, HERO, 'the move', (agent) => agent.phase === 'steady' && primaryOf(agent) !== known)
+  await untilAgent(
+    operator,
+    HERO,
+    'the move',
+    (agent) => agent.phase === 'steady' && primaryOf(agent) !== known,
+  )
   const [incident] = (await operator.incidents(HERO)).filter(({ trigger }) => trigger === 'notice')
   const { verdict } = await judge.verify(HERO)
   if (incident)

@@ -1,6 +1,6 @@
 import { AppError } from '@understudy/shared/core/app-error'
 import { type AgentView, agentViewSchema } from '@understudy/shared/protocol/agents'
-import { failoverResponseSchema, type FailoverResponse } from '@understudy/shared/protocol/failover'
+import { type FailoverResponse, failoverResponseSchema } from '@understudy/shared/protocol/failover'
 import { type IncidentView, incidentViewSchema } from '@understudy/shared/protocol/incidents'
 import { createReplicaResponseSchema } from '@understudy/shared/protocol/replicas'
 import { z } from 'zod'
@@ -36,7 +36,8 @@ export function createOperator(url: string): Operator {
     joinToken: async (agent, name, client) =>
       z
         .object({ join_token: z.string() })
-        .parse(await call('POST', `/api/agents/${agent}/join-tokens`, { name, client_id: client })).join_token,
+        .parse(await call('POST', `/api/agents/${agent}/join-tokens`, { name, client_id: client }))
+        .join_token,
     agents: async () =>
       z.object({ items: z.array(agentViewSchema) }).parse(await call('GET', '/api/agents')).items,
     agent: async (id) => agentViewSchema.parse(await call('GET', `/api/agents/${id}`)),

@@ -8,9 +8,13 @@ import { seconds, systemClock } from '@understudy/shared/core/time'
 import { parsePool } from '@understudy/shared/market/pool'
 import type { AgentView } from '@understudy/shared/protocol/agents'
 import { pino } from 'pino'
-import { serveControl } from '../cloud/simulated/control-api.ts'
 import { REGION } from '../cloud/simulated/catalog.ts'
-import { createSimulatedCloud, type SimulatedCloud, type SimulatedCloudOptions } from '../cloud/simulated/simulated-cloud.ts'
+import { serveControl } from '../cloud/simulated/control-api.ts'
+import {
+  createSimulatedCloud,
+  type SimulatedCloud,
+  type SimulatedCloudOptions,
+} from '../cloud/simulated/simulated-cloud.ts'
 import {
   type CoordinatorChild,
   type JudgeChild,
@@ -195,12 +199,16 @@ export async function untilAgent(
     const agent = await operator.agent(id)
     if (holds(agent)) return agent
     if (performance.now() > deadline)
-      throw new AppError('not_ready', `${id}: ${what} did not happen within ${withinMillis / 1000} s (${agent.state}: ${agent.reason})`)
+      throw new AppError(
+        'not_ready',
+        `${id}: ${what} did not happen within ${withinMillis / 1000} s (${agent.state}: ${agent.reason})`,
+      )
     await new Promise((resolve) => setTimeout(resolve, 50))
   }
 }
 
-export const hasReadyReplica = (agent: AgentView): boolean => agent.replicas.some(({ status }) => status === 'ready')
+export const hasReadyReplica = (agent: AgentView): boolean =>
+  agent.replicas.some(({ status }) => status === 'ready')
 
 export const isServing = (agent: AgentView): boolean =>
   agent.phase === 'steady' && agent.workload === 'running'

@@ -129,15 +129,18 @@ function parseDump(text: string): ReadonlyMap<string, string> {
 
 function read(port: number): Promise<string | undefined> {
   return new Promise((resolve) => {
-    const outgoing = request({ host: '127.0.0.1', port, path: '/dump', agent: false, timeout: 10_000 }, (response) => {
-      let text = ''
-      response.setEncoding('utf8')
-      response.on('data', (part: string) => {
-        text += part
-      })
-      response.on('end', () => resolve(response.complete ? text : undefined))
-      response.on('error', () => resolve(undefined))
-    })
+    const outgoing = request(
+      { host: '127.0.0.1', port, path: '/dump', agent: false, timeout: 10_000 },
+      (response) => {
+        let text = ''
+        response.setEncoding('utf8')
+        response.on('data', (part: string) => {
+          text += part
+        })
+        response.on('end', () => resolve(response.complete ? text : undefined))
+        response.on('error', () => resolve(undefined))
+      },
+    )
     outgoing.on('timeout', () => outgoing.destroy())
     outgoing.on('error', () => resolve(undefined))
     outgoing.end()

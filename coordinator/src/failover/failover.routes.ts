@@ -96,7 +96,12 @@ export function failoverRoutes(failover: Failover, audit: Audit): Api {
         const actor = actorOf(c.get('principal'))
         const body = c.req.valid('json')
         const created = await failover.createReplica(id, body, actor)
-        await audit.record({ actor, action: 'replica.create', object: id, after: { ...body, id: created.replica_id } })
+        await audit.record({
+          actor,
+          action: 'replica.create',
+          object: id,
+          after: { ...body, id: created.replica_id },
+        })
         return c.json(created, 201)
       },
     )
@@ -190,7 +195,12 @@ export function failoverRoutes(failover: Failover, audit: Audit): Api {
         const actor = actorOf(requireOperatorOrAgent(c, id))
         const made = await failover.emergencyReplica(id, c.req.valid('json'), actor)
         if (made.created)
-          await audit.record({ actor, action: 'replica.create-emergency', object: id, after: { id: made.replica_id } })
+          await audit.record({
+            actor,
+            action: 'replica.create-emergency',
+            object: id,
+            after: { id: made.replica_id },
+          })
         return c.json(made, made.created ? 201 : 200)
       },
     )
@@ -200,14 +210,22 @@ export function failoverRoutes(failover: Failover, audit: Audit): Api {
         path: '/api/agents/{id}/rebalance-recommendation',
         summary: 'A rebalance recommendation was seen',
         request: { params: agentParams, body: requiredJson(rebalanceRequestSchema) },
-        responses: { 200: answer('The probability, and what was done', rebalanceResponseSchema), ...problems },
+        responses: {
+          200: answer('The probability, and what was done', rebalanceResponseSchema),
+          ...problems,
+        },
       }),
       async (c) => {
         const { id } = c.req.valid('param')
         const actor = actorOf(requireOperatorOrAgent(c, id))
         const body = c.req.valid('json')
         const response = await failover.rebalance(id, body)
-        await audit.record({ actor, action: 'signal.rebalance', object: id, after: { ...body, action: response.action } })
+        await audit.record({
+          actor,
+          action: 'signal.rebalance',
+          object: id,
+          after: { ...body, action: response.action },
+        })
         return c.json(response, 200)
       },
     )
@@ -225,7 +243,13 @@ export function failoverRoutes(failover: Failover, audit: Audit): Api {
         const body = c.req.valid('json')
         const before = failover.primaryOf(id)
         const response = await failover.terminationImminent(id, body)
-        await audit.record({ actor, action: 'signal.termination', object: id, before, after: response.new_primary })
+        await audit.record({
+          actor,
+          action: 'signal.termination',
+          object: id,
+          before,
+          after: response.new_primary,
+        })
         return c.json(response, status(response))
       },
     )

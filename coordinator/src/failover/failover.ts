@@ -2,9 +2,9 @@ import { AppError, messageOf } from '@understudy/shared/core/app-error'
 import {
   type AgentId,
   agentId as asAgentId,
+  instanceId as asInstanceId,
   type IncidentId,
   type InstanceId,
-  instanceId as asInstanceId,
   type ReplicaId,
 } from '@understudy/shared/core/ids'
 import { runServices, type Service } from '@understudy/shared/core/service'
@@ -69,9 +69,18 @@ export interface Failover extends Service {
   primaryOf(agentId: AgentId): InstanceId | undefined
   replicas(agentId: AgentId): Promise<readonly ReplicaView[]>
   createReplica(agentId: AgentId, body: CreateReplicaRequest, actor: string): Promise<CreateReplicaResponse>
-  emergencyReplica(agentId: AgentId, body: EmergencyReplicaRequest, actor: string): Promise<EmergencyReplicaResponse>
+  emergencyReplica(
+    agentId: AgentId,
+    body: EmergencyReplicaRequest,
+    actor: string,
+  ): Promise<EmergencyReplicaResponse>
   deleteReplica(agentId: AgentId, id: ReplicaId): Promise<ReplicaView>
-  syncStatus(agentId: AgentId, id: ReplicaId, body: SyncStatusRequest, caller: string | undefined): Promise<ReplicaView>
+  syncStatus(
+    agentId: AgentId,
+    id: ReplicaId,
+    body: SyncStatusRequest,
+    caller: string | undefined,
+  ): Promise<ReplicaView>
   plan(agentId: AgentId, id: ReplicaId): Promise<PromotionPlan>
   promote(agentId: AgentId, id: ReplicaId, body: PromoteRequest): Promise<FailoverResponse>
   terminationImminent(agentId: AgentId, body: TerminationImminentRequest): Promise<FailoverResponse>
@@ -205,12 +214,16 @@ export function createFailover(options: FailoverOptions): Failover {
   /** A standby that counts on: neither under notice nor lost. */
   function usableReplica(entry: Entry): ReplicaRow | undefined {
     return [...entry.replicas.values()].find((row) => {
-      const member = row.instance_id === null ? undefined : entry.runner.group.members.get(asInstanceId(row.instance_id))
+      const member =
+        row.instance_id === null ? undefined : entry.runner.group.members.get(asInstanceId(row.instance_id))
       return member === undefined || (member.noticedBy === undefined && !member.gone && !member.retired)
     })
   }
 
-  async function protect(entry: Entry, incident: IncidentId): Promise<{ replicaId: string; created: boolean }> {
+  async function protect(
+    entry: Entry,
+    incident: IncidentId,
+  ): Promise<{ replicaId: string; created: boolean }> {
     const existing = usableReplica(entry)
     if (existing) return { replicaId: existing.id, created: false }
     const row = await makeReplica(entry, 'automatic-rebalance', incident)
@@ -335,7 +348,9 @@ export function createFailover(options: FailoverOptions): Failover {
     async replicas(agentId) {
       const entry = registry.get(agentId)
       const rows = await store.list(agentId)
-      return Promise.all(rows.map(async (row) => views.replica(entry, await rowOf(entry, row.id as ReplicaId))))
+      return Promise.all(
+        rows.map(async (row) => views.replica(entry, await rowOf(entry, row.id as ReplicaId))),
+      )
     },
     async createReplica(agentId, body, actor) {
       const entry = registry.get(agentId)
@@ -361,7 +376,12 @@ export function createFailover(options: FailoverOptions): Failover {
         })
       const existing = usableReplica(entry)
       if (existing)
-        return { replica: views.replica(entry, existing), replica_id: existing.id, created: false, choice: [] }
+        return {
+          replica: views.replica(entry, existing),
+          replica_id: existing.id,
+          created: false,
+          choice: [],
+        }
       const type = body.signal_type === 'termination-notice' ? 'automatic-termination' : 'automatic-rebalance'
       const { row, choice } = await replicas.create({
         agentId,
@@ -407,7 +427,10 @@ export function createFailover(options: FailoverOptions): Failover {
       const entry = registry.get(agentId)
       const row = await rowOf(entry, id)
       if (row.is_active !== 1)
-        throw new AppError('conflict', `the replica ${id} is ${row.status}: its progress is of no interest any more`)
+        throw new AppError(
+          'conflict',
+          `the replica ${id} is ${row.status}: its progress is of no interest any more`,
+        )
       if (caller !== undefined && row.instance_id !== null && caller !== row.instance_id)
         throw new AppError('forbidden', `${caller} is not the instance of the replica ${id}`)
       const progress = {

@@ -58,11 +58,7 @@ export function gapOf(flight: Flight, routedAt: Mono): { from: Mono; millis: num
 }
 
 /** What may be missing on the new primary, said so that it can be checked. */
-export function lossOf(
-  flight: Flight,
-  outcome: 'promoted' | 'relaunched',
-  heartbeatMillis: number,
-): Loss {
+export function lossOf(flight: Flight, outcome: 'promoted' | 'relaunched', heartbeatMillis: number): Loss {
   if (outcome === 'relaunched')
     return {
       kind: 'everything',

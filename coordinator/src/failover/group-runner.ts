@@ -39,7 +39,11 @@ export interface RunnerPorts {
   readonly priceOf: (instance: InstanceId) => MicroUsd | null
   /** What the primary last said of a replica. */
   readonly lastWordOn: (agent: AgentId, replica: InstanceId) => LastWord | undefined
-  readonly onReplicaWanted: (agent: AgentId, why: 'notice' | 'replaced' | 'lost', flight: Flight | undefined) => void
+  readonly onReplicaWanted: (
+    agent: AgentId,
+    why: 'notice' | 'replaced' | 'lost',
+    flight: Flight | undefined,
+  ) => void
   /** After a change of primary was written, before anything follows from it. */
   readonly onCommitted: (agent: AgentId, previous: InstanceId | undefined, target: InstanceId) => void
   readonly onClosed: (agent: AgentId, flight: Flight, outcome: 'promoted' | 'relaunched' | 'failed') => void
@@ -112,7 +116,13 @@ export function createGroupRunner(initial: Group, ports: RunnerPorts, signal: Ab
       case 'incident-opened':
         return open(effect.incident)
       case 'incident-step':
-        return record(effect.incident, effect.step, clock.mono(), effect.step !== 'hand-over-failed', effect.detail)
+        return record(
+          effect.incident,
+          effect.step,
+          clock.mono(),
+          effect.step !== 'hand-over-failed',
+          effect.detail,
+        )
       case 'incident-closed':
         return close(effect)
     }
@@ -149,7 +159,14 @@ export function createGroupRunner(initial: Group, ports: RunnerPorts, signal: Ab
           flight.target = target
           flight.lastWord = ports.lastWordOn(agent, target)
           flight.replicaId = outcome.replicaId ?? flight.replicaId
-          record(incident.id, 'epoch-moved', began, true, `epoch ${to} belongs to ${target}`, clock.mono() - began)
+          record(
+            incident.id,
+            'epoch-moved',
+            began,
+            true,
+            `epoch ${to} belongs to ${target}`,
+            clock.mono() - began,
+          )
         }
         ports.onCommitted(agent, previous, target)
         return dispatch({ kind: 'committed', epoch: to })
@@ -179,7 +196,8 @@ export function createGroupRunner(initial: Group, ports: RunnerPorts, signal: Ab
     } catch (error) {
       // The new primary's `point` cuts it too, and is tried until it works.
       log.warn({ event: 'address.drain_failed', epoch, why: messageOf(error) })
-      if (flight) record(flight.incident.id, 'traffic-cut', began, false, messageOf(error), clock.mono() - began)
+      if (flight)
+        record(flight.incident.id, 'traffic-cut', began, false, messageOf(error), clock.mono() - began)
     }
   }
 
@@ -188,8 +206,19 @@ export function createGroupRunner(initial: Group, ports: RunnerPorts, signal: Ab
     for (let attempt = 0; group.epoch === epoch; attempt += 1) {
       const began = clock.mono()
       try {
-        await address.point({ agentId: agent, instanceId: instance, epoch }, AbortSignal.timeout(CALL_TIMEOUT))
-        if (mine) record(mine.incident.id, 'address-moved', began, true, `it leads to ${instance}`, clock.mono() - began)
+        await address.point(
+          { agentId: agent, instanceId: instance, epoch },
+          AbortSignal.timeout(CALL_TIMEOUT),
+        )
+        if (mine)
+          record(
+            mine.incident.id,
+            'address-moved',
+            began,
+            true,
+            `it leads to ${instance}`,
+            clock.mono() - began,
+          )
         return dispatch({ kind: 'routed', epoch })
       } catch (error) {
         if (isAppError(error, 'stale_epoch')) return
@@ -231,9 +260,10 @@ export function createGroupRunner(initial: Group, ports: RunnerPorts, signal: Ab
       trigger: incident.trigger,
       via: sighting?.via ?? viaOf(incident),
       detected: { mono: began, wall: plus(clock.now(), millis(-between(began, now))) },
-      deadline: incident.trigger === 'notice' && incident.by !== undefined
-        ? plus(clock.now(), between(now, incident.by))
-        : null,
+      deadline:
+        incident.trigger === 'notice' && incident.by !== undefined
+          ? plus(clock.now(), between(now, incident.by))
+          : null,
       epoch: group.epoch,
     })
     const detail =
@@ -276,7 +306,8 @@ export function createGroupRunner(initial: Group, ports: RunnerPorts, signal: Ab
       replicaId: ended?.replicaId ?? null,
       newInstanceId: outcome === 'failed' ? null : (group.primary ?? null),
       newEpoch: group.epoch,
-      failoverMillis: ended?.promotedAt === undefined ? null : Math.round(between(ended.zero, ended.promotedAt)),
+      failoverMillis:
+        ended?.promotedAt === undefined ? null : Math.round(between(ended.zero, ended.promotedAt)),
       noPrimaryMillis: gap ? Math.round(gap.millis) : null,
       noPrimaryFrom: gap?.from ?? null,
       loss: ended && outcome !== 'failed' ? lossOf(ended, outcome, group.policy.heartbeat) : null,

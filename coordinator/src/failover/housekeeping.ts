@@ -1,5 +1,5 @@
 import { messageOf } from '@understudy/shared/core/app-error'
-import { type InstanceId, instanceId as asInstanceId } from '@understudy/shared/core/ids'
+import { instanceId as asInstanceId, type InstanceId } from '@understudy/shared/core/ids'
 import { runServices, type Service } from '@understudy/shared/core/service'
 import { type Clock, everyPeriod, millis, seconds } from '@understudy/shared/core/time'
 import type { Logger } from 'pino'
@@ -112,7 +112,9 @@ export function createHousekeeping(parts: {
   async function flush(): Promise<void> {
     await fleet
       .flushHeartbeats(presence.takeSeen())
-      .catch((error: unknown) => log.warn({ event: 'housekeeping.failed', what: 'flush', why: messageOf(error) }))
+      .catch((error: unknown) =>
+        log.warn({ event: 'housekeeping.failed', what: 'flush', why: messageOf(error) }),
+      )
   }
 
   return { name: 'failover-housekeeping', run: (signal) => runServices(services, signal) }

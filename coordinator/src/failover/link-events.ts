@@ -1,5 +1,5 @@
-import { type AgentId, type InstanceId, instanceId as asInstanceId } from '@understudy/shared/core/ids'
-import { type Clock, instant, millis, type Mono, plus } from '@understudy/shared/core/time'
+import { type AgentId, instanceId as asInstanceId, type InstanceId } from '@understudy/shared/core/ids'
+import { type Clock, instant, type Mono, millis, plus } from '@understudy/shared/core/time'
 import type { LeasePolicy } from '@understudy/shared/failover/lease'
 import type { Order } from '@understudy/shared/failover/orders'
 import type { ReplicaStatus } from '@understudy/shared/protocol/agents'

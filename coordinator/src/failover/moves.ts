@@ -1,6 +1,6 @@
 import { AppError } from '@understudy/shared/core/app-error'
-import { type IncidentId, type InstanceId, instanceId as asInstanceId } from '@understudy/shared/core/ids'
-import { formatMillis, seconds, type Clock } from '@understudy/shared/core/time'
+import { instanceId as asInstanceId, type IncidentId, type InstanceId } from '@understudy/shared/core/ids'
+import { type Clock, formatMillis, seconds } from '@understudy/shared/core/time'
 import { mayPromote } from '@understudy/shared/failover/group'
 import type { PromoteRequest, PromotionPlan } from '@understudy/shared/protocol/replicas'
 import type { FleetStore, Incidents } from '../fleet/fleet.ts'
@@ -55,7 +55,8 @@ export function createMoves(parts: {
       replica_id: row.id,
       epoch: group.epoch,
       possible: why === undefined,
-      reason: why ?? 'the last of the state is sent and compared before the old primary stops: no data is lost',
+      reason:
+        why ?? 'the last of the state is sent and compared before the old primary stops: no data is lost',
       stops: primary ? { instance_id: primary.id, pool_id: primary.pool_id } : null,
       starts: { instance_id: row.instance_id, pool_id: row.pool_id },
       state_behind: { ms: lag ? Math.round(lag.lagMillis) : null, bytes: lag?.lagBytes ?? null },
@@ -81,10 +82,14 @@ export function createMoves(parts: {
     const { phase } = group
     if (flight && phase.kind === 'handing-over' && phase.target === target) return flight.incident.id
     if (request.expected_epoch !== undefined && request.expected_epoch !== group.epoch)
-      throw new AppError('stale_epoch', `${entry.agentId} is at epoch ${group.epoch}, not ${request.expected_epoch}: something has moved it since you looked`, {
-        hint: 'Look again and decide anew: GET the same path shows what a promotion would do now.',
-        facts,
-      })
+      throw new AppError(
+        'stale_epoch',
+        `${entry.agentId} is at epoch ${group.epoch}, not ${request.expected_epoch}: something has moved it since you looked`,
+        {
+          hint: 'Look again and decide anew: GET the same path shows what a promotion would do now.',
+          facts,
+        },
+      )
     if (row.status === 'promoted')
       throw new AppError('conflict', `the replica ${row.id} was promoted before`, {
         hint: `It is the primary, or was: GET /api/agents/${entry.agentId} says which instance is.`,

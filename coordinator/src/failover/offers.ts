@@ -1,6 +1,6 @@
 import { messageOf } from '@understudy/shared/core/app-error'
-import { type Clock, everyPeriod, type Mono, millis } from '@understudy/shared/core/time'
 import type { Service } from '@understudy/shared/core/service'
+import { type Clock, everyPeriod, type Mono, millis } from '@understudy/shared/core/time'
 import { poolId } from '@understudy/shared/market/pool'
 import type { Logger } from 'pino'
 import type { Cloud, PoolOffer } from '../cloud/cloud.ts'

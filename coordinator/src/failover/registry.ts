@@ -1,6 +1,6 @@
+import { AppError } from '@understudy/shared/core/app-error'
 import type { AgentId, InstanceId } from '@understudy/shared/core/ids'
 import { agentId as asAgentId, instanceId as asInstanceId } from '@understudy/shared/core/ids'
-import { AppError } from '@understudy/shared/core/app-error'
 import type { Clock, Instant, Mono } from '@understudy/shared/core/time'
 import { restoreGroup } from '@understudy/shared/failover/group'
 import type { LeasePolicy } from '@understudy/shared/failover/lease'
@@ -101,7 +101,6 @@ export function createRegistry(parts: {
         hint: 'GET /api/agents lists them. A new one comes with `coordinator token join --agent <id>`.',
       })
     },
-    ensure: (agentId) =>
-      entries.get(agentId) ?? add(agentId, { epoch: 0, primary: undefined, members: [] }),
+    ensure: (agentId) => entries.get(agentId) ?? add(agentId, { epoch: 0, primary: undefined, members: [] }),
   }
 }

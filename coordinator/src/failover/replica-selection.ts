@@ -97,11 +97,7 @@ const reasonFor = (offer: PoolOffer, aim: SelectionInput['aim']): string =>
     ? `the cheapest that is left, $${toUsd(offer.spotPrice).toFixed(4)} per hour`
     : `the safest that is left (${bandName(offer) ?? 'unknown'} interruptions a month), then the cheapest`
 
-function reasonAgainst(
-  offer: PoolOffer,
-  best: PoolOffer | undefined,
-  aim: SelectionInput['aim'],
-): string {
+function reasonAgainst(offer: PoolOffer, best: PoolOffer | undefined, aim: SelectionInput['aim']): string {
   if (!best) return 'not needed'
   if (aim === 'safest' && bandOf(offer) > bandOf(best))
     return `more interruptions (${bandName(offer) ?? 'unknown'} a month)`

@@ -26,11 +26,7 @@ export interface ReplicaStore {
   ofInstance(instanceId: InstanceId): Promise<ReplicaRow | undefined>
   attach(id: string, instanceId: InstanceId): Promise<void>
   setPool(id: string, pool: string, spotPrice: MicroUsd | null): Promise<void>
-  setStatus(
-    row: Pick<ReplicaRow, 'id' | 'agent_id'>,
-    status: ReplicaStatus,
-    failure?: string,
-  ): Promise<void>
+  setStatus(row: Pick<ReplicaRow, 'id' | 'agent_id'>, status: ReplicaStatus, failure?: string): Promise<void>
   setProgress(
     id: string,
     progress: Partial<Pick<ReplicaRow, 'sync_percent' | 'bytes_done' | 'bytes_total' | 'lag_ms'>>,
@@ -97,7 +93,11 @@ export function createReplicaStore(db: Kysely<Schema>, clock: Clock): ReplicaSto
         .where('is_active', '=', 1)
         .executeTakeFirst(),
     async attach(id, instanceId) {
-      await db.updateTable('replica_instances').set({ instance_id: instanceId }).where('id', '=', id).execute()
+      await db
+        .updateTable('replica_instances')
+        .set({ instance_id: instanceId })
+        .where('id', '=', id)
+        .execute()
     },
     async setPool(id, pool, spotPrice) {
       await db

@@ -2,7 +2,7 @@ import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-err
 import type { AgentId, IncidentId, InstanceId, ReplicaId } from '@understudy/shared/core/ids'
 import { type Clock, minutes } from '@understudy/shared/core/time'
 import type { Group } from '@understudy/shared/failover/group'
-import { parsePool, type Pool, poolId } from '@understudy/shared/market/pool'
+import { type Pool, parsePool, poolId } from '@understudy/shared/market/pool'
 import type { ReplicaType } from '@understudy/shared/protocol/agents'
 import type { CreateReplicaRequest, PoolChoice } from '@understudy/shared/protocol/replicas'
 import type { Logger } from 'pino'
@@ -10,8 +10,8 @@ import type { Cloud, PoolOffer } from '../cloud/cloud.ts'
 import type { FleetStore } from '../fleet/fleet.ts'
 import type { ReplicaRow } from '../storage/database.ts'
 import type { Offers } from './offers.ts'
-import type { ReplicaStore } from './replica-store.ts'
 import { selectPools } from './replica-selection.ts'
+import type { ReplicaStore } from './replica-store.ts'
 
 /** More standbys than this are never useful to one agent. */
 const MAX_REPLICAS = 8
@@ -76,9 +76,13 @@ export function createReplicas(ports: ReplicaPorts): Replicas {
       return { ranked: [pool], choice: [], prices }
     }
     if (known.length === 0)
-      throw new AppError('input_invalid', 'this coordinator knows no pools to choose from: name one as pool_id', {
-        errors: [{ pointer: '/pool_id', message: 'needed where instances are started by hand' }],
-      })
+      throw new AppError(
+        'input_invalid',
+        'this coordinator knows no pools to choose from: name one as pool_id',
+        {
+          errors: [{ pointer: '/pool_id', message: 'needed where instances are started by hand' }],
+        },
+      )
     const group = groupOf(request.agentId)
     const active = await store.active(request.agentId)
     const { ranked, choice } = selectPools({
@@ -151,7 +155,13 @@ export function createReplicas(ports: ReplicaPorts): Replicas {
         )
         await store.attach(row.id, instanceId)
         if (id !== row.pool_id) await store.setPool(row.id, id, prices.get(id)?.spotPrice ?? null)
-        log.info({ event: 'replica.launched', agent: row.agent_id, replica: row.id, instance: instanceId, pool: id })
+        log.info({
+          event: 'replica.launched',
+          agent: row.agent_id,
+          replica: row.id,
+          instance: instanceId,
+          pool: id,
+        })
         return { ...row, instance_id: instanceId, pool_id: id }
       } catch (error) {
         refused.push(`${id}: ${messageOf(error)}`)

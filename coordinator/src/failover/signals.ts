@@ -1,5 +1,14 @@
 import type { IncidentId, InstanceId } from '@understudy/shared/core/ids'
-import { between, type Clock, type Instant, instant, millis, type Mono, plus, seconds } from '@understudy/shared/core/time'
+import {
+  between,
+  type Clock,
+  type Instant,
+  instant,
+  type Mono,
+  millis,
+  plus,
+  seconds,
+} from '@understudy/shared/core/time'
 import { regionOf } from '@understudy/shared/market/pool'
 import type { RebalanceResponse } from '@understudy/shared/protocol/failover'
 import type { Report } from '@understudy/shared/protocol/link'
@@ -136,7 +145,11 @@ export function createSignals(parts: {
     return row?.id as IncidentId | undefined
   }
 
-  function rebalance(entry: Entry, instance: InstanceId, sighting: NoticeSighting): Promise<RebalanceOutcome> {
+  function rebalance(
+    entry: Entry,
+    instance: InstanceId,
+    sighting: NoticeSighting,
+  ): Promise<RebalanceOutcome> {
     const known = rebalances.get(instance)
     if (known && sighting.time <= known.time) {
       void known.outcome.then(({ incidentId }) => incidents.seen(incidentId, sighting.via, sighting.seenAt))
@@ -238,9 +251,7 @@ export function createSignals(parts: {
     return rows.flatMap((row) => {
       const followed = row.noticed_at !== null && row.noticed_at - row.detected_at <= FOLLOWED_WITHIN_MS
       if (!followed && now - row.detected_at < FOLLOWED_WITHIN_MS) return []
-      return [
-        { family: familyOf(row.instance_type), region: regionOf(row.availability_zone), followed },
-      ]
+      return [{ family: familyOf(row.instance_type), region: regionOf(row.availability_zone), followed }]
     })
   }
 
@@ -256,7 +267,8 @@ export function createSignals(parts: {
     },
     onWithdrawn(entry, instance) {
       const { flight } = entry.runner
-      if (flight?.incident.instance === instance) incidents.seen(flight.incident.id, 'withdrawn', clock.mono())
+      if (flight?.incident.instance === instance)
+        incidents.seen(flight.incident.id, 'withdrawn', clock.mono())
       entry.runner.dispatch({ kind: 'notice-withdrawn', instance })
     },
     onMaintenance(entry, instance, event) {

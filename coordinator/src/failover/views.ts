@@ -1,4 +1,4 @@
-import { type InstanceId, instanceId as asInstanceId } from '@understudy/shared/core/ids'
+import { instanceId as asInstanceId, type InstanceId } from '@understudy/shared/core/ids'
 import type { Clock, Millis } from '@understudy/shared/core/time'
 import type { AgentView, ReplicaView } from '@understudy/shared/protocol/agents'
 import { type FleetStore, toAgentView, toReplicaView } from '../fleet/fleet.ts'

@@ -1,7 +1,6 @@
 import { type MicroUsd, toUsd } from '@understudy/shared/core/money'
-import { between, formatMillis, type Instant, instant, type Mono } from '@understudy/shared/core/time'
+import { between, formatMillis, type Instant, type Mono } from '@understudy/shared/core/time'
 import { type Group, type GroupMember, readyTargets, silenceOf } from '@understudy/shared/failover/group'
-import { regionOf } from '@understudy/shared/market/pool'
 import type { AgentState, AgentView, ReplicaView } from '@understudy/shared/protocol/agents'
 import type { Heartbeat } from '@understudy/shared/protocol/link'
 import type { AgentRow, InstanceRow, ReplicaRow } from '../storage/database.ts'
@@ -80,15 +79,17 @@ function leaseOf(group: Group | undefined, now: Mono): AgentView['lease'] {
 /** The state of dashboard.md §3.2 and why, the most urgent first. */
 export function stateOf(facts: AgentFacts): { state: AgentState; reason: string } {
   const { group, now } = facts
-  if (!group || group.primary === undefined)
-    return { state: 'waiting', reason: 'no instance has joined yet' }
+  if (!group || group.primary === undefined) return { state: 'waiting', reason: 'no instance has joined yet' }
   const { phase, primary } = group
   const member = group.members.get(primary)
   switch (phase.kind) {
     case 'failed':
       return { state: 'failed', reason: `the workload does not start: ${phase.why}` }
     case 'relaunching':
-      return { state: 'failed', reason: `${primary} has ended; waiting for a copy of the state or a new instance` }
+      return {
+        state: 'failed',
+        reason: `${primary} has ended; waiting for a copy of the state or a new instance`,
+      }
     case 'handing-over':
       return { state: 'draining', reason: `${primary} hands over to ${phase.target}` }
     case 'committing':
@@ -170,4 +171,3 @@ function percentOf(row: ReplicaRow, done: number, total: number): number {
   if (total === 0) return row.sync_percent
   return Math.min(99, Math.floor((done / total) * 100))
 }
-

@@ -35,9 +35,13 @@ export interface EnrolmentPorts {
 export async function enrol(request: EnrolRequest, ports: EnrolmentPorts): Promise<EnrolResponse> {
   const { store, credentials, verify, useJoinToken, cloud, onEnrolled } = ports
   if (request.protocol !== PROTOCOL_VERSION)
-    throw new AppError('protocol', `this coordinator speaks protocol ${PROTOCOL_VERSION}, the agent ${request.protocol}`, {
-      hint: 'Install the agent of the same version as the coordinator.',
-    })
+    throw new AppError(
+      'protocol',
+      `this coordinator speaks protocol ${PROTOCOL_VERSION}, the agent ${request.protocol}`,
+      {
+        hint: 'Install the agent of the same version as the coordinator.',
+      },
+    )
   const identity = verify(request.identity.document, request.identity.signature)
   await assertRunning(cloud, identity)
   const id = asInstanceId(identity.instanceId)
@@ -46,11 +50,18 @@ export async function enrol(request: EnrolRequest, ports: EnrolmentPorts): Promi
   const agentId = asAgentId(token.agentId)
   const agent = await store.mustAgent(agentId)
   if (known && token.instanceId !== id)
-    throw new AppError('conflict', `the instance ${id} has enrolled before, for the agent ${known.agent_id}`, {
-      hint: `If its agent has lost its data directory, let it in again with: coordinator token join --agent ${known.agent_id} --instance ${id}`,
-    })
+    throw new AppError(
+      'conflict',
+      `the instance ${id} has enrolled before, for the agent ${known.agent_id}`,
+      {
+        hint: `If its agent has lost its data directory, let it in again with: coordinator token join --agent ${known.agent_id} --instance ${id}`,
+      },
+    )
   if (known && known.agent_id !== agentId)
-    throw new AppError('conflict', `the instance ${id} belongs to the agent ${known.agent_id}, not to ${agentId}`)
+    throw new AppError(
+      'conflict',
+      `the instance ${id} belongs to the agent ${known.agent_id}, not to ${agentId}`,
+    )
   if (agent.state_directories === 0) await store.setStateDirectories(agentId, request.state_directories)
   else if (agent.state_directories !== request.state_directories)
     throw new AppError(

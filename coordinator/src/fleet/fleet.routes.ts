@@ -105,10 +105,7 @@ export function fleetRoutes(ports: FleetRoutesPorts): Api {
           object: id,
           after: { instance_id: instance_id ?? null },
         })
-        return c.json(
-          { agent_id: id, join_token: token, expires_at: new Date(expiresAt).toISOString() },
-          201,
-        )
+        return c.json({ agent_id: id, join_token: token, expires_at: new Date(expiresAt).toISOString() }, 201)
       },
     )
     .openapi(
@@ -202,7 +199,10 @@ export function fleetRoutes(ports: FleetRoutesPorts): Api {
           'content-disposition': `attachment; filename="${name}.${ending}"`,
         })
         if (format === 'text')
-          return c.body(toText(incident), 200, { 'content-type': 'text/plain; charset=utf-8', ...attach('txt') })
+          return c.body(toText(incident), 200, {
+            'content-type': 'text/plain; charset=utf-8',
+            ...attach('txt'),
+          })
         if (format === 'zip')
           return c.body(toZip(incident).slice().buffer, 200, {
             'content-type': 'application/zip',
@@ -212,4 +212,3 @@ export function fleetRoutes(ports: FleetRoutesPorts): Api {
       },
     )
 }
-

@@ -48,10 +48,14 @@ export function loadRegionKeys(directory: string): ReadonlyMap<string, KeyObject
     try {
       keys.set(name.slice(0, -'.pem'.length), createPublicKey(readFileSync(join(directory, name))))
     } catch (cause) {
-      throw new AppError('config_invalid', `${join(directory, name)} holds no certificate or key (${messageOf(cause)})`, {
-        hint: 'It must be the PEM text that AWS publishes for the region ("RSA" signatures).',
-        cause,
-      })
+      throw new AppError(
+        'config_invalid',
+        `${join(directory, name)} holds no certificate or key (${messageOf(cause)})`,
+        {
+          hint: 'It must be the PEM text that AWS publishes for the region ("RSA" signatures).',
+          cause,
+        },
+      )
     }
   }
   return keys

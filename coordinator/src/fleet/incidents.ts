@@ -108,11 +108,19 @@ export function createIncidents(parts: {
     const known = names.get(row.agent_id) ?? { agent: row.agent_id, pools: new Map() }
     for (const id of [row.instance_id, row.new_instance_id])
       if (id !== null && !known.pools.has(id)) {
-        const found = await db.selectFrom('instances').select('pool_id').where('id', '=', id).executeTakeFirst()
+        const found = await db
+          .selectFrom('instances')
+          .select('pool_id')
+          .where('id', '=', id)
+          .executeTakeFirst()
         if (found) known.pools.set(id, found.pool_id)
       }
     if (known.agent === row.agent_id) {
-      const agent = await db.selectFrom('agents').select('name').where('id', '=', row.agent_id).executeTakeFirst()
+      const agent = await db
+        .selectFrom('agents')
+        .select('name')
+        .where('id', '=', row.agent_id)
+        .executeTakeFirst()
       if (agent) known.agent = agent.name
     }
     names.set(row.agent_id, known)
@@ -189,7 +197,14 @@ export function createIncidents(parts: {
         detail: step.detail,
       }
       recorded.steps.push(row)
-      log.info({ event: 'incident.step', incident: id, step: row.step, t: row.t_ms, ms: row.duration_ms, ok: step.ok })
+      log.info({
+        event: 'incident.step',
+        incident: id,
+        step: row.step,
+        t: row.t_ms,
+        ms: row.duration_ms,
+        ok: step.ok,
+      })
       write(() => db.insertInto('incident_steps').values(row).execute())
       changed(recorded)
     },
@@ -238,7 +253,9 @@ export function createIncidents(parts: {
         .where('id', '=', id)
         .executeTakeFirst()
       if (!row)
-        throw new AppError('not_found', `there is no incident ${id}`, { hint: 'GET /api/incidents lists them.' })
+        throw new AppError('not_found', `there is no incident ${id}`, {
+          hint: 'GET /api/incidents lists them.',
+        })
       return viewOf(row, await stepsOf([id]))
     },
     async list({ agentId, limit, cursor }) {
@@ -287,7 +304,8 @@ export function createIncidents(parts: {
         .updateTable('spot_interruption_events')
         .set({
           outcome: 'failed',
-          outcome_reason: 'the coordinator was restarted while it was open; the switch history says who is primary',
+          outcome_reason:
+            'the coordinator was restarted while it was open; the switch history says who is primary',
           closed_at: clock.now(),
         })
         .where('closed_at', 'is', null)

@@ -1,7 +1,7 @@
 import { AppError } from '@understudy/shared/core/app-error'
 import type { Context, MiddlewareHandler } from 'hono'
 import { getCookie } from 'hono/cookie'
-import type { AppEnv } from './http.ts'
+import type { AppEnv } from './env.ts'
 import type { Principal, Role, Tokens } from './tokens.ts'
 
 export const SESSION_COOKIE = 'understudy_session'

@@ -1,5 +1,5 @@
 import { type Health, healthSchema } from '@understudy/shared/protocol/health'
-import { type Api, createRoutes } from './http.ts'
+import { type Api, createRoutes } from './env.ts'
 import { answer, route } from './route.ts'
 
 /** One thing that has to work for this coordinator to be of use. */

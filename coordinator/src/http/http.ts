@@ -1,16 +1,22 @@
 import { randomUUID } from 'node:crypto'
-import { OpenAPIHono } from '@hono/zod-openapi'
 import { AppError } from '@understudy/shared/core/app-error'
-import type { Context, MiddlewareHandler } from 'hono'
+import type { MiddlewareHandler } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import type { Logger } from 'pino'
 import { type AuthMode, authenticate } from './auth.ts'
-import { invalidInput, toProblemResponse } from './problems.ts'
-import type { Principal } from './tokens.ts'
+import { type Api, type AppEnv, createRoutes } from './env.ts'
+import { toProblemResponse } from './problems.ts'
 
-export { actorOf, requireOperatorOrAgent, requireRole } from './auth.ts'
-export { type AuthMode, type AgentCredentials, SESSION_COOKIE } from './auth.ts'
 export { type Audit, createAudit } from './audit.ts'
+export {
+  type AgentCredentials,
+  type AuthMode,
+  actorOf,
+  requireOperatorOrAgent,
+  requireRole,
+  SESSION_COOKIE,
+} from './auth.ts'
+export { type Api, type AppEnv, createRoutes } from './env.ts'
 export { createIdempotency } from './idempotency.ts'
 export { problemOf } from './problems.ts'
 export {
@@ -25,38 +31,20 @@ export {
 } from './route.ts'
 export { createTokens, type Principal, type Role, roles, type Tokens } from './tokens.ts'
 
-/** What every handler finds in its context. */
-export interface AppEnv {
-  Variables: {
-    log: Logger
-    requestId: string
-    principal: Principal | undefined
-  }
-}
-
-export type Api = OpenAPIHono<AppEnv>
-
 /** No body of this API is longer. */
 const MAX_BODY = 256 * 1024
-
-/** A router whose validation errors are ours. */
-export const createRoutes = (): Api =>
-  new OpenAPIHono<AppEnv>({
-    defaultHook: (result) => {
-      if (!result.success) throw invalidInput(result.error, result.target === 'json' ? 'body' : result.target)
-    },
-  })
 
 /** What comes before every route: identity of the request, limits, who is calling. */
 export function createApi(log: Logger, auth: AuthMode, idempotency: MiddlewareHandler<AppEnv>): Api {
   const api = createRoutes()
-  api.onError((error, c) => toProblemResponse(error, c as Context<AppEnv>))
+  api.onError((error, c) => toProblemResponse(error, c, c.get('log') ?? log))
   api.notFound((c) =>
     toProblemResponse(
       new AppError('not_found', `there is nothing at ${c.req.method} ${c.req.path}`, {
         hint: 'GET /openapi.json lists every call.',
       }),
-      c as Context<AppEnv>,
+      c,
+      log,
     ),
   )
   api.use(async (c, next) => {
@@ -96,7 +84,8 @@ const refuseForeignPages =
     return next()
   }
 
-const originHost = (origin: string): string | undefined => (URL.canParse(origin) ? new URL(origin).host : undefined)
+const originHost = (origin: string): string | undefined =>
+  URL.canParse(origin) ? new URL(origin).host : undefined
 
 const isReading = (method: string): boolean => method === 'GET' || method === 'HEAD' || method === 'OPTIONS'
 

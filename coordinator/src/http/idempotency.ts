@@ -4,7 +4,7 @@ import { type Clock, type Millis, plus } from '@understudy/shared/core/time'
 import type { MiddlewareHandler } from 'hono'
 import type { Kysely, Schema } from '../storage/database.ts'
 import { actorOf } from './auth.ts'
-import type { AppEnv } from './http.ts'
+import type { AppEnv } from './env.ts'
 
 /** How long an answer is kept. */
 const KEEP: Millis = (24 * 3600 * 1000) as Millis

@@ -2,8 +2,8 @@ import { AppError, errorCodes, isAppError, messageOf } from '@understudy/shared/
 import type { Problem } from '@understudy/shared/protocol/problem'
 import type { Context } from 'hono'
 import { HTTPException } from 'hono/http-exception'
+import type { Logger } from 'pino'
 import type { z } from 'zod'
-import type { AppEnv } from './http.ts'
 
 const titles: Readonly<Record<number, string>> = {
   400: 'The request is not valid',
@@ -20,9 +20,9 @@ const titles: Readonly<Record<number, string>> = {
 }
 
 /** Every error leaves as a problem document; what is not expected is logged with its stack and told without it. */
-export function toProblemResponse(error: unknown, c: Context<AppEnv>): Response {
+export function toProblemResponse(error: unknown, c: Context, log: Logger): Response {
   const known = asAppError(error)
-  if (!known) c.get('log').error({ event: 'http.bug', err: error, path: c.req.path })
+  if (!known) log.error({ event: 'http.bug', err: error, path: c.req.path })
   const problem = problemOf(known ?? new AppError('internal', 'an unexpected error; the log has its cause'))
   return c.body(JSON.stringify(problem), problem.status as 400, {
     'content-type': 'application/problem+json',
@@ -46,7 +46,8 @@ export function problemOf(error: AppError): Problem {
 function asAppError(error: unknown): AppError | undefined {
   if (isAppError(error)) return error
   if (!(error instanceof HTTPException)) return undefined
-  if (error.status === 400) return new AppError('input_invalid', messageOf(error) || 'the body is not valid JSON')
+  if (error.status === 400)
+    return new AppError('input_invalid', messageOf(error) || 'the body is not valid JSON')
   if (error.status === 413) return new AppError('payload_too_large', 'the body is too large')
   return undefined
 }

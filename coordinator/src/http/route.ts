@@ -8,7 +8,10 @@ export const json = <S extends z.ZodType>(schema: S) => ({ content: { 'applicati
 /** A JSON body that has to be there, also when no content type says so. */
 export const requiredJson = <S extends z.ZodType>(schema: S) => ({ ...json(schema), required: true as const })
 
-export const answer = <S extends z.ZodType>(description: string, schema: S) => ({ description, ...json(schema) })
+export const answer = <S extends z.ZodType>(description: string, schema: S) => ({
+  description,
+  ...json(schema),
+})
 
 const problem = {
   description: 'What went wrong, and what to do',

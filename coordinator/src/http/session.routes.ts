@@ -3,7 +3,7 @@ import { AppError } from '@understudy/shared/core/app-error'
 import { hours } from '@understudy/shared/core/time'
 import { deleteCookie, getCookie, setCookie } from 'hono/cookie'
 import { type AuthMode, SESSION_COOKIE } from './auth.ts'
-import { type Api, createRoutes } from './http.ts'
+import { type Api, createRoutes } from './env.ts'
 import { answer, problems, requiredJson, route } from './route.ts'
 import { roles } from './tokens.ts'
 

@@ -2,7 +2,7 @@ import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { extname, join, relative, sep } from 'node:path'
 import type { Context } from 'hono'
-import type { AppEnv } from './http.ts'
+import type { AppEnv } from './env.ts'
 
 const types: Readonly<Record<string, string>> = {
   '.html': 'text/html; charset=utf-8',
@@ -25,7 +25,9 @@ interface StaticFile {
  * Serves the built dashboard from memory: the whole of it is well under a megabyte, and nothing outside its directory
  * can be asked for. The only inline script is allowed by its hash.
  */
-export function createStaticFiles(directory: string): ((c: Context<AppEnv>) => Response | undefined) | undefined {
+export function createStaticFiles(
+  directory: string,
+): ((c: Context<AppEnv>) => Response | undefined) | undefined {
   const files = readAll(directory)
   const index = files.get('/index.html')
   if (!index) return undefined

@@ -148,7 +148,10 @@ export function createTokens(db: Kysely<Schema>, clock: Clock): Tokens {
           hint: 'Create a new one: coordinator token join --agent <id>',
         })
       if (row.instance_id !== null && row.instance_id !== instanceId)
-        throw new AppError('unauthenticated', `the join token is for ${row.instance_id}, not for ${instanceId}`)
+        throw new AppError(
+          'unauthenticated',
+          `the join token is for ${row.instance_id}, not for ${instanceId}`,
+        )
       const { numUpdatedRows } = await db
         .updateTable('api_tokens')
         .set({ used_at: clock.now() })
@@ -167,12 +170,7 @@ export function createTokens(db: Kysely<Schema>, clock: Clock): Tokens {
       }
     },
     list: () =>
-      db
-        .selectFrom('api_tokens')
-        .selectAll()
-        .where('kind', '=', 'operator')
-        .orderBy('created_at')
-        .execute(),
+      db.selectFrom('api_tokens').selectAll().where('kind', '=', 'operator').orderBy('created_at').execute(),
     revoke,
     async anyOperator() {
       const row = await db

@@ -92,7 +92,10 @@ export function createLinks(handlers: LinkHandlers, log: Logger): Links {
         receive(text) {
           const parsed = agentMessageSchema.safeParse(parseJson(text))
           if (!parsed.success)
-            return refuse('protocol', `a message was not understood: ${messageOf(parsed.error).slice(0, 300)}`)
+            return refuse(
+              'protocol',
+              `a message was not understood: ${messageOf(parsed.error).slice(0, 300)}`,
+            )
           handle(parsed.data)
         },
         closed() {

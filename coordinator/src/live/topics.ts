@@ -1,8 +1,8 @@
+import type { Service } from '@understudy/shared/core/service'
+import { type Clock, everyPeriod, millis } from '@understudy/shared/core/time'
 import type { AgentView } from '@understudy/shared/protocol/agents'
 import type { IncidentView } from '@understudy/shared/protocol/incidents'
 import type { DemoView, LiveContent, LiveFrame } from '@understudy/shared/protocol/live'
-import { type Clock, everyPeriod, millis } from '@understudy/shared/core/time'
-import type { Service } from '@understudy/shared/core/service'
 import type { Logger } from 'pino'
 
 /** Changes are gathered this long: five frames a second are as many as a person can read. */

@@ -19,10 +19,14 @@ export async function migrate(db: Kysely<Schema>): Promise<readonly string[]> {
   const { error, results } = await migrator.migrateToLatest()
   if (error) {
     const failed = results?.find(({ status }) => status === 'Error')?.migrationName
-    throw new AppError('internal', `the database could not be brought up to date${failed ? ` (step ${failed})` : ''}`, {
-      hint: 'Nothing of that step was kept. The log has the reason.',
-      cause: error,
-    })
+    throw new AppError(
+      'internal',
+      `the database could not be brought up to date${failed ? ` (step ${failed})` : ''}`,
+      {
+        hint: 'Nothing of that step was kept. The log has the reason.',
+        cause: error,
+      },
+    )
   }
   return (results ?? []).map(({ migrationName }) => migrationName)
 }
@@ -36,9 +40,13 @@ export async function pendingMigrations(db: Kysely<Schema>): Promise<readonly st
 async function assertNotNewer(db: Kysely<Schema>): Promise<void> {
   const unknown = (await doneMigrations(db)).filter((name) => !(name in migrations))
   if (unknown.length === 0) return
-  throw new AppError('database_newer', `the database was used by a newer version (it has ${unknown.join(', ')})`, {
-    hint: 'Start that version again, or restore the backup that was made before it.',
-  })
+  throw new AppError(
+    'database_newer',
+    `the database was used by a newer version (it has ${unknown.join(', ')})`,
+    {
+      hint: 'Start that version again, or restore the backup that was made before it.',
+    },
+  )
 }
 
 async function doneMigrations(db: Kysely<Schema>): Promise<string[]> {

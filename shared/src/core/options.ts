@@ -113,7 +113,10 @@ function* unknownKeys(table: OptionTable, { flags, env, file }: OptionSources): 
       yield { pointer: `/${key}`, message: `unknown key "${key}"${suggest(key, keys)}` }
   for (const key of Object.keys(flags))
     if (!keys.includes(key))
-      yield { pointer: `/${key}`, message: `unknown option ${flagOf(key)}${suggest(flagOf(key), keys.map(flagOf))}` }
+      yield {
+        pointer: `/${key}`,
+        message: `unknown option ${flagOf(key)}${suggest(flagOf(key), keys.map(flagOf))}`,
+      }
   const variables = Object.values(table).flatMap((option) =>
     option.env ? [option.env, `${option.env}_FILE`] : [],
   )
@@ -165,16 +168,17 @@ export function flagsOf(table: OptionTable): Record<string, { type: 'string' | '
 
 /** Parsed flags under the keys of the table. */
 export const keysOfFlags = (values: Readonly<Record<string, unknown>>): Record<string, unknown> =>
-  Object.fromEntries(
-    Object.entries(values).map(([name, value]) => [name.replaceAll('-', '_'), value]),
-  )
+  Object.fromEntries(Object.entries(values).map(([name, value]) => [name.replaceAll('-', '_'), value]))
 
 /** The lines of `--help`, one option each, generated from the table. */
 export function helpOf(table: OptionTable): string {
   const rows = Object.entries(table)
     .filter(([, option]) => option.flag !== false || option.env)
     .map(([key, option]) => ({
-      left: option.flag === false || option.secret ? '' : `${flagOf(key)}${option.value ? ` ${option.value}` : ''}`,
+      left:
+        option.flag === false || option.secret
+          ? ''
+          : `${flagOf(key)}${option.value ? ` ${option.value}` : ''}`,
       env: option.env ?? '',
       doc: `${option.doc}${defaultOf(option)}`,
     }))
@@ -211,21 +215,33 @@ const fromText = (value: unknown): unknown => {
 export const wholeNumber = (low: number, high: number) =>
   z.preprocess(
     fromText,
-    z.int({ error: `must be a whole number from ${low} to ${high}` }).min(low).max(high),
+    z
+      .int({ error: `must be a whole number from ${low} to ${high}` })
+      .min(low)
+      .max(high),
   )
 
 /** A number in a range, also written as text. NaN and infinities are refused. */
 export const number = (low: number, high: number) =>
-  z.preprocess(fromText, z.number({ error: `must be a number from ${low} to ${high}` }).min(low).max(high))
+  z.preprocess(
+    fromText,
+    z
+      .number({ error: `must be a number from ${low} to ${high}` })
+      .min(low)
+      .max(high),
+  )
 
 /** true/false, 1/0, yes/no, also written as text. */
 export const flag = () =>
-  z.preprocess((value) => {
-    if (typeof value !== 'string') return value
-    if (/^(true|1|yes|on)$/i.test(value)) return true
-    if (/^(false|0|no|off)$/i.test(value)) return false
-    return value
-  }, z.boolean({ error: 'must be true or false' }))
+  z.preprocess(
+    (value) => {
+      if (typeof value !== 'string') return value
+      if (/^(true|1|yes|on)$/i.test(value)) return true
+      if (/^(false|0|no|off)$/i.test(value)) return false
+      return value
+    },
+    z.boolean({ error: 'must be true or false' }),
+  )
 
 /** How much is logged, in any case; `warning` is `warn`. */
 export const logLevel = () =>

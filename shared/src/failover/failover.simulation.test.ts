@@ -5,7 +5,9 @@ type Sabotage = NonNullable<WorldOptions['sabotage']>
 
 function firstSafetyViolation(seeds: number, sabotage: Sabotage): string | undefined {
   for (let seed = 1; seed <= seeds; seed += 1) {
-    const unsafe = runWorld({ seed, sabotage }).violations.find((text) => /two active|without a lease/.test(text))
+    const unsafe = runWorld({ seed, sabotage }).violations.find((text) =>
+      /two active|without a lease/.test(text),
+    )
     if (unsafe) return unsafe
   }
   return undefined
@@ -18,9 +20,9 @@ test('no schedule of faults makes two instances active, loses handed-over state,
     expect(violations).toEqual([])
     total.commits += commits
     total.handOvers += handOvers
-    total.promoted += closed['promoted'] ?? 0
-    total.relaunched += closed['relaunched'] ?? 0
-    total.failed += closed['failed'] ?? 0
+    total.promoted += closed.promoted ?? 0
+    total.relaunched += closed.relaunched ?? 0
+    total.failed += closed.failed ?? 0
   }
   // The schedules must have exercised something.
   expect(total.commits).toBeGreaterThan(3000)

@@ -13,14 +13,7 @@ import {
   unvouchedCopy,
   wanted,
 } from './group-orders.ts'
-import type {
-  Group,
-  GroupContext,
-  GroupEffect,
-  GroupStep,
-  OpenIncident,
-  Phase,
-} from './group-types.ts'
+import type { Group, GroupContext, GroupEffect, GroupStep, OpenIncident, Phase } from './group-types.ts'
 
 /** A hand-over is given up this long before the instance ends, so that the silence path still has its turn. */
 const LAST_RESERVE = millis(1000)
@@ -32,12 +25,7 @@ const COPY_GRACE = millis(60_000)
 const RETRY_CAP = millis(30_000)
 
 /** Orders the primary to give its epoch to `target`. It stays the owner until it says that it has released it. */
-export function handOver(
-  group: Group,
-  incident: OpenIncident,
-  target: InstanceId,
-  now: Mono,
-): GroupStep {
+export function handOver(group: Group, incident: OpenIncident, target: InstanceId, now: Mono): GroupStep {
   const left = incident.by === undefined ? HAND_OVER_BUDGET : between(now, incident.by)
   const budget = Math.min(Math.max(left - LAST_RESERVE, LAST_RESERVE), HAND_OVER_BUDGET)
   const phase = {
@@ -95,8 +83,7 @@ export function release(
 export function considerNotice(group: Group, context: GroupContext, prefer?: InstanceId): GroupStep {
   const { phase, primary, waiting } = group
   const by = primary === undefined ? undefined : group.members.get(primary)?.noticedBy
-  if (phase.kind !== 'steady' || primary === undefined || by === undefined || waiting)
-    return quiet(group)
+  if (phase.kind !== 'steady' || primary === undefined || by === undefined || waiting) return quiet(group)
   const incident: OpenIncident = {
     id: context.newIncident(),
     trigger: 'notice',
@@ -201,17 +188,11 @@ export function relaunch(
   const copy = unvouchedCopy(group)
   if (copy) {
     const detail = `${group.primary} ended before it could say how far ${copy.instance} is behind`
-    return after(
-      [stepOf(incident, 'copy-of-unknown-age', detail)],
-      commit(group, copy.instance, incident),
-    )
+    return after([stepOf(incident, 'copy-of-unknown-age', detail)], commit(group, copy.instance, incident))
   }
   const holders = silentHolders(group)
   if (holders.length > 0 && now < emptyFrom)
-    return quiet(
-      group,
-      ...holders.map(({ instance }) => ({ kind: 'check-instance' as const, instance })),
-    )
+    return quiet(group, ...holders.map(({ instance }) => ({ kind: 'check-instance' as const, instance })))
   const empty = emptyMember(group)
   if (!empty) return quiet(group)
   const detail = `no copy of the state is left: ${empty.instance} starts with an empty one`
@@ -254,8 +235,5 @@ export function afterFailedPromotion(
         },
       ]
     : []
-  return quiet(
-    { ...free, phase: { kind: 'failed', why, retryAt, attempt }, waiting: undefined },
-    ...closed,
-  )
+  return quiet({ ...free, phase: { kind: 'failed', why, retryAt, attempt }, waiting: undefined }, ...closed)
 }

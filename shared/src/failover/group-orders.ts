@@ -121,11 +121,7 @@ export function promoteOrder(
   }
 }
 
-export function handOverOrder(
-  group: Group,
-  phase: Phase & { kind: 'handing-over' },
-  now: Mono,
-): GroupEffect {
+export function handOverOrder(group: Group, phase: Phase & { kind: 'handing-over' }, now: Mono): GroupEffect {
   const { incident, target } = phase
   return {
     kind: 'order',
@@ -148,10 +144,11 @@ export const stepOf = (incident: OpenIncident, step: string, detail: string): Gr
   detail,
 })
 
-export const wanted = (
-  why: 'notice' | 'replaced' | 'lost',
-  incident?: OpenIncident,
-): GroupEffect => ({ kind: 'replica-wanted', why, incident: incident?.id })
+export const wanted = (why: 'notice' | 'replaced' | 'lost', incident?: OpenIncident): GroupEffect => ({
+  kind: 'replica-wanted',
+  why,
+  incident: incident?.id,
+})
 
 /** How long nothing was heard from the primary. */
 export function silenceOf(group: Group, now: Mono): Millis {

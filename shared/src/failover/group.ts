@@ -195,9 +195,7 @@ function onOwnerConnected(
     if (phase.kind === 'handing-over') return quiet(group, handOverOrder(group, phase, now))
     if (phase.kind === 'promoting') return promote(group, phase, now)
     return quiet(
-      phase.kind === 'relaunching'
-        ? { ...group, phase: { kind: 'steady' }, waiting: phase.incident }
-        : group,
+      phase.kind === 'relaunching' ? { ...group, phase: { kind: 'steady' }, waiting: phase.incident } : group,
     )
   }
   if (role === 'released' && phase.kind === 'handing-over')
@@ -263,11 +261,7 @@ function onSync(group: Group, context: GroupContext): GroupStep {
   return target ? handOver(group, group.waiting, target.instance, now) : quiet(group)
 }
 
-function onNotice(
-  group: Group,
-  event: GroupEvent & { kind: 'notice' },
-  context: GroupContext,
-): GroupStep {
+function onNotice(group: Group, event: GroupEvent & { kind: 'notice' }, context: GroupContext): GroupStep {
   const member = group.members.get(event.instance)
   if (!member || member.retired) return quiet(group)
   const next = patchMember(group, event.instance, { noticedBy: plus(context.now, event.left) })
@@ -275,14 +269,9 @@ function onNotice(
   return quiet(next, ...(member.noticedBy === undefined ? [wanted('lost')] : []))
 }
 
-function onPromote(
-  group: Group,
-  event: GroupEvent & { kind: 'promote' },
-  context: GroupContext,
-): GroupStep {
+function onPromote(group: Group, event: GroupEvent & { kind: 'promote' }, context: GroupContext): GroupStep {
   const { now } = context
-  if (group.primary === undefined || mayPromote(group, event.target, now) !== undefined)
-    return quiet(group)
+  if (group.primary === undefined || mayPromote(group, event.target, now) !== undefined) return quiet(group)
   const incident: OpenIncident = group.waiting ?? {
     id: context.newIncident(),
     trigger: 'planned',
@@ -346,11 +335,11 @@ function onCommitted(
   const moved = previous !== undefined && previous !== target
   const retired = moved && incident !== undefined && !incident.keepOld && previous === incident.instance
   const owned = patchMember(
-    patchMember(
-      { ...group, epoch: to, primary: target, phase: promoting },
-      previous,
-      { retired, sync: 'unknown', attached: false },
-    ),
+    patchMember({ ...group, epoch: to, primary: target, phase: promoting }, previous, {
+      retired,
+      sync: 'unknown',
+      attached: false,
+    }),
     target,
     { sync: 'unknown', released: false, retired: false, hadCopy: true },
   )
@@ -381,9 +370,7 @@ function onPromoted(
   const members = new Map(
     [...group.members].map(([id, member]) => [
       id,
-      id === event.instance || phase.kind === 'steady'
-        ? member
-        : { ...member, attached: false },
+      id === event.instance || phase.kind === 'steady' ? member : { ...member, attached: false },
     ]),
   )
   const running: Group = {
@@ -395,18 +382,10 @@ function onPromoted(
   const follows = [...members.values()]
     .filter((member) => member.connected)
     .flatMap((member) => followOrder(running, member))
-  return quiet(
-    running,
-    { kind: 'point-address', epoch: group.epoch, instance: event.instance },
-    ...follows,
-  )
+  return quiet(running, { kind: 'point-address', epoch: group.epoch, instance: event.instance }, ...follows)
 }
 
-function onRouted(
-  group: Group,
-  event: GroupEvent & { kind: 'routed' },
-  context: GroupContext,
-): GroupStep {
+function onRouted(group: Group, event: GroupEvent & { kind: 'routed' }, context: GroupContext): GroupStep {
   const { phase, primary } = group
   if (phase.kind !== 'routing' || event.epoch !== group.epoch) return quiet(group)
   const { incident, fresh } = phase
@@ -424,10 +403,7 @@ function onRouted(
   }
   const alone = ![...steady.members.values()].some(
     (member) =>
-      member.instance !== primary &&
-      !member.retired &&
-      !member.gone &&
-      member.noticedBy === undefined,
+      member.instance !== primary && !member.retired && !member.gone && member.noticedBy === undefined,
   )
   const replacement = alone && !returned ? [wanted('replaced')] : []
   return after([closed, ...replacement], considerNotice(steady, context))
@@ -440,8 +416,7 @@ function onPromotionFailed(
 ): GroupStep {
   const { instance, epoch, why } = event
   const { phase } = group
-  if (instance !== owner(group) || epoch !== group.epoch || phase.kind === 'committing')
-    return quiet(group)
+  if (instance !== owner(group) || epoch !== group.epoch || phase.kind === 'committing') return quiet(group)
   return afterFailedPromotion(group, instance, why, context)
 }
 
@@ -453,9 +428,7 @@ function onGone(group: Group, instance: InstanceId, context: GroupContext): Grou
   if (instance !== owner(next)) {
     const counted = !member.retired && member.noticedBy === undefined
     const lost = counted ? [wanted('lost')] : []
-    return phase.kind === 'relaunching'
-      ? after(lost, relaunch(next, phase, context))
-      : quiet(next, ...lost)
+    return phase.kind === 'relaunching' ? after(lost, relaunch(next, phase, context)) : quiet(next, ...lost)
   }
   if (phase.kind === 'committing' || phase.kind === 'relaunching') return quiet(next)
   const free: Group = {

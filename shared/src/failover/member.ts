@@ -116,10 +116,7 @@ function onFollow(member: Member, order: Order & { kind: 'follow' }): MemberStep
       role: { kind: 'replica', primary: order.primary },
       incident: undefined,
     },
-    effects: [
-      persist(order.epoch, false),
-      { kind: 'receive', epoch: order.epoch, primary: order.primary },
-    ],
+    effects: [persist(order.epoch, false), { kind: 'receive', epoch: order.epoch, primary: order.primary }],
   }
 }
 
@@ -193,8 +190,7 @@ function onHandOver(member: Member, order: Order & { kind: 'hand-over' }): Membe
   return begin(member, { role, incident }, (turn) => ({ kind: 'drain', turn, target, budget }))
 }
 
-const isQuiet = (member: Member): boolean =>
-  member.workload === 'frozen' || member.workload === 'stopped'
+const isQuiet = (member: Member): boolean => member.workload === 'frozen' || member.workload === 'stopped'
 
 function seal(member: Member, role: Role & { kind: 'handing-over' }): MemberStep {
   return begin(member, { role: { ...role, step: 'sealing' } }, (turn) => ({
@@ -233,8 +229,7 @@ function onTick(member: Member): MemberStep {
       { workload: 'killing' },
       (turn) => ({ kind: 'kill', turn }),
     )
-  if (role.kind === 'promoting')
-    return failPromotion(member, LATE)
+  if (role.kind === 'promoting') return failPromotion(member, LATE)
   if (!exposed || workload === 'freezing' || workload === 'stopping' || workload === 'killing')
     return stay(member)
   const freeze = { workload: 'freezing', suspended: true } as const
@@ -247,8 +242,7 @@ function onTick(member: Member): MemberStep {
 function onApplied(member: Member, event: MemberEvent & { kind: 'applied' }): MemberStep {
   const { role } = member
   if (role.kind !== 'promoting' || role.step !== 'applying') return stay(member)
-  if (!event.ok)
-    return failPromotion(member, event.why ?? 'the received state could not be put in place')
+  if (!event.ok) return failPromotion(member, event.why ?? 'the received state could not be put in place')
   if (!mayBegin(member)) return failPromotion(member, LATE)
   return begin(
     member,
@@ -385,11 +379,7 @@ function onStarted(member: Member, event: MemberEvent & { kind: 'hook-ended' }):
   const { role } = member
   if (role.kind === 'promoting') {
     if (!event.ok) return failPromotion(member, event.why ?? 'the start hook failed')
-    return begin(
-      member,
-      { role: { ...role, step: 'checking' }, workload: 'running' },
-      hook('health'),
-    )
+    return begin(member, { role: { ...role, step: 'checking' }, workload: 'running' }, hook('health'))
   }
   // Back from a hand-over that stopped the workload.
   if (role.kind !== 'primary') return stay(member)
@@ -443,8 +433,7 @@ function onStopped(member: Member): MemberStep {
   if (role.kind === 'handing-over') return seal(member, role)
   if (role.kind === 'released' || role.kind === 'fenced') return fenced(member)
   // Killed while it was being promoted.
-  if (role.kind === 'promoting')
-    return failPromotion(member, LATE)
+  if (role.kind === 'promoting') return failPromotion(member, LATE)
   // Suspended, or restarted under a running workload: stopped instead of frozen.
   return stay(member)
 }

@@ -5,7 +5,10 @@ import { isPoolId } from '../market/pool.ts'
 
 export const agentIdSchema = z
   .string()
-  .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/, 'an agent id is 1 to 63 letters, digits, dots, dashes and underscores')
+  .regex(
+    /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/,
+    'an agent id is 1 to 63 letters, digits, dots, dashes and underscores',
+  )
   .transform((value) => value as AgentId)
 
 export const instanceIdSchema = z

@@ -1,4 +1,4 @@
-import { type IncidentId, type InstanceId, agentId, incidentId, instanceId } from '../core/ids.ts'
+import { agentId, type IncidentId, type InstanceId, incidentId, instanceId } from '../core/ids.ts'
 import { type Random, randomInt, seededRandom } from '../core/random.ts'
 import { type Mono, millis, mono } from '../core/time.ts'
 import {
@@ -9,7 +9,7 @@ import {
   restoreGroup,
   stepGroup,
 } from '../failover/group.ts'
-import { type LeasePolicy, defaultLeasePolicy } from '../failover/lease.ts'
+import { defaultLeasePolicy, type LeasePolicy } from '../failover/lease.ts'
 import { mayRun, newMember, stepMember } from '../failover/member.ts'
 import type { Member, MemberEffect, MemberEvent } from '../failover/member-types.ts'
 import type { Order } from '../failover/orders.ts'
@@ -365,7 +365,8 @@ function createWorld(
       node.late = false
     }
     const now = `${node.member.role.kind}/${node.member.workload}`
-    if (before !== now) note(`${node.id} ${describe(event)}: ${before} -> ${now} (epoch ${node.member.epoch})`)
+    if (before !== now)
+      note(`${node.id} ${describe(event)}: ${before} -> ${now} (epoch ${node.member.epoch})`)
     for (const effect of step.effects) perform(node, effect)
   }
 
@@ -411,9 +412,8 @@ function createWorld(
 
   const follows = (target: InstanceId, primary: Node): boolean => {
     const node = nodes.get(target)
-    return (
-      node !== undefined && node.up && !node.paused && node.following === primary.id && !cuts.has(target)
-    )
+    if (!node) return false
+    return node.up && !node.paused && node.following === primary.id && !cuts.has(target)
   }
 
   const sealTo = (node: Node, target: InstanceId, turn: number) => {
@@ -517,9 +517,7 @@ function createWorld(
 
   /** G5, seen from above: an empty start while a copy could have been had is a loss of our own making. */
   const checkNothingLeft = (target: InstanceId) => {
-    const holder = [...nodes.values()].find(
-      (node) => node.whole && node.told && !node.gone && !node.noticed,
-    )
+    const holder = [...nodes.values()].find((node) => node.whole && node.told && !node.gone && !node.noticed)
     if (holder && queue.now - relaunchingSince < 55_000)
       violate(`${target} starts from nothing though ${holder.id} has a copy`)
   }
@@ -691,7 +689,8 @@ function createWorld(
           `two active: ${active.map((node) => `${node.id}@${node.member.epoch} ${node.member.role.kind}`).join(', ')}`,
         )
       for (const node of active)
-        if (!mayRun(node.member, clockOf(node))) violate(`${node.id} runs as ${node.member.role.kind} without a lease`)
+        if (!mayRun(node.member, clockOf(node)))
+          violate(`${node.id} runs as ${node.member.role.kind} without a lease`)
       return violations.length === 0
     },
     isAlive,

@@ -34,5 +34,4 @@ export const catalog: readonly CatalogPool[] = types.flatMap(({ name, onDemand, 
 )
 
 /** `us-east-1a` → `use1-az1`: in an account of its own every zone name may stand for another zone. */
-export const zoneIdOf = (availabilityZone: string): string =>
-  `use1-az${zones.indexOf(availabilityZone) + 1}`
+export const zoneIdOf = (availabilityZone: string): string => `use1-az${zones.indexOf(availabilityZone) + 1}`

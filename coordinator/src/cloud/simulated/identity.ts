@@ -7,12 +7,10 @@ import { regionOf } from '@understudy/shared/market/pool'
 export interface IdentitySigner {
   /** What a coordinator must trust, in PEM. */
   readonly publicKey: string
-  sign(instance: {
-    instanceId: string
-    pool: Pool
-    privateIp: string
-    launchedAt: Instant
-  }): { document: string; signature: string }
+  sign(instance: { instanceId: string; pool: Pool; privateIp: string; launchedAt: Instant }): {
+    document: string
+    signature: string
+  }
 }
 
 export function createIdentitySigner(): IdentitySigner {

@@ -44,8 +44,7 @@ export type ImdsScript = z.infer<typeof scriptSchema>
 /** @throws AppError `input_invalid` with every problem */
 export function parseImdsScript(input: unknown): ImdsScript {
   const parsed = scriptSchema.safeParse(input)
-  if (parsed.success)
-    return { timeline: [...parsed.data.timeline].sort((a, b) => a.at - b.at) }
+  if (parsed.success) return { timeline: [...parsed.data.timeline].sort((a, b) => a.at - b.at) }
   const problems = parsed.error.issues.map(({ path, message }) => `${path.join('.') || 'script'}: ${message}`)
   throw new AppError('input_invalid', `the script is not valid: ${problems.join('; ')}`, {
     hint: 'docs/imds-simulator.md describes it.',

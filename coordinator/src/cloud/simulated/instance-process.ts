@@ -55,7 +55,9 @@ function baseEnvironment(): Record<string, string> {
 function signalMarked(mark: string, signal: NodeJS.Signals): void {
   const seen = new Set<string>()
   for (let round = 0; round < 20; round += 1) {
-    const fresh = readdirSync('/proc').filter((pid) => /^\d+$/.test(pid) && !seen.has(pid) && carries(pid, mark))
+    const fresh = readdirSync('/proc').filter(
+      (pid) => /^\d+$/.test(pid) && !seen.has(pid) && carries(pid, mark),
+    )
     if (fresh.length === 0) return
     for (const pid of fresh) {
       seen.add(pid)

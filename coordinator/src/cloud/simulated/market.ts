@@ -33,7 +33,10 @@ export interface SimulatedMarket {
 
 /** Per regime: minutes between steps, chance of each next regime per hour, and the two hazards. */
 const regimes: Readonly<
-  Record<Regime, { stepMinutes: number; next: readonly (readonly [Regime, number])[]; fails: number; hazard: number }>
+  Record<
+    Regime,
+    { stepMinutes: number; next: readonly (readonly [Regime, number])[]; fails: number; hazard: number }
+  >
 > = {
   calm: { stepMinutes: 55, next: [['tight', 0.04]], fails: 0, hazard: 0.001 },
   tight: {

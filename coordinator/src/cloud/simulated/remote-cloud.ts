@@ -56,7 +56,12 @@ export interface RemoteCloud {
 }
 
 export function createRemoteCloud(baseUrl: string): RemoteCloud {
-  const call = async (method: string, path: string, body: unknown, signal?: AbortSignal): Promise<unknown> => {
+  const call = async (
+    method: string,
+    path: string,
+    body: unknown,
+    signal?: AbortSignal,
+  ): Promise<unknown> => {
     const limit = AbortSignal.timeout(TIMEOUT)
     const request: RequestInit = { method, signal: signal ? AbortSignal.any([signal, limit]) : limit }
     if (body !== undefined) {
@@ -64,16 +69,24 @@ export function createRemoteCloud(baseUrl: string): RemoteCloud {
       request.headers = { 'content-type': 'application/json' }
     }
     const response = await fetch(`${baseUrl}${path}`, request).catch((cause: unknown) => {
-      throw new AppError('unavailable', `the simulated cloud at ${baseUrl} does not answer (${messageOf(cause)})`, {
-        hint: 'It runs inside `coordinator demo`; SIMULATED_CLOUD_URL must name it.',
-        retryable: true,
-        cause,
-      })
+      throw new AppError(
+        'unavailable',
+        `the simulated cloud at ${baseUrl} does not answer (${messageOf(cause)})`,
+        {
+          hint: 'It runs inside `coordinator demo`; SIMULATED_CLOUD_URL must name it.',
+          retryable: true,
+          cause,
+        },
+      )
     })
     const answer: unknown = await response.json()
     if (response.ok) return answer
     const { code, message, hint, retryable, facts } = failureSchema.parse(answer)
-    throw new AppError(code in errorCodes ? (code as ErrorCode) : 'internal', message, { hint, retryable, facts })
+    throw new AppError(code in errorCodes ? (code as ErrorCode) : 'internal', message, {
+      hint,
+      retryable,
+      facts,
+    })
   }
 
   return {

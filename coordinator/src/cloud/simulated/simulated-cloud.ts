@@ -78,7 +78,11 @@ export interface SimulatedCloud extends Service {
   /** The port at which clients reach the agent's primary. Opens it the first time. */
   addressPort(agentId: AgentId): Promise<number>
   /** An interruption as EC2 does it: notice, then the end after `lead`. `lead` undefined: the end, without a notice. */
-  interrupt(instanceId: InstanceId, lead: Millis | undefined, action?: 'terminate' | 'stop' | 'hibernate'): void
+  interrupt(
+    instanceId: InstanceId,
+    lead: Millis | undefined,
+    action?: 'terminate' | 'stop' | 'hibernate',
+  ): void
   /** The notice goes away and the instance lives on. */
   withdraw(instanceId: InstanceId): void
   rebalance(instanceId: InstanceId): void

@@ -26,9 +26,13 @@ export async function openTcpAddress(port: number): Promise<TcpAddress> {
   }
   const assertFresh = (next: number) => {
     if (next < epoch)
-      throw new AppError('stale_epoch', `the address is at epoch ${epoch}; a change of epoch ${next} comes too late`, {
-        facts: { epoch },
-      })
+      throw new AppError(
+        'stale_epoch',
+        `the address is at epoch ${epoch}; a change of epoch ${next} comes too late`,
+        {
+          facts: { epoch },
+        },
+      )
   }
 
   const server: Server = createServer({ noDelay: true }, (client) => {

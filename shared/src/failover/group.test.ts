@@ -1,0 +1,314 @@
+import { expect, test } from 'vitest'
+import { type IncidentId, agentId, instanceId } from '../core/ids.ts'
+import { type Mono, millis, mono } from '../core/time.ts'
+import { type Group, type GroupEffect, type GroupEvent, mayPromote, restoreGroup, stepGroup } from './group.ts'
+import { defaultLeasePolicy } from './lease.ts'
+
+const P = instanceId('i-p')
+const R = instanceId('i-r')
+const Q = instanceId('i-q')
+
+/** A group whose primary and replicas behave as they are told to in each test. */
+function bench(members = [P, R]) {
+  let now: Mono = mono(0)
+  let incidents = 0
+  let group: Group = restoreGroup(
+    { agent: agentId('a'), epoch: 0, primary: undefined, members: [], policy: defaultLeasePolicy },
+    now,
+  )
+  let effects: readonly GroupEffect[] = []
+  const seqs = new Map<string, number>()
+  const send = (event: GroupEvent) => {
+    const step = stepGroup(group, event, { now, newIncident: () => `incident-${++incidents}` as IncidentId })
+    group = step.group
+    effects = step.effects
+    return effects
+  }
+  const seqOf = (instance: string) => {
+    const seq = (seqs.get(instance) ?? 0) + 1
+    seqs.set(instance, seq)
+    return seq
+  }
+  const bench = {
+    get group() {
+      return group
+    },
+    get effects() {
+      return effects
+    },
+    set group(next: Group) {
+      group = next
+    },
+    send,
+    kinds: () => effects.map((effect) => (effect.kind === 'order' ? `order:${effect.order.kind}` : effect.kind)),
+    find: <K extends GroupEffect['kind']>(kind: K) =>
+      effects.find((effect): effect is GroupEffect & { kind: K } => effect.kind === kind),
+    connect: (instance: typeof P, role: 'idle' | 'replica' | 'primary' | 'released' = 'idle', epoch = 0) =>
+      send({ kind: 'connected', instance, role, epoch, seq: seqOf(instance), sentAt: now }),
+    commit: () => send({ kind: 'committed', epoch: group.epoch + 1 }),
+    /** A heartbeat that says what the member believes of its lease. */
+    beat: (
+      instance: typeof P,
+      options: { epoch?: number; lease?: 'none' | 'solo' | 'until'; attached?: readonly (typeof P)[] } = {},
+    ) => {
+      const seq = seqOf(instance)
+      return send({
+        kind: 'heartbeat',
+        instance,
+        epoch: options.epoch ?? group.epoch,
+        seq,
+        sentAt: now,
+        lease: { kind: options.lease ?? 'none', seq: seq - 1 },
+        replicas: (options.attached ?? []).map((replica) => ({ instance: replica, attached: true, lagBytes: 0 })),
+      })
+    },
+    wait: (length: number) => {
+      now = mono(now + length)
+      return send({ kind: 'tick' })
+    },
+    /** Time passes without a tick. */
+    pass: (length: number) => {
+      now = mono(now + length)
+    },
+    /** Everything is well: a primary, and the others ready. */
+    settle: () => {
+      for (const instance of members) send({ kind: 'joined', instance })
+      bench.connect(P)
+      bench.commit()
+      bench.pass(10_000)
+      send({ kind: 'promoted', instance: P, epoch: 1 })
+      for (const instance of members.slice(1)) {
+        bench.connect(instance)
+        send({ kind: 'sync', instance, sync: 'ready' })
+      }
+      bench.rounds()
+      return bench
+    },
+    /** Two heartbeats of everybody: the primary confirms that it holds a lease. */
+    rounds: () => {
+      for (let round = 0; round < 3; round += 1) {
+        bench.pass(defaultLeasePolicy.heartbeat)
+        for (const replica of members.slice(1)) bench.beat(replica)
+        bench.beat(P, { lease: round === 0 ? 'solo' : 'until', attached: members.slice(1) })
+      }
+    },
+  }
+  return bench
+}
+
+test('the first instance gets epoch 1', () => {
+  const g = bench()
+  g.send({ kind: 'joined', instance: P })
+  g.connect(P)
+  expect(g.find('commit')).toMatchObject({ from: 0, to: 1, target: P })
+  g.commit()
+  expect(g.kinds()).toEqual(['order:promote'])
+})
+
+test('an instance that never joined is told to stop', () => {
+  const g = bench().settle()
+  g.connect(instanceId('i-stranger'), 'primary', 1)
+  expect(g.kinds()).toEqual(['order:fence'])
+})
+
+test('with a notice a ready replica takes over, and every step waits for the one before', () => {
+  const g = bench().settle()
+  g.send({ kind: 'notice', instance: P, left: millis(120_000) })
+  expect(g.kinds()).toEqual(['incident-opened', 'order:hand-over', 'incident-step'])
+  expect(g.find('order')?.order).toMatchObject({ kind: 'hand-over', target: R, urgent: true })
+  g.send({ kind: 'released', instance: P, epoch: 1, target: R })
+  expect(g.kinds()).toEqual(['drain-address', 'commit'])
+  g.commit()
+  expect(g.kinds()).toEqual(['order:fence', 'order:promote'])
+  g.send({ kind: 'promoted', instance: R, epoch: 2 })
+  expect(g.kinds()).toEqual(['point-address', 'order:fence'])
+  g.send({ kind: 'routed', epoch: 2 })
+  expect(g.find('incident-closed')).toMatchObject({ outcome: 'promoted' })
+  expect(g.find('replica-wanted')).toMatchObject({ why: 'replaced' })
+  expect(g.group.primary).toBe(R)
+})
+
+test('the same notice again, a second one, and a rebalance in between change nothing', () => {
+  const g = bench().settle()
+  g.send({ kind: 'notice', instance: P, left: millis(120_000) })
+  expect(g.send({ kind: 'notice', instance: P, left: millis(110_000) })).toEqual([])
+  expect(g.group.phase.kind).toBe('handing-over')
+})
+
+test('a silent primary is replaced once its lease has run out, and not a moment before', () => {
+  const g = bench().settle()
+  g.pass(defaultLeasePolicy.lease - 1)
+  g.beat(R)
+  g.wait(0)
+  expect(g.find('commit')).toBeUndefined()
+  expect(g.kinds()).toContain('check-instance')
+  g.wait(1)
+  expect(g.find('commit')).toMatchObject({ target: R })
+  expect(g.find('incident-opened')?.incident).toMatchObject({ trigger: 'silence', keepOld: true })
+})
+
+test("the cloud's word that the machine has ended saves the wait", () => {
+  const g = bench().settle()
+  g.pass(600)
+  g.beat(R)
+  g.send({ kind: 'gone', instance: P })
+  expect(g.find('commit')).toMatchObject({ target: R })
+})
+
+test('a primary that was told to run on alone is replaced only on the word of the cloud', () => {
+  const g = bench().settle()
+  // The replica is lost sight of, so the next grant is solo.
+  g.send({ kind: 'disconnected', instance: R })
+  g.pass(500)
+  g.beat(P, { lease: 'until' })
+  expect(g.find('lease')?.grant.solo).toBe(true)
+  g.connect(R, 'replica', 1)
+  g.send({ kind: 'sync', instance: R, sync: 'ready' })
+  g.pass(2900)
+  g.beat(R)
+  g.wait(400)
+  expect(g.find('commit')).toBeUndefined()
+  g.beat(R)
+  g.send({ kind: 'gone', instance: P })
+  expect(g.find('commit')).toMatchObject({ target: R })
+})
+
+test('a replica with a notice of its own never takes over', () => {
+  const g = bench([P, R, Q]).settle()
+  g.send({ kind: 'notice', instance: R, left: millis(60_000) })
+  expect(g.kinds()).toEqual(['replica-wanted'])
+  g.send({ kind: 'notice', instance: P, left: millis(60_000) })
+  expect(g.find('order')?.order).toMatchObject({ target: Q })
+})
+
+test('without a ready replica a notice waits for one, and takes it as soon as it is ready', () => {
+  const g = bench([P]).settle()
+  g.send({ kind: 'notice', instance: P, left: millis(60_000) })
+  expect(g.find('replica-wanted')).toMatchObject({ why: 'notice' })
+  g.send({ kind: 'joined', instance: R })
+  g.connect(R)
+  g.send({ kind: 'sync', instance: R, sync: 'ready' })
+  expect(g.find('order')).toBeUndefined()
+  g.beat(R)
+  g.beat(P, { lease: 'solo', attached: [R] })
+  expect(g.find('order')?.order).toMatchObject({ kind: 'hand-over', target: R })
+})
+
+test('nothing starts from nothing while a member that had a copy may still come back', () => {
+  const g = bench([P, R, Q]).settle()
+  g.send({ kind: 'disconnected', instance: R })
+  g.send({ kind: 'sync', instance: Q, sync: 'syncing' })
+  g.send({ kind: 'gone', instance: P })
+  expect(g.group.phase.kind).toBe('relaunching')
+  expect(g.kinds()).toContain('check-instance')
+  g.wait(1000)
+  expect(g.find('commit')).toBeUndefined()
+  g.send({ kind: 'gone', instance: R })
+  expect(g.find('commit')).toMatchObject({ target: Q })
+  expect(g.group.phase).toMatchObject({ kind: 'committing', fresh: true })
+})
+
+test('a copy that nobody can vouch for is still better than none', () => {
+  const g = bench().settle()
+  const { group } = g
+  // As after a restart of the coordinator: the primary's word is not known.
+  const members = new Map([...group.members].map(([id, member]) => [id, { ...member, attached: false }]))
+  g.group = { ...group, members }
+  g.send({ kind: 'gone', instance: P })
+  expect(g.group.phase).toMatchObject({ kind: 'committing', target: R, fresh: false })
+})
+
+test('when the new primary cannot start, the old one takes its state up again', () => {
+  const g = bench().settle()
+  g.send({ kind: 'promote', target: R, budget: millis(5000), keepOld: true })
+  g.send({ kind: 'released', instance: P, epoch: 1, target: R })
+  g.commit()
+  g.send({ kind: 'promotion-failed', instance: R, epoch: 2, why: 'start hook: status 1' })
+  expect(g.find('commit')).toMatchObject({ from: 2, to: 3, target: P })
+  g.commit()
+  g.send({ kind: 'promoted', instance: P, epoch: 3 })
+  g.send({ kind: 'routed', epoch: 3 })
+  expect(g.find('incident-closed')).toMatchObject({ outcome: 'failed' })
+})
+
+test('the only copy is tried again and again, a little later each time', () => {
+  const g = bench([P])
+  g.send({ kind: 'joined', instance: P })
+  g.connect(P)
+  g.commit()
+  g.pass(4000)
+  g.send({ kind: 'promotion-failed', instance: P, epoch: 1, why: 'no' })
+  expect(g.group.phase).toMatchObject({ kind: 'failed', attempt: 1 })
+  g.wait(999)
+  expect(g.find('commit')).toBeUndefined()
+  g.wait(1)
+  expect(g.find('commit')).toMatchObject({ to: 2, target: P })
+  g.commit()
+  g.send({ kind: 'promotion-failed', instance: P, epoch: 2, why: 'no' })
+  expect(g.group.phase).toMatchObject({ kind: 'failed', attempt: 2 })
+})
+
+test('after a restart nothing is promoted before every old promise has run out', () => {
+  const g = bench()
+  g.group = restoreGroup(
+    {
+      agent: agentId('a'),
+      epoch: 4,
+      primary: P,
+      members: [P, R].map((instance) => ({ instance, retired: false, hadCopy: true })),
+      policy: defaultLeasePolicy,
+    },
+    mono(0),
+  )
+  g.connect(R, 'replica', 4)
+  g.send({ kind: 'sync', instance: R, sync: 'ready' })
+  g.wait(defaultLeasePolicy.lease)
+  expect(g.effects).toEqual([])
+  g.wait(200)
+  expect(g.kinds()).toEqual(['check-instance'])
+})
+
+test('a daemon that was restarted gets a new epoch on the same instance', () => {
+  const g = bench([P]).settle()
+  g.connect(P, 'idle', 1)
+  expect(g.find('commit')).toMatchObject({ from: 1, to: 2, target: P, previous: P })
+  expect(g.kinds()).not.toContain('drain-address')
+})
+
+test('a stale member that believes it is primary is told to stop', () => {
+  const g = bench().settle()
+  g.pass(600)
+  g.beat(R)
+  g.send({ kind: 'gone', instance: P })
+  g.commit()
+  g.beat(P, { epoch: 1, lease: 'until' })
+  expect(g.find('order')?.order).toEqual({ kind: 'fence', epoch: 2 })
+})
+
+test('a released epoch is taken over even when the hand-over had been given up here', () => {
+  const g = bench().settle()
+  g.send({ kind: 'promote', target: R, budget: millis(2000), keepOld: true })
+  g.pass(2500)
+  g.beat(R)
+  g.beat(P, { lease: 'until', attached: [R] })
+  g.wait(0)
+  expect(g.group.phase.kind).toBe('steady')
+  g.send({ kind: 'released', instance: P, epoch: 1, target: R })
+  expect(g.find('commit')).toMatchObject({ target: R })
+})
+
+test.each([
+  ['no primary yet', () => bench(), R, 'no primary yet'],
+  ['the primary itself', () => bench().settle(), P, 'is the primary already'],
+  ['a stranger', () => bench().settle(), instanceId('i-x'), 'is not a member'],
+])('a promotion by hand is refused with the reason: %s', (_, make, target, reason) => {
+  const g = make()
+  expect(mayPromote(g.group, target, mono(11_600))).toContain(reason)
+})
+
+test('a promotion by hand is refused while another change is under way', () => {
+  const g = bench().settle()
+  expect(mayPromote(g.group, R, mono(11_600))).toBeUndefined()
+  g.send({ kind: 'notice', instance: P, left: millis(60_000) })
+  expect(mayPromote(g.group, R, mono(11_600))).toContain('another change is under way')
+})
