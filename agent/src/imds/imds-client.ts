@@ -1,4 +1,4 @@
-import { request } from 'node:http'
+import http from 'node:http'
 import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import { type BackoffPolicy, fullJitter } from '@understudy/shared/core/backoff'
 import type { Random } from '@understudy/shared/core/random'
@@ -129,7 +129,7 @@ function exchange(
       clearTimeout(timer)
       reject(signal?.aborted ? signal.reason : unreachable(base, cause))
     }
-    const outgoing = request(
+    const outgoing = http.request(
       `${base}/latest/${path}`,
       { method, headers: { ...headers, accept: '*/*' }, agent: false, ...(signal ? { signal } : {}) },
       (response) => {
@@ -137,8 +137,10 @@ function exchange(
         let bytes = 0
         response.on('data', (part: Buffer) => {
           bytes += part.length
-          if (bytes > MAX_BODY) outgoing.destroy(new Error('the answer is too long'))
-          else parts.push(part)
+          if (bytes <= MAX_BODY) return void parts.push(part)
+          clearTimeout(timer)
+          reject(tooLong(base, path))
+          outgoing.destroy()
         })
         response.on('end', () => {
           clearTimeout(timer)
@@ -161,6 +163,15 @@ const unreachable = (base: string, cause: unknown): AppError =>
       hint: 'On EC2 check that instance metadata is enabled and no firewall drops 169.254.169.254; elsewhere set IMDS_ENDPOINT.',
       retryable: true,
       cause,
+    },
+  )
+
+const tooLong = (base: string, path: string): AppError =>
+  new AppError(
+    'imds_unusable',
+    `the answer of ${base} for /latest/${path} is longer than ${MAX_BODY} bytes`,
+    {
+      hint: `Check that ${base} is an instance metadata service.`,
     },
   )
 

@@ -129,6 +129,8 @@ export function createReceiver(surroundings: ReceiverSurroundings): Receiver {
       stopping?.abort()
       const mine = new AbortController()
       stopping = mine
+      // Since it last followed anybody, anything may have been written here.
+      known = undefined
       running = running.then(() =>
         mine.signal.aborted ? undefined : loop(epoch, self, upstream, mine.signal),
       )

@@ -154,3 +154,80 @@ test.each([1, 2, 3, 4, 5, 6])(
     }
   },
 )
+
+test('a replica with the wrong token, of another epoch, or unknown gets nothing', async () => {
+  const { from, to, primary, replica } = await pair()
+  writeFileSync(join(from, 'secret'), 'x')
+  const upstream = { instanceId: PRIMARY, host: '127.0.0.1', port: primary.port }
+  replica.follow(1, { ...upstream, token: 'b'.repeat(40) })
+  await new Promise((resolve) => setTimeout(resolve, 150))
+  expect(picture(to)).toEqual({})
+  replica.follow(2, { ...upstream, token: TOKEN })
+  await until(() => replica.trouble?.message.includes('serves epoch 1, not 2') ?? false)
+  expect(picture(to)).toEqual({})
+})
+
+test('a replica that was cut off goes on where it stopped', async () => {
+  const { from, to, primary, replica, follow } = await pair()
+  writeFileSync(join(from, 'big'), Buffer.alloc(5_000_000, 3))
+  follow()
+  await until(() => replica.whole)
+  await replica.stopFollowing()
+  appendFileSync(join(from, 'big'), 'tail')
+  follow()
+  await until(() => readFileSync(join(to, 'big')).length === 5_000_004)
+  // Only the last page was different.
+  expect(replica.progress?.bytesTotal).toBeLessThan(10_000)
+  await primary.seal(REPLICA, millis(5000), false)
+  expect(picture(to)).toEqual(picture(from))
+})
+
+test('what was changed on the replica while it followed nobody is put right', async () => {
+  const { from, to, primary, replica, follow } = await pair()
+  writeFileSync(join(from, 'a'), 'right')
+  follow()
+  await until(() => replica.whole)
+  await replica.stopFollowing()
+  writeFileSync(join(to, 'a'), 'wrong')
+  writeFileSync(join(to, 'stray'), 'from somewhere')
+  follow()
+  await until(() => primary.lags()[0]?.lag.attached ?? false)
+  await primary.seal(REPLICA, millis(5000), false)
+  expect(picture(to)).toEqual(picture(from))
+})
+
+test('a new epoch on the same pair sends only what differs, in the other direction too', async () => {
+  const { from, to, base, primary, replica, follow } = await pair()
+  writeFileSync(join(from, 'big'), Buffer.alloc(3_000_000, 3))
+  follow()
+  await until(() => replica.whole)
+  await primary.seal(REPLICA, millis(5000), false)
+  primary.stopServing()
+  await replica.finish(false)
+  await replica.serve(2)
+  replica.allow(2, [{ instanceId: PRIMARY, token: TOKEN }])
+  writeFileSync(join(to, 'new'), 'from the new primary')
+  primary.follow(2, { instanceId: REPLICA, host: '127.0.0.1', port: replica.port, token: TOKEN })
+  await until(() => replica.lags()[0]?.lag.attached ?? false)
+  expect(primary.progress?.bytesTotal).toBeLessThan(10_000)
+  await replica.seal(PRIMARY, millis(5000), false)
+  expect(picture(from)).toEqual(picture(to))
+  expect(base).toBeDefined()
+})
+
+test('a seal that cannot be had in time says so and leaves everything as it was', async () => {
+  const { from, primary, follow, replica } = await pair()
+  writeFileSync(join(from, 'a'), 'x')
+  await expect(primary.seal(REPLICA, millis(100), false)).rejects.toMatchObject({ code: 'unavailable' })
+  follow()
+  await until(() => replica.whole)
+  await expect(primary.seal(REPLICA, millis(5000), false)).resolves.toMatchObject({ unreadable: 0 })
+})
+
+test('the moment up to which everything is safe moves on by itself', async () => {
+  const { from, primary, replica, follow } = await pair()
+  writeFileSync(join(from, 'a'), 'x')
+  follow()
+  await until(() => replica.whole)
+  await until(() => (primary.lags()[0]?.lag.safeMillis ?? Infinity) < 200)
+})

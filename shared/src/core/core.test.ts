@@ -11,11 +11,15 @@ import { everyPeriod, formatMillis, millis, sleep } from './time.ts'
 test('full jitter stays below both the cap and the doubling', () => {
   const policy = { base: millis(100), cap: millis(5000) }
   fc.assert(
-    fc.property(fc.integer({ min: 0, max: 60 }), fc.double({ min: 0, max: 0.999, noNaN: true }), (attempt, r) => {
-      const wait = fullJitter(policy, attempt, () => r)
-      expect(wait).toBeGreaterThanOrEqual(0)
-      expect(wait).toBeLessThan(Math.min(5000, 100 * 2 ** Math.min(attempt, 30)))
-    }),
+    fc.property(
+      fc.integer({ min: 0, max: 60 }),
+      fc.double({ min: 0, max: 0.999, noNaN: true }),
+      (attempt, r) => {
+        const wait = fullJitter(policy, attempt, () => r)
+        expect(wait).toBeGreaterThanOrEqual(0)
+        expect(wait).toBeLessThan(Math.min(5000, 100 * 2 ** Math.min(attempt, 30)))
+      },
+    ),
   )
 })
 

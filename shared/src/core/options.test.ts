@@ -1,7 +1,16 @@
 import { expect, test } from 'vitest'
 import { z } from 'zod'
 import { AppError } from './app-error.ts'
-import { docsOf, flag, flagsOf, helpOf, number, type OptionTable, resolveOptions, wholeNumber } from './options.ts'
+import {
+  docsOf,
+  flag,
+  flagsOf,
+  helpOf,
+  number,
+  type OptionTable,
+  resolveOptions,
+  wholeNumber,
+} from './options.ts'
 
 const table = {
   api_port: { schema: wholeNumber(1, 65_535).default(8000), env: 'API_PORT', value: '<port>', doc: 'Port' },

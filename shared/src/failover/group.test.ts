@@ -1,7 +1,14 @@
 import { expect, test } from 'vitest'
-import { type IncidentId, agentId, instanceId } from '../core/ids.ts'
+import { agentId, type IncidentId, instanceId } from '../core/ids.ts'
 import { type Mono, millis, mono } from '../core/time.ts'
-import { type Group, type GroupEffect, type GroupEvent, mayPromote, restoreGroup, stepGroup } from './group.ts'
+import {
+  type Group,
+  type GroupEffect,
+  type GroupEvent,
+  mayPromote,
+  restoreGroup,
+  stepGroup,
+} from './group.ts'
 import { defaultLeasePolicy } from './lease.ts'
 
 const P = instanceId('i-p')
@@ -40,7 +47,8 @@ function bench(members = [P, R]) {
       group = next
     },
     send,
-    kinds: () => effects.map((effect) => (effect.kind === 'order' ? `order:${effect.order.kind}` : effect.kind)),
+    kinds: () =>
+      effects.map((effect) => (effect.kind === 'order' ? `order:${effect.order.kind}` : effect.kind)),
     find: <K extends GroupEffect['kind']>(kind: K) =>
       effects.find((effect): effect is GroupEffect & { kind: K } => effect.kind === kind),
     connect: (instance: typeof P, role: 'idle' | 'replica' | 'primary' | 'released' = 'idle', epoch = 0) =>
@@ -59,7 +67,11 @@ function bench(members = [P, R]) {
         seq,
         sentAt: now,
         lease: { kind: options.lease ?? 'none', seq: seq - 1 },
-        replicas: (options.attached ?? []).map((replica) => ({ instance: replica, attached: true, lagBytes: 0 })),
+        replicas: (options.attached ?? []).map((replica) => ({
+          instance: replica,
+          attached: true,
+          lagBytes: 0,
+        })),
       })
     },
     wait: (length: number) => {

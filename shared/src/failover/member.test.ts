@@ -54,8 +54,10 @@ function bench() {
     lease: (epoch: number, solo = false) => send({ kind: 'lease', grant: grant(epoch, solo) }),
     ended: (hook: Hook | 'kill', ok = true) =>
       send({ kind: 'hook-ended', turn: member.turn, hook, ok, ...(ok ? {} : { why: `${hook} failed` }) }),
-    done: (kind: 'applied' | 'drained', ok = true) => send({ kind, turn: member.turn, ok, ...(ok ? {} : { why: 'no' }) }),
-    sealed: (ok = true) => send({ kind: 'sealed', turn: member.turn, ok, seq: 7, ...(ok ? {} : { why: 'no' }) }),
+    done: (kind: 'applied' | 'drained', ok = true) =>
+      send({ kind, turn: member.turn, ok, ...(ok ? {} : { why: 'no' }) }),
+    sealed: (ok = true) =>
+      send({ kind: 'sealed', turn: member.turn, ok, seq: 7, ...(ok ? {} : { why: 'no' }) }),
     wait: (length: number) => {
       now = mono(now + length)
       return send({ kind: 'tick' })
@@ -63,7 +65,14 @@ function bench() {
     handOver: (epoch: number, urgent = false) =>
       send({
         kind: 'order',
-        order: { kind: 'hand-over', epoch, target: REPLICA, incident: INCIDENT, budget: millis(5000), urgent },
+        order: {
+          kind: 'hand-over',
+          epoch,
+          target: REPLICA,
+          incident: INCIDENT,
+          budget: millis(5000),
+          urgent,
+        },
       }),
   }
 }
@@ -210,7 +219,10 @@ test('in solo mode the coordinator may be away for as long as it likes', () => {
 
 test('a late grant does not end a solo run, and an old one does not shorten a lease', () => {
   const m = primaryAt(1, true)
-  m.send({ kind: 'lease', grant: { epoch: 1, seq: 99, sentAt: mono(m.now - 10_000), lease: millis(3000), solo: false } })
+  m.send({
+    kind: 'lease',
+    grant: { epoch: 1, seq: 99, sentAt: mono(m.now - 10_000), lease: millis(3000), solo: false },
+  })
   expect(m.member.lease.kind).toBe('solo')
   m.lease(1, true)
   m.send({ kind: 'lease', grant: { epoch: 1, seq: 1, sentAt: m.now, lease: millis(3000), solo: false } })

@@ -10,14 +10,18 @@ import {
   encodeOps,
   FrameType,
   HEADER_BYTES,
-  type ManifestEntry,
   MAX_BODY_BYTES,
+  type ManifestEntry,
   type Op,
   opBytes,
 } from './replication.ts'
 
 const part = fc
-  .string({ minLength: 1, maxLength: 12, unit: fc.integer({ min: 1, max: 255 }).map((code) => String.fromCharCode(code)) })
+  .string({
+    minLength: 1,
+    maxLength: 12,
+    unit: fc.integer({ min: 1, max: 255 }).map((code) => String.fromCharCode(code)),
+  })
   .filter((text) => !text.includes('/') && text !== '.' && text !== '..')
 const path = fc.array(part, { minLength: 1, maxLength: 4 }).map((parts) => parts.join('/'))
 const meta = fc.record({
@@ -57,7 +61,13 @@ test('manifests survive the wire', () => {
     fc.record({ kind: fc.constant('dir' as const), root, path, meta }),
     fc.record({ kind: fc.constant('symlink' as const), root, path, meta, target: path }),
     fc
-      .record({ root, path, meta, pages: fc.bigUint64Array({ maxLength: 20 }), pageFrom: fc.nat({ max: 50 }) })
+      .record({
+        root,
+        path,
+        meta,
+        pages: fc.bigUint64Array({ maxLength: 20 }),
+        pageFrom: fc.nat({ max: 50 }),
+      })
       .map((file) => ({ kind: 'file' as const, ...file, size: (file.pageFrom + file.pages.length) * 4096 })),
   )
   fc.assert(
@@ -88,15 +98,20 @@ test('whatever bytes come in, decoding ends with ops or with a protocol error', 
 
 test('a body with a flipped byte is refused or is another body; it never crashes', () => {
   fc.assert(
-    fc.property(fc.array(op, { minLength: 1, maxLength: 5 }), fc.nat(), fc.integer({ min: 1, max: 255 }), (ops, at, flip) => {
-      const body = encodeOps(ops)
-      body[at % body.length] = (body[at % body.length] ?? 0) ^ flip
-      try {
-        decodeOps(body)
-      } catch (error) {
-        expect(error).toBeInstanceOf(AppError)
-      }
-    }),
+    fc.property(
+      fc.array(op, { minLength: 1, maxLength: 5 }),
+      fc.nat(),
+      fc.integer({ min: 1, max: 255 }),
+      (ops, at, flip) => {
+        const body = encodeOps(ops)
+        body[at % body.length] = (body[at % body.length] ?? 0) ^ flip
+        try {
+          decodeOps(body)
+        } catch (error) {
+          expect(error).toBeInstanceOf(AppError)
+        }
+      },
+    ),
   )
 })
 

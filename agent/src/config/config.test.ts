@@ -1,0 +1,101 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, expect, test } from 'vitest'
+import { checkStateDirectories } from '../replication/replication.ts'
+import { openRoleStore } from '../role/role-store.ts'
+import { openDataDirectory } from './data-directory.ts'
+import { loadConfig } from './load.ts'
+
+const scratch: string[] = []
+afterEach(() => {
+  for (const directory of scratch.splice(0)) rmSync(directory, { recursive: true, force: true })
+})
+function directory(): string {
+  const made = mkdtempSync(join(tmpdir(), 'understudy-config-'))
+  scratch.push(made)
+  return made
+}
+
+const GOOD = `
+coordinator_url: http://10.0.0.5:8000
+workload:
+  state: [data, /srv/other]
+  hooks:
+    start: { command: [systemctl, start, app] }
+    stop: { command: [systemctl, stop, app], timeout_seconds: 20 }
+    health: { http: "http://127.0.0.1:8080/health" }
+`
+
+test('a file is read, paths in it are relative to it, and flags win', () => {
+  const base = directory()
+  const file = join(base, 'agent.yaml')
+  writeFileSync(file, GOOD)
+  const { config } = loadConfig(file, { interruption_check_interval: '1' }, { LOG_LEVEL: 'DEBUG' })
+  expect(config.workload.state).toEqual([join(base, 'data'), '/srv/other'])
+  expect(config.workload.directory).toBe(base)
+  expect(config.workload.hooks.stop.timeout_seconds).toBe(20_000)
+  expect(config).toMatchObject({ interruption_check_interval: 1, log_level: 'debug' })
+})
+
+test.each([
+  ['coordinator_url: [', 'is not YAML'],
+  ['- a list', 'must hold a mapping'],
+  [GOOD.replace('coordinator_url', 'cordinator_url'), 'did you mean "coordinator_url"?'],
+  [GOOD.replace('state:', 'states:'), 'workload'],
+  [
+    `${GOOD}interruption_check_interval: fast\n`,
+    'interruption_check_interval is "fast": must be a number from 0.1 to 60',
+  ],
+])('a wrong file is refused with what is wrong', (text, message) => {
+  const file = join(directory(), 'agent.yaml')
+  writeFileSync(file, text)
+  expect(() => loadConfig(file, {}, {})).toThrow(message)
+})
+
+test('a file that is not there names the way out', () => {
+  expect(() => loadConfig('/no/such/agent.yaml', {}, {})).toThrow('/no/such/agent.yaml cannot be read')
+})
+
+test('a state directory that is missing, a file, or unreadable is told apart', () => {
+  const base = directory()
+  expect(() => checkStateDirectories([join(base, 'none')])).toThrow(`${base}/none does not exist`)
+  writeFileSync(join(base, 'file'), '')
+  expect(() => checkStateDirectories([join(base, 'file')])).toThrow('is not a directory')
+})
+
+test.skipIf(process.geteuid?.() === 0)(
+  'an unreadable state directory says so (skipped as root, who reads all)',
+  () => {
+    const base = directory()
+    mkdirSync(join(base, 'secret'), { mode: 0o000 })
+    expect(() => checkStateDirectories([join(base, 'secret')])).toThrow('cannot be read (EACCES)')
+  },
+)
+
+test('two agents never share a data directory, and a lock that was left behind does not matter', () => {
+  const base = directory()
+  const first = openDataDirectory(base)
+  writeFileSync(join(base, 'agent.lock'), '1 0')
+  expect(() => openDataDirectory(base).unlock()).not.toThrow()
+  first.unlock()
+})
+
+test('a damaged record of the epoch is not guessed at', () => {
+  const file = join(directory(), 'role.json')
+  expect(openRoleStore(file).memory).toEqual({
+    epoch: 0,
+    active: false,
+    handledUpTo: undefined,
+    rebalanceAt: undefined,
+  })
+  writeFileSync(file, '{"epoch":')
+  expect(() => openRoleStore(file)).toThrow('cannot be read')
+})
+
+test('the record of the epoch survives a restart', async () => {
+  const file = join(directory(), 'role.json')
+  const store = openRoleStore(file)
+  await Promise.all([store.save({ epoch: 3, active: true }), store.save({ epoch: 4 })])
+  expect(openRoleStore(file).memory).toMatchObject({ epoch: 4, active: true })
+})
