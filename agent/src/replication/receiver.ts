@@ -129,11 +129,11 @@ export function createReceiver(surroundings: ReceiverSurroundings): Receiver {
       stopping?.abort()
       const mine = new AbortController()
       stopping = mine
-      // Since it last followed anybody, anything may have been written here.
-      known = undefined
-      running = running.then(() =>
-        mine.signal.aborted ? undefined : loop(epoch, self, upstream, mine.signal),
-      )
+      running = running.then(() => {
+        // Since it last followed anybody, anything may have been written here.
+        known = undefined
+        return mine.signal.aborted ? undefined : loop(epoch, self, upstream, mine.signal)
+      })
     },
     async finish(discard) {
       await stop()

@@ -25,7 +25,7 @@ export const demoAgents = (count: number): readonly DemoAgent[] =>
     const round = Math.floor(index / roster.length)
     return {
       ...(base as Omit<DemoAgent, 'id'>),
-      name: round === 0 ? (base?.name ?? '') : `${base?.name}${round + 1}`,
+      name: `${base?.name}${round === 0 ? '' : String.fromCharCode(97 + round)}`,
       replica: round === 0 && (base?.replica ?? false),
       id: `agent-demo-${index + 1}`,
     }

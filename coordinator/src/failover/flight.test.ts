@@ -1,0 +1,45 @@
+import { type IncidentId, instanceId } from '@understudy/shared/core/ids'
+import { instant, mono } from '@understudy/shared/core/time'
+import { expect, test } from 'vitest'
+import { gapOf, lossOf, newFlight } from './flight.ts'
+
+const incident = {
+  id: 'x' as IncidentId,
+  trigger: 'silence' as const,
+  instance: instanceId('i-abc'),
+  by: undefined,
+  keepOld: true,
+}
+const flight = () => newFlight(incident, mono(10_000), 3, mono(9500))
+
+test('a gap is counted from the freeze, or from the last sign of life', () => {
+  expect(gapOf(flight(), mono(13_000))).toEqual({ from: 9500, millis: 3500 })
+  expect(gapOf({ ...flight(), quietFrom: mono(10_200) }, mono(10_500))).toEqual({ from: 10_200, millis: 300 })
+})
+
+test('after a sealed hand-over nothing is missing', () => {
+  expect(lossOf({ ...flight(), sealed: true }, 'promoted', 500)).toMatchObject({
+    kind: 'none',
+    at_most_ms: 0,
+  })
+})
+
+test('after a silent loss everything from the last safe moment on may be missing', () => {
+  const wall = Date.UTC(2026, 0, 1)
+  const lastWord = {
+    heardAt: mono(9500),
+    lagBytes: 12,
+    safeThrough: { mono: mono(9200), wall: instant(wall) },
+  }
+  expect(lossOf({ ...flight(), lastWord }, 'promoted', 500)).toMatchObject({
+    kind: 'bounded',
+    state_through: '2026-01-01T00:00:00.000Z',
+    at_most_ms: 9500 + 500 - 9200,
+    bytes_behind: 12,
+  })
+})
+
+test('what nobody can say is said to be unknown, never nothing', () => {
+  expect(lossOf(flight(), 'promoted', 500).kind).toBe('unknown')
+  expect(lossOf(flight(), 'relaunched', 500).kind).toBe('everything')
+})

@@ -1,0 +1,63 @@
+import { hours, millis } from '@understudy/shared/core/time'
+import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import { type OpenDatabase, openSqlite } from '../storage/database.ts'
+import { migrate } from '../storage/migrate.ts'
+import { createTokens } from './tokens.ts'
+
+let database: OpenDatabase
+beforeEach(async () => {
+  database = openSqlite({ path: ':memory:' })
+  await migrate(database.db)
+})
+afterEach(() => database.close())
+
+const bench = () => {
+  const time = createVirtualTime()
+  return { time, tokens: createTokens(database.db, time.clock) }
+}
+
+test('a token lets its owner in, and nobody learns it from the database', async () => {
+  const { tokens } = bench()
+  const token = await tokens.createOperator('ada', 'operator', undefined)
+  expect(await tokens.findOperator(token)).toEqual({ name: 'ada', role: 'operator' })
+  const rows = await database.db.selectFrom('api_tokens').selectAll().execute()
+  expect(JSON.stringify(rows)).not.toContain(token.split('_')[2])
+})
+
+test.each(['', 'us_', 'us_0000000000000000_x', 'garbage', 'us_0000000000000000_'.padEnd(62, 'a')])(
+  '%j lets nobody in',
+  async (token) => {
+    const { tokens } = bench()
+    expect(await tokens.findOperator(token)).toBeUndefined()
+  },
+)
+
+test('a token ends with its time, and at once when it is revoked', async () => {
+  const { time, tokens } = bench()
+  const token = await tokens.createOperator('ada', 'admin', hours(1))
+  await time.advance(millis(3_600_001))
+  expect(await tokens.findOperator(token)).toBeUndefined()
+  const other = await tokens.createOperator('bob', 'admin', undefined)
+  expect(await tokens.findOperator(other)).toBeDefined()
+  const [row] = (await tokens.list()).filter(({ name }) => name === 'bob')
+  expect(await tokens.revoke(row?.id ?? '')).toBe(true)
+  expect(await tokens.findOperator(other)).toBeUndefined()
+  expect(await tokens.revoke(row?.id ?? '')).toBe(false)
+})
+
+test('a join token is used once, by the instance that it is for', async () => {
+  const { tokens } = bench()
+  const token = await tokens.createJoin({ agentId: 'a', replicaId: null, instanceId: 'i-1' }, hours(1))
+  await expect(tokens.useJoin(token, 'i-2')).rejects.toThrow('is for i-1, not for i-2')
+  expect(await tokens.useJoin(token, 'i-1')).toMatchObject({ agentId: 'a' })
+  await expect(tokens.useJoin(token, 'i-1')).rejects.toThrow('was used before')
+})
+
+test('an operator token does not join, and a join token does not operate', async () => {
+  const { tokens } = bench()
+  const operator = await tokens.createOperator('ada', 'admin', undefined)
+  const join = await tokens.createJoin({ agentId: 'a', replicaId: null, instanceId: null }, hours(1))
+  await expect(tokens.useJoin(operator, 'i-1')).rejects.toThrow('unknown')
+  expect(await tokens.findOperator(join)).toBeUndefined()
+})
