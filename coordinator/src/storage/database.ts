@@ -74,7 +74,7 @@ function open(path: string, nativeBinding: string | undefined): Database.Databas
  */
 export function ownDatabase({ path, nativeBinding }: SqliteOptions): () => void {
   if (path === ':memory:') return () => undefined
-  const owner = new Database(`${path}-owner`, nativeBinding ? { nativeBinding } : {})
+  const owner = new Database(`${path}-owner`, { timeout: 0, ...(nativeBinding ? { nativeBinding } : {}) })
   try {
     owner.exec('BEGIN EXCLUSIVE')
   } catch (cause) {

@@ -82,7 +82,10 @@ test.each([
 
 /** A server that says its name to whoever connects. */
 async function speaker(name: string): Promise<{ host: string; port: number }> {
-  const server: Server = createServer((socket) => socket.write(name))
+  const server: Server = createServer((socket) => {
+    socket.on('error', () => undefined)
+    socket.write(name)
+  })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
   cleanups.push(() => new Promise((resolve) => server.close(() => resolve())))
   return { host: '127.0.0.1', port: (server.address() as AddressInfo).port }
