@@ -1,0 +1,62 @@
+import { millis, systemClock } from '@understudy/shared/core/time'
+import { mount } from 'svelte'
+import App from './App.svelte'
+import { createCalls } from './api/calls.ts'
+import { createHttp } from './api/http.ts'
+import { Live } from './api/live.svelte.ts'
+import { createLiveFeed } from './api/live-feed.ts'
+import { Session } from './api/session.svelte.ts'
+import { FleetActions } from './features/fleet/fleet-actions.svelte.ts'
+import { Announcer } from './features/shell/announcer.svelte.ts'
+import { StatusLine } from './features/shell/status-line.svelte.ts'
+import { Router } from './router.svelte.ts'
+import { THEME_KEY, Theme } from './ui/theme.svelte.ts'
+import { createTicker } from './ui/ticker.svelte.ts'
+import './styles/tokens.css'
+import './styles/base.css'
+
+const lessMotion = matchMedia('(prefers-reduced-motion: reduce)')
+const clock = systemClock
+const calm = createTicker(clock, () => millis(lessMotion.matches ? 1000 : 500))
+const quick = createTicker(clock, () => millis(lessMotion.matches ? 1000 : 100))
+
+const calls = createCalls(createHttp(window.fetch.bind(window), () => session.ended()))
+const session = new Session(calls, clock)
+const announcer = new Announcer()
+const live = new Live(clock, calm, (before, after) => announcer.note(before, after))
+const feed = createLiveFeed({
+  open: () => new WebSocket('/api/live'),
+  clock,
+  random: Math.random,
+  onPicture: (picture, heardAt) => live.receive(picture, heardAt),
+  onLost(tries) {
+    live.lost(tries)
+    // A browser does not say why a WebSocket was refused; the session call does.
+    void session.ask()
+  },
+})
+const line = new StatusLine(clock)
+const actions = new FleetActions(calls, line, () =>
+  live.stale ? 'Not live: what is shown is too old to act on.' : session.blocked,
+)
+window.addEventListener('online', () => session.state.kind === 'signed-in' && feed.retry())
+
+const target = document.getElementById('app')
+if (target)
+  mount(App, {
+    target,
+    props: {
+      calls,
+      session,
+      live,
+      feed,
+      line,
+      actions,
+      announcer,
+      router: new Router(window),
+      theme: new Theme(document.documentElement, (name) => localStorage.setItem(THEME_KEY, name)),
+      calm,
+      quick,
+    },
+  })
+void session.ask()
