@@ -6,7 +6,9 @@ import type { Heartbeat, Hello } from '@understudy/shared/protocol/link'
 export interface Presence {
   readonly agentId: AgentId
   readonly hello: Hello
-  readonly heartbeat: { readonly message: Heartbeat; readonly at: Instant; readonly mono: Mono } | undefined
+  /** When it last said anything. */
+  readonly heardAt: Instant
+  readonly heartbeat: { readonly message: Heartbeat; readonly mono: Mono } | undefined
   /** Speed of its receiving over the last seconds. */
   readonly bytesPerSecond: number | null
 }
@@ -42,7 +44,13 @@ export function createPresenceBook(clock: Clock): PresenceBook {
     get: (instance) => book.get(instance),
     greeted(instance, agentId, hello) {
       const before = book.get(instance)
-      book.set(instance, { agentId, hello, heartbeat: before?.heartbeat, bytesPerSecond: null })
+      book.set(instance, {
+        agentId,
+        hello,
+        heardAt: clock.now(),
+        heartbeat: before?.heartbeat,
+        bytesPerSecond: null,
+      })
     },
     heard(instance, message) {
       const presence = book.get(instance)
@@ -51,7 +59,8 @@ export function createPresenceBook(clock: Clock): PresenceBook {
       const { progress } = message
       book.set(instance, {
         ...presence,
-        heartbeat: { message, at, mono: clock.mono() },
+        heardAt: at,
+        heartbeat: { message, mono: clock.mono() },
         bytesPerSecond: progress ? speedOf(instance, progress.bytesDone) : null,
       })
       if (message.role === 'primary' || message.role === 'handing-over') seen.set(presence.agentId, at)

@@ -42,13 +42,15 @@ export function createViews(parts: {
       const { group } = runner
       const row = await fleet.mustAgent(agentId)
       const instance = group.primary === undefined ? undefined : await fleet.instance(group.primary)
+      const primary = group.primary === undefined ? undefined : presence.get(group.primary)
       const offer = instance ? offers.of(instance.pool_id) : undefined
       const view = toAgentView({
         row,
         instance,
         replicas: [...entry.replicas.values()].map((known) => replica(entry, known)),
         group,
-        heartbeat: group.primary === undefined ? undefined : presence.get(group.primary)?.heartbeat,
+        heartbeat: primary?.heartbeat,
+        heardAt: primary?.heardAt,
         spotPrice: offer?.spotPrice ?? null,
         onDemandPrice: offer?.onDemandPrice ?? null,
         atRisk: entry.atRisk !== undefined && entry.atRisk === group.primary,

@@ -12,8 +12,10 @@ export interface AgentFacts {
   readonly instance: InstanceRow | undefined
   readonly replicas: readonly ReplicaView[]
   readonly group: Group | undefined
-  /** The primary's last heartbeat, and when it came. */
-  readonly heartbeat: { readonly message: Heartbeat; readonly at: Instant } | undefined
+  /** The primary's last heartbeat. */
+  readonly heartbeat: { readonly message: Heartbeat } | undefined
+  /** When the primary last said anything; undefined if not since the coordinator started. */
+  readonly heardAt: Instant | undefined
   readonly spotPrice: MicroUsd | null
   readonly onDemandPrice: MicroUsd | null
   /** A rebalance recommendation for the primary's instance. */
@@ -32,7 +34,7 @@ export function toAgentView(facts: AgentFacts): AgentView {
   const { state, reason } = stateOf(facts)
   const target = group ? readyTargets(group, now.mono)[0] : undefined
   const lag = heartbeat?.message.replicas.find(({ instanceId }) => instanceId === target?.instance)
-  const heardAt = heartbeat?.at ?? row.last_heartbeat_at
+  const heardAt = facts.heardAt ?? row.last_heartbeat_at
   return {
     id: row.id,
     name: row.name,
@@ -59,7 +61,7 @@ export function toAgentView(facts: AgentFacts): AgentView {
     phase: group?.phase.kind ?? 'vacant',
     workload: heartbeat?.message.workload ?? 'unknown',
     lease: leaseOf(group, now.mono),
-    replica_count: row.replica_count,
+    replica_count: replicas.length,
     replicas: [...replicas],
     lag_ms: lag ? Math.round(lag.lagMillis) : null,
     lag_bytes: lag?.lagBytes ?? null,

@@ -1,0 +1,228 @@
+import { createPublicKey } from 'node:crypto'
+import { mkdtempSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { agentId, type InstanceId } from '@understudy/shared/core/ids'
+import { seconds, systemClock } from '@understudy/shared/core/time'
+import { parsePool } from '@understudy/shared/market/pool'
+import { PROTOCOL_VERSION } from '@understudy/shared/protocol/version'
+import { pino } from 'pino'
+import { createImdsClient } from '../../agent/src/imds/imds-client.ts'
+import { startCoordinator } from '../../coordinator/src/app.ts'
+import { serveControl } from '../../coordinator/src/cloud/simulated/control-api.ts'
+import { createRemoteCloud } from '../../coordinator/src/cloud/simulated/remote-cloud.ts'
+import {
+  createSimulatedCloud,
+  type SimulatedCloud,
+} from '../../coordinator/src/cloud/simulated/simulated-cloud.ts'
+import { coordinatorOptions } from '../../coordinator/src/config/options.ts'
+import { createIdentityVerifier } from '../../coordinator/src/fleet/fleet.ts'
+import { openSqlite } from '../../coordinator/src/storage/database.ts'
+import { migrate } from '../../coordinator/src/storage/migrate.ts'
+import { resolveOptions } from '../../shared/src/core/options.ts'
+import { connectPuppet, type Puppet } from './puppet.ts'
+
+const log = pino({ level: process.env.TEST_LOG ?? 'silent' })
+
+/** An answer of the API, with its body as it came. */
+export interface Answer {
+  readonly status: number
+  readonly type: string
+  // biome-ignore lint/suspicious/noExplicitAny: tests look into bodies of every shape
+  readonly body: any
+}
+
+/**
+ * A real coordinator with its real HTTP and WebSocket API, in this process, around a simulated cloud whose instances
+ * run nothing: the tests speak for them.
+ */
+export interface Bench {
+  readonly url: string
+  readonly cloud: SimulatedCloud
+  readonly adminToken: string
+  call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>
+  /** Sends exactly these bytes. */
+  raw(method: string, path: string, text: string, headers?: Record<string, string>): Promise<Answer>
+  joinToken(agent: string, instance?: string): Promise<string>
+  launch(agent: string, pool: string): Promise<InstanceId>
+  /** What an agent on the instance would send to enrol. */
+  enrolBody(instance: InstanceId, joinToken: string): Promise<Record<string, unknown>>
+  enrol(instance: InstanceId, joinToken: string): Promise<Answer>
+  connect(agent: string, instance: string, credential: string): Promise<Puppet>
+  /** An agent with a primary that serves. */
+  primary(agent: string, pool?: string): Promise<Puppet>
+  /** A replica of it that is ready. */
+  replica(agent: string, primary: Puppet, body?: unknown): Promise<{ id: string; puppet: Puppet }>
+  close(): Promise<void>
+}
+
+export async function startBench(
+  options: { readonly env?: Readonly<Record<string, string>>; readonly mode?: 'demo' | 'serve' } = {},
+): Promise<Bench> {
+  const directory = mkdtempSync(join(tmpdir(), 'understudy-contract-'))
+  let born = 0
+  const cloud = createSimulatedCloud({
+    seed: 1,
+    clock: systemClock,
+    log,
+    directory,
+    image: () => ({ command: ['sleep', '3600'], env: {} }),
+    bootMillis: () => [0, 0],
+    newInstanceId: () => {
+      born += 1
+      return `i-bench${String(born).padStart(3, '0')}`
+    },
+  })
+  const control = await serveControl(cloud)
+  const remote = createRemoteCloud(control.url)
+  const { values: config } = resolveOptions(coordinatorOptions, {
+    flags: {},
+    file: {},
+    env: {
+      API_PORT: '0',
+      UNDERSTUDY_DATABASE: ':memory:',
+      UNDERSTUDY_HEARTBEAT_INTERVAL: '0.05',
+      UNDERSTUDY_LEASE: '0.5',
+      UNDERSTUDY_FENCE_BUDGET: '0.1',
+      ...options.env,
+    },
+    readSecret: () => '',
+  })
+  const database = openSqlite({ path: ':memory:' })
+  await migrate(database.db)
+  const coordinator = await startCoordinator({
+    config,
+    mode: options.mode ?? 'serve',
+    database,
+    cloud: remote.cloud,
+    address: remote.address,
+    verifyIdentity: createIdentityVerifier(new Map([['us-east-1', createPublicKey(cloud.identityKey)]])),
+    clock: systemClock,
+    log,
+  })
+  const stop = new AbortController()
+  const running = coordinator.run(stop.signal)
+  const { url } = coordinator
+  const adminToken = await coordinator.tokens.createOperator('test', 'admin', undefined)
+  const puppets: Puppet[] = []
+
+  async function raw(
+    method: string,
+    path: string,
+    text: string | undefined,
+    headers: Record<string, string> = {},
+  ): Promise<Answer> {
+    const response = await fetch(`${url}${path}`, {
+      method,
+      ...(text === undefined ? {} : { body: text }),
+      headers: { authorization: `Bearer ${adminToken}`, ...headers },
+    })
+    const answer = await response.text()
+    const type = response.headers.get('content-type') ?? ''
+    return { status: response.status, type, body: /json/.test(type) ? JSON.parse(answer) : answer }
+  }
+
+  const bench: Bench = {
+    url,
+    cloud,
+    adminToken,
+    raw,
+    call: (method, path, body, headers = {}) =>
+      raw(method, path, body === undefined ? undefined : JSON.stringify(body), {
+        ...(body === undefined ? {} : { 'content-type': 'application/json' }),
+        ...headers,
+      }),
+    async joinToken(agent, instance) {
+      const { body } = await bench.call('POST', `/api/agents/${agent}/join-tokens`, {
+        ...(instance === undefined ? {} : { instance_id: instance }),
+      })
+      return body.join_token
+    },
+    async launch(agent, pool) {
+      const { instanceId } = await cloud.cloud.launch(
+        {
+          requestId: `${agent}/${pool}/${Math.random()}`,
+          pool: parsePool(pool),
+          agentId: agentId(agent),
+          userData: { coordinatorUrl: url, joinToken: 'x'.repeat(20) },
+        },
+        AbortSignal.timeout(2000),
+      )
+      return instanceId
+    },
+    async enrolBody(instance, joinToken) {
+      const imds = createImdsClient(cloud.imdsOf(instance).endpoint, systemClock, Math.random)
+      return {
+        join_token: joinToken,
+        identity: {
+          document: await imds.get('dynamic/instance-identity/document'),
+          signature: (await imds.get('dynamic/instance-identity/signature'))?.replace(/\s/g, ''),
+        },
+        life_cycle: 'spot',
+        state_directories: 1,
+        agent_version: 'puppet',
+        protocol: PROTOCOL_VERSION,
+      }
+    },
+    enrol: async (instance, joinToken) =>
+      bench.call('POST', '/api/agents/enroll', await bench.enrolBody(instance, joinToken)),
+    async connect(agent, instance, credential) {
+      const puppet = await connectPuppet({ url, agent, instance, credential })
+      puppets.push(puppet)
+      return puppet
+    },
+    async primary(agent, pool = 'm5.large@us-east-1a') {
+      const token = await bench.joinToken(agent)
+      const instance = await bench.launch(agent, pool)
+      const { body } = await bench.enrol(instance, token)
+      const puppet = await bench.connect(agent, instance, body.credential)
+      await until(async () => (await bench.call('GET', `/api/agents/${agent}`)).body.phase === 'steady')
+      return puppet
+    },
+    async replica(agent, primary, body = {}) {
+      const { body: created } = await bench.call('POST', `/api/agents/${agent}/replicas`, body)
+      const instance = created.replica.instance_id as InstanceId
+      // The token went into the user data of the launch; the test asks for one of its own for that instance.
+      const token = await replicaToken(bench, created.replica_id)
+      const enrolled = await bench.enrol(instance, token)
+      const puppet = await bench.connect(agent, instance, enrolled.body.credential)
+      primary.attached = [...primary.attached, instance]
+      const path = `/api/agents/${agent}/replicas`
+      await until(async () =>
+        (await bench.call('GET', path)).body.items.some(
+          (item: { id: string; status: string }) => item.id === created.replica_id && item.status === 'ready',
+        ),
+      )
+      return { id: created.replica_id, puppet }
+    },
+    async close() {
+      for (const puppet of puppets) await puppet.close()
+      stop.abort()
+      await running
+      await cloud.close()
+      await control.close()
+      await database.close()
+      rmSync(directory, { recursive: true, force: true })
+    },
+  }
+
+  async function replicaToken(_: Bench, replicaId: string): Promise<string> {
+    const row = await database.db
+      .selectFrom('replica_instances')
+      .select('agent_id')
+      .where('id', '=', replicaId)
+      .executeTakeFirstOrThrow()
+    return coordinator.tokens.createJoin({ agentId: row.agent_id, replicaId, instanceId: null }, seconds(60))
+  }
+
+  return bench
+}
+
+/** Waits until it holds; fails after ten seconds. */
+export async function until(holds: () => Promise<boolean> | boolean): Promise<void> {
+  const deadline = performance.now() + 10_000
+  while (!(await holds())) {
+    if (performance.now() > deadline) throw new Error('it did not happen within 10 s')
+    await new Promise((resolve) => setTimeout(resolve, 10))
+  }
+}

@@ -1,0 +1,156 @@
+import { afterEach, expect, test } from 'vitest'
+import { WebSocket } from 'ws'
+import { type Bench, startBench, until } from './bench.ts'
+import { connectPuppet } from './puppet.ts'
+
+let bench: Bench
+afterEach(() => bench.close())
+
+test('a link needs the credential of that agent', async () => {
+  bench = await startBench()
+  const token = await bench.joinToken('a')
+  const instance = await bench.launch('a', 'm5.large@us-east-1a')
+  const { credential } = (await bench.enrol(instance, token)).body
+  const attempt = (agent: string, given: string) =>
+    connectPuppet({ url: bench.url, agent, instance, credential: given }).then(
+      () => 'connected',
+      (error: Error) => error.message,
+    )
+  expect(await attempt('a', 'uc_i-none_x')).toBe('status 401')
+  expect(await attempt('b', credential)).toBe('status 403')
+  expect(await attempt('a', bench.adminToken)).toBe('status 401')
+})
+
+test('an agent of another protocol is told why and let go', async () => {
+  bench = await startBench()
+  const token = await bench.joinToken('a')
+  const instance = await bench.launch('a', 'm5.large@us-east-1a')
+  const { credential } = (await bench.enrol(instance, token)).body
+  const puppet = await connectPuppet({ url: bench.url, agent: 'a', instance, credential, protocol: 99 })
+  await until(() => puppet.refusals.length > 0)
+  expect(puppet.refusals[0]).toContain('speaks protocol')
+  await puppet.close()
+})
+
+test('a message that is not understood ends the connection, not the coordinator', async () => {
+  bench = await startBench()
+  const primary = await bench.primary('a')
+  const token = await bench.joinToken('a', primary.instance)
+  const { credential } = (await bench.enrol(primary.instance, token)).body
+  for (const text of ['not json', '{"type":"hello"}', '{"type":"heartbeat","seq":"x"}']) {
+    const socket = new WebSocket(`${bench.url.replace('http', 'ws')}/api/agents/a/link`, {
+      headers: { authorization: `Bearer ${credential}` },
+    })
+    const answer = new Promise<string>((resolve) =>
+      socket.once('message', (data: Buffer) => resolve(data.toString())),
+    )
+    const closed = new Promise((resolve) => socket.once('close', resolve))
+    await new Promise((resolve) => socket.once('open', resolve))
+    socket.send(text)
+    expect(await answer).toContain('refused')
+    await closed
+  }
+  expect((await bench.call('GET', '/livez')).status).toBe(200)
+})
+
+test('a new connection of an instance takes the place of the old one', async () => {
+  bench = await startBench()
+  const primary = await bench.primary('a')
+  const token = await bench.joinToken('a', primary.instance)
+  const { credential } = (await bench.enrol(primary.instance, token)).body
+  const second = await bench.connect('a', primary.instance, credential)
+  // The daemon was restarted, as far as the coordinator can see: it goes on in a new epoch.
+  await until(() => second.orders.some(({ kind, epoch }) => kind === 'promote' && epoch === 2))
+  await until(async () => (await bench.call('GET', '/api/agents/a')).body.epoch === 2)
+})
+
+test('with a notice and no replica, one is made and takes over when it is ready', async () => {
+  bench = await startBench()
+  const primary = await bench.primary('a')
+  primary.report({
+    kind: 'notice',
+    signal: 'termination-notice',
+    noticeId: 'n1',
+    action: 'terminate',
+    time: (Date.now() + 60_000) as never,
+    ageMillis: 0 as never,
+  })
+  await until(async () => (await bench.call('GET', '/api/agents/a')).body.replica_count === 1)
+  const [incident] = (await bench.call('GET', '/api/incidents')).body.items
+  expect(incident).toMatchObject({ outcome: 'running', seen_via: [{ via: 'imds', after_ms: 0 }] })
+  expect(incident.deadline_at).not.toBeNull()
+  const [replica] = (await bench.call('GET', '/api/agents/a')).body.replicas
+  expect(replica.type).toBe('automatic-termination')
+})
+
+test('one notice that comes by two paths is one incident', async () => {
+  bench = await startBench()
+  const primary = await bench.primary('a')
+  primary.onOrder = (order) => {
+    // It takes its time, so that the second path finds the move under way.
+    if (order.kind !== 'hand-over') primary.obey(order)
+  }
+  const { puppet } = await bench.replica('a', primary)
+  const body = {
+    instance_id: primary.instance,
+    termination_time: new Date(Date.now() + 60_000).toISOString(),
+  }
+  const call = bench.call('POST', '/api/agents/a/termination-imminent', body)
+  await until(() => primary.orders.some(({ kind }) => kind === 'hand-over'))
+  primary.report({
+    kind: 'notice',
+    signal: 'termination-notice',
+    noticeId: 'n1',
+    action: 'terminate',
+    time: (Date.now() + 60_000) as never,
+    ageMillis: 0 as never,
+  })
+  await new Promise((resolve) => setTimeout(resolve, 50))
+  const handOver = primary.orders.find(({ kind }) => kind === 'hand-over')
+  if (handOver) primary.obey(handOver)
+  const { incident, new_primary } = (await call).body
+  expect(new_primary.instance_id).toBe(puppet.instance)
+  expect(incident.seen_via.map(({ via }: { via: string }) => via)).toEqual(['api', 'imds'])
+  expect((await bench.call('GET', '/api/incidents')).body.items).toHaveLength(1)
+})
+
+test('a new primary that cannot start gives way to the old one, and the record says so', async () => {
+  bench = await startBench()
+  const primary = await bench.primary('a')
+  const { id, puppet } = await bench.replica('a', primary)
+  puppet.onOrder = (order) => {
+    if (order.kind === 'promote')
+      puppet.report({
+        kind: 'promotion-failed',
+        epoch: order.epoch,
+        why: 'start hook: it ended with status 1',
+      })
+    else puppet.obey(order)
+  }
+  const { body } = await bench.call('POST', `/api/agents/a/replicas/${id}/promote`, {})
+  expect(body.incident).toMatchObject({ outcome: 'failed', success: false })
+  expect(body.incident.steps.map(({ detail }: { detail: string }) => detail).join()).toContain('status 1')
+  expect((await bench.call('GET', '/api/agents/a')).body).toMatchObject({
+    instance_id: primary.instance,
+    epoch: 3,
+  })
+})
+
+test('dashboards get a picture and then what changes', async () => {
+  bench = await startBench()
+  const primary = await bench.primary('a')
+  const frames: { type: string; seq: number; content?: Record<string, Record<string, { state: string }>> }[] =
+    []
+  const socket = new WebSocket(`${bench.url.replace('http', 'ws')}/api/live`, {
+    headers: { authorization: `Bearer ${bench.adminToken}` },
+  })
+  socket.on('message', (data: Buffer) => frames.push(JSON.parse(data.toString())))
+  await until(() => frames.length > 0)
+  expect(frames[0]).toMatchObject({ type: 'snapshot', mode: 'serve' })
+  await until(() => frames.some(({ content }) => content?.['agents']?.['a']?.state === 'healthy'))
+  await bench.call('POST', '/api/agents/a/rebalance-recommendation', { instance_id: primary.instance })
+  await until(() => frames.some(({ content }) => content?.['agents']?.['a']?.state === 'at-risk'))
+  const seqs = frames.slice(1).map(({ seq }) => seq)
+  expect(seqs).toEqual(seqs.map((_, index) => (seqs[0] ?? 0) + index))
+  socket.close()
+})
