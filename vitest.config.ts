@@ -9,9 +9,12 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['{shared,agent,coordinator}/src/**/*.test.ts'],
+          include: ['{shared,agent,coordinator}/src/**/*.test.ts', '.ci/**/*.test.ts'],
           testTimeout: 20_000,
         },
+      },
+      {
+        test: { name: 'contract', include: ['test/contract/**/*.test.ts'], testTimeout: 20_000 },
       },
       'dashboard/vite.config.ts',
       {

@@ -3,6 +3,7 @@ import { dirname } from 'node:path'
 import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import Database from 'better-sqlite3'
 import { Kysely, SqliteDialect } from 'kysely'
+import { nativeBinding } from './native-binding.ts'
 import type { Schema } from './schema.ts'
 
 export type { Kysely, Transaction } from 'kysely'
@@ -18,8 +19,6 @@ export interface OpenDatabase {
 export interface SqliteOptions {
   /** A file, or `:memory:`. */
   readonly path: string
-  /** The `.node` file beside a bundle; found by itself otherwise. */
-  readonly nativeBinding?: string
 }
 
 /**
@@ -27,8 +26,8 @@ export interface SqliteOptions {
  * of primary that was committed must still be there after a power cut.
  * @throws AppError `config_invalid` when the file cannot be used, `busy` when another coordinator has it
  */
-export function openSqlite({ path, nativeBinding }: SqliteOptions): OpenDatabase {
-  const sqlite = open(path, nativeBinding)
+export function openSqlite({ path }: SqliteOptions): OpenDatabase {
+  const sqlite = open(path)
   return {
     db: new Kysely<Schema>({ dialect: new SqliteDialect({ database: sqlite }) }),
     isWritable() {
@@ -43,10 +42,10 @@ export function openSqlite({ path, nativeBinding }: SqliteOptions): OpenDatabase
   }
 }
 
-function open(path: string, nativeBinding: string | undefined): Database.Database {
+function open(path: string): Database.Database {
   try {
     if (path !== ':memory:') mkdirSync(dirname(path), { recursive: true })
-    const sqlite = new Database(path, nativeBinding ? { nativeBinding } : {})
+    const sqlite = new Database(path, nativeBinding())
     sqlite.pragma('busy_timeout = 5000')
     sqlite.pragma('journal_mode = WAL')
     sqlite.pragma('synchronous = FULL')
@@ -72,9 +71,9 @@ function open(path: string, nativeBinding: string | undefined): Database.Databas
  * open it. Returns what gives it free.
  * @throws AppError `busy`
  */
-export function ownDatabase({ path, nativeBinding }: SqliteOptions): () => void {
+export function ownDatabase({ path }: SqliteOptions): () => void {
   if (path === ':memory:') return () => undefined
-  const owner = new Database(`${path}-owner`, { timeout: 0, ...(nativeBinding ? { nativeBinding } : {}) })
+  const owner = new Database(`${path}-owner`, { timeout: 0, ...nativeBinding() })
   try {
     owner.exec('BEGIN EXCLUSIVE')
   } catch (cause) {

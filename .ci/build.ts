@@ -1,0 +1,96 @@
+import { createHash } from 'node:crypto'
+import { copyFile, cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { dirname, join, relative } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { parseArgs } from 'node:util'
+import { build } from 'vite'
+import { buildDashboard, dashboardFolder } from './dashboard-build.ts'
+
+/**
+ * `pnpm build`: what is put on machines, in `dist/`. One JavaScript file for the agent, one for the coordinator with
+ * SQLite's native file and the dashboard beside it, and the SHA-256 of each file.
+ */
+
+const root = fileURLToPath(new URL('..', import.meta.url))
+const target = join(root, 'dist')
+
+/** The agent is downloaded onto every instance and the dashboard into every browser, so both are watched. */
+const budgets: Readonly<Record<string, number>> = {
+  'agent.js': 900 * 1024,
+  'coordinator.js': 2500 * 1024,
+  'dashboard/assets': 200 * 1024,
+}
+
+/** Which of SQLite's prebuilt files are shipped: those that EC2's Linux instances can load. */
+const platforms = ['linux-x64', 'linux-arm64', 'linuxmusl-x64', 'linuxmusl-arm64']
+
+async function main(): Promise<void> {
+  const { values: flags } = parseArgs({ options: { help: { type: 'boolean', short: 'h' } } })
+  if (flags.help) return say('Usage: pnpm build\n\nWrites dist/: agent.js, coordinator.js, better-sqlite3/, dashboard/')
+  await rm(target, { recursive: true, force: true })
+  await mkdir(target, { recursive: true })
+  await Promise.all([bundle('agent'), bundle('coordinator'), buildDashboard()])
+  await copySqlite()
+  await cp(dashboardFolder, join(target, 'dashboard'), { recursive: true })
+  await writeFile(join(target, 'package.json'), '{ "type": "module", "private": true }\n')
+  const files = await listFiles(target)
+  const sums = await Promise.all(files.map(async (file) => `${await sha256(file)}  ${relative(target, file)}\n`))
+  await writeFile(join(target, 'SHA256SUMS'), sums.join(''))
+  await weigh(files)
+}
+
+/** Everything in one file, so that an instance needs Node and nothing else: no registry, no node_modules. */
+async function bundle(name: 'agent' | 'coordinator'): Promise<void> {
+  await build({
+    root: join(root, name),
+    configFile: false,
+    logLevel: 'warn',
+    build: {
+      ssr: 'src/main.ts',
+      outDir: target,
+      emptyOutDir: false,
+      target: 'node24',
+      minify: false,
+      rolldownOptions: {
+        output: { entryFileNames: `${name}.js`, format: 'esm', codeSplitting: false },
+      },
+    },
+    ssr: { noExternal: true },
+  })
+}
+
+async function copySqlite(): Promise<void> {
+  const prebuilds = join(root, 'coordinator/node_modules/better-sqlite3/prebuilds')
+  await mkdir(join(target, 'better-sqlite3'))
+  for (const platform of platforms)
+    await copyFile(join(prebuilds, `${platform}.node`), join(target, 'better-sqlite3', `${platform}.node`))
+}
+
+async function weigh(files: readonly string[]): Promise<void> {
+  const sizes = new Map<string, number>()
+  for (const file of files) {
+    const path = relative(target, file)
+    const { byteLength } = await readFile(file)
+    for (const name of [path, dirname(path)]) sizes.set(name, (sizes.get(name) ?? 0) + byteLength)
+  }
+  for (const [name, budget] of Object.entries(budgets)) {
+    const size = sizes.get(name) ?? 0
+    const ok = size > 0 && size <= budget
+    say(`${ok ? 'ok  ' : 'FAIL'} dist/${name.padEnd(18)} ${kib(size).padStart(10)} of at most ${kib(budget)}`)
+    if (!ok) process.exitCode = 1
+  }
+}
+
+async function listFiles(directory: string): Promise<string[]> {
+  const entries = await readdir(directory, { recursive: true, withFileTypes: true })
+  return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name)).sort()
+}
+
+const sha256 = async (file: string) => createHash('sha256').update(await readFile(file)).digest('hex')
+const kib = (bytes: number) => `${Math.ceil(bytes / 1024)} KiB`
+
+function say(line: string): void {
+  process.stdout.write(`${line}\n`)
+}
+
+await main()
