@@ -2,11 +2,12 @@ import { millis, systemClock } from '@understudy/shared/core/time'
 import { mount } from 'svelte'
 import App from './App.svelte'
 import { createCalls } from './api/calls.ts'
-import { createHttp } from './api/http.ts'
+import { createHttp, newKey } from './api/http.ts'
 import { Live } from './api/live.svelte.ts'
 import { createLiveFeed } from './api/live-feed.ts'
 import { Session } from './api/session.svelte.ts'
 import { FleetActions } from './features/fleet/fleet-actions.svelte.ts'
+import { showRecorder } from './features/recorder/show-recorder.ts'
 import { Announcer } from './features/shell/announcer.svelte.ts'
 import { StatusLine } from './features/shell/status-line.svelte.ts'
 import { Router } from './router.svelte.ts'
@@ -36,9 +37,14 @@ const feed = createLiveFeed({
   },
 })
 const line = new StatusLine(clock)
-const actions = new FleetActions(calls, line, () =>
-  live.stale ? 'Not live: what is shown is too old to act on.' : session.blocked,
-)
+const actions = new FleetActions({
+  calls,
+  line,
+  clock,
+  newKey,
+  blocked: () => (live.stale ? 'Not live: what is shown is too old to act on.' : session.blocked),
+  showRecorder: () => void showRecorder(),
+})
 window.addEventListener('online', () => session.state.kind === 'signed-in' && feed.retry())
 
 const target = document.getElementById('app')

@@ -37,6 +37,7 @@ const WRITE_TIMEOUT = 30_000
 export function createHttp(fetch: typeof globalThis.fetch, onSignedOut: () => void): Http {
   return async <T>(call: Call): Promise<Answer<T>> => {
     const timeout = call.timeoutMillis ?? (call.method === 'GET' ? READ_TIMEOUT : WRITE_TIMEOUT)
+    const signal = AbortSignal.timeout(timeout)
     try {
       const response = await fetch(call.path, {
         method: call.method,
@@ -46,14 +47,14 @@ export function createHttp(fetch: typeof globalThis.fetch, onSignedOut: () => vo
           ...(call.key === undefined ? {} : { 'idempotency-key': call.key }),
         },
         ...(call.body === undefined ? {} : { body: JSON.stringify(call.body) }),
-        signal: AbortSignal.timeout(timeout),
+        signal,
       })
       const text = await response.text()
       if (response.ok) return { ok: true, status: response.status, body: parseJson(text) as T }
       if (response.status === 401) onSignedOut()
       return { ok: false, ...failureOf(response.status, parseJson(text)) }
-    } catch (error) {
-      return { ok: false, ...unanswered(error, timeout) }
+    } catch {
+      return { ok: false, ...unanswered(signal.aborted, timeout) }
     }
   }
 }
@@ -75,8 +76,7 @@ function failureOf(status: number, body: unknown): Failure {
   }
 }
 
-function unanswered(error: unknown, timeout: number): Failure {
-  const late = error instanceof DOMException && error.name === 'TimeoutError'
+function unanswered(late: boolean, timeout: number): Failure {
   return {
     kind: 'unknown',
     status: undefined,

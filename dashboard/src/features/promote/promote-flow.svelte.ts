@@ -1,8 +1,8 @@
 import { type Clock, type Millis, millis } from '@understudy/shared/core/time'
-import type { IncidentView } from '@understudy/shared/protocol/incidents'
+import type { FailoverResponse } from '@understudy/shared/protocol/failover'
 import type { PromotionPlan } from '@understudy/shared/protocol/replicas'
 import type { Calls } from '../../api/calls.ts'
-import type { Failure } from '../../api/http.ts'
+import type { Answer, Failure } from '../../api/http.ts'
 import { materialChanges } from './promotion-facts.ts'
 
 /** While the dialog is open the facts are asked for again this often. */
@@ -21,8 +21,8 @@ export interface PromotePorts {
   readonly newKey: () => string
   readonly agentId: string
   readonly replicaId: string
-  /** The move has ended or is under way; its incident tells the rest. */
-  readonly onStarted: (incident: IncidentView) => void
+  /** What came of the wish. It may come long after `close`. */
+  readonly onAnswer: (answer: Answer<FailoverResponse>) => void
 }
 
 /** One decision about one promotion, from the first look at the facts to the answer. */
@@ -94,7 +94,7 @@ export class PromoteFlow {
   }
 
   async confirm(): Promise<void> {
-    const { calls, agentId, replicaId, newKey, onStarted } = this.#ports
+    const { calls, agentId, replicaId, newKey, onAnswer } = this.#ports
     if (this.blocked !== undefined || !this.#read) return
     // After an unknown outcome it is still the same wish, so a move that has begun is not begun again.
     if (this.#phase !== 'unknown') this.#key = newKey()
@@ -107,7 +107,8 @@ export class PromoteFlow {
       keepOld: this.#keepOld,
       key: this.#key,
     })
-    if (answer.ok) return onStarted(answer.body.incident)
+    onAnswer(answer)
+    if (answer.ok) return
     this.#failure = answer
     this.#phase = answer.kind === 'unknown' ? 'unknown' : 'deciding'
     // A refusal says that the facts are not what they were.

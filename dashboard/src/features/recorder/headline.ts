@@ -48,7 +48,6 @@ export const signalName = (incident: IncidentView): string => signals[incident.s
 const paths: Readonly<Record<string, string>> = {
   imds: 'instance metadata',
   api: 'the API',
-  operator: 'an operator',
   'missed-heartbeats': 'missed heartbeats',
   'auto-scaling': 'Auto Scaling',
   eventbridge: 'EventBridge',
@@ -56,39 +55,12 @@ const paths: Readonly<Record<string, string>> = {
   withdrawn: 'its withdrawal',
 }
 
-/** `instance metadata, and the API 12 ms later` */
-export function seenVia({ seen_via: seen }: IncidentView): string {
+/** `, seen via instance metadata, and the API 12 ms later`; nothing where the signal says it already. */
+export function seenVia({ signal_type: signal, seen_via: seen }: IncidentView): string {
   const [first, ...others] = seen.map(({ via, after_ms }) => ({ name: paths[via] ?? via, after_ms }))
-  if (!first) return ''
+  if (!first || signal === 'operator-request') return ''
   return [
-    first.name,
+    `, seen via ${first.name}`,
     ...others.map(({ name, after_ms }) => `and ${name} ${formatTook(after_ms)} later`),
   ].join(', ')
-}
-
-const TIMESTAMP = /\d{4}-\d\d-\d\dT(\d\d:\d\d:\d\d(?:\.\d+)?)Z/g
-
-/** What may be missing. The coordinator's own sentence begins with its kind; this makes a whole sentence of it. */
-export function lossSentence({ loss }: IncidentView): string {
-  if (!loss) return ''
-  const rest = loss.sentence.replace(/^(nothing|everything|unknown): /, '').replaceAll(TIMESTAMP, '$1 UTC')
-  switch (loss.kind) {
-    case 'none':
-      return `Nothing lost: ${rest}.`
-    case 'bounded':
-      return `Lost: ${rest}.`
-    case 'everything':
-      return `Everything lost: ${rest}.`
-    case 'unknown':
-      return `Loss unknown: ${rest}.`
-  }
-}
-
-/** The same in two words, for a table. */
-export function lossWord({ loss }: IncidentView): string {
-  if (!loss) return ''
-  if (loss.kind === 'none') return 'nothing'
-  if (loss.kind === 'bounded')
-    return loss.at_most_ms === null ? 'some' : `at most ${formatTook(loss.at_most_ms)}`
-  return loss.kind === 'everything' ? 'everything' : 'unknown'
 }

@@ -102,15 +102,16 @@ function barOf(step: IncidentStep, to: number, at: (t: number) => number): Bar {
 }
 
 /**
- * From when until when nobody served. While the move runs that is known from the steps alone: a frozen or stopped
- * workload that has not been thawed, or a primary that was lost.
+ * From when until when nobody served. While the move runs that is known from the steps alone: the first frozen or
+ * stopped workload since the last one that was thawed, or a primary that was lost.
  */
 function gapOf(incident: IncidentView, nowT: number | undefined): Omit<Band, 'left' | 'width'> | undefined {
   const { no_primary_from_t_ms: from, no_primary_ms: gap, steps } = incident
   if (from !== null && gap !== null) return { fromT: from, millis: gap, open: false }
   if (nowT === undefined) return undefined
-  const quiet = steps.findLast(({ step, ok }) => ok && (QUIET.has(step) || step === 'workload-thawed'))
-  if (!quiet || quiet.step === 'workload-thawed') return undefined
+  const thawed = steps.findLastIndex(({ step, ok }) => ok && step === 'workload-thawed')
+  const quiet = steps.slice(thawed + 1).find(({ step, ok }) => ok && QUIET.has(step))
+  if (!quiet) return undefined
   return { fromT: quiet.t_ms, millis: Math.max(0, nowT - quiet.t_ms), open: true }
 }
 

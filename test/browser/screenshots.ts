@@ -1,0 +1,99 @@
+import { mkdir } from 'node:fs/promises'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import { seconds } from '@understudy/shared/core/time'
+import type { Browser, Page } from 'playwright-core'
+import { findPrograms } from '../../coordinator/src/commands/demo.ts'
+import { demoAgents, startFleet } from '../../coordinator/src/demo/fleet-story.ts'
+import { hasReadyReplica, primaryOf, type Rig, startRig, untilAgent } from '../../coordinator/src/demo/rig.ts'
+import { launchBrowser, removeChromium, unpackChromium } from './chromium.ts'
+import { buildDashboard } from './dashboard-build.ts'
+
+/** The pictures of the README and of the documentation, taken of the real system after a real failover. */
+
+const HERO = 'agent-demo-2'
+const folder = fileURLToPath(new URL('../../docs/screenshots', import.meta.url))
+
+async function main(): Promise<void> {
+  await buildDashboard()
+  await mkdir(folder, { recursive: true })
+  const chromium = await unpackChromium()
+  const story: { at: number; text: string }[] = []
+  const say = (text: string) => void story.push({ at: Date.now(), text })
+  let counters: readonly unknown[] = []
+  const rig = await startRig({
+    seed: 1,
+    programs: findPrograms(),
+    onCounters: (all) => {
+      counters = all.map(({ agent, ...rest }) => ({ agent_id: agent, ...rest }))
+    },
+  })
+  const show = setInterval(
+    () => void rig.operator.show({ seed: 1, story, counters }).catch(() => undefined),
+    500,
+  )
+  try {
+    await startFleet(rig, demoAgents(5), 20, say)
+    await interruptHero(rig, say)
+    const browser = await launchBrowser(chromium)
+    try {
+      await takeAll(browser, rig.coordinator.url)
+    } finally {
+      await browser.close()
+    }
+  } finally {
+    clearInterval(show)
+    await rig.close()
+    await removeChromium(chromium)
+  }
+}
+
+async function interruptHero(rig: Rig, say: (text: string) => void): Promise<void> {
+  const before = await untilAgent(rig.operator, HERO, 'a ready replica', hasReadyReplica)
+  const old = primaryOf(before)
+  say(`${before.name}: interruption notice, 120 s`)
+  rig.cloud.interrupt(old, seconds(120))
+  await untilAgent(
+    rig.operator,
+    HERO,
+    'the move',
+    (agent) => agent.phase === 'steady' && primaryOf(agent) !== old,
+  )
+  await untilAgent(rig.operator, HERO, 'a replacement', hasReadyReplica)
+  say(`${before.name}: the new replica is ready. Your turn: press Interrupt on any agent`)
+}
+
+async function takeAll(browser: Browser, url: string): Promise<void> {
+  await take(browser, url, 'fleet-dark-1280', 'dark', 1280)
+  await take(browser, url, 'fleet-light-1280', 'light', 1280)
+  await take(browser, url, 'fleet-light-390', 'light', 390)
+  await take(browser, url, 'promote-dialog-dark', 'dark', 1280, async (page) => {
+    await page.getByRole('button', { name: /^Promote a replica of api-1/ }).click()
+    await page.getByText('Starts serving').waitFor()
+  })
+}
+
+async function take(
+  browser: Browser,
+  url: string,
+  name: string,
+  colorScheme: 'light' | 'dark',
+  width: number,
+  prepare: (page: Page) => Promise<void> = async () => {},
+): Promise<void> {
+  const context = await browser.newContext({
+    colorScheme,
+    viewport: { width, height: 1000 },
+    reducedMotion: 'reduce',
+  })
+  const page = await context.newPage()
+  await page.goto(url)
+  await page.getByRole('table').waitFor()
+  await prepare(page)
+  // Long enough for the first second of numbers to settle.
+  await page.waitForTimeout(1500)
+  await page.screenshot({ path: join(folder, `${name}.png`), fullPage: name.startsWith('fleet') })
+  await context.close()
+}
+
+await main()
