@@ -26,7 +26,8 @@ const platforms = ['linux-x64', 'linux-arm64', 'linuxmusl-x64', 'linuxmusl-arm64
 
 async function main(): Promise<void> {
   const { values: flags } = parseArgs({ options: { help: { type: 'boolean', short: 'h' } } })
-  if (flags.help) return say('Usage: pnpm build\n\nWrites dist/: agent.js, coordinator.js, better-sqlite3/, dashboard/')
+  if (flags.help)
+    return say('Usage: pnpm build\n\nWrites dist/: agent.js, coordinator.js, better-sqlite3/, dashboard/')
   await rm(target, { recursive: true, force: true })
   await mkdir(target, { recursive: true })
   await Promise.all([bundle('agent'), bundle('coordinator'), buildDashboard()])
@@ -34,7 +35,9 @@ async function main(): Promise<void> {
   await cp(dashboardFolder, join(target, 'dashboard'), { recursive: true })
   await writeFile(join(target, 'package.json'), '{ "type": "module", "private": true }\n')
   const files = await listFiles(target)
-  const sums = await Promise.all(files.map(async (file) => `${await sha256(file)}  ${relative(target, file)}\n`))
+  const sums = await Promise.all(
+    files.map(async (file) => `${await sha256(file)}  ${relative(target, file)}\n`),
+  )
   await writeFile(join(target, 'SHA256SUMS'), sums.join(''))
   await weigh(files)
 }
@@ -83,10 +86,16 @@ async function weigh(files: readonly string[]): Promise<void> {
 
 async function listFiles(directory: string): Promise<string[]> {
   const entries = await readdir(directory, { recursive: true, withFileTypes: true })
-  return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name)).sort()
+  return entries
+    .filter((entry) => entry.isFile())
+    .map((entry) => join(entry.parentPath, entry.name))
+    .sort()
 }
 
-const sha256 = async (file: string) => createHash('sha256').update(await readFile(file)).digest('hex')
+const sha256 = async (file: string) =>
+  createHash('sha256')
+    .update(await readFile(file))
+    .digest('hex')
 const kib = (bytes: number) => `${Math.ceil(bytes / 1024)} KiB`
 
 function say(line: string): void {

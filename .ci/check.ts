@@ -16,7 +16,10 @@ interface Check {
 }
 
 const { values: flags } = parseArgs({
-  options: { fix: { type: 'boolean', default: false }, help: { type: 'boolean', short: 'h', default: false } },
+  options: {
+    fix: { type: 'boolean', default: false },
+    help: { type: 'boolean', short: 'h', default: false },
+  },
 })
 if (flags.help) {
   process.stdout.write('Usage: pnpm check [--fix]\n\n  --fix  let Biome write what it can mend by itself\n')

@@ -1,9 +1,9 @@
 import { readFile, writeFile } from 'node:fs/promises'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { docsOf } from '../shared/src/core/options.ts'
 import { agentOptions } from '../agent/src/config/options.ts'
 import { coordinatorOptions } from '../coordinator/src/config/options.ts'
+import { docsOf } from '../shared/src/core/options.ts'
 
 /** `pnpm docs` writes docs/configuration.md from the option tables; `--check` only says whether it is current. */
 

@@ -59,7 +59,8 @@ test('each rule fires', () => {
     ...Object.fromEntries(bad.map(([, file, text]) => [file, text])),
     'shared/src/core/b-cycle.ts': "import './a-cycle.ts'\n",
     'coordinator/node_modules/@aws-sdk/client-ec2/index.js': 'export const ec2 = 1\n',
-    'coordinator/node_modules/@aws-sdk/client-ec2/package.json': '{"name":"@aws-sdk/client-ec2","main":"index.js"}',
+    'coordinator/node_modules/@aws-sdk/client-ec2/package.json':
+      '{"name":"@aws-sdk/client-ec2","main":"index.js"}',
   })
   const found = violations()
   for (const [rule, file] of bad) expect(found).toContain(`${rule}: ${file}`)

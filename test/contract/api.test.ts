@@ -192,7 +192,7 @@ test.each([
 })
 
 const replaceIn = (body: Record<string, unknown>, key: string, from: string, to: string) => {
-  const identity = body['identity'] as Record<string, string>
+  const identity = body.identity as Record<string, string>
   return { ...body, identity: { ...identity, [key]: identity[key]?.replace(from, to) } }
 }
 

@@ -52,4 +52,3 @@ export const workloadSchema = z.strictObject({
   hooks: hooksSchema,
 })
 export type Workload = z.infer<typeof workloadSchema>
-export type Hooks = Workload['hooks']

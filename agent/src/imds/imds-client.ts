@@ -68,27 +68,26 @@ export function createImdsClient(endpoint: string, clock: Clock, random: Random)
   }
 
   async function getOnce(path: string, signal: AbortSignal | undefined): Promise<string | undefined> {
-    for (let fresh = false; ; fresh = true) {
-      const value = await currentToken(signal)
-      const headers = { 'x-aws-ec2-metadata-token': value }
-      const answer = await exchange(base, 'GET', path, headers, signal)
-      if (answer.status === 200) return answer.body
-      if (answer.status === 404) return undefined
-      if (answer.status === 401 && !fresh) {
-        // Expired, or the instance was restored elsewhere: one new token replaces it.
-        if (token?.value === value) token = undefined
-        continue
-      }
-      if (answer.status === 403) throw forbidden(endpoint)
-      if (answer.status >= 500 || answer.status === 429) throw serverError(answer.status)
-      throw new AppError(
-        'imds_unusable',
-        `the metadata service answers ${answer.status} for /latest/${path}`,
-        {
-          hint: `Check that ${endpoint} is an instance metadata service.`,
-        },
-      )
-    }
+    const value = await currentToken(signal)
+    const answer = await ask(path, value, signal)
+    if (answer.status !== 401) return bodyOf(path, answer)
+    // Expired, or the instance was restored elsewhere: one new token replaces it.
+    if (token?.value === value) token = undefined
+    return bodyOf(path, await ask(path, await currentToken(signal), signal))
+  }
+
+  const ask = (path: string, value: string, signal: AbortSignal | undefined) =>
+    exchange(base, 'GET', path, { 'x-aws-ec2-metadata-token': value }, signal)
+
+  /** What an answer means: a body, undefined for what is not there, or an error. */
+  function bodyOf(path: string, { status, body }: Answer): string | undefined {
+    if (status === 200) return body
+    if (status === 404) return undefined
+    if (status === 403) throw forbidden(endpoint)
+    if (status >= 500 || status === 429) throw serverError(status)
+    throw new AppError('imds_unusable', `the metadata service answers ${status} for /latest/${path}`, {
+      hint: `Check that ${endpoint} is an instance metadata service.`,
+    })
   }
 
   return {

@@ -60,7 +60,7 @@ export interface EnrolmentRequest {
  * Proves who this instance is by its signed identity document and a join token.
  * @throws AppError of the metadata service or the coordinator; `config_invalid` without a token
  */
-export async function enrol(request: EnrolmentRequest, signal: AbortSignal): Promise<Enrolment> {
+async function enrol(request: EnrolmentRequest, signal: AbortSignal): Promise<Enrolment> {
   const { coordinatorUrl, joinToken, stateDirectories, settings, agentVersion, imds } = request
   if (!joinToken)
     throw new AppError('config_invalid', 'this instance has not enrolled yet and there is no join token', {

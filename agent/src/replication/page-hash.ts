@@ -4,7 +4,7 @@ import xxhash from 'xxhash-wasm'
 const { h64Raw } = await xxhash()
 
 /** Hash of a page of zeros, as holes in sparse files have; 0 stands for a page that does not exist. */
-export const hashPage = (page: Uint8Array): bigint => h64Raw(page) || 1n
+const hashPage = (page: Uint8Array): bigint => h64Raw(page) || 1n
 
 /**
  * Hashes `bytes` page by page into `pages`, beginning at page `first`. The last page may be short.

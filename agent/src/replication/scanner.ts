@@ -50,6 +50,9 @@ interface Facts {
   readonly hashTook: number
 }
 
+/** A name that was there a moment ago, or lies below something that has become another thing. */
+const GONE = new Set(['ENOENT', 'ENOTDIR', 'ELOOP'])
+
 export function createScanner(
   roots: StateRoots,
   clock: Clock,
@@ -148,10 +151,7 @@ export function createScanner(
   async function look(key: Key, pass: Pass, fromWalk: boolean): Promise<Entry['kind'] | undefined> {
     try {
       const stat = statOf(roots.pathOf(key))
-      if (!stat || stat.kind === 'other') {
-        if (tree.has(key)) forget(key, pass)
-        return undefined
-      }
+      if (!stat || stat.kind === 'other') return vanished(key, pass)
       const known = tree.get(key)
       if (known && known.kind !== stat.kind) forget(key, pass)
       if (stat.kind === 'file') await lookAtFile(key, stat, pass)
@@ -162,14 +162,14 @@ export function createScanner(
       unreadable.delete(key)
       return stat.kind
     } catch (error) {
-      const code = systemCodeOf(error)
-      if (code === 'ENOENT' || code === 'ENOTDIR' || code === 'ELOOP') {
-        if (tree.has(key)) forget(key, pass)
-        return undefined
-      }
+      if (GONE.has(systemCodeOf(error) ?? '')) return vanished(key, pass)
       unreadable.set(key, messageOf(error))
       return tree.get(key)?.kind
     }
+  }
+
+  function vanished(key: Key, pass: Pass): undefined {
+    if (tree.has(key)) forget(key, pass)
   }
 
   function lookAtOther(key: Key, stat: Stat, pass: Pass): void {
@@ -280,7 +280,7 @@ const sameOther = (a: Exclude<Entry, FileEntry>, b: Exclude<Entry, FileEntry>): 
  * - `tail`: it has grown; its old pages are taken on trust for now.
  * - `whole`: anything else.
  */
-export function planRead(
+function planRead(
   stat: Stat,
   known: FileEntry | undefined,
   facts: Facts | undefined,

@@ -101,7 +101,7 @@ const missing = (directory: string): AppError =>
     hint: `Create it (mkdir -p ${directory}) or correct workload.state in the agent's file.`,
   })
 
-export const unreadable = (path: string, cause: unknown): AppError =>
+const unreadable = (path: string, cause: unknown): AppError =>
   new AppError('state_unreadable', `${path} cannot be read (${systemCodeOf(cause) ?? messageOf(cause)})`, {
     hint: 'The agent must be able to read everything below the state directories; run it as a user that can.',
     cause,

@@ -220,6 +220,6 @@ test.skipIf(!canMount)(
     truncateSync(filler, 0)
     await store.journal(big)
     await store.commit()
-    expect(content(state)['a']).toHaveLength(3 * 1024 * 1024)
+    expect(content(state).a).toHaveLength(3 * 1024 * 1024)
   },
 )

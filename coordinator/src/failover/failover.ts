@@ -1,4 +1,4 @@
-import { AppError, messageOf } from '@understudy/shared/core/app-error'
+import { AppError } from '@understudy/shared/core/app-error'
 import {
   type AgentId,
   agentId as asAgentId,
@@ -32,7 +32,7 @@ import type {
 import type { Logger } from 'pino'
 import type { Address, Cloud } from '../cloud/cloud.ts'
 import type { FleetStore, Incidents } from '../fleet/fleet.ts'
-import type { Kysely, ReplicaRow, Schema } from '../storage/database.ts'
+import type { Kysely, Schema } from '../storage/database.ts'
 import type { Flight } from './flight.ts'
 import type { RunnerPorts } from './group-runner.ts'
 import { createHousekeeping } from './housekeeping.ts'
@@ -44,6 +44,7 @@ import { createRegistry, type Entry } from './registry.ts'
 import { createReplicaStore } from './replica-store.ts'
 import { createReplicas } from './replicas.ts'
 import { createSignals } from './signals.ts'
+import { createStandbys } from './standbys.ts'
 import { listSwitches } from './switches.ts'
 import { createViews } from './views.ts'
 
@@ -51,7 +52,6 @@ import { createViews } from './views.ts'
 const AFTER_DEADLINE = seconds(30)
 /** An old primary that moved by hand has this long to say that it has stopped. */
 const AFTER_MOVE = seconds(10)
-const WANTED_AGAIN = seconds(10)
 /** How long a call waits for the move that it started. */
 const WAIT = seconds(25)
 
@@ -128,7 +128,7 @@ export function createFailover(options: FailoverOptions): Failover {
     lastWordOn: (agentId, replica) => registry.find(agentId)?.lastWords.get(replica),
     onReplicaWanted: (agentId, why, flight) => {
       const entry = registry.find(agentId)
-      if (entry) want(entry, why, flight)
+      if (entry) standbys.want(entry, why, flight)
     },
     onCommitted: (agentId, previous, target) => {
       const entry = registry.find(agentId)
@@ -171,7 +171,14 @@ export function createFailover(options: FailoverOptions): Failover {
     groupOf: (agentId) => registry.find(agentId)?.runner.group,
     noticedPools,
   })
-  const signals = createSignals({ db, fleet, incidents, clock, log, protect })
+  const signals = createSignals({
+    db,
+    fleet,
+    incidents,
+    clock,
+    log,
+    protect: (entry, incident) => standbys.protect(entry, incident),
+  })
   const links = createLinkEvents({
     registry,
     presence,
@@ -187,6 +194,17 @@ export function createFailover(options: FailoverOptions): Failover {
     onChange,
   })
   const views = createViews({ fleet, presence, offers, clock, offlineAfter: options.offlineAfter })
+  const standbys = createStandbys({
+    fleet,
+    store,
+    replicas,
+    cloud,
+    views,
+    clock,
+    log,
+    sendOrder: links.sendOrder,
+    onChange: (entry) => onChange(entry.agentId),
+  })
   const moves = createMoves({ fleet, incidents, presence, offers, clock })
   const housekeeping = createHousekeeping({
     registry,
@@ -196,7 +214,7 @@ export function createFailover(options: FailoverOptions): Failover {
     cloud,
     clock,
     log,
-    onWanted: tryWanted,
+    onWanted: standbys.tryWanted,
     onChange: (entry) => onChange(entry.agentId),
   })
 
@@ -209,70 +227,6 @@ export function createFailover(options: FailoverOptions): Failover {
           if (row) noticed.add(row.pool_id)
         }
     return noticed
-  }
-
-  /** A standby that counts on: neither under notice nor lost. */
-  function usableReplica(entry: Entry): ReplicaRow | undefined {
-    return [...entry.replicas.values()].find((row) => {
-      const member =
-        row.instance_id === null ? undefined : entry.runner.group.members.get(asInstanceId(row.instance_id))
-      return member === undefined || (member.noticedBy === undefined && !member.gone && !member.retired)
-    })
-  }
-
-  async function protect(
-    entry: Entry,
-    incident: IncidentId,
-  ): Promise<{ replicaId: string; created: boolean }> {
-    const existing = usableReplica(entry)
-    if (existing) return { replicaId: existing.id, created: false }
-    const row = await makeReplica(entry, 'automatic-rebalance', incident)
-    return { replicaId: row.id, created: true }
-  }
-
-  async function makeReplica(
-    entry: Entry,
-    type: 'automatic-rebalance' | 'automatic-termination',
-    incident: IncidentId | null,
-  ): Promise<ReplicaRow> {
-    const { row } = await replicas.create({
-      agentId: entry.agentId,
-      type,
-      createdBy: 'understudy',
-      incident,
-      pool: null,
-      excludeZones: [],
-    })
-    entry.replicas.set(row.instance_id ?? row.id, row)
-    onChange(entry.agentId)
-    return row
-  }
-
-  function want(entry: Entry, why: 'notice' | 'replaced' | 'lost', flight: Flight | undefined): void {
-    entry.wanted = { why, tryAt: clock.mono() }
-    if (flight) flight.emergency = true
-    tryWanted(entry).catch((error: unknown) => log.error({ event: 'replica.wanted_failed', err: error }))
-  }
-
-  /** Makes the replica that is wanted, or says why not and leaves it for later. */
-  async function tryWanted(entry: Entry): Promise<void> {
-    const { wanted } = entry
-    if (!wanted) return
-    entry.wanted = undefined
-    const { runner, agentId } = entry
-    const agent = await fleet.mustAgent(agentId)
-    const relaunching = runner.group.phase.kind === 'relaunching'
-    if (usableReplica(entry)) return
-    if (agent.auto_replica_enabled !== 1 && !relaunching)
-      return void log.info({ event: 'replica.not_automatic', agent: agentId, why: wanted.why })
-    const incident = runner.flight?.incident.id ?? null
-    try {
-      const row = await makeReplica(entry, 'automatic-termination', incident)
-      if (runner.flight) runner.flight.replicaId = row.id
-    } catch (error) {
-      log.warn({ event: 'replica.not_created', agent: agentId, why: messageOf(error) })
-      entry.wanted = { ...wanted, tryAt: plus(clock.mono(), WANTED_AGAIN) }
-    }
   }
 
   function onClosed(agentId: AgentId, flight: Flight, outcome: 'promoted' | 'relaunched' | 'failed'): void {
@@ -311,10 +265,6 @@ export function createFailover(options: FailoverOptions): Failover {
     }
   }
 
-  /** The row as it is kept at hand, which is newer than the one in the database. */
-  const rowOf = async (entry: Entry, id: ReplicaId): Promise<ReplicaRow> =>
-    [...entry.replicas.values()].find((row) => row.id === id) ?? (await store.get(entry.agentId, id))
-
   return {
     name: 'failover',
     links,
@@ -335,7 +285,7 @@ export function createFailover(options: FailoverOptions): Failover {
       if (row) notePool(row)
       entry.runner.dispatch({ kind: 'joined', instance })
       if (replicaId === null) return
-      const replica = await rowOf(entry, replicaId as ReplicaId)
+      const replica = await standbys.row(entry, replicaId as ReplicaId)
       entry.replicas.delete(replica.id)
       if (replica.is_active !== 1) return
       await store.attach(replica.id, instance)
@@ -349,113 +299,20 @@ export function createFailover(options: FailoverOptions): Failover {
       const entry = registry.get(agentId)
       const rows = await store.list(agentId)
       return Promise.all(
-        rows.map(async (row) => views.replica(entry, await rowOf(entry, row.id as ReplicaId))),
+        rows.map(async (row) => views.replica(entry, await standbys.row(entry, row.id as ReplicaId))),
       )
     },
-    async createReplica(agentId, body, actor) {
-      const entry = registry.get(agentId)
-      const { row, choice, joinCommand } = await replicas.createByHand(agentId, body, actor)
-      if (!entry.replicas.has(row.instance_id ?? row.id)) entry.replicas.set(row.instance_id ?? row.id, row)
-      onChange(agentId)
-      return {
-        replica: views.replica(entry, row),
-        replica_id: row.id,
-        choice: [...choice],
-        join_command: joinCommand,
-      }
-    },
-    async emergencyReplica(agentId, body, actor) {
-      const entry = registry.get(agentId)
-      const { primary } = entry.runner.group
-      if (primary === undefined)
-        throw new AppError('not_ready', `${agentId} has no primary yet, so there is nothing to replicate`)
-      if (body.instance_id !== undefined && body.instance_id !== primary)
-        throw new AppError('conflict', `${body.instance_id} is not the primary of ${agentId}`, {
-          hint: `The primary is ${primary}.`,
-          facts: { primary, epoch: entry.runner.group.epoch },
-        })
-      const existing = usableReplica(entry)
-      if (existing)
-        return {
-          replica: views.replica(entry, existing),
-          replica_id: existing.id,
-          created: false,
-          choice: [],
-        }
-      const type = body.signal_type === 'termination-notice' ? 'automatic-termination' : 'automatic-rebalance'
-      const { row, choice } = await replicas.create({
-        agentId,
-        type,
-        createdBy: actor,
-        incident: entry.runner.flight?.incident.id ?? null,
-        pool: null,
-        excludeZones: [],
-      })
-      entry.replicas.set(row.instance_id ?? row.id, row)
-      onChange(agentId)
-      return { replica: views.replica(entry, row), replica_id: row.id, created: true, choice: [...choice] }
-    },
-    async deleteReplica(agentId, id) {
-      const entry = registry.get(agentId)
-      const row = await rowOf(entry, id)
-      if (row.is_active !== 1) {
-        if (row.status !== 'promoted') return views.replica(entry, row)
-        throw new AppError('conflict', `the replica ${id} was promoted: it is no standby any more`, {
-          hint: 'To end a primary, promote another replica first.',
-        })
-      }
-      const { phase } = entry.runner.group
-      if ('target' in phase && phase.target === row.instance_id)
-        throw new AppError('busy', `${row.instance_id} is about to become primary`, {
-          hint: 'Wait for the move to end, then look again.',
-        })
-      if (row.instance_id !== null) {
-        const instance = asInstanceId(row.instance_id)
-        entry.runner.dispatch({ kind: 'left', instance })
-        entry.tokens.revoke(instance)
-        entry.replicas.delete(instance)
-        links.sendOrder(entry, instance, { kind: 'fence', epoch: entry.runner.group.epoch + 1 })
-        await cloud.terminate(instance, AbortSignal.timeout(10_000))
-        await fleet.patchInstance(instance, { retired: 1, terminated_at: clock.now() })
-      }
-      entry.replicas.delete(row.id)
-      await store.setStatus(row, 'terminated')
-      onChange(agentId)
-      return views.replica(entry, await store.get(agentId, id))
-    },
-    async syncStatus(agentId, id, body, caller) {
-      const entry = registry.get(agentId)
-      const row = await rowOf(entry, id)
-      if (row.is_active !== 1)
-        throw new AppError(
-          'conflict',
-          `the replica ${id} is ${row.status}: its progress is of no interest any more`,
-        )
-      if (caller !== undefined && row.instance_id !== null && caller !== row.instance_id)
-        throw new AppError('forbidden', `${caller} is not the instance of the replica ${id}`)
-      const progress = {
-        ...(body.sync_percent === undefined ? {} : { sync_percent: body.sync_percent }),
-        ...(body.bytes_done === undefined ? {} : { bytes_done: body.bytes_done }),
-        ...(body.bytes_total === undefined ? {} : { bytes_total: body.bytes_total }),
-        ...(body.lag_ms === undefined ? {} : { lag_ms: body.lag_ms }),
-      }
-      await store.setProgress(id, progress)
-      // Whether it is ready is for the stream itself to say: the primary has to vouch for it.
-      const failed = body.status === 'failed'
-      if (failed) await store.setStatus(row, 'failed', body.message ?? 'the replica says that it has failed')
-      const next = await store.get(agentId, id)
-      if (failed) entry.replicas.delete(row.instance_id ?? row.id)
-      else entry.replicas.set(row.instance_id ?? row.id, { ...row, ...progress })
-      onChange(agentId)
-      return views.replica(entry, failed ? next : { ...row, ...progress })
-    },
+    createReplica: async (agentId, body, actor) => standbys.create(registry.get(agentId), body, actor),
+    emergencyReplica: async (agentId, body, actor) => standbys.emergency(registry.get(agentId), body, actor),
+    deleteReplica: async (agentId, id) => standbys.remove(registry.get(agentId), id),
+    syncStatus: async (agentId, id, body, caller) => standbys.note(registry.get(agentId), id, body, caller),
     async plan(agentId, id) {
       const entry = registry.get(agentId)
-      return moves.plan(entry, await rowOf(entry, id))
+      return moves.plan(entry, await standbys.row(entry, id))
     },
     async promote(agentId, id, body) {
       const entry = registry.get(agentId)
-      const row = await rowOf(entry, id)
+      const row = await standbys.row(entry, id)
       return respond(entry, moves.promote(entry, row, body))
     },
     async terminationImminent(agentId, body) {
@@ -490,7 +347,8 @@ export function createFailover(options: FailoverOptions): Failover {
         seenAt: clock.mono(),
         via: 'api',
       })
-      const row = outcome.replicaId === null ? undefined : await rowOf(entry, outcome.replicaId as ReplicaId)
+      const row =
+        outcome.replicaId === null ? undefined : await standbys.row(entry, outcome.replicaId as ReplicaId)
       return {
         incident_id: outcome.incidentId,
         interruption_probability: Math.round(outcome.probability.value * 1000) / 1000,
@@ -506,7 +364,7 @@ export function createFailover(options: FailoverOptions): Failover {
 
   /** A replica that the caller names must be able to take over, unless something else is under way already. */
   async function readyInstanceOf(entry: Entry, id: ReplicaId): Promise<InstanceId | undefined> {
-    const row = await rowOf(entry, id)
+    const row = await standbys.row(entry, id)
     const { group } = entry.runner
     const ready = readyTargets(group, clock.mono()).find(({ instance }) => instance === row.instance_id)
     if (ready || entry.runner.flight) return ready?.instance

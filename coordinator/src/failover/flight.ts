@@ -1,7 +1,7 @@
 import type { InstanceId } from '@understudy/shared/core/ids'
-import { formatMillis, type Instant, instant, type Mono } from '@understudy/shared/core/time'
+import { between, formatMillis, type Instant, instant, type Mono } from '@understudy/shared/core/time'
 import type { OpenIncident } from '@understudy/shared/failover/group'
-import type { Loss } from '@understudy/shared/protocol/incidents'
+import type { Loss, ResponseAction } from '@understudy/shared/protocol/incidents'
 
 /**
  * What is measured while one incident runs, on the coordinator's monotonic clock. Pure data; the group's runner fills
@@ -50,6 +50,42 @@ export const newFlight = (incident: OpenIncident, zero: Mono, oldEpoch: number, 
   emergency: false,
   waiters: new Set(),
 })
+
+type Outcome = 'promoted' | 'relaunched' | 'failed'
+
+/** What the record of the incident says at its end; `flight` is undefined when the coordinator was restarted meanwhile. */
+export function resultOf(flight: Flight | undefined, outcome: Outcome, now: Mono, heartbeatMillis: number) {
+  const nothing = {
+    replicaId: null,
+    failoverMillis: null,
+    noPrimaryMillis: null,
+    noPrimaryFrom: null,
+    loss: null,
+  }
+  const action = actionOf(flight, outcome)
+  if (!flight) return { ...nothing, action }
+  const { promotedAt, zero } = flight
+  const known = {
+    ...nothing,
+    action,
+    replicaId: flight.replicaId ?? null,
+    failoverMillis: promotedAt === undefined ? null : Math.round(between(zero, promotedAt)),
+  }
+  if (outcome === 'failed') return known
+  const gap = gapOf(flight, now)
+  return {
+    ...known,
+    noPrimaryMillis: Math.round(gap.millis),
+    noPrimaryFrom: gap.from,
+    loss: lossOf(flight, outcome, heartbeatMillis),
+  }
+}
+
+function actionOf(flight: Flight | undefined, outcome: Outcome): ResponseAction {
+  if (outcome === 'relaunched') return 'relaunched-empty'
+  if (outcome === 'failed') return 'none'
+  return flight?.emergency ? 'created-emergency-replica' : 'promoted-existing-replica'
+}
 
 /** From when until when nobody served. */
 export function gapOf(flight: Flight, routedAt: Mono): { from: Mono; millis: number } {

@@ -16,8 +16,8 @@ import type { Logger } from 'pino'
 import { type Address, type Cloud, hasEnded } from '../cloud/cloud.ts'
 import type { Incidents } from '../fleet/fleet.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
-import { commitEpoch } from './commit-epoch.ts'
-import { type Flight, gapOf, type LastWord, lossOf, newFlight } from './flight.ts'
+import { commitEpoch, type EpochChange } from './commit-epoch.ts'
+import { type Flight, type LastWord, newFlight, resultOf } from './flight.ts'
 
 /** The cloud is asked about a silent instance this often. */
 const CHECK_EVERY = millis(500)
@@ -137,36 +137,17 @@ export function createGroupRunner(initial: Group, ports: RunnerPorts, signal: Ab
 
   async function commit(effect: GroupEffect & { kind: 'commit' }): Promise<void> {
     const { from, to, target, previous, incident } = effect
-    const { phase } = group
     const began = clock.mono()
+    const change = changeOf(effect)
     for (;;) {
       try {
-        const outcome = await commitEpoch(db, clock, {
-          agentId: agent,
-          from,
-          to,
-          target,
-          previous: previous ?? null,
-          incident: incident?.id ?? null,
-          trigger: incident?.trigger ?? null,
-          fresh: phase.kind === 'committing' && phase.fresh,
-          retirePrevious: incident !== undefined && !incident.keepOld && previous === incident.instance,
-          oldPrice: previous === undefined ? null : ports.priceOf(previous),
-          newPrice: ports.priceOf(target),
-        })
+        const outcome = await commitEpoch(db, clock, change)
         if (outcome.kind === 'moved') return onMoved(from, outcome.epoch)
         if (flight && incident?.id === flight.incident.id) {
           flight.target = target
           flight.lastWord = ports.lastWordOn(agent, target)
           flight.replicaId = outcome.replicaId ?? flight.replicaId
-          record(
-            incident.id,
-            'epoch-moved',
-            began,
-            true,
-            `epoch ${to} belongs to ${target}`,
-            clock.mono() - began,
-          )
+          timed(flight, 'epoch-moved', began, true, `epoch ${to} belongs to ${target}`)
         }
         ports.onCommitted(agent, previous, target)
         return dispatch({ kind: 'committed', epoch: to })
@@ -175,6 +156,23 @@ export function createGroupRunner(initial: Group, ports: RunnerPorts, signal: Ab
         log.error({ event: 'group.commit_failed', to, why: messageOf(error) })
         await sleep(clock, RETRY, signal)
       }
+    }
+  }
+
+  function changeOf({ from, to, target, previous, incident }: GroupEffect & { kind: 'commit' }): EpochChange {
+    const { phase } = group
+    return {
+      agentId: agent,
+      from,
+      to,
+      target,
+      previous: previous ?? null,
+      incident: incident?.id ?? null,
+      trigger: incident?.trigger ?? null,
+      fresh: phase.kind === 'committing' && phase.fresh,
+      retirePrevious: incident !== undefined && !incident.keepOld && previous === incident.instance,
+      oldPrice: previous === undefined ? null : ports.priceOf(previous),
+      newPrice: ports.priceOf(target),
     }
   }
 
@@ -192,12 +190,11 @@ export function createGroupRunner(initial: Group, ports: RunnerPorts, signal: Ab
     const began = clock.mono()
     try {
       await address.drain({ agentId: agent, epoch }, AbortSignal.timeout(CALL_TIMEOUT))
-      if (flight) record(flight.incident.id, 'traffic-cut', began, true, '', clock.mono() - began)
+      timed(flight, 'traffic-cut', began, true, '')
     } catch (error) {
       // The new primary's `point` cuts it too, and is tried until it works.
       log.warn({ event: 'address.drain_failed', epoch, why: messageOf(error) })
-      if (flight)
-        record(flight.incident.id, 'traffic-cut', began, false, messageOf(error), clock.mono() - began)
+      timed(flight, 'traffic-cut', began, false, messageOf(error))
     }
   }
 
@@ -210,21 +207,13 @@ export function createGroupRunner(initial: Group, ports: RunnerPorts, signal: Ab
           { agentId: agent, instanceId: instance, epoch },
           AbortSignal.timeout(CALL_TIMEOUT),
         )
-        if (mine)
-          record(
-            mine.incident.id,
-            'address-moved',
-            began,
-            true,
-            `it leads to ${instance}`,
-            clock.mono() - began,
-          )
+        timed(mine, 'address-moved', began, true, `it leads to ${instance}`)
         return dispatch({ kind: 'routed', epoch })
       } catch (error) {
         if (isAppError(error, 'stale_epoch')) return
         log.error({ event: 'address.point_failed', epoch, attempt, why: messageOf(error) })
-        if (mine && attempt === 0)
-          record(mine.incident.id, 'address-moved', began, false, `${messageOf(error)}; it is tried again`)
+        if (attempt === 0)
+          timed(mine, 'address-moved', began, false, `${messageOf(error)}; it is tried again`)
         await sleep(clock, attempt < 10 ? RETRY : RETRY_SLOW, signal)
       }
     }
@@ -294,23 +283,20 @@ export function createGroupRunner(initial: Group, ports: RunnerPorts, signal: Ab
     })
   }
 
+  /** Records a step that has just ended, if it belongs to an incident. */
+  function timed(of: Flight | undefined, step: string, began: Mono, ok: boolean, detail: string): void {
+    if (of) record(of.incident.id, step, began, ok, detail, clock.mono() - began)
+  }
+
   function close({ incident, outcome, why }: GroupEffect & { kind: 'incident-closed' }): void {
     const ended = flight?.incident.id === incident.id ? flight : undefined
     if (ended) flight = undefined
-    const now = clock.mono()
-    const gap = ended && outcome !== 'failed' ? gapOf(ended, now) : undefined
     incidents.close(incident.id, {
       outcome,
       why,
-      action: actionOf(ended, outcome),
-      replicaId: ended?.replicaId ?? null,
       newInstanceId: outcome === 'failed' ? null : (group.primary ?? null),
       newEpoch: group.epoch,
-      failoverMillis:
-        ended?.promotedAt === undefined ? null : Math.round(between(ended.zero, ended.promotedAt)),
-      noPrimaryMillis: gap ? Math.round(gap.millis) : null,
-      noPrimaryFrom: gap?.from ?? null,
-      loss: ended && outcome !== 'failed' ? lossOf(ended, outcome, group.policy.heartbeat) : null,
+      ...resultOf(ended, outcome, clock.mono(), group.policy.heartbeat),
     })
     if (!ended) return
     later(
@@ -358,12 +344,6 @@ const viaOf = ({ trigger }: OpenIncident): string => {
 const stepNameOf = ({ trigger }: OpenIncident): string => {
   if (trigger === 'notice') return 'notice-received'
   return trigger === 'silence' ? 'primary-lost' : 'move-requested'
-}
-
-function actionOf(flight: Flight | undefined, outcome: 'promoted' | 'relaunched' | 'failed') {
-  if (outcome === 'relaunched') return 'relaunched-empty'
-  if (outcome === 'failed') return 'none'
-  return flight?.emergency ? 'created-emergency-replica' : 'promoted-existing-replica'
 }
 
 /** The error for a call that would move an agent that cannot be moved now. */

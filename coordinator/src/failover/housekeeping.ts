@@ -1,7 +1,8 @@
 import { messageOf } from '@understudy/shared/core/app-error'
 import { instanceId as asInstanceId, type InstanceId } from '@understudy/shared/core/ids'
 import { runServices, type Service } from '@understudy/shared/core/service'
-import { type Clock, everyPeriod, millis, seconds } from '@understudy/shared/core/time'
+import { between, type Clock, everyPeriod, millis, seconds } from '@understudy/shared/core/time'
+import type { GroupMember } from '@understudy/shared/failover/group'
 import type { Logger } from 'pino'
 import { type Cloud, hasEnded } from '../cloud/cloud.ts'
 import type { FleetStore } from '../fleet/fleet.ts'
@@ -34,15 +35,17 @@ export function createHousekeeping(parts: {
   async function sweep(entry: Entry): Promise<void> {
     const now = clock.mono()
     for (const [instance, at] of entry.dying) if (now >= at) await end(entry, instance)
-    for (const member of entry.runner.group.members.values()) {
-      const unheard = !member.connected && now - member.heardAt > UNHEARD_FOR
-      if (unheard && member.instance !== entry.runner.group.primary) await lookUp(entry, member.instance)
-    }
+    for (const member of entry.runner.group.members.values())
+      if (isUnheard(entry, member)) await lookUp(entry, member.instance)
     for (const row of entry.replicas.values())
       if (row.status === 'launching' && clock.now() - row.created_at > JOIN_WITHIN)
         await giveUp(entry, row.instance_id, `it did not join within ${JOIN_WITHIN / 60_000} minutes`)
     if (entry.wanted && now >= entry.wanted.tryAt) await onWanted(entry)
   }
+
+  /** A standby that has said nothing for a while; the primary's silence is the group's own business. */
+  const isUnheard = ({ runner }: Entry, { instance, connected, heardAt }: GroupMember): boolean =>
+    instance !== runner.group.primary && !connected && between(heardAt, clock.mono()) > UNHEARD_FOR
 
   /** Ends a machine that has been replaced. */
   async function end(entry: Entry, instance: InstanceId): Promise<void> {

@@ -1,6 +1,6 @@
 import { AppError } from '@understudy/shared/core/app-error'
 import { instanceId as asInstanceId, type IncidentId, type InstanceId } from '@understudy/shared/core/ids'
-import { type Clock, formatMillis, seconds } from '@understudy/shared/core/time'
+import { type Clock, seconds } from '@understudy/shared/core/time'
 import { mayPromote } from '@understudy/shared/failover/group'
 import type { PromoteRequest, PromotionPlan } from '@understudy/shared/protocol/replicas'
 import type { FleetStore, Incidents } from '../fleet/fleet.ts'
@@ -124,10 +124,3 @@ const undoOf = (terminates: boolean): string =>
   terminates
     ? 'Promote back: at once if the old primary is kept as a standby, else once a new replica is ready'
     : 'Promote back once the old instance is a replica again'
-
-/** For an operator who waited for nothing. */
-export const stillRunning = (incident: IncidentId, millis: number): AppError =>
-  new AppError('outcome_unknown', `the move is still under way after ${formatMillis(millis)}`, {
-    hint: `It goes on by itself. Watch it: GET /api/incidents/${incident}`,
-    facts: { incident },
-  })

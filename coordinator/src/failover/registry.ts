@@ -25,8 +25,13 @@ export interface Entry {
   /** The primary's instance has a rebalance recommendation or a planned maintenance event. */
   atRisk: InstanceId | undefined
   /** A replica is wanted and could not be made yet. */
-  wanted: { readonly why: 'notice' | 'replaced' | 'lost'; readonly tryAt: Mono } | undefined
+  wanted: Wanted | undefined
   shown: { state: string; since: Instant }
+}
+
+export interface Wanted {
+  readonly why: 'notice' | 'replaced' | 'lost'
+  readonly tryAt: Mono
 }
 
 export interface Registry {

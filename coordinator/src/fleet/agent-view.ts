@@ -79,7 +79,7 @@ function leaseOf(group: Group | undefined, now: Mono): AgentView['lease'] {
 }
 
 /** The state of dashboard.md §3.2 and why, the most urgent first. */
-export function stateOf(facts: AgentFacts): { state: AgentState; reason: string } {
+function stateOf(facts: AgentFacts): { state: AgentState; reason: string } {
   const { group, now } = facts
   if (!group || group.primary === undefined) return { state: 'waiting', reason: 'no instance has joined yet' }
   const { phase, primary } = group

@@ -3,7 +3,7 @@ import type { IncidentView } from '@understudy/shared/protocol/incidents'
 import { strToU8, zipSync } from 'fflate'
 
 /** What happened, in one line. */
-export function headline(incident: IncidentView): string {
+function headline(incident: IncidentView): string {
   const { agent_name: agent, outcome, new_pool_id: pool, new_instance_id: instance } = incident
   const took = incident.failover_time_ms === null ? '' : ` in ${formatMillis(incident.failover_time_ms)}`
   const place = pool ?? instance ?? 'a new instance'

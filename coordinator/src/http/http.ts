@@ -9,16 +9,13 @@ import { toProblemResponse } from './problems.ts'
 
 export { type Audit, createAudit } from './audit.ts'
 export {
-  type AgentCredentials,
   type AuthMode,
   actorOf,
   requireOperatorOrAgent,
   requireRole,
-  SESSION_COOKIE,
 } from './auth.ts'
 export { type Api, type AppEnv, createRoutes } from './env.ts'
 export { createIdempotency } from './idempotency.ts'
-export { problemOf } from './problems.ts'
 export {
   agentParams,
   answer,
@@ -29,7 +26,7 @@ export {
   requiredJson,
   route,
 } from './route.ts'
-export { createTokens, type Principal, type Role, roles, type Tokens } from './tokens.ts'
+export { createTokens, roles, type Tokens } from './tokens.ts'
 
 /** No body of this API is longer. */
 const MAX_BODY = 256 * 1024

@@ -29,7 +29,7 @@ export function toProblemResponse(error: unknown, c: Context, log: Logger): Resp
   })
 }
 
-export function problemOf(error: AppError): Problem {
+function problemOf(error: AppError): Problem {
   const { status } = errorCodes[error.code]
   return {
     type: `https://understudy.dev/problems/${error.code.replaceAll('_', '-')}`,

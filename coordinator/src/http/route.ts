@@ -3,7 +3,7 @@ import { agentIdSchema, incidentIdSchema, replicaIdSchema } from '@understudy/sh
 import { problemSchema } from '@understudy/shared/protocol/problem'
 
 /** A JSON body in a route's description. */
-export const json = <S extends z.ZodType>(schema: S) => ({ content: { 'application/json': { schema } } })
+const json = <S extends z.ZodType>(schema: S) => ({ content: { 'application/json': { schema } } })
 
 /** A JSON body that has to be there, also when no content type says so. */
 export const requiredJson = <S extends z.ZodType>(schema: S) => ({ ...json(schema), required: true as const })

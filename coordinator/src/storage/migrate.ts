@@ -1,7 +1,7 @@
 import { AppError } from '@understudy/shared/core/app-error'
 import type { Kysely } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
-import * as first from './migrations/0001-first.ts'
+import { first } from './migrations/0001-first.ts'
 import type { Schema } from './schema.ts'
 
 /** In order; a name never changes once it was released, and nothing goes backwards. */

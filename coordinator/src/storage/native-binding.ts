@@ -8,7 +8,9 @@ import { join } from 'node:path'
 export function nativeBinding(): { readonly nativeBinding?: string } {
   const folder = join(import.meta.dirname, 'better-sqlite3')
   if (!existsSync(folder)) return {}
-  return { nativeBinding: join(folder, `${process.platform}${usesMusl() ? 'musl' : ''}-${process.arch}.node`) }
+  return {
+    nativeBinding: join(folder, `${process.platform}${usesMusl() ? 'musl' : ''}-${process.arch}.node`),
+  }
 }
 
 /** Alpine and its like: the loader of their C library is mapped into every process. */

@@ -140,14 +140,17 @@ function createWorld(
   let group = load()
   const checks = new Map<InstanceId, number>()
 
+  const storeCopy = (instance: InstanceId, ready: boolean): void => {
+    const known = stored.members.get(instance)
+    if (!known) return
+    known.hadCopy = ready
+    const node = nodes.get(instance)
+    if (node) node.told = ready && !known.retired
+  }
+
   const dispatch = (event: GroupEvent): void => {
     if (!center.up) return
-    const known = event.kind === 'sync' ? stored.members.get(event.instance) : undefined
-    if (event.kind === 'sync' && known) {
-      known.hadCopy = event.sync === 'ready'
-      const node = nodes.get(event.instance)
-      if (node) node.told = known.hadCopy && !known.retired
-    }
+    if (event.kind === 'sync') storeCopy(event.instance, event.sync === 'ready')
     const before = group.phase.kind
     if (sabotage === 'ignore-promise' && event.kind === 'tick')
       group = { ...group, promiseUntil: mono(0), soloSince: undefined }
@@ -583,20 +586,22 @@ function createWorld(
   }
 
   const calmFrom = (options.duration ?? DURATION) - CALM
+  /** What can go wrong, each up to its share of all faults. */
+  const faults: readonly (readonly [below: number, happen: (node: Node) => void])[] = [
+    [0.2, (node) => pause(node, random() * 5000)],
+    [0.35, (node) => reboot(node)],
+    [0.45, (node) => end(node, 'killed')],
+    [0.65, (node) => cut(node, random() * 6000)],
+    [0.75, (node) => unlink(node)],
+    [0.85, (node) => notice(node)],
+    [0.9, () => restartCenter()],
+    [1, () => planned()],
+  ]
   const fault = () => {
     if (queue.now > calmFrom) return
     const node = someNode()
     const kind = random()
-    if (node) {
-      if (kind < 0.2) pause(node, random() * 5000)
-      else if (kind < 0.35) reboot(node)
-      else if (kind < 0.45) end(node, 'killed')
-      else if (kind < 0.65) cut(node, random() * 6000)
-      else if (kind < 0.75) unlink(node)
-      else if (kind < 0.85) notice(node)
-      else if (kind < 0.9) restartCenter()
-      else planned()
-    }
+    if (node) faults.find(([below]) => kind < below)?.[1](node)
     queue.at(queue.now + 300 + random() * 3000, fault)
   }
 

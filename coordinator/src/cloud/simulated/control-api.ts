@@ -13,7 +13,7 @@ import type { SimulatedCloud } from './simulated-cloud.ts'
  * they were. Loopback only, for the coordinator and for tests.
  */
 
-export const launchBodySchema = z.strictObject({
+const launchBodySchema = z.strictObject({
   requestId: z.string(),
   pool: z.strictObject({ instanceType: z.string(), availabilityZone: z.string() }),
   agentId: agentIdSchema,
@@ -36,7 +36,7 @@ const interruptBodySchema = z.strictObject({
 
 const instanceOf = (id: string) => instanceIdSchema.parse(id)
 
-export function controlRoutes(simulated: SimulatedCloud): Hono {
+function controlRoutes(simulated: SimulatedCloud): Hono {
   const { cloud, address } = simulated
   return new Hono()
     .onError((error, c) => {

@@ -79,7 +79,7 @@ export async function startImdsSimulator(options: {
     status: number,
     body: string,
     headers: Record<string, string> = {},
-  ): void {
+  ): number {
     const error = status >= 400
     response.writeHead(status, {
       server: 'EC2ws',
@@ -90,37 +90,39 @@ export async function startImdsSimulator(options: {
       ...headers,
     })
     response.end(body)
+    return status
   }
 
-  const refuse = (response: ServerResponse, status: number, headers: Record<string, string> = {}) =>
+  const refuse = (response: ServerResponse, status: number, headers: Record<string, string> = {}): number =>
     answer(response, status, errorPage(status), headers)
 
   function giveToken(request: IncomingMessage, response: ServerResponse): number {
-    if (request.method !== 'PUT') return status(405, () => refuse(response, 405, { allow: 'OPTIONS, PUT' }))
-    if (request.headers['x-forwarded-for'] !== undefined) return status(403, () => refuse(response, 403))
+    if (request.method !== 'PUT') return refuse(response, 405, { allow: 'OPTIONS, PUT' })
+    if (request.headers['x-forwarded-for'] !== undefined) return refuse(response, 403)
     const ttl = Number(request.headers['x-aws-ec2-metadata-token-ttl-seconds'])
-    if (!Number.isInteger(ttl) || ttl < 1 || ttl > MAX_TTL) return status(400, () => refuse(response, 400))
+    if (!Number.isInteger(ttl) || ttl < 1 || ttl > MAX_TTL) return refuse(response, 400)
     const token = `${randomBytes(40).toString('base64url')}==`
     tokens.set(token, plus(clock.mono(), (ttl * 1000) as Millis))
-    answer(response, 200, token, { 'x-aws-ec2-metadata-token-ttl-seconds': String(ttl) })
-    return 200
+    return answer(response, 200, token, { 'x-aws-ec2-metadata-token-ttl-seconds': String(ttl) })
   }
 
   function serve(request: IncomingMessage, response: ServerResponse, v1: boolean, type?: string): number {
     const { pathname } = new URL(request.url ?? '/', 'http://imds')
-    if (v1 && pathname === TOKEN_PATH) return status(405, () => refuse(response, 405))
-    if (pathname === TOKEN_PATH) return giveToken(request, response)
-    if (pathname.endsWith('/api/token')) return status(403, () => refuse(response, 403))
-    if (request.method !== 'GET' && request.method !== 'HEAD') return status(405, () => refuse(response, 405))
-    const left = v1 ? 0 : secondsLeft(request.headers['x-aws-ec2-metadata-token'])
-    if (left === undefined) return status(401, () => refuse(response, 401))
-    const item = items.get(pathname.replace(/^\/latest\//, '').replace(/\/$/, ''))
-    if (item === undefined) return status(404, () => refuse(response, 404))
-    answer(response, 200, item, {
-      ...(v1 ? {} : { 'x-aws-ec2-metadata-token-ttl-seconds': String(left) }),
+    if (pathname === TOKEN_PATH) return v1 ? refuse(response, 405) : giveToken(request, response)
+    if (pathname.endsWith('/api/token')) return refuse(response, 403)
+    if (request.method !== 'GET' && request.method !== 'HEAD') return refuse(response, 405)
+    if (v1) return giveItem(pathname, response, {})
+    const left = secondsLeft(request.headers['x-aws-ec2-metadata-token'])
+    if (left === undefined) return refuse(response, 401)
+    return giveItem(pathname, response, {
+      'x-aws-ec2-metadata-token-ttl-seconds': String(left),
       ...(type ? { 'content-type': type } : {}),
     })
-    return 200
+  }
+
+  function giveItem(pathname: string, response: ServerResponse, headers: Record<string, string>): number {
+    const item = items.get(pathname.replace(/^\/latest\//, '').replace(/\/$/, ''))
+    return item === undefined ? refuse(response, 404) : answer(response, 200, item, headers)
   }
 
   function secondsLeft(header: string | string[] | undefined): number | undefined {
@@ -190,11 +192,6 @@ export async function startImdsSimulator(options: {
         server.closeAllConnections()
       }),
   }
-}
-
-const status = (code: number, send: () => void): number => {
-  send()
-  return code
 }
 
 const errorPage = (code: number): string =>

@@ -1,6 +1,8 @@
 import type { Kysely } from 'kysely'
 
-export async function up(db: Kysely<unknown>): Promise<void> {
+export const first = { up }
+
+async function up(db: Kysely<unknown>): Promise<void> {
   const { schema } = db
   await schema
     .createTable('clients')

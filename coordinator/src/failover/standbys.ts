@@ -1,0 +1,215 @@
+import { AppError, messageOf } from '@understudy/shared/core/app-error'
+import { instanceId as asInstanceId, type IncidentId, type ReplicaId } from '@understudy/shared/core/ids'
+import { type Clock, plus, seconds } from '@understudy/shared/core/time'
+import type { ReplicaView } from '@understudy/shared/protocol/agents'
+import type { EmergencyReplicaRequest, EmergencyReplicaResponse } from '@understudy/shared/protocol/failover'
+import type {
+  CreateReplicaRequest,
+  CreateReplicaResponse,
+  SyncStatusRequest,
+} from '@understudy/shared/protocol/replicas'
+import type { Logger } from 'pino'
+import type { Cloud } from '../cloud/cloud.ts'
+import type { FleetStore } from '../fleet/fleet.ts'
+import type { ReplicaRow } from '../storage/database.ts'
+import type { Flight } from './flight.ts'
+import type { LinkEvents } from './link-events.ts'
+import type { Entry, Wanted } from './registry.ts'
+import type { ReplicaStore } from './replica-store.ts'
+import type { Replicas } from './replicas.ts'
+import type { Views } from './views.ts'
+
+/** A replica that could not be made is tried again after this long. */
+const WANTED_AGAIN = seconds(10)
+const TERMINATE_TIMEOUT = 10_000
+
+/** The replicas of each agent: asked for by hand, by a notice or by a loss; given up; their progress. */
+export interface Standbys {
+  /** The row as it is kept at hand, which is newer than the one in the database. @throws AppError `not_found` */
+  row(entry: Entry, id: ReplicaId): Promise<ReplicaRow>
+  create(entry: Entry, body: CreateReplicaRequest, actor: string): Promise<CreateReplicaResponse>
+  /** For a signal that somebody else has seen: the replica that is there, or a new one. */
+  emergency(entry: Entry, body: EmergencyReplicaRequest, actor: string): Promise<EmergencyReplicaResponse>
+  /** Ends a replica and its instance. @throws AppError `conflict`, `busy` */
+  remove(entry: Entry, id: ReplicaId): Promise<ReplicaView>
+  /** What a replica says of its progress over HTTP. @throws AppError `conflict`, `forbidden` */
+  note(entry: Entry, id: ReplicaId, body: SyncStatusRequest, caller: string | undefined): Promise<ReplicaView>
+  /** A replica that counts on, made if there is none. */
+  protect(entry: Entry, incident: IncidentId): Promise<{ replicaId: string; created: boolean }>
+  /** Makes a replica now, or as soon as one can be made. */
+  want(entry: Entry, why: Wanted['why'], flight: Flight | undefined): void
+  /** Makes the replica that is wanted, or says why not and leaves it for later. */
+  tryWanted(entry: Entry): Promise<void>
+}
+
+export function createStandbys(parts: {
+  readonly fleet: FleetStore
+  readonly store: ReplicaStore
+  readonly replicas: Replicas
+  readonly cloud: Cloud
+  readonly views: Pick<Views, 'replica'>
+  readonly clock: Clock
+  readonly log: Logger
+  readonly sendOrder: LinkEvents['sendOrder']
+  readonly onChange: (entry: Entry) => void
+}): Standbys {
+  const { fleet, store, replicas, cloud, views, clock, log, onChange } = parts
+
+  const rowOf = async (entry: Entry, id: ReplicaId): Promise<ReplicaRow> =>
+    [...entry.replicas.values()].find((row) => row.id === id) ?? (await store.get(entry.agentId, id))
+
+  const keep = (entry: Entry, row: ReplicaRow): void => {
+    entry.replicas.set(row.instance_id ?? row.id, row)
+    onChange(entry)
+  }
+
+  /** One that counts on: neither under notice nor lost. */
+  function usable(entry: Entry): ReplicaRow | undefined {
+    return [...entry.replicas.values()].find((row) => {
+      const member =
+        row.instance_id === null ? undefined : entry.runner.group.members.get(asInstanceId(row.instance_id))
+      return member === undefined || (member.noticedBy === undefined && !member.gone && !member.retired)
+    })
+  }
+
+  async function make(
+    entry: Entry,
+    type: 'automatic-rebalance' | 'automatic-termination',
+    createdBy: string,
+    incident: IncidentId | null,
+  ) {
+    const made = await replicas.create({
+      agentId: entry.agentId,
+      type,
+      createdBy,
+      incident,
+      pool: null,
+      excludeZones: [],
+    })
+    keep(entry, made.row)
+    return made
+  }
+
+  async function tryWanted(entry: Entry): Promise<void> {
+    const { wanted, runner, agentId } = entry
+    if (!wanted) return
+    entry.wanted = undefined
+    const agent = await fleet.mustAgent(agentId)
+    if (usable(entry)) return
+    if (agent.auto_replica_enabled !== 1 && runner.group.phase.kind !== 'relaunching')
+      return void log.info({ event: 'replica.not_automatic', agent: agentId, why: wanted.why })
+    try {
+      const incident = runner.flight?.incident.id ?? null
+      const { row } = await make(entry, 'automatic-termination', 'understudy', incident)
+      if (runner.flight) runner.flight.replicaId = row.id
+    } catch (error) {
+      log.warn({ event: 'replica.not_created', agent: agentId, why: messageOf(error) })
+      entry.wanted = { ...wanted, tryAt: plus(clock.mono(), WANTED_AGAIN) }
+    }
+  }
+
+  /** Takes an instance out of its group and ends it. */
+  async function end(entry: Entry, instanceId: string): Promise<void> {
+    const instance = asInstanceId(instanceId)
+    entry.runner.dispatch({ kind: 'left', instance })
+    entry.tokens.revoke(instance)
+    entry.replicas.delete(instance)
+    parts.sendOrder(entry, instance, { kind: 'fence', epoch: entry.runner.group.epoch + 1 })
+    await cloud.terminate(instance, AbortSignal.timeout(TERMINATE_TIMEOUT))
+    await fleet.patchInstance(instance, { retired: 1, terminated_at: clock.now() })
+  }
+
+  return {
+    row: rowOf,
+    tryWanted,
+    async create(entry, body, actor) {
+      const { row, choice, joinCommand } = await replicas.createByHand(entry.agentId, body, actor)
+      // It may have joined meanwhile, and is known better then.
+      if (!entry.replicas.has(row.instance_id ?? row.id)) keep(entry, row)
+      return {
+        replica: views.replica(entry, row),
+        replica_id: row.id,
+        choice: [...choice],
+        join_command: joinCommand,
+      }
+    },
+    async emergency(entry, body, actor) {
+      const { group, flight } = entry.runner
+      const { primary } = group
+      if (primary === undefined)
+        throw new AppError(
+          'not_ready',
+          `${entry.agentId} has no primary yet, so there is nothing to replicate`,
+        )
+      if (body.instance_id !== undefined && body.instance_id !== primary)
+        throw new AppError('conflict', `${body.instance_id} is not the primary of ${entry.agentId}`, {
+          hint: `The primary is ${primary}.`,
+          facts: { primary, epoch: group.epoch },
+        })
+      const existing = usable(entry)
+      if (existing)
+        return {
+          replica: views.replica(entry, existing),
+          replica_id: existing.id,
+          created: false,
+          choice: [],
+        }
+      const type = body.signal_type === 'termination-notice' ? 'automatic-termination' : 'automatic-rebalance'
+      const { row, choice } = await make(entry, type, actor, flight?.incident.id ?? null)
+      return { replica: views.replica(entry, row), replica_id: row.id, created: true, choice: [...choice] }
+    },
+    async remove(entry, id) {
+      const row = await rowOf(entry, id)
+      if (row.is_active !== 1) {
+        if (row.status !== 'promoted') return views.replica(entry, row)
+        throw new AppError('conflict', `the replica ${id} was promoted: it is no standby any more`, {
+          hint: 'To end a primary, promote another replica first.',
+        })
+      }
+      const { phase } = entry.runner.group
+      if ('target' in phase && phase.target === row.instance_id)
+        throw new AppError('busy', `${row.instance_id} is about to become primary`, {
+          hint: 'Wait for the move to end, then look again.',
+        })
+      if (row.instance_id !== null) await end(entry, row.instance_id)
+      entry.replicas.delete(row.id)
+      await store.setStatus(row, 'terminated')
+      onChange(entry)
+      return views.replica(entry, await store.get(entry.agentId, id))
+    },
+    async note(entry, id, body, caller) {
+      const row = await rowOf(entry, id)
+      if (row.is_active !== 1)
+        throw new AppError(
+          'conflict',
+          `the replica ${id} is ${row.status}: its progress is of no interest any more`,
+        )
+      if (caller !== undefined && row.instance_id !== null && caller !== row.instance_id)
+        throw new AppError('forbidden', `${caller} is not the instance of the replica ${id}`)
+      const { status, message, ...said } = body
+      const progress = Object.fromEntries(Object.entries(said).filter(([, value]) => value !== undefined))
+      await store.setProgress(id, progress)
+      // Whether it is ready is for the stream itself to say: the primary has to vouch for it.
+      if (status !== 'failed') {
+        const next = { ...row, ...progress }
+        keep(entry, next)
+        return views.replica(entry, next)
+      }
+      await store.setStatus(row, 'failed', message ?? 'the replica says that it has failed')
+      entry.replicas.delete(row.instance_id ?? row.id)
+      onChange(entry)
+      return views.replica(entry, await store.get(entry.agentId, id))
+    },
+    async protect(entry, incident) {
+      const existing = usable(entry)
+      if (existing) return { replicaId: existing.id, created: false }
+      const { row } = await make(entry, 'automatic-rebalance', 'understudy', incident)
+      return { replicaId: row.id, created: true }
+    },
+    want(entry, why, flight) {
+      entry.wanted = { why, tryAt: clock.mono() }
+      if (flight) flight.emergency = true
+      tryWanted(entry).catch((error: unknown) => log.error({ event: 'replica.wanted_failed', err: error }))
+    },
+  }
+}
