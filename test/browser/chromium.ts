@@ -1,8 +1,8 @@
 import { existsSync } from 'node:fs'
 import { mkdtemp, rm } from 'node:fs/promises'
+import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { inflate } from '@sparticuz/chromium'
 import { type Browser, chromium } from 'playwright-core'
 
@@ -19,7 +19,7 @@ export interface UnpackedChromium {
  */
 export async function unpackChromium(): Promise<UnpackedChromium> {
   const directory = await mkdtemp(join(tmpdir(), 'understudy-chromium-'))
-  const archives = join(dirname(fileURLToPath(import.meta.resolve('@sparticuz/chromium'))), '../bin')
+  const archives = join(dirname(createRequire(import.meta.url).resolve('@sparticuz/chromium')), '../bin')
   const before = process.env.TMPDIR
   process.env.TMPDIR = directory
   try {
