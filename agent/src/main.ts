@@ -73,7 +73,12 @@ function parseFlags(argv: readonly string[]) {
   try {
     return parseArgs({ args: [...argv], options, allowPositionals: true, allowNegative: true })
   } catch (error) {
-    throw new AppError('input_invalid', messageOf(error), { hint: 'agent --help lists the options.' })
+    const flag = /'(--[a-z-]+)/.exec(messageOf(error))?.[1]
+    const known = Object.keys(options).map((name) => `--${name}`)
+    const near = flag && !known.includes(flag) ? suggest(flag, known) : ''
+    throw new AppError('input_invalid', near ? `unknown option ${flag}${near}` : messageOf(error), {
+      hint: 'agent --help lists the options.',
+    })
   }
 }
 

@@ -87,6 +87,10 @@ export function parseInvocation(argv: readonly string[]): Invocation | 'help' | 
     throw new AppError('input_invalid', `unknown command "${word}"${suggest(word, commands)}`, {
       hint: 'coordinator --help lists the commands.',
     })
+  if (command !== 'token' && words.length > 0)
+    throw new AppError('input_invalid', `${command} takes no "${words.join(' ')}"`, {
+      hint: 'coordinator --help lists the options of each command.',
+    })
   const own: Record<string, string | boolean | undefined> = {}
   const settings: Record<string, unknown> = {}
   for (const [name, value] of Object.entries(rest)) {

@@ -1,5 +1,5 @@
-import { closeSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
-import { join } from 'node:path'
+import { closeSync, existsSync, mkdirSync, openSync, readFileSync, rmSync, writeSync } from 'node:fs'
+import { dirname, join } from 'node:path'
 import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 
 /** Names of the agent's own files. */
@@ -19,7 +19,7 @@ export interface DataDirectory {
 export function openDataDirectory(path: string): DataDirectory {
   const lock = join(path, 'agent.lock')
   try {
-    mkdirSync(path, { recursive: true, mode: 0o700 })
+    makeDirectories(path)
     takeLock(lock, path)
   } catch (error) {
     if (error instanceof AppError) throw error
@@ -35,6 +35,13 @@ export function openDataDirectory(path: string): DataDirectory {
     statusSocket: statusSocketOf(path),
     unlock: () => rmSync(lock, { force: true }),
   }
+}
+
+/** Node's own recursive mkdir never returns where a name can neither be found nor made, as in /proc. */
+function makeDirectories(path: string): void {
+  if (existsSync(path)) return
+  if (dirname(path) !== path) makeDirectories(dirname(path))
+  mkdirSync(path, { mode: 0o700 })
 }
 
 export const statusSocketOf = (dataDirectory: string): string => join(dataDirectory, 'agent.sock')

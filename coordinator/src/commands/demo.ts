@@ -17,7 +17,7 @@ export async function demo({ own }: Invocation): Promise<number> {
   for (const name of ['SIGINT', 'SIGTERM', 'SIGHUP'] as const) process.on(name, () => stop.abort())
   return runDemo(
     {
-      port: numberFlag(own.port, 'port', 1, 65_535),
+      port: numberFlag(own.port, 'port', 0, 65_535),
       seed: numberFlag(own.seed, 'seed', 0, 2 ** 31) ?? 1,
       agents: numberFlag(own.agents, 'agents', 1, 50) ?? 5,
       openBrowser: own.open !== false && script === undefined,

@@ -18,7 +18,7 @@ export async function imdsSim({ own }: Invocation): Promise<number> {
   const instanceId = text(own['instance-id'], 'i-0123456789abcdef0')
   const signer = createIdentitySigner()
   const launchedAt = instant(Date.now())
-  const port = numberFlag(own.port, 'port', 1, 65_535) ?? DEFAULT_PORT
+  const port = numberFlag(own.port, 'port', 0, 65_535) ?? DEFAULT_PORT
   const identity = signer.sign({ instanceId, pool, privateIp: '127.0.0.1', launchedAt })
   const simulator = await startImdsSimulator({
     clock: systemClock,

@@ -51,7 +51,8 @@ export interface Tokens {
 }
 
 export function createTokens(db: Kysely<Schema>, clock: Clock): Tokens {
-  const remembered = new Map<string, { operator: { name: string; role: Role }; until: Instant }>()
+  /** Tokens whose secret was right. Whether they are still valid is for the database to say, at every request. */
+  const remembered = new Map<string, Instant>()
 
   async function insert(
     row: Pick<TokenRow, 'kind' | 'name'> & Partial<TokenRow>,
@@ -93,25 +94,24 @@ export function createTokens(db: Kysely<Schema>, clock: Clock): Tokens {
       .executeTakeFirst()
     if (!row || row.revoked_at !== null) return undefined
     if (row.expires_at !== null && row.expires_at <= clock.now()) return undefined
-    const given = Buffer.from(await hashOf(match[2], row.salt))
-    return timingSafeEqual(given, Buffer.from(row.hash)) ? row : undefined
+    return (await isSecretOf(row, match[2])) ? row : undefined
   }
 
-  async function findRemembered(token: string, kind: 'operator' | 'session') {
-    const key = createHash('sha256').update(token).digest('base64')
-    const known = remembered.get(key)
-    if (known && known.until > clock.now()) return known.operator
-    remembered.delete(key)
-    const row = await find(token, kind)
-    if (!row) return undefined
-    const operator = { name: row.name, role: asRole(row.role) }
+  async function isSecretOf(row: TokenRow, secret: string): Promise<boolean> {
+    const key = createHash('sha256').update(`${row.id} ${secret}`).digest('base64')
+    if ((remembered.get(key) ?? 0) > clock.now()) return true
+    const right = timingSafeEqual(Buffer.from(await hashOf(secret, row.salt)), Buffer.from(row.hash))
     if (remembered.size >= REMEMBERED) remembered.clear()
-    remembered.set(key, { operator, until: plus(clock.now(), REMEMBER) })
-    return operator
+    if (right) remembered.set(key, plus(clock.now(), REMEMBER))
+    return right
+  }
+
+  async function findCaller(token: string, kind: 'operator' | 'session') {
+    const row = await find(token, kind)
+    return row && { name: row.name, role: asRole(row.role) }
   }
 
   const revoke = async (id: string): Promise<boolean> => {
-    remembered.clear()
     const { numUpdatedRows } = await db
       .updateTable('api_tokens')
       .set({ revoked_at: clock.now() })
@@ -134,9 +134,9 @@ export function createTokens(db: Kysely<Schema>, clock: Clock): Tokens {
         },
         lifetime,
       ),
-    findOperator: (token) => findRemembered(token, 'operator'),
+    findOperator: (token) => findCaller(token, 'operator'),
     createSession: ({ name, role }, lifetime) => insert({ kind: 'session', name, role }, lifetime),
-    findSession: (session) => findRemembered(session, 'session'),
+    findSession: (session) => findCaller(session, 'session'),
     async endSession(session) {
       const row = await find(session, 'session')
       if (row) await revoke(row.id)

@@ -1,4 +1,4 @@
-import { mkdirSync } from 'node:fs'
+import { existsSync, mkdirSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import Database from 'better-sqlite3'
@@ -44,7 +44,7 @@ export function openSqlite({ path }: SqliteOptions): OpenDatabase {
 
 function open(path: string): Database.Database {
   try {
-    if (path !== ':memory:') mkdirSync(dirname(path), { recursive: true })
+    if (path !== ':memory:') makeDirectories(dirname(path))
     const sqlite = new Database(path, nativeBinding())
     sqlite.pragma('busy_timeout = 5000')
     sqlite.pragma('journal_mode = WAL')
@@ -59,11 +59,23 @@ function open(path: string): Database.Database {
         hint: 'Name the right file with --database.',
         cause,
       })
+    if (code?.startsWith('SQLITE_CORRUPT'))
+      throw new AppError('config_invalid', `the database ${path} is damaged (${messageOf(cause)})`, {
+        hint: 'Keep the file, and put the last backup in its place or try: sqlite3 <file> .recover',
+        cause,
+      })
     throw new AppError('config_invalid', `the database ${path} cannot be opened (${messageOf(cause)})`, {
       hint: 'The coordinator must be able to write the file and its directory.',
       cause,
     })
   }
+}
+
+/** Node's own recursive mkdir never returns where a name can neither be found nor made, as in /proc. */
+function makeDirectories(path: string): void {
+  if (existsSync(path)) return
+  if (dirname(path) !== path) makeDirectories(dirname(path))
+  mkdirSync(path)
 }
 
 /**
