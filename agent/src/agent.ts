@@ -83,7 +83,8 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     log,
     onCopy: () => reportCopy(),
   })
-  const hooks = createHooks(config.workload, `${agent}/${self}`, clock, log)
+  // The same after a restart of the daemon, and never that of another one on this machine.
+  const hooks = createHooks(config.workload, `${agent}/${self}:${config.data_dir}`, clock, log)
   const role = createRole({
     agent,
     instance: self,
@@ -282,7 +283,10 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     }
   }
 
-  const server = await serveStatus(data.statusSocket, status)
+  const server = await serveStatus(data.statusSocket, status).catch(async (error: unknown) => {
+    await replication.close()
+    throw error
+  })
   const progressLog: Service = {
     name: 'progress-log',
     run: (until) =>

@@ -140,4 +140,5 @@ function fail(error: unknown): number {
   return errorCodes[error.code].exit
 }
 
-process.exitCode = await main(process.argv.slice(2)).catch(fail)
+// Timers and sockets that are left do not keep a command that has ended.
+process.exit(await main(process.argv.slice(2)).catch(fail))

@@ -1,6 +1,6 @@
 import { rmSync } from 'node:fs'
 import { createServer, request, type Server } from 'node:http'
-import { AppError, systemCodeOf } from '@understudy/shared/core/app-error'
+import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import { degradationSchema } from '@understudy/shared/protocol/link'
 import { z } from 'zod'
 
@@ -27,19 +27,27 @@ export const agentStatusSchema = z.object({
 })
 export type AgentStatus = z.infer<typeof agentStatusSchema>
 
-/** Serves the status on a unix socket that only the agent's user can open. */
+/**
+ * Serves the status on a unix socket that only the agent's user can open.
+ * @throws AppError `config_invalid`
+ */
 export async function serveStatus(path: string, status: () => AgentStatus): Promise<Server> {
-  // Left behind by an agent that was killed; a running one holds the lock of the data directory.
-  rmSync(path, { force: true })
   const server = createServer((_, response) => {
     response.writeHead(200, { 'content-type': 'application/json' })
     response.end(JSON.stringify(status()))
   })
   const before = process.umask(0o077)
   try {
+    // Left behind by an agent that was killed; a running one holds the lock of the data directory.
+    rmSync(path, { force: true })
     await new Promise<void>((resolve, reject) => {
       server.once('error', reject)
       server.listen(path, resolve)
+    })
+  } catch (cause) {
+    throw new AppError('config_invalid', `the status socket ${path} cannot be opened (${messageOf(cause)})`, {
+      hint: 'Remove what is there, or choose another data_dir; with /agent.sock its path may have 107 characters.',
+      cause,
     })
   } finally {
     process.umask(before)

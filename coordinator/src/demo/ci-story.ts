@@ -54,7 +54,8 @@ export async function runCiStory(rig: Rig, seed: number, say: (text: string) => 
   return { schema: 'understudy.demo/v1', seed, failovers, overlaps, ok }
 }
 
-async function play(
+/** One change of primary, brought about by `strike`, and judged when it is over. */
+export async function play(
   rig: Rig,
   trigger: FailoverResult['trigger'],
   id: string,

@@ -11,6 +11,7 @@ export interface Operator {
   agents(): Promise<readonly AgentView[]>
   agent(id: string): Promise<AgentView>
   createReplica(agent: string): Promise<void>
+  deleteReplica(agent: string, replica: string): Promise<void>
   promote(agent: string, replica: string): Promise<FailoverResponse>
   incidents(agent: string): Promise<readonly IncidentView[]>
   /** Puts the demo's own figures on the page. */
@@ -45,6 +46,8 @@ export function createOperator(url: string): Operator {
       void createReplicaResponseSchema.parse(
         await call('POST', `/api/agents/${agent}/replicas`, { created_by: 'demo' }),
       ),
+    deleteReplica: async (agent, replica) =>
+      void (await call('DELETE', `/api/agents/${agent}/replicas/${replica}`)),
     promote: async (agent, replica) =>
       failoverResponseSchema.parse(
         await call('POST', `/api/agents/${agent}/replicas/${replica}/promote`, { demote_old_primary: true }),

@@ -12,6 +12,7 @@ import { REGION } from '../cloud/simulated/catalog.ts'
 import { serveControl } from '../cloud/simulated/control-api.ts'
 import {
   createSimulatedCloud,
+  type MachineImage,
   type SimulatedCloud,
   type SimulatedCloudOptions,
 } from '../cloud/simulated/simulated-cloud.ts'
@@ -41,6 +42,8 @@ export interface RigOptions {
   readonly ballastMib?: number
   readonly logLevel?: string
   readonly cloud?: Partial<SimulatedCloudOptions>
+  /** Another machine image, made from the usual one: tests put faults into it. */
+  readonly image?: (usual: MachineImage) => MachineImage
   /** Settings of the coordinator, by environment variable. */
   readonly coordinatorEnv?: Readonly<Record<string, string>>
   readonly onCounters?: (counters: (JudgeAnswer & { kind: 'counters' })['counters']) => void
@@ -66,6 +69,8 @@ export interface Rig {
   close(): Promise<void>
 }
 
+const imageOf = ({ image }: RigOptions) => image ?? ((usual: MachineImage) => usual)
+
 export async function startRig(options: RigOptions): Promise<Rig> {
   const directory = mkdtempSync(join(tmpdir(), 'understudy-'))
   const broom = startBroom(directory)
@@ -81,14 +86,16 @@ export async function startRig(options: RigOptions): Promise<Rig> {
     clock: systemClock,
     log,
     directory,
-    image: createDemoImage({
-      agentCommand: options.programs.agent,
-      workloadCommand: options.programs.workload,
-      witnessFile,
-      logLevel: level,
-      mark: broom.mark,
-      ...(options.ballastMib === undefined ? {} : { ballastMib: options.ballastMib }),
-    }),
+    image: imageOf(options)(
+      createDemoImage({
+        agentCommand: options.programs.agent,
+        workloadCommand: options.programs.workload,
+        witnessFile,
+        logLevel: level,
+        mark: broom.mark,
+        ...(options.ballastMib === undefined ? {} : { ballastMib: options.ballastMib }),
+      }),
+    ),
     newInstanceId: () => {
       born += 1
       return `i-demo${String(born).padStart(3, '0')}`

@@ -21,13 +21,15 @@ export function startInstanceProcess(options: {
   readonly logFile: string
 }): InstanceProcess {
   const { instanceId, command, env, cwd, logFile } = options
+  // Two simulated clouds on one machine may both have an i-demo001; no two have one directory.
+  const mark = `${instanceId} ${cwd}`
   const [file = '', ...args] = command
   const log = openSync(logFile, 'a')
   let child: ChildProcess
   try {
     child = spawn(file, args, {
       cwd,
-      env: { ...baseEnvironment(), ...env, [INSTANCE_MARK]: instanceId },
+      env: { ...baseEnvironment(), ...env, [INSTANCE_MARK]: mark },
       detached: true,
       stdio: ['ignore', log, log],
     })
@@ -41,7 +43,7 @@ export function startInstanceProcess(options: {
   return {
     pid: child.pid ?? 0,
     ended,
-    signalAll: (signal) => signalMarked(`${INSTANCE_MARK}=${instanceId}`, signal),
+    signalAll: (signal) => signalMarked(`${INSTANCE_MARK}=${mark}`, signal),
   }
 }
 

@@ -1,0 +1,54 @@
+import { parseArgs } from 'node:util'
+import type { Bench } from './bench.ts'
+
+/** `pnpm bench NAME`: each measures one promise of the product, side by side with what it is compared with. */
+
+const benches: Readonly<Record<string, () => Promise<{ bench: Bench }>>> = {
+  failover: () => import('./failover.ts'),
+}
+
+async function main([name, ...args]: readonly string[]): Promise<number> {
+  const load = benches[name ?? '']
+  if (!load) {
+    const asked = name === undefined || name === '--help' || name === '-h'
+    process.stderr.write(
+      `${asked ? '' : `unknown benchmark ${name}\n`}Usage: pnpm bench NAME [options] [--json]\nBenchmarks: ${Object.keys(benches).join(', ')}\n`,
+    )
+    return asked ? 0 : 2
+  }
+  const { bench } = await load()
+  const { values } = parseArgs({
+    args,
+    options: {
+      ...Object.fromEntries(Object.keys(bench.options).map((key) => [key, { type: 'string' as const }])),
+      json: { type: 'boolean' },
+      help: { type: 'boolean', short: 'h' },
+    },
+  })
+  if (values.help) {
+    process.stdout.write(`${bench.summary}\n\n${describe(bench)}\n  --json  one object as the last line\n`)
+    return 0
+  }
+  const result = await bench.run(readNumbers(bench, values), (line) => process.stderr.write(`${line}\n`))
+  process.stdout.write(`${result.table}\n`)
+  if (values.json) process.stdout.write(`${JSON.stringify(result.json)}\n`)
+  return result.ok ? 0 : 1
+}
+
+const describe = (bench: Bench): string =>
+  Object.entries(bench.options)
+    .map(([key, { doc, value }]) => `  --${key} <number>  ${doc} (default ${value})`)
+    .join('\n')
+
+function readNumbers(bench: Bench, values: Readonly<Record<string, unknown>>): Record<string, number> {
+  const numbers: Record<string, number> = {}
+  for (const [key, { value }] of Object.entries(bench.options)) {
+    const given = values[key] === undefined ? value : Number(values[key])
+    if (!Number.isInteger(given) || given < 0)
+      throw new Error(`--${key} is ${JSON.stringify(values[key])}: it must be a whole number, 0 or more`)
+    numbers[key] = given
+  }
+  return numbers
+}
+
+process.exitCode = await main(process.argv.slice(2))
