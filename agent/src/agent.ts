@@ -26,6 +26,9 @@ import { openRoleStore } from './role/role-store.ts'
 import { type AgentStatus, serveStatus } from './status/status-socket.ts'
 import { AGENT_VERSION } from './version.ts'
 
+/** How long an agent that ends waits until its replicas have the last writes of the workload. */
+const FLUSH_BUDGET = seconds(2)
+
 export interface AgentSurroundings {
   readonly config: AgentConfig
   readonly data: DataDirectory
@@ -307,6 +310,8 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     })
     await runServices([link, watcher, progressLog], signal)
   } finally {
+    await role.end()
+    await replication.flush(FLUSH_BUDGET)
     server.close()
     await role.close()
     await replication.close()

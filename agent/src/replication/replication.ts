@@ -37,6 +37,8 @@ export interface Replication {
    * @throws AppError when that cannot be had within the budget; `tolerant` lets unreadable names pass, counted
    */
   seal(target: InstanceId, budget: Millis, tolerant: boolean): Promise<{ seq: number; unreadable: number }>
+  /** Waits until every replica that is attached has what is here now, or the budget is spent. */
+  flush(budget: Millis): Promise<void>
   lags(): readonly { instance: InstanceId; lag: SessionLag }[]
   unreadable(): ReadonlyMap<string, string>
 
@@ -94,6 +96,11 @@ export async function openReplication(options: ReplicationOptions): Promise<Repl
     stopServing: () => sender.stopServing(),
     drain: (target, budget) => sender.drain(target, budget),
     seal: (target, budget, tolerant) => sender.seal(target, budget, tolerant),
+    async flush(budget) {
+      const attached = sender.lags().filter(({ lag }) => lag.attached)
+      // A replica that does not catch up has said so itself; nobody waits for it any longer.
+      await Promise.allSettled(attached.map(({ instance }) => sender.seal(instance, budget, true)))
+    },
     lags: () => sender.lags(),
     unreadable: () => sender.unreadable(),
     follow: (epoch, upstream) => receiver.follow(epoch, self, upstream),

@@ -35,7 +35,9 @@ export interface Role {
   dispatch(event: MemberEvent): void
   /** Terms of the coordinator that it said hello with. */
   setPolicy(policy: LeasePolicy): void
-  /** Stops the clock; hooks that run are ended, the workload is left as it is. */
+  /** Stops the workload by its hook, or kills it when that fails. Nobody may order anything any more. */
+  end(): Promise<void>
+  /** Stops the clock; a hook that still runs is ended. */
   close(): Promise<void>
 }
 
@@ -193,6 +195,11 @@ export function createRole(parts: RoleSurroundings): Role {
     })
   }
 
+  async function untilSettled(): Promise<void> {
+    while (inTransition(member)) await new Promise<void>((resolve) => idle.add(resolve))
+    idle.clear()
+  }
+
   function reportStep(step: string, started: Mono, ok: boolean, detail: string): void {
     if (incident === undefined) return
     report({
@@ -214,10 +221,13 @@ export function createRole(parts: RoleSurroundings): Role {
     async boot() {
       const { epoch, active } = store.memory
       dispatch({ kind: 'booted', epoch, active })
-      while (inTransition(member)) await new Promise<void>((resolve) => idle.add(resolve))
-      idle.clear()
+      await untilSettled()
     },
     dispatch,
+    async end() {
+      dispatch({ kind: 'ending' })
+      await untilSettled()
+    },
     setPolicy(policy) {
       member = { ...member, policy }
     },

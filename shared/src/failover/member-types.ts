@@ -103,6 +103,8 @@ export type MemberEvent =
       readonly seq: number
       readonly why?: string
     }
+  /** The daemon is to end: nothing of the workload may be left without somebody who watches its lease. */
+  | { readonly kind: 'ending' }
   | { readonly kind: 'tick' }
 
 export type MemberEffect =

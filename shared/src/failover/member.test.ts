@@ -305,3 +305,16 @@ test('a hand-over that comes while the workload is between two states is refused
   m.ended('kill')
   expect(m.member.workload).toBe('stopped')
 })
+
+test('a daemon that ends stops the workload first, serves replicas until then, and takes no order any more', () => {
+  const m = primaryAt(1, true)
+  m.send({ kind: 'ending' })
+  expect(m.kinds()).toEqual(['stop'])
+  m.ended('stop', false)
+  expect(m.kinds()).toEqual(['kill'])
+  m.ended('kill')
+  expect(m.member).toMatchObject({ workload: 'stopped', exposed: false, role: { kind: 'fenced' } })
+  expect(primaryAt(1).send({ kind: 'ending' })).not.toContainEqual(
+    expect.objectContaining({ kind: 'persist' }),
+  )
+})

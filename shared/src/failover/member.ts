@@ -52,6 +52,8 @@ export function stepMember(before: Member, event: MemberEvent, now: Mono): Membe
       return event.turn === member.turn ? onDrained(member, event) : stay(member)
     case 'sealed':
       return event.turn === member.turn ? onSealed(member, event) : stay(member)
+    case 'ending':
+      return onEnding(member)
     case 'tick':
       return onTick(member)
   }
@@ -338,6 +340,17 @@ function fence(
   if (member.workload === 'stopped') return fenced(fencing, ...end)
   if (member.workload === 'stopping' || member.workload === 'killing') return stay(fencing, ...end)
   return begin(fencing, { workload: 'stopping' }, hook('stop'), ...end)
+}
+
+/**
+ * Stops the workload. Replicas are served to the end, so that they have its last writes; and the record keeps saying
+ * that this was active, so that a daemon that is killed meanwhile looks after the workload when it comes back.
+ */
+function onEnding(member: Member): MemberStep {
+  const ending: Member = { ...member, role: { kind: 'fenced' }, suspended: false, incident: undefined }
+  if (member.workload === 'stopped' || member.workload === 'stopping' || member.workload === 'killing')
+    return stay(ending)
+  return begin(ending, { workload: 'stopping' }, hook('stop'))
 }
 
 /** Nothing runs any more: says so, and goes on to what was ordered next. */
