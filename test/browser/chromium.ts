@@ -48,5 +48,5 @@ export const launchBrowser = ({ executablePath, env }: UnpackedChromium): Promis
   chromium.launch({
     executablePath,
     env: { ...process.env, ...env },
-    args: ['--no-sandbox', '--disable-gpu', '--font-render-hinting=none'],
+    args: ['--no-sandbox', '--disable-gpu', '--font-render-hinting=none', '--disable-lcd-text'],
   })
