@@ -3,6 +3,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { agentId } from '@understudy/shared/core/ids'
 import { seconds } from '@understudy/shared/core/time'
+import { AGENT_NODE_FLAGS } from '../../coordinator/src/demo/agent-runtime.ts'
 import { type FailoverResult, play } from '../../coordinator/src/demo/ci-story.ts'
 import {
   hasReadyReplica,
@@ -74,8 +75,12 @@ const bundles = (): RigPrograms => {
   return {
     coordinator: [process.execPath, coordinator, 'demo-coordinator'],
     judge: [process.execPath, coordinator, 'demo-judge'],
-    workload: [process.execPath, coordinator, 'demo-workload'],
-    agent: [process.execPath, join(dist, 'agent.js')],
+    // The workload is no part of the product: it is as quick to start as its own file.
+    workload: [
+      process.execPath,
+      fileURLToPath(new URL('../../coordinator/src/demo/kv-server.ts', import.meta.url)),
+    ],
+    agent: [process.execPath, ...AGENT_NODE_FLAGS, join(dist, 'agent.js')],
   }
 }
 

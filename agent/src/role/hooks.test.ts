@@ -6,7 +6,7 @@ import { join } from 'node:path'
 import { systemClock } from '@understudy/shared/core/time'
 import type { Hook } from '@understudy/shared/failover/member-types'
 import { pino } from 'pino'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
 import { workloadSchema } from '../config/workload.ts'
 import { createHooks } from './hooks.ts'
 
@@ -41,6 +41,14 @@ const sh = (script: string, timeout_seconds = 5) => ({ command: ['sh', '-c', scr
 test('a hook that ends with 0 has worked; its output is kept, and it knows the epoch', async () => {
   const outcome = await hooksOf({ start: sh('echo "epoch $AGENT_EPOCH of $AGENT_ID"') }).run('start')
   expect(outcome).toEqual({ ok: true, output: 'epoch 7 of web-1\n' })
+})
+
+test('a hook gets neither the join token nor what is set for the memory of the agent alone', async () => {
+  vi.stubEnv('JOIN_TOKEN', 'us_secret').stubEnv('MALLOC_ARENA_MAX', '2').stubEnv('LANG', 'C.UTF-8')
+  onTestFinished(() => void vi.unstubAllEnvs())
+  const { output } = await hooksOf({ start: sh('env') }).run('start')
+  expect(output).toContain('LANG=C.UTF-8\n')
+  expect(output).not.toMatch(/us_secret|MALLOC_/)
 })
 
 test('a hook that ends with another status says so, with the end of its output', async () => {

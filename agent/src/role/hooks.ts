@@ -99,9 +99,10 @@ export function createHooks(workload: Workload, key: string, clock: Clock, log: 
 }
 
 /** The agent's own environment without its secrets and settings. */
+const OWN_VARIABLES = /^(JOIN_TOKEN|JOIN_TOKEN_FILE|MALLOC_\w+)$/
+
 function inherited(): NodeJS.ProcessEnv {
-  const { JOIN_TOKEN: _token, JOIN_TOKEN_FILE: _file, ...rest } = process.env
-  return rest
+  return Object.fromEntries(Object.entries(process.env).filter(([name]) => !OWN_VARIABLES.test(name)))
 }
 
 interface CommandRun {

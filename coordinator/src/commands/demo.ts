@@ -3,6 +3,7 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { AppError } from '@understudy/shared/core/app-error'
 import { type Invocation, numberFlag } from '../command-line.ts'
+import { AGENT_NODE_FLAGS } from '../demo/agent-runtime.ts'
 import { runDemo } from '../demo/demo.ts'
 import type { RigPrograms } from '../demo/rig.ts'
 
@@ -39,7 +40,7 @@ export function findPrograms(): RigPrograms {
     return {
       coordinator: [node, main, 'demo-coordinator'],
       judge: [node, main, 'demo-judge'],
-      agent: [node, join(sources, 'agent/src/main.ts')],
+      agent: [node, ...AGENT_NODE_FLAGS, join(sources, 'agent/src/main.ts')],
       workload: [node, join(sources, 'coordinator/src/demo/kv-server.ts')],
     }
   const bundle = join(here, 'coordinator.js')
@@ -51,7 +52,7 @@ export function findPrograms(): RigPrograms {
   return {
     coordinator: [node, bundle, 'demo-coordinator'],
     judge: [node, bundle, 'demo-judge'],
-    agent: [node, agent],
+    agent: [node, ...AGENT_NODE_FLAGS, agent],
     workload: [node, bundle, 'demo-workload'],
   }
 }

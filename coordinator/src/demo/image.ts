@@ -2,6 +2,7 @@ import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
 import type { MachineFacts, MachineImage } from '../cloud/simulated/simulated-cloud.ts'
+import { AGENT_MALLOC } from './agent-runtime.ts'
 
 export interface ImageOptions {
   /** How to start the agent and the workload: program and first arguments. */
@@ -31,6 +32,7 @@ export function createDemoImage(options: ImageOptions): MachineImage {
       command: [...options.agentCommand, 'run', '--config', join(directory, 'agent.yaml')],
       env: {
         ...options.mark,
+        ...AGENT_MALLOC,
         COORDINATOR_URL: facts.coordinatorUrl,
         JOIN_TOKEN: facts.joinToken,
         IMDS_ENDPOINT: facts.imdsEndpoint,

@@ -1,6 +1,6 @@
 import { openSync, writeSync } from 'node:fs'
 import { createServer, type IncomingMessage, type ServerResponse } from 'node:http'
-import { openKeyValueStore } from './kv-store.ts'
+import { type KeyValueStore, openKeyValueStore } from './kv-store.ts'
 
 /**
  * The demo's workload: a key-value server that answers a write once it is on disk, like any database. It knows
@@ -33,7 +33,7 @@ export function runKeyValueServer(env: Readonly<Record<string, string | undefine
   const server = createServer((request, response) => {
     const { pathname } = new URL(request.url ?? '/', 'http://kv')
     if (pathname === '/health') return send(response, 200, 'ok')
-    if (pathname === '/dump') return dump(response, store.entries())
+    if (pathname === '/dump') return dump(response, store)
     const key = /^\/kv\/([A-Za-z0-9_.-]{1,200})$/.exec(pathname)?.[1]
     if (!key) return send(response, 404, 'no such path')
     if (request.method === 'PUT')
@@ -63,10 +63,10 @@ function send(response: ServerResponse, status: number, text: string): void {
   response.end(text)
 }
 
-function dump(response: ServerResponse, entries: Iterable<readonly [string, string]>): void {
+function dump(response: ServerResponse, store: KeyValueStore): void {
   response.writeHead(200, { 'content-type': 'application/x-ndjson' })
-  for (const [key, value] of entries)
-    if (!key.startsWith('ballast')) response.write(`${JSON.stringify([key, value])}\n`)
+  for (const key of store.keys())
+    if (!key.startsWith('ballast')) response.write(`${JSON.stringify([key, store.get(key)])}\n`)
   response.end()
 }
 
@@ -83,7 +83,7 @@ function readBody(request: IncomingMessage, response: ServerResponse, done: (tex
 }
 
 /** State that was there before, for measurements: it has to be copied and to be read at every start. */
-function fillBallast(store: ReturnType<typeof openKeyValueStore>, mebibytes: number): void {
+function fillBallast(store: KeyValueStore, mebibytes: number): void {
   for (let index = 0; index < mebibytes * 16; index += 1) {
     const block = Array.from({ length: 64 * 64 }, (_, part) =>
       ((index * 2654435761 + part * 40503) >>> 0).toString(16).padStart(16, '0'),

@@ -1,60 +1,79 @@
 import {
-  closeSync,
   fdatasyncSync,
+  ftruncateSync,
   mkdirSync,
   openSync,
   readdirSync,
   readFileSync,
-  truncateSync,
+  readSync,
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
 import { crc32 } from 'node:zlib'
 
 /**
- * A small key-value store in append-only segments, as many real ones are built. Each record carries its checksum; a
- * torn end is cut off when the store is opened.
+ * A small key-value store in append-only segments, as many real ones are built: the keys are in memory, the values on
+ * disk. Each record carries its checksum; a torn end is cut off when the store is opened.
  */
 export interface KeyValueStore {
   readonly size: number
   get(key: string): string | undefined
-  entries(): Iterable<readonly [string, string]>
+  keys(): Iterable<string>
   /** Appends without syncing. */
   put(key: string, value: string): void
   /** Makes everything that was put durable. */
   sync(): void
 }
 
+/** Where a value lies. */
+interface Place {
+  readonly file: number
+  readonly at: number
+  readonly length: number
+}
+
+/** Checksum of all that follows it (4), length of the key (2), length of the value (4). */
 const HEADER = 10
 const SEGMENT_BYTES = 8 * 1024 * 1024
 
 export function openKeyValueStore(directory: string): KeyValueStore {
   mkdirSync(directory, { recursive: true })
-  const values = new Map<string, string>()
-  const segments = readdirSync(directory)
+  const places = new Map<string, Place>()
+  const numbers = readdirSync(directory)
     .filter((name) => /^\d{6}\.log$/.test(name))
-    .sort()
-  let used = 0
-  for (const name of segments) used = readSegment(join(directory, name), values)
-  let number = segments.length === 0 ? 1 : Number.parseInt(segments.at(-1) ?? '1', 10)
-  let file = openSync(segmentPath(directory, number), 'a')
+    .map((name) => Number.parseInt(name, 10))
+    .sort((a, b) => a - b)
+  let number = numbers.at(-1) ?? 1
+  for (const sealed of numbers.slice(0, -1))
+    readSegment(openSegment(directory, sealed), segmentPath(directory, sealed), places)
+  let file = openSegment(directory, number)
+  let used = readSegment(file, segmentPath(directory, number), places)
+  // Only the last segment can have a torn end: the others were synced before the next was begun.
+  ftruncateSync(file, used)
 
   return {
     get size() {
-      return values.size
+      return places.size
     },
-    get: (key) => values.get(key),
-    entries: () => values.entries(),
+    get(key) {
+      const place = places.get(key)
+      if (!place) return undefined
+      const value = Buffer.alloc(place.length)
+      readSync(place.file, value, 0, place.length, place.at)
+      return value.toString('utf8')
+    },
+    keys: () => places.keys(),
     put(key, value) {
       if (used >= SEGMENT_BYTES) {
         fdatasyncSync(file)
-        closeSync(file)
         number += 1
         used = 0
-        file = openSync(segmentPath(directory, number), 'a')
+        file = openSegment(directory, number)
       }
-      used += writeSync(file, encode(key, value))
-      values.set(key, value)
+      const { record, valueAt } = encode(key, value)
+      writeSync(file, record)
+      places.set(key, { file, at: used + valueAt, length: record.length - valueAt })
+      used += record.length
     },
     sync: () => fdatasyncSync(file),
   }
@@ -63,30 +82,33 @@ export function openKeyValueStore(directory: string): KeyValueStore {
 const segmentPath = (directory: string, number: number): string =>
   join(directory, `${String(number).padStart(6, '0')}.log`)
 
-function encode(key: string, value: string): Buffer {
+const openSegment = (directory: string, number: number): number =>
+  openSync(segmentPath(directory, number), 'a+')
+
+function encode(key: string, value: string): { record: Buffer; valueAt: number } {
   const keyBytes = Buffer.from(key)
   const valueBytes = Buffer.from(value)
-  const record = Buffer.alloc(HEADER + keyBytes.length + valueBytes.length)
+  const valueAt = HEADER + keyBytes.length
+  const record = Buffer.alloc(valueAt + valueBytes.length)
   record.writeUInt16BE(keyBytes.length, 4)
   record.writeUInt32BE(valueBytes.length, 6)
   keyBytes.copy(record, HEADER)
-  valueBytes.copy(record, HEADER + keyBytes.length)
+  valueBytes.copy(record, valueAt)
   record.writeUInt32BE(crc32(record.subarray(4)), 0)
-  return record
+  return { record, valueAt }
 }
 
-/** Takes every whole record and cuts off what follows the last. Returns its length. */
-function readSegment(path: string, values: Map<string, string>): number {
+/** Takes every whole record. Returns where the last of them ends. */
+function readSegment(file: number, path: string, places: Map<string, Place>): number {
   const bytes = readFileSync(path)
   let at = 0
   while (at + HEADER <= bytes.length) {
-    const keyLength = bytes.readUInt16BE(at + 4)
-    const end = at + HEADER + keyLength + bytes.readUInt32BE(at + 6)
+    const valueAt = at + HEADER + bytes.readUInt16BE(at + 4)
+    const length = bytes.readUInt32BE(at + 6)
+    const end = valueAt + length
     if (end > bytes.length || crc32(bytes.subarray(at + 4, end)) !== bytes.readUInt32BE(at)) break
-    const value = at + HEADER + keyLength
-    values.set(bytes.toString('utf8', at + HEADER, value), bytes.toString('utf8', value, end))
+    places.set(bytes.toString('utf8', at + HEADER, valueAt), { file, at: valueAt, length })
     at = end
   }
-  if (at < bytes.length) truncateSync(path, at)
   return at
 }

@@ -39,6 +39,7 @@ import { createHousekeeping } from './housekeeping.ts'
 import { createLinkEvents, type LinkEvents } from './link-events.ts'
 import { createMoves } from './moves.ts'
 import { createOffers } from './offers.ts'
+import { readOpenMoves } from './open-moves.ts'
 import { createPresenceBook } from './presence.ts'
 import { createRegistry, type Entry } from './registry.ts'
 import { createReplicaStore } from './replica-store.ts'
@@ -270,8 +271,7 @@ export function createFailover(options: FailoverOptions): Failover {
     links,
     async load() {
       for (const row of await fleet.instances()) notePool(row)
-      await registry.load()
-      await incidents.closeAbandoned()
+      await registry.load(await readOpenMoves(db, incidents, clock))
     },
     run: (signal) => runServices([offers, housekeeping], signal),
     onNewAgent: (agentId) => {

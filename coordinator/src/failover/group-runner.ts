@@ -69,13 +69,19 @@ export interface Sighting {
   readonly via: string
 }
 
-export function createGroupRunner(initial: Group, ports: RunnerPorts, signal: AbortSignal): GroupRunner {
+export function createGroupRunner(
+  initial: Group,
+  ports: RunnerPorts,
+  signal: AbortSignal,
+  /** The incident that was open when an earlier coordinator ended. */
+  resumed?: Flight,
+): GroupRunner {
   const { db, clock, cloud, address, incidents } = ports
   const { agent } = initial
   const log = ports.log.child({ agent })
   const checked = new Map<InstanceId, Mono>()
   let group = initial
-  let flight: Flight | undefined
+  let flight: Flight | undefined = resumed
   let sighting: Sighting | undefined
 
   function dispatch(event: GroupEvent, seen?: Sighting): void {
@@ -102,6 +108,7 @@ export function createGroupRunner(initial: Group, ports: RunnerPorts, signal: Ab
       case 'lease':
         return ports.sendLease(effect.instance, effect)
       case 'order':
+        if (effect.order.kind === 'hand-over') incidents.target(effect.order.incident, effect.order.target)
         return void ports.sendOrder(effect.instance, effect.order)
       case 'commit':
         return later('commit', commit(effect))

@@ -2,12 +2,13 @@ import { AppError } from '@understudy/shared/core/app-error'
 import type { AgentId, InstanceId } from '@understudy/shared/core/ids'
 import { agentId as asAgentId, instanceId as asInstanceId } from '@understudy/shared/core/ids'
 import type { Clock, Instant, Mono } from '@understudy/shared/core/time'
-import { restoreGroup } from '@understudy/shared/failover/group'
+import { type OpenMove, restoreGroup } from '@understudy/shared/failover/group'
 import type { LeasePolicy } from '@understudy/shared/failover/lease'
 import type { FleetStore } from '../fleet/fleet.ts'
 import type { ReplicaRow } from '../storage/database.ts'
-import type { LastWord } from './flight.ts'
+import type { Flight, LastWord } from './flight.ts'
 import { createGroupRunner, type GroupRunner, type RunnerPorts } from './group-runner.ts'
+import type { OpenMoves } from './open-moves.ts'
 import type { ReplicaStore } from './replica-store.ts'
 import { createPairTokens, type PairTokens } from './upstreams.ts'
 
@@ -35,7 +36,7 @@ export interface Wanted {
 }
 
 export interface Registry {
-  load(): Promise<void>
+  load(moves: OpenMoves): Promise<void>
   entries(): Iterable<Entry>
   find(agentId: AgentId): Entry | undefined
   /** @throws AppError `not_found` */
@@ -61,12 +62,14 @@ export function createRegistry(parts: {
       epoch: number
       primary: InstanceId | undefined
       members: readonly { instance: InstanceId; retired: boolean; hadCopy: boolean }[]
+      move?: OpenMove | undefined
     },
+    flight?: Flight,
   ): Entry {
     const group = restoreGroup({ agent: agentId, policy, ...stored }, clock.mono())
     const entry: Entry = {
       agentId,
-      runner: createGroupRunner(group, ports, signal),
+      runner: createGroupRunner(group, ports, signal, flight),
       tokens: createPairTokens(),
       replicas: new Map(),
       lastWords: new Map(),
@@ -80,7 +83,7 @@ export function createRegistry(parts: {
   }
 
   return {
-    async load() {
+    async load(moves) {
       const instances = await fleet.instances()
       for (const row of await fleet.agents()) {
         const agentId = asAgentId(row.id)
@@ -92,7 +95,9 @@ export function createRegistry(parts: {
             hadCopy: instance.has_copy === 1,
           }))
         const primary = row.instance_id === null ? undefined : asInstanceId(row.instance_id)
-        const entry = add(agentId, { epoch: row.epoch, primary, members })
+        const open = moves.get(row.id)
+        const entry = add(agentId, { epoch: row.epoch, primary, members, move: open?.move }, open?.flight)
+        if (open?.move.at.kind === 'waiting') entry.wanted = { why: 'notice', tryAt: clock.mono() }
         for (const replica of await replicas.active(agentId))
           entry.replicas.set(replica.instance_id ?? replica.id, replica)
       }

@@ -30,6 +30,7 @@ export function createViews(parts: {
     return toReplicaView(row, {
       member: instance === undefined ? undefined : group.members.get(instance),
       progress: own?.heartbeat?.message.progress,
+      degraded: own?.heartbeat?.message.degraded ?? [],
       bytesPerSecond: own?.bytesPerSecond ?? null,
       lag: row.is_active === 1 ? lagOf(primary?.heartbeat?.message.replicas, instance) : undefined,
     })

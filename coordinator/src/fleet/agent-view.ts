@@ -131,6 +131,8 @@ export interface ReplicaLive {
   /** The replica's own last heartbeat. */
   readonly progress: Heartbeat['progress'] | undefined
   readonly bytesPerSecond: number | null
+  /** What is wrong with it, from the same heartbeat. */
+  readonly degraded: Heartbeat['degraded']
   /** In the primary's words. */
   readonly lag: Heartbeat['replicas'][number] | undefined
 }
@@ -164,8 +166,14 @@ export function toReplicaView(row: ReplicaRow, live: ReplicaLive): ReplicaView {
     lag_bytes: lag?.lagBytes ?? null,
     lag_ms: lag ? Math.round(lag.lagMillis) : row.lag_ms,
     notice: member?.noticedBy !== undefined,
-    failure: row.failure,
+    failure: row.failure ?? troubleOf(row, live.degraded),
   }
+}
+
+/** Why a standby does not get ready, in its own words. */
+function troubleOf({ is_active, status }: ReplicaRow, degraded: Heartbeat['degraded']): string | null {
+  const [first] = is_active === 1 && status !== 'ready' ? degraded : []
+  return first ? [first.message, first.hint].filter(Boolean).join('. ') : null
 }
 
 function percentOf(row: ReplicaRow, done: number, total: number): number {

@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { AppError } from '@understudy/shared/core/app-error'
 import { type AgentId, type IncidentId, incidentId } from '@understudy/shared/core/ids'
 import { createSerial } from '@understudy/shared/core/serial'
-import { type Clock, type Instant, instant, type Mono } from '@understudy/shared/core/time'
+import { type Clock, type Instant, instant, type Mono, millis, plus } from '@understudy/shared/core/time'
 import type { IncidentView, Loss, ResponseAction, SignalType } from '@understudy/shared/protocol/incidents'
 import type { Logger } from 'pino'
 import type { IncidentRow, IncidentStepRow, Kysely, Schema } from '../storage/database.ts'
@@ -59,7 +59,8 @@ export interface Incidents {
   /** Another path has seen the same thing; `mono` is when. */
   seen(id: IncidentId, via: string, mono: Mono): void
   step(id: IncidentId, step: NewStep): void
-  patch(id: IncidentId, patch: { action?: ResponseAction; replicaId?: string }): void
+  /** Who is to take over, so that a coordinator that is restarted knows. */
+  target(id: IncidentId, instanceId: string): void
   close(id: IncidentId, closing: Closing): void
   /** The monotonic moment that T+0 stands for; undefined for an incident of an earlier process. */
   zeroOf(id: IncidentId): Mono | undefined
@@ -72,8 +73,8 @@ export interface Incidents {
   }>
   /** Median time without a primary of the last moves that succeeded. */
   medianGap(): Promise<{ millis: number | null; samples: number }>
-  /** Ends what an earlier process left open; nobody knows any more how it ended. */
-  closeAbandoned(): Promise<void>
+  /** What an earlier process left open, taken up again: whoever knows how to go on does, the rest is closed. */
+  reopen(): Promise<readonly OpenRecord[]>
   /** Everything recorded so far is in the database. */
   settled(): Promise<void>
 }
@@ -87,6 +88,13 @@ interface Recorded {
   row: IncidentRow
   steps: IncidentStepRow[]
   zero: Mono
+}
+
+/** An incident that was open when an earlier process ended. */
+export interface OpenRecord {
+  readonly row: IncidentRow
+  readonly steps: readonly IncidentStepRow[]
+  readonly zero: Mono
 }
 
 export function createIncidents(parts: {
@@ -208,11 +216,7 @@ export function createIncidents(parts: {
       write(() => db.insertInto('incident_steps').values(row).execute())
       changed(recorded)
     },
-    patch: (id, { action, replicaId }) =>
-      update(id, {
-        ...(action === undefined ? {} : { response_action: action }),
-        ...(replicaId === undefined ? {} : { replica_id: replicaId }),
-      }),
+    target: (id, instanceId) => update(id, { new_instance_id: instanceId }),
     close(id, closing) {
       const { outcome } = closing
       const zero = atHand.get(id)?.zero
@@ -299,17 +303,23 @@ export function createIncidents(parts: {
       const gaps = rows.map(({ no_primary_ms: gap }) => gap ?? 0).sort((a, b) => a - b)
       return { millis: gaps[Math.floor(gaps.length / 2)] ?? null, samples: gaps.length }
     },
-    async closeAbandoned() {
-      await db
-        .updateTable('spot_interruption_events')
-        .set({
-          outcome: 'failed',
-          outcome_reason:
-            'the coordinator was restarted while it was open; the switch history says who is primary',
-          closed_at: clock.now(),
-        })
+    async reopen() {
+      const rows = await db
+        .selectFrom('spot_interruption_events')
+        .selectAll()
         .where('closed_at', 'is', null)
+        .orderBy('detected_at')
         .execute()
+      const steps = await stepsOf(rows.map(({ id }) => id))
+      return rows.map((row) => {
+        const recorded: Recorded = {
+          row,
+          steps: steps.filter(({ incident_id }) => incident_id === row.id),
+          zero: plus(clock.mono(), millis(row.detected_at - clock.now())),
+        }
+        atHand.set(incidentId(row.id), recorded)
+        return recorded
+      })
     },
     settled: () => inOrder(() => undefined),
   }

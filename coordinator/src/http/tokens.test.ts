@@ -22,7 +22,7 @@ test('a token lets its owner in, and nobody learns it from the database', async 
   const token = await tokens.createOperator('ada', 'operator', undefined)
   expect(await tokens.findOperator(token)).toEqual({ name: 'ada', role: 'operator' })
   const rows = await database.db.selectFrom('api_tokens').selectAll().execute()
-  expect(JSON.stringify(rows)).not.toContain(token.split('_')[2])
+  expect(JSON.stringify(rows)).not.toContain(token.split('_').slice(2).join('_'))
 })
 
 test.each(['', 'us_', 'us_0000000000000000_x', 'garbage', 'us_0000000000000000_'.padEnd(62, 'a')])(

@@ -1,0 +1,109 @@
+import { instanceId as asInstanceId, incidentId } from '@understudy/shared/core/ids'
+import { between, type Clock, instant, type Mono, millis, plus, seconds } from '@understudy/shared/core/time'
+import type { OpenIncident, OpenMove, Trigger } from '@understudy/shared/failover/group'
+import type { Incidents } from '../fleet/fleet.ts'
+import type { IncidentRow, Kysely, Schema, SwitchRow } from '../storage/database.ts'
+import { type Flight, newFlight } from './flight.ts'
+
+/** A move by hand is given this long again. */
+const PLANNED_AGAIN = seconds(60)
+
+/** By agent: the move that was under way when an earlier coordinator ended, and what was measured of it. */
+export type OpenMoves = ReadonlyMap<string, { readonly move: OpenMove; readonly flight: Flight }>
+
+type OpenRecord = Awaited<ReturnType<Incidents['reopen']>>[number]
+
+/** Takes up what was left open. An incident of which nobody can say how to go on is closed. */
+export async function readOpenMoves(
+  db: Kysely<Schema>,
+  incidents: Incidents,
+  clock: Clock,
+): Promise<OpenMoves> {
+  const moves = new Map<string, { move: OpenMove; flight: Flight }>()
+  for (const record of await incidents.reopen()) {
+    const open = await readOne(db, record, clock)
+    if (open && !moves.has(record.row.agent_id)) moves.set(record.row.agent_id, open)
+    else abandon(incidents, record.row)
+  }
+  return moves
+}
+
+async function readOne(
+  db: Kysely<Schema>,
+  { row, steps, zero }: OpenRecord,
+  clock: Clock,
+): Promise<{ move: OpenMove; flight: Flight } | undefined> {
+  const agent = await db
+    .selectFrom('agents')
+    .select(['epoch', 'instance_id'])
+    .where('id', '=', row.agent_id)
+    .executeTakeFirstOrThrow()
+  const last = await db
+    .selectFrom('instance_switches')
+    .selectAll()
+    .where('incident_id', '=', row.id)
+    .orderBy('epoch', 'desc')
+    .executeTakeFirst()
+  const at = whereItStood(row, last, agent)
+  if (!at) return undefined
+  const old = await db
+    .selectFrom('instances')
+    .select('retired')
+    .where('id', '=', row.instance_id)
+    .executeTakeFirst()
+  const now = clock.mono()
+  const trigger = row.trigger as Trigger
+  const incident: OpenIncident = {
+    id: incidentId(row.id),
+    trigger,
+    instance: asInstanceId(row.instance_id),
+    by: deadlineOf(row, clock),
+    keepOld: trigger !== 'notice' && old?.retired !== 1,
+  }
+  const done = (name: string, from: string) =>
+    steps.find(({ step, ok, reported_by }) => step === name && ok === 1 && reported_by === from)
+  const frozen = done('workload-frozen', row.instance_id)
+  const flight: Flight = {
+    ...newFlight(incident, zero, row.old_epoch, now),
+    quietFrom: frozen && plus(zero, millis(frozen.t_ms)),
+    sealed: done('final-sync', row.instance_id) !== undefined,
+    target: last ? asInstanceId(last.new_instance_id) : undefined,
+  }
+  return { move: { incident, at }, flight }
+}
+
+/** undefined when the records do not fit together, as after a change by hand. */
+function whereItStood(
+  row: IncidentRow,
+  last: SwitchRow | undefined,
+  agent: { epoch: number; instance_id: string | null },
+): OpenMove['at'] | undefined {
+  if (!['notice', 'planned', 'silence'].includes(row.trigger)) return undefined
+  if (last)
+    return last.new_instance_id === agent.instance_id
+      ? { kind: 'promoting', fresh: last.switch_reason === 'relaunch' && last.epoch === agent.epoch }
+      : undefined
+  if (row.instance_id !== agent.instance_id || row.trigger === 'silence') return undefined
+  if (row.new_instance_id !== null) return { kind: 'handing-over', target: asInstanceId(row.new_instance_id) }
+  return row.trigger === 'notice' ? { kind: 'waiting' } : undefined
+}
+
+function deadlineOf({ trigger, deadline_at: deadline }: IncidentRow, clock: Clock): Mono | undefined {
+  if (trigger === 'planned') return plus(clock.mono(), PLANNED_AGAIN)
+  return deadline === null ? undefined : plus(clock.mono(), between(clock.now(), instant(deadline)))
+}
+
+function abandon(incidents: Incidents, row: IncidentRow): void {
+  incidents.close(incidentId(row.id), {
+    outcome: 'failed',
+    why: 'the coordinator was restarted while it was open; the switch history says who is primary',
+    action: 'none',
+    replicaId: row.replica_id,
+    newInstanceId: null,
+    newEpoch: null,
+    failoverMillis: null,
+    noPrimaryMillis: null,
+    noPrimaryFrom: null,
+    loss: null,
+  })
+}
