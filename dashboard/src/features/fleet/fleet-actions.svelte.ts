@@ -114,7 +114,7 @@ export class FleetActions {
     const what =
       noticeSeconds === null ? 'ended without notice' : `has ${noticeSeconds} s of notice from now on`
     this.#ports.line.say({
-      text: `${agent.name}: ${answer.body.instance_id} ${what}. The flight recorder shows the rest.`,
+      text: `${agent.name}: ${answer.body.instance_id} ${what}.`,
     })
     this.#ports.showRecorder()
   }

@@ -60,6 +60,11 @@ describe('the recorder of a move that runs', () => {
     expect(layOut(upTo(8), 100).band).toMatchObject({ fromT: 9.1, millis: 90.9, open: true })
   })
 
+  it('knows only from when on a lost primary was missed', () => {
+    const lost = runningIncident({ steps: [sampleStep({ step: 'primary-lost', t_ms: 0 })] })
+    expect(layOut(lost, 100).band).toMatchObject({ fromT: 0, millis: 100, longer: true })
+  })
+
   it('a workload that was thawed serves again', () => {
     const thawed = [...upTo(3).steps, sampleStep({ seq: 4, step: 'workload-thawed', t_ms: 40 })]
     expect(layOut(runningIncident({ steps: thawed }), 100).band).toBeUndefined()

@@ -29,6 +29,8 @@ export interface Band extends Span {
   readonly millis: number
   /** It still grows. */
   readonly open: boolean
+  /** It began before it was noticed; by how much is known at the end. */
+  readonly longer: boolean
 }
 
 export interface Layout {
@@ -107,12 +109,13 @@ function barOf(step: IncidentStep, to: number, at: (t: number) => number): Bar {
  */
 function gapOf(incident: IncidentView, nowT: number | undefined): Omit<Band, 'left' | 'width'> | undefined {
   const { no_primary_from_t_ms: from, no_primary_ms: gap, steps } = incident
-  if (from !== null && gap !== null) return { fromT: from, millis: gap, open: false }
+  if (from !== null && gap !== null) return { fromT: from, millis: gap, open: false, longer: false }
   if (nowT === undefined) return undefined
   const thawed = steps.findLastIndex(({ step, ok }) => ok && step === 'workload-thawed')
   const quiet = steps.slice(thawed + 1).find(({ step, ok }) => ok && QUIET.has(step))
   if (!quiet) return undefined
-  return { fromT: quiet.t_ms, millis: Math.max(0, nowT - quiet.t_ms), open: true }
+  const millis = Math.max(0, nowT - quiet.t_ms)
+  return { fromT: quiet.t_ms, millis, open: true, longer: quiet.step === 'primary-lost' }
 }
 
 const QUIET: ReadonlySet<string> = new Set([
