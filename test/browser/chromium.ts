@@ -34,6 +34,9 @@ export async function unpackChromium(): Promise<UnpackedChromium> {
         ...(existsSync('/etc/fonts/fonts.conf') ? {} : { FONTCONFIG_PATH: fonts }),
       },
     }
+  } catch (error) {
+    await rm(directory, { recursive: true, force: true })
+    throw error
   } finally {
     if (before === undefined) delete process.env.TMPDIR
     else process.env.TMPDIR = before
