@@ -47,7 +47,7 @@ export async function runDemo(options: DemoOptions, signal: AbortSignal): Promis
   const rig = await startRig({
     seed,
     programs,
-    port: script === undefined ? await freePort(options.port) : (options.port ?? 0),
+    port: await freePort(script === undefined ? options.port : (options.port ?? 0)),
     onCounters: (next) => {
       counters = toCounters(next)
     },
@@ -101,7 +101,12 @@ const toCounters = (counters: (JudgeAnswer & { kind: 'counters' })['counters']):
 
 /** The port that was asked for, or 8000, or the next one that is free. */
 async function freePort(wanted: number | undefined): Promise<number> {
-  if (wanted !== undefined) return wanted
+  if (wanted !== undefined) {
+    if (wanted === 0 || (await isFree(wanted))) return wanted
+    throw new AppError('port_in_use', `the port ${wanted} is in use`, {
+      hint: 'Choose another one with --port, or leave it out: the next free one is taken.',
+    })
+  }
   for (let port = DEFAULT_PORT; port < DEFAULT_PORT + 100; port += 1) if (await isFree(port)) return port
   return 0
 }

@@ -273,7 +273,13 @@ export function createFailover(options: FailoverOptions): Failover {
       for (const row of await fleet.instances()) notePool(row)
       await registry.load(await readOpenMoves(db, incidents, clock))
     },
-    run: (signal) => runServices([offers, housekeeping], signal),
+    async run(signal) {
+      for (const entry of registry.entries())
+        standbys
+          .finishLaunches(entry)
+          .catch((error: unknown) => log.error({ event: 'replica.launch_failed', err: error }))
+      await runServices([offers, housekeeping], signal)
+    },
     onNewAgent: (agentId) => {
       registry.ensure(agentId)
       onChange(agentId)

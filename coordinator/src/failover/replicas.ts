@@ -52,6 +52,11 @@ export interface ReplicaPorts {
 /** Chooses a pool and starts an instance in it that will join as a standby. */
 export interface Replicas {
   /** @throws AppError `forbidden`, `conflict`, `no_capacity`, `input_invalid` */
+  /**
+   * Launches a replica of which an earlier coordinator did not write down whether it had launched it; a machine that
+   * is there already is taken. @throws AppError `no_capacity`
+   */
+  finishLaunch(row: ReplicaRow): Promise<ReplicaRow>
   create(request: ReplicaRequest): Promise<CreatedReplica>
   /** By hand, with the operator's wishes checked. */
   createByHand(agentId: AgentId, body: CreateReplicaRequest, actor: string): Promise<CreatedReplica>
@@ -179,6 +184,10 @@ export function createReplicas(ports: ReplicaPorts): Replicas {
 
   return {
     create,
+    async finishLaunch(row) {
+      const token = await ports.createJoinToken(row.agent_id as AgentId, row.id as ReplicaId)
+      return launch(row, [parsePool(row.pool_id)], token, new Map())
+    },
     async createByHand(agentId, body, actor) {
       const agent = await fleet.mustAgent(agentId)
       if (agent.manual_replica_enabled !== 1)

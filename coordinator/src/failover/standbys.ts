@@ -40,6 +40,8 @@ export interface Standbys {
   want(entry: Entry, why: Wanted['why'], flight: Flight | undefined): void
   /** Makes the replica that is wanted, or says why not and leaves it for later. */
   tryWanted(entry: Entry): Promise<void>
+  /** Goes on with launches that an earlier coordinator has begun. */
+  finishLaunches(entry: Entry): Promise<void>
 }
 
 export function createStandbys(parts: {
@@ -90,6 +92,19 @@ export function createStandbys(parts: {
     return made
   }
 
+  async function finishLaunches(entry: Entry): Promise<void> {
+    if (!cloud.canLaunch) return
+    for (const row of [...entry.replicas.values()]) {
+      if (row.instance_id !== null || row.status !== 'launching') continue
+      const launched = await replicas.finishLaunch(row).catch((error: unknown) => {
+        log.warn({ event: 'replica.not_launched', replica: row.id, why: messageOf(error) })
+      })
+      entry.replicas.delete(row.id)
+      if (launched) entry.replicas.set(launched.instance_id ?? launched.id, launched)
+      else if (entry.runner.flight) entry.wanted = { why: 'notice', tryAt: clock.mono() }
+    }
+  }
+
   async function tryWanted(entry: Entry): Promise<void> {
     const { wanted, runner, agentId } = entry
     if (!wanted) return
@@ -121,6 +136,7 @@ export function createStandbys(parts: {
 
   return {
     row: rowOf,
+    finishLaunches,
     tryWanted,
     async create(entry, body, actor) {
       const { row, choice, joinCommand } = await replicas.createByHand(entry.agentId, body, actor)

@@ -57,6 +57,17 @@ export interface OpenIncident {
   readonly keepOld: boolean
 }
 
+/** What was under way when an earlier coordinator ended, as its records tell. */
+export interface OpenMove {
+  readonly incident: OpenIncident
+  readonly at: /** For a replica that can take over. */
+    | { readonly kind: 'waiting' }
+    /** The primary was told to hand over; it may have done so meanwhile. */
+    | { readonly kind: 'handing-over'; readonly target: InstanceId }
+    /** The epoch was committed; whether the primary of it is up is not known. */
+    | { readonly kind: 'promoting'; readonly fresh: boolean }
+}
+
 export type Phase =
   | { readonly kind: 'vacant' }
   | { readonly kind: 'steady' }

@@ -1,5 +1,5 @@
 import type { AgentId, InstanceId } from '../core/ids.ts'
-import { between, type Mono, plus } from '../core/time.ts'
+import { between, type Mono, millis, plus } from '../core/time.ts'
 import {
   afterFailedPromotion,
   commit,
@@ -33,6 +33,7 @@ import type {
   GroupMember,
   GroupStep,
   OpenIncident,
+  OpenMove,
   Phase,
 } from './group-types.ts'
 import { type LeasePolicy, promiseEnd, silenceAfterRestart } from './lease.ts'
@@ -42,6 +43,8 @@ export type * from './group-types.ts'
 
 /** How long after the last heartbeat a primary is doubted, in heartbeats. */
 const SUSPECT_AFTER_BEATS = 2
+/** How long a hand-over that was under way before a restart may take after it. */
+const HAND_OVER_AGAIN = millis(10_000)
 
 /** The state that a coordinator starts from: what its database says, and silence until old promises have run out. */
 export function restoreGroup(
@@ -51,16 +54,17 @@ export function restoreGroup(
     primary: InstanceId | undefined
     members: readonly { instance: InstanceId; retired: boolean; hadCopy: boolean }[]
     policy: LeasePolicy
+    move?: OpenMove | undefined
   },
   now: Mono,
 ): Group {
-  const { agent, epoch, primary, policy } = stored
+  const { agent, epoch, primary, policy, move } = stored
   const silentUntil = plus(now, silenceAfterRestart(policy))
-  return {
+  const group: Group = {
     agent,
     epoch,
     primary,
-    phase: primary === undefined ? { kind: 'vacant' } : { kind: 'steady' },
+    phase: primary === undefined ? { kind: 'vacant' } : phaseOf(move, primary, silentUntil),
     members: new Map(
       stored.members.map(({ instance, retired, hadCopy }) => [
         instance,
@@ -70,8 +74,23 @@ export function restoreGroup(
     promiseUntil: silentUntil,
     silentUntil,
     soloSince: primary === undefined ? undefined : -1,
-    waiting: undefined,
+    waiting: move?.at.kind === 'waiting' ? move.incident : undefined,
     policy,
+  }
+  return move?.incident.trigger === 'notice'
+    ? patchMember(group, move.incident.instance, { noticedBy: move.incident.by })
+    : group
+}
+
+function phaseOf(move: OpenMove | undefined, primary: InstanceId, silentUntil: Mono): Phase {
+  switch (move?.at.kind) {
+    case 'handing-over':
+      return { ...move.at, incident: move.incident, giveUpAt: plus(silentUntil, HAND_OVER_AGAIN) }
+    case 'promoting':
+      return { ...move.at, target: primary, incident: move.incident, attempt: 0 }
+    case 'waiting':
+    case undefined:
+      return { kind: 'steady' }
   }
 }
 
@@ -355,7 +374,18 @@ function onCommitted(
 
 /** The order carries a lease, counted from the target's last heartbeat, so it is a promise like any other grant. */
 const promote = (group: Group, phase: Phase & { kind: 'promoting' }, now: Mono): GroupStep =>
-  quiet({ ...group, promiseUntil: promiseEnd(now, group.policy) }, promoteOrder(group, phase))
+  quiet(
+    {
+      ...group,
+      promiseUntil: promiseEnd(now, group.policy),
+      // Only a lease that was given after this order can confirm that it does not run alone.
+      soloSince:
+        group.soloSince === undefined
+          ? undefined
+          : Math.max(group.soloSince, group.members.get(phase.target)?.beat?.seq ?? 0),
+    },
+    promoteOrder(group, phase),
+  )
 
 function onPromoted(
   group: Group,

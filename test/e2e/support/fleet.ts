@@ -1,13 +1,7 @@
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { MachineImage } from '../../../coordinator/src/cloud/simulated/simulated-cloud.ts'
-import {
-  hasReadyReplica,
-  isServing,
-  type Rig,
-  startRig,
-  untilAgent,
-} from '../../../coordinator/src/demo/rig.ts'
+import { isServing, type Rig, startRig, untilAgent } from '../../../coordinator/src/demo/rig.ts'
 import { agentId } from '../../../shared/src/core/ids.ts'
 import type { AgentView } from '../../../shared/src/protocol/agents.ts'
 import type { IncidentView, SwitchView } from '../../../shared/src/protocol/incidents.ts'
@@ -104,8 +98,19 @@ export async function startFleet(
       await rig.operator.createReplica(id)
       return fleet.untilProtected(id)
     },
-    untilProtected: (id) =>
-      untilAgent(rig.operator, id, 'a ready standby', (agent) => isServing(agent) && hasReadyReplica(agent)),
+    async untilProtected(id) {
+      await untilAgent(rig.operator, id, 'serving', isServing)
+      let agent = await rig.operator.agent(id)
+      await until(`${id} has a standby that may be promoted`, async () => {
+        agent = await rig.operator.agent(id)
+        const ready = agent.replicas.find(({ status }) => status === 'ready')
+        if (!ready || !isServing(agent)) return false
+        return (
+          (await fleet.call('GET', `/api/agents/${id}/replicas/${ready.id}/promote`)).body.possible === true
+        )
+      })
+      return agent
+    },
     switches: async (id) => (await fleet.call('GET', `/api/switches?agent_id=${id}`)).body.items,
     known: async (id) => new Set((await rig.operator.incidents(id)).map((incident) => incident.id)),
     async incidentAfter(id, before) {

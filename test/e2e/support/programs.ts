@@ -148,14 +148,14 @@ export function createScratch(): { directory(): string; sweep(): void } {
   }
 }
 
-/** Processes that live and whose environment has `entry`, such as `NAME=value`. */
-export const processesWith = (entry: string): readonly number[] =>
+/** Processes that live and carry `text` in their environment, such as `NAME=value` or a directory. */
+export const processesWith = (text: string): readonly number[] =>
   readdirSync('/proc')
     .filter((name) => /^\d+$/.test(name))
     .filter((pid) => {
       try {
         if (/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'latin1'))) return false
-        return `\0${readFileSync(`/proc/${pid}/environ`, 'latin1')}`.includes(`\0${entry}\0`)
+        return readFileSync(`/proc/${pid}/environ`, 'latin1').includes(text)
       } catch {
         // It has ended meanwhile.
         return false

@@ -1,0 +1,222 @@
+import { execFileSync } from 'node:child_process'
+import { rmSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { primaryOf } from '../../coordinator/src/demo/rig.ts'
+import { agentId } from '../../shared/src/core/ids.ts'
+import { millis } from '../../shared/src/core/time.ts'
+import type { AgentView } from '../../shared/src/protocol/agents.ts'
+import { type Fleet, startFleet } from './support/fleet.ts'
+import { until } from './support/programs.ts'
+
+/**
+ * Coordinator, agents, workloads and a client that keeps writing, each a process of its own. Whatever is done to them,
+ * afterwards there is one primary, one record of what happened, and every write that was acknowledged.
+ */
+
+/** The standby of `agent-small` has a disk of this size. */
+const SMALL_DISK_MIB = 24
+const mounts: string[] = []
+
+let fleet: Fleet
+beforeAll(async () => {
+  fleet = await startFleet((usual) => (facts) => {
+    if (facts.agentId === 'agent-small' && mounted !== undefined) mountSmallDisk(facts.directory)
+    return usual(facts)
+  })
+  await fleet.protectedAgent('agent-a')
+})
+afterEach(async () => {
+  expect(
+    await fleet.rig.judge.overlaps(fleet.rig.witnessFile),
+    'two workloads of one agent ran at once',
+  ).toEqual([])
+})
+afterAll(async () => {
+  for (const directory of mounts) execFileSync('umount', ['-l', directory])
+  await fleet.close()
+})
+
+/** undefined until the primary is there, which is to have room. */
+let mounted: string | undefined
+function mountSmallDisk(directory: string): void {
+  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${SMALL_DISK_MIB}m`, 'tmpfs', directory])
+  mounts.push(directory)
+}
+
+const readyReplica = (agent: AgentView) => {
+  const ready = agent.replicas.find(({ status }) => status === 'ready')
+  if (!ready?.instance_id) throw new Error(`${agent.id} has no ready replica`)
+  return { id: ready.id, instance: ready.instance_id }
+}
+const promotePath = (agent: AgentView) => `/api/agents/${agent.id}/replicas/${readyReplica(agent).id}/promote`
+const fault = (instance: string, name: string) => {
+  const file = join(fleet.directoryOf(instance), name)
+  writeFileSync(file, '')
+  return { clear: () => rmSync(file, { force: true }) }
+}
+
+async function expectNothingLost(id: string): Promise<void> {
+  const { verdict } = await fleet.rig.judge.verify(id)
+  expect(verdict.acked).toBeGreaterThan(0)
+  expect({ missing: verdict.missing.length, wrong: verdict.wrong }).toEqual({ missing: 0, wrong: 0 })
+}
+
+test('two operators and a repeated call with the same Idempotency-Key make one switch', async () => {
+  const before = await fleet.untilProtected('agent-a')
+  const known = await fleet.known('agent-a')
+  const switches = (await fleet.switches('agent-a')).length
+  const path = promotePath(before)
+  const body = { expected_epoch: before.epoch }
+  const key = { 'idempotency-key': 'move-agent-a-once' }
+  const answers = await Promise.all([
+    fleet.call('POST', path, body, key),
+    fleet.call('POST', path, body),
+    fleet.call('POST', path, body, key),
+  ])
+  const again = await fleet.call('POST', path, body, key)
+  for (const { status, body: answer } of [...answers, again]) {
+    expect(status).toBe(200)
+    expect(answer.incident.id).toBe(answers[0]?.body.incident.id)
+  }
+  const late = await fleet.call('POST', path, body)
+  expect(late).toMatchObject({
+    status: 409,
+    body: { code: 'stale_epoch', facts: { epoch: before.epoch + 1 } },
+  })
+  expect(late.body.hint).toMatch(/Look again/)
+  expect(await fleet.incidentAfter('agent-a', known)).toMatchObject({
+    outcome: 'promoted',
+    loss: { kind: 'none' },
+  })
+  expect(await fleet.switches('agent-a')).toHaveLength(switches + 1)
+  expect((await fleet.rig.operator.agent('agent-a')).instance_id).toBe(readyReplica(before).instance)
+  await expectNothingLost('agent-a')
+})
+
+test.each([
+  [
+    'fail-start',
+    /start hook: it ended with 3 \(the test wants start to fail\)|start hook: .*3.*the test wants start to fail/,
+  ],
+  ['hang-start', /start hook: it did not finish within 3 s and was killed \(the test wants start to hang\)/],
+  ['fail-health', /not healthy within 3 s: health hook: .*the test wants health to fail/],
+  [
+    'hang-health',
+    /health hook: it did not finish within 3 s and was killed \(the test wants health to hang\)/,
+  ],
+])(
+  'a replica with %s gives way to the old primary, and the record has what the hook said',
+  async (name, said) => {
+    const before = await fleet.untilProtected('agent-a')
+    const known = await fleet.known('agent-a')
+    const { clear } = fault(readyReplica(before).instance, name)
+    await fleet.call('POST', promotePath(before), {})
+    const incident = await fleet.incidentAfter('agent-a', known)
+    clear()
+    expect(incident.outcome).toBe('failed')
+    expect(incident.outcome_reason).toContain(`${before.instance_id} runs on`)
+    const failed = incident.steps.find(({ step }) => step === 'promotion-failed')
+    expect(failed?.detail).toMatch(said)
+    const after = await fleet.untilProtected('agent-a')
+    expect(after.instance_id).toBe(before.instance_id)
+    await expectNothingLost('agent-a')
+  },
+)
+
+test('a coordinator that is killed during a hand-over goes on with it: one incident, one switch, nothing lost', async () => {
+  const before = await fleet.untilProtected('agent-a')
+  const known = await fleet.known('agent-a')
+  const switches = (await fleet.switches('agent-a')).length
+  const { clear } = fault(before.instance_id ?? '', 'slow-freeze')
+  void fleet.call('POST', promotePath(before), {}).catch(() => undefined)
+  await until(
+    'the hand-over is under way',
+    async () => (await fleet.rig.operator.agent('agent-a')).phase === 'handing-over',
+  )
+  await fleet.rig.restartCoordinator(0)
+  const incident = await fleet.incidentAfter('agent-a', known)
+  clear()
+  const after = await fleet.untilProtected('agent-a')
+  const moved = incident.outcome === 'promoted'
+  expect(after.instance_id).toBe(moved ? readyReplica(before).instance : before.instance_id)
+  expect(incident.new_instance_id).toBe(moved ? after.instance_id : null)
+  expect(await fleet.switches('agent-a')).toHaveLength(switches + (moved ? 1 : 0))
+  await expectNothingLost('agent-a')
+})
+
+test('a coordinator that is killed while the new primary starts brings the move to its end', async () => {
+  const before = await fleet.untilProtected('agent-a')
+  const known = await fleet.known('agent-a')
+  const target = readyReplica(before).instance
+  const { clear } = fault(target, 'slow-start')
+  void fleet.call('POST', promotePath(before), {}).catch(() => undefined)
+  await until(
+    'the epoch has moved',
+    async () => (await fleet.rig.operator.agent('agent-a')).epoch > before.epoch,
+  )
+  await fleet.rig.restartCoordinator(0)
+  const incident = await fleet.incidentAfter('agent-a', known)
+  clear()
+  const after = await fleet.untilProtected('agent-a')
+  expect(incident.outcome).toBe(after.instance_id === target ? 'promoted' : 'failed')
+  expect(incident.loss ?? { kind: 'none' }).toMatchObject({ kind: 'none' })
+  await expectNothingLost('agent-a')
+})
+
+test('a coordinator that is killed after a notice still knows of it, and moves in time', async () => {
+  const before = await fleet.agent('agent-b')
+  fleet.rig.cloud.interrupt(primaryOf(before), millis(20_000))
+  await until(
+    'the notice is recorded',
+    async () => (await fleet.rig.operator.incidents('agent-b')).length > 0,
+  )
+  await fleet.rig.restartCoordinator(0)
+  const incident = await fleet.incidentAfter('agent-b', new Set())
+  expect(incident).toMatchObject({ trigger: 'notice', outcome: 'promoted', loss: { kind: 'none' } })
+  expect(incident.new_instance_id).not.toBe(before.instance_id)
+  await until('the new primary serves', async () => {
+    const agent = await fleet.rig.operator.agent('agent-b')
+    return (
+      agent.instance_id === incident.new_instance_id &&
+      agent.workload === 'running' &&
+      agent.phase === 'steady'
+    )
+  })
+  await expectNothingLost('agent-b')
+})
+
+test('a replica whose disk is full is shown with what to do, and the primary goes on', async ({ skip }) => {
+  if (process.geteuid?.() !== 0) skip('only root may mount a small disk')
+  const primary = await fleet.agent('agent-small')
+  mounted = ''
+  await fleet.rig.operator.createReplica('agent-small')
+  await fleet.untilProtected('agent-small')
+  const port = await fleet.rig.cloud.addressPort(agentId('agent-small'))
+  for (let part = 0; part < 4; part += 1) {
+    const answer = await fetch(`http://127.0.0.1:${port}/kv/big-${part}`, {
+      method: 'PUT',
+      body: 'x'.repeat(4 * 1024 * 1024),
+    })
+    expect(answer.status).toBe(200)
+  }
+  await until('the replica says that its disk is full', async () => {
+    const { replicas } = await fleet.rig.operator.agent('agent-small')
+    return replicas.some(({ status, failure }) => status !== 'ready' && /no space left/.test(failure ?? ''))
+  })
+  const agent = await fleet.rig.operator.agent('agent-small')
+  expect(agent.replicas[0]?.failure).toMatch(/Free space or enlarge the volume/)
+  expect(agent).toMatchObject({
+    instance_id: primary.instance_id,
+    workload: 'running',
+    phase: 'steady',
+    epoch: 1,
+  })
+  const refused = await fleet.call(
+    'POST',
+    `/api/agents/agent-small/replicas/${agent.replicas[0]?.id}/promote`,
+    {},
+  )
+  expect(refused).toMatchObject({ status: 409, body: { code: 'not_ready' } })
+  await expectNothingLost('agent-small')
+})
