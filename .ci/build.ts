@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto'
-import { copyFile, cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
+import { chmod, copyFile, cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
 import { dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -55,11 +55,17 @@ async function bundle(name: 'agent' | 'coordinator'): Promise<void> {
       target: 'node24',
       minify: false,
       rolldownOptions: {
-        output: { entryFileNames: `${name}.js`, format: 'esm', codeSplitting: false },
+        output: {
+          entryFileNames: `${name}.js`,
+          format: 'esm',
+          codeSplitting: false,
+          banner: '#!/usr/bin/env node',
+        },
       },
     },
     ssr: { noExternal: true },
   })
+  await chmod(join(target, `${name}.js`), 0o755)
 }
 
 async function copySqlite(): Promise<void> {

@@ -28,6 +28,7 @@ Commands:
       --port <port>        (default 1338)
       --script <file>      what happens when: docs/imds-simulator.md
       --instance-type, --zone, --instance-id
+      --identity-key <file>  signs identity documents; made if it is not there, so that several can share one
 
 Options of serve, migrate and token (flags win over environment, environment over file):
   --config <file>      YAML; the keys are the flags with underscores
@@ -64,6 +65,7 @@ const ownFlags = {
   instance: { type: 'string' },
   'instance-type': { type: 'string' },
   'instance-id': { type: 'string' },
+  'identity-key': { type: 'string' },
   zone: { type: 'string' },
 } as const
 
@@ -72,7 +74,7 @@ const allowed: Readonly<Record<Command, readonly (keyof typeof ownFlags)[]>> = {
   demo: ['port', 'seed', 'agents', 'open', 'script', 'keep-logs'],
   migrate: ['dry-run'],
   token: ['name', 'role', 'days', 'agent', 'instance'],
-  'imds-sim': ['port', 'script', 'instance-type', 'instance-id', 'zone'],
+  'imds-sim': ['port', 'script', 'instance-type', 'instance-id', 'zone', 'identity-key'],
 }
 
 /** @throws AppError `input_invalid` with a suggestion */

@@ -1,9 +1,9 @@
-import { readFileSync } from 'node:fs'
+import { existsSync, readFileSync, writeFileSync } from 'node:fs'
 import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import { instant, systemClock } from '@understudy/shared/core/time'
 import { parsePool } from '@understudy/shared/market/pool'
 import { parse } from 'yaml'
-import { createIdentitySigner } from '../cloud/simulated/identity.ts'
+import { createIdentitySigner, type IdentitySigner, newPrivateKey } from '../cloud/simulated/identity.ts'
 import { type ImdsScript, parseImdsScript, playScript } from '../cloud/simulated/imds-script.ts'
 import { type ImdsSimulator, startImdsSimulator } from '../cloud/simulated/imds-simulator.ts'
 import { instanceItems } from '../cloud/simulated/instance-items.ts'
@@ -16,7 +16,7 @@ export async function imdsSim({ own }: Invocation): Promise<number> {
   const script = readScript(own.script)
   const pool = parsePool(`${text(own['instance-type'], 'm5.large')}@${text(own.zone, 'us-east-1a')}`)
   const instanceId = text(own['instance-id'], 'i-0123456789abcdef0')
-  const signer = createIdentitySigner()
+  const signer = signerOf(own['identity-key'])
   const launchedAt = instant(Date.now())
   const port = numberFlag(own.port, 'port', 0, 65_535) ?? DEFAULT_PORT
   const identity = signer.sign({ instanceId, pool, privateIp: '127.0.0.1', launchedAt })
@@ -52,6 +52,20 @@ function readScript(path: string | boolean | undefined): ImdsScript {
   } catch (cause) {
     if (cause instanceof AppError) throw cause
     throw new AppError('input_invalid', `the script ${path} cannot be read (${messageOf(cause)})`, { cause })
+  }
+}
+
+/** One key for all simulators that are given the same file. */
+function signerOf(path: string | boolean | undefined): IdentitySigner {
+  if (typeof path !== 'string') return createIdentitySigner()
+  try {
+    if (!existsSync(path)) writeFileSync(path, newPrivateKey(), { mode: 0o600 })
+    return createIdentitySigner(readFileSync(path, 'utf8'))
+  } catch (cause) {
+    throw new AppError('input_invalid', `${path} is no private key in PEM (${messageOf(cause)})`, {
+      hint: 'Name a file that does not exist yet: it is made.',
+      cause,
+    })
   }
 }
 

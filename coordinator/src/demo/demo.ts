@@ -3,13 +3,13 @@ import { cp, mkdtemp } from 'node:fs/promises'
 import { createServer } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { AppError } from '@understudy/shared/core/app-error'
+import { AppError, messageOf } from '@understudy/shared/core/app-error'
 import { everyPeriod, millis, systemClock } from '@understudy/shared/core/time'
 import type { DemoView } from '@understudy/shared/protocol/live'
 import { runCiStory } from './ci-story.ts'
 import { demoAgents, startFleet } from './fleet-story.ts'
 import type { JudgeAnswer } from './judge.ts'
-import { runLiveStory } from './live-story.ts'
+import { judgeMoves, runLiveStory } from './live-story.ts'
 import { type RigPrograms, startRig } from './rig.ts'
 
 export interface DemoOptions {
@@ -64,9 +64,13 @@ export async function runDemo(options: DemoOptions, signal: AbortSignal): Promis
       process.stdout.write(`${JSON.stringify(result)}\n`)
       return result.ok ? 0 : 1
     }
-    await orAbort(runLiveStory(rig, say, ends), ends)
+    const judging = judgeMoves(rig, say, ends)
+    await orAbort(runLiveStory(rig, say, ends), ends).catch((error: unknown) => {
+      if (ends.aborted) throw error
+      say(`The story stops here: ${messageOf(error)}. Everything goes on; press Interrupt on any agent.`)
+    })
     tell(`Next: docs/quickstart.md tells how to protect a real instance. Ctrl-C ends everything.`)
-    await orAbort(rig.coordinator.ended, ends)
+    await orAbort(Promise.race([rig.coordinator.ended, judging]), ends)
     return 1
   } catch (error) {
     if (signal.aborted) return 130

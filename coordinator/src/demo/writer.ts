@@ -5,6 +5,7 @@ import { Agent, request } from 'node:http'
  * else: what it reads back later is the judgement on the system.
  */
 export interface Writer {
+  /** Requests, not attempts: one that was tried ten times was retried once. */
   readonly counters: { sent: number; acked: number; retried: number; lost: number }
   /** Longest time between two acknowledgements since the last `mark`. */
   gap(): number
@@ -45,7 +46,7 @@ export function startWriter(port: number, perSecond: number): Writer {
     next += 1
     open += 1
     counters.sent += 1
-    while (!stopped) {
+    for (let attempt = 1; !stopped; attempt += 1) {
       if (await put(key, value)) {
         const now = performance.now()
         longest = Math.max(longest, now - lastAck)
@@ -54,7 +55,7 @@ export function startWriter(port: number, perSecond: number): Writer {
         acknowledged.set(key, { value, at: Date.now() })
         break
       }
-      counters.retried += 1
+      if (attempt === 1) counters.retried += 1
       await new Promise((resolve) => setTimeout(resolve, RETRY_AFTER))
     }
     open -= 1

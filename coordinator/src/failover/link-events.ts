@@ -50,6 +50,9 @@ export function createLinkEvents(parts: {
   function sendReplicaList(entry: Entry): void {
     const { group } = entry.runner
     if (group.primary === undefined) return
+    // After a restart, before they have said hello again: their streams need not be cut.
+    for (const { instance_id: replica } of entry.replicas.values())
+      if (replica !== null && replica !== group.primary) entry.tokens.of(group.epoch, asInstanceId(replica))
     send(group.primary, {
       type: 'replicas',
       epoch: group.epoch,

@@ -71,7 +71,7 @@ export interface Incidents {
     items: readonly IncidentView[]
     next: string | null
   }>
-  /** Median time without a primary of the last moves that succeeded. */
+  /** Median time without a primary of the last moves that succeeded, after a notice or by hand. */
   medianGap(): Promise<{ millis: number | null; samples: number }>
   /** What an earlier process left open, taken up again: whoever knows how to go on does, the rest is closed. */
   reopen(): Promise<readonly OpenRecord[]>
@@ -296,6 +296,7 @@ export function createIncidents(parts: {
         .selectFrom('spot_interruption_events')
         .select('no_primary_ms')
         .where('outcome', '=', 'promoted')
+        .where('trigger', 'in', ['notice', 'planned'])
         .where('no_primary_ms', 'is not', null)
         .orderBy('detected_at', 'desc')
         .limit(SAMPLES)

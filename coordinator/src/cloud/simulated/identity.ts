@@ -1,4 +1,10 @@
-import { createSign, generateKeyPairSync, type KeyObject } from 'node:crypto'
+import {
+  createPrivateKey,
+  createPublicKey,
+  createSign,
+  generateKeyPairSync,
+  type KeyObject,
+} from 'node:crypto'
 import type { Instant } from '@understudy/shared/core/time'
 import type { Pool } from '@understudy/shared/market/pool'
 import { regionOf } from '@understudy/shared/market/pool'
@@ -13,16 +19,22 @@ export interface IdentitySigner {
   }
 }
 
-export function createIdentitySigner(): IdentitySigner {
-  const { publicKey, privateKey } = generateKeyPairSync('rsa', { modulusLength: 2048 })
+/** @param pem the region's private key; a new one by default */
+export function createIdentitySigner(pem: string = newPrivateKey()): IdentitySigner {
+  const privateKey = createPrivateKey(pem)
   return {
-    publicKey: publicKey.export({ type: 'spki', format: 'pem' }).toString(),
+    publicKey: createPublicKey(privateKey).export({ type: 'spki', format: 'pem' }).toString(),
     sign: (instance) => {
       const document = documentOf(instance)
       return { document, signature: signatureOf(document, privateKey) }
     },
   }
 }
+
+export const newPrivateKey = (): string =>
+  generateKeyPairSync('rsa', { modulusLength: 2048 })
+    .privateKey.export({ type: 'pkcs8', format: 'pem' })
+    .toString()
 
 /** Spaces around the colon as AWS prints them: a document that is parsed and written again has another signature. */
 function documentOf({
