@@ -138,10 +138,10 @@ test('a coordinator that is killed during a hand-over goes on with it: one incid
   const incident = await fleet.incidentAfter('agent-a', known)
   clear()
   const after = await fleet.untilProtected('agent-a')
-  const moved = incident.outcome === 'promoted'
-  expect(after.instance_id).toBe(moved ? readyReplica(before).instance : before.instance_id)
-  expect(incident.new_instance_id).toBe(moved ? after.instance_id : null)
-  expect(await fleet.switches('agent-a')).toHaveLength(switches + (moved ? 1 : 0))
+  expect(incident).toMatchObject({ outcome: 'promoted', loss: { kind: 'none' } })
+  expect(incident.new_instance_id).toBe(readyReplica(before).instance)
+  expect(after.instance_id).toBe(incident.new_instance_id)
+  expect(await fleet.switches('agent-a')).toHaveLength(switches + 1)
   await expectNothingLost('agent-a')
 })
 

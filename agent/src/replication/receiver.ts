@@ -63,6 +63,7 @@ export function createReceiver(surroundings: ReceiverSurroundings): Receiver {
   let running: Promise<void> = Promise.resolve()
   let progress: SyncProgress | null = null
   let trouble: AppError | undefined
+  let following: Following | undefined
 
   /** What is on disk, as long as nothing but us has written there; undefined when it has to be read again. */
   let known: Map<Key, Entry> | undefined
@@ -81,21 +82,18 @@ export function createReceiver(surroundings: ReceiverSurroundings): Receiver {
     const ended = await receiveOnce({ ...surroundings, epoch, self, upstream, signal, tree }, (next) => {
       progress = next
       trouble = undefined
+      if (following && !signal.aborted) following.up = true
     })
     known = tree
     throw ended
   }
 
-  async function loop(
-    epoch: number,
-    self: InstanceId,
-    upstream: Upstream,
-    signal: AbortSignal,
-  ): Promise<void> {
+  async function loop(target: Following, self: InstanceId, signal: AbortSignal): Promise<void> {
     for (let attempt = 0; !signal.aborted; attempt += 1) {
       try {
         const before = progress
-        await receive(epoch, self, upstream, signal).finally(() => {
+        await receive(target.epoch, self, target.upstream, signal).finally(() => {
+          target.up = false
           if (progress !== before) attempt = 0
         })
       } catch (error) {
@@ -103,7 +101,7 @@ export function createReceiver(surroundings: ReceiverSurroundings): Receiver {
         if (isAppError(error)) trouble = error
         log.info({
           event: 'replication.disconnected',
-          primary: upstream.instanceId,
+          primary: target.upstream.instanceId,
           attempt,
           why: messageOf(error),
         })
@@ -115,6 +113,7 @@ export function createReceiver(surroundings: ReceiverSurroundings): Receiver {
   const stop = async () => {
     stopping?.abort()
     stopping = undefined
+    following = undefined
     await running
   }
 
@@ -126,13 +125,20 @@ export function createReceiver(surroundings: ReceiverSurroundings): Receiver {
       return trouble
     },
     follow(epoch, self, upstream) {
+      // A coordinator that has come back says what is so already: only the next connection needs the new token.
+      if (following?.up && following.epoch === epoch && isSameEndpoint(following.upstream, upstream)) {
+        following.upstream = upstream
+        return
+      }
       stopping?.abort()
       const mine = new AbortController()
       stopping = mine
+      const target: Following = { epoch, upstream, up: false }
+      following = target
       running = running.then(() => {
         // Since it last followed anybody, anything may have been written here.
         known = undefined
-        return mine.signal.aborted ? undefined : loop(epoch, self, upstream, mine.signal)
+        return mine.signal.aborted ? undefined : loop(target, self, mine.signal)
       })
     },
     async finish(discard) {
@@ -144,6 +150,16 @@ export function createReceiver(surroundings: ReceiverSurroundings): Receiver {
     stop,
   }
 }
+
+/** Whom this replica follows, and whether something has come over the present connection. */
+interface Following {
+  readonly epoch: number
+  upstream: Upstream
+  up: boolean
+}
+
+const isSameEndpoint = (a: Upstream, b: Upstream): boolean =>
+  a.instanceId === b.instanceId && a.host === b.host && a.port === b.port
 
 interface Connection extends ReceiverSurroundings {
   readonly epoch: number

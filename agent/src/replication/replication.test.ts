@@ -182,6 +182,23 @@ test('a replica that was cut off goes on where it stopped', async () => {
   expect(picture(to)).toEqual(picture(from))
 })
 
+test('told again to follow the same primary, a replica keeps its stream, whatever the new token is', async () => {
+  const { from, to, primary, replica, follow } = await pair()
+  writeFileSync(join(from, 'a'), 'before')
+  follow()
+  await until(() => replica.whole)
+  primary.allow(1, [{ instanceId: REPLICA, token: 'b'.repeat(40) }])
+  replica.follow(1, {
+    instanceId: PRIMARY,
+    host: '127.0.0.1',
+    port: primary.port,
+    token: 'not the right one',
+  })
+  writeFileSync(join(from, 'b'), 'after')
+  await primary.seal(REPLICA, millis(5000), false)
+  expect(picture(to)).toEqual(picture(from))
+})
+
 test('what was changed on the replica while it followed nobody is put right', async () => {
   const { from, to, primary, replica, follow } = await pair()
   writeFileSync(join(from, 'a'), 'right')

@@ -11,6 +11,7 @@ import {
   stepGroup,
 } from './group.ts'
 import { defaultLeasePolicy } from './lease.ts'
+import type { Role } from './member-types.ts'
 
 const P = instanceId('i-p')
 const R = instanceId('i-r')
@@ -52,7 +53,7 @@ function bench(members = [P, R]) {
       effects.map((effect) => (effect.kind === 'order' ? `order:${effect.order.kind}` : effect.kind)),
     find: <K extends GroupEffect['kind']>(kind: K) =>
       effects.find((effect): effect is GroupEffect & { kind: K } => effect.kind === kind),
-    connect: (instance: typeof P, role: 'idle' | 'replica' | 'primary' | 'released' = 'idle', epoch = 0) =>
+    connect: (instance: typeof P, role: Role['kind'] = 'idle', epoch = 0) =>
       send({ kind: 'connected', instance, role, epoch, seq: seqOf(instance), sentAt: now }),
     commit: () => send({ kind: 'committed', epoch: group.epoch + 1 }),
     /** A heartbeat that says what the member believes of its lease. */
