@@ -206,7 +206,7 @@ export function createRole(parts: RoleSurroundings): Role {
       kind: 'step',
       incident,
       step,
-      ageMillis: millis(0),
+      began: started,
       tookMillis: between(started, clock.mono()),
       at: clock.now(),
       ok,

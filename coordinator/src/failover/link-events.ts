@@ -234,8 +234,9 @@ export function createLinkEvents(parts: {
   }
 
   function onStep(entry: Entry, instance: InstanceId, step: Report & { kind: 'step' }): void {
-    const now = clock.mono()
-    const began: Mono = plus(now, millis(-(step.ageMillis + step.tookMillis)))
+    const reporter = presence.get(instance)
+    // By its own clock, so that its steps stand in their true order and one that comes late is not shown late.
+    const began: Mono = plus(step.began, reporter?.clockOffset ?? millis(0))
     const { flight } = entry.runner
     if (flight?.incident.id === step.incident && flight.incident.instance === instance) {
       const quiet = step.step === 'workload-frozen' || step.step === 'workload-stopped'
@@ -243,7 +244,7 @@ export function createLinkEvents(parts: {
       // The workload went on: nobody was missing after all.
       if (step.step === 'workload-thawed') flight.quietFrom = undefined
     }
-    const roundTrip = presence.get(instance)?.heartbeat?.message.roundTripMillis ?? UNKNOWN_ROUND_TRIP
+    const roundTrip = reporter?.heartbeat?.message.roundTripMillis ?? UNKNOWN_ROUND_TRIP
     incidents.step(step.incident, {
       step: step.step,
       began,

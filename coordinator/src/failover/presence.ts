@@ -1,5 +1,12 @@
 import type { AgentId, InstanceId } from '@understudy/shared/core/ids'
-import type { Clock, Instant, Mono } from '@understudy/shared/core/time'
+import {
+  between,
+  type Clock,
+  type Instant,
+  type Millis,
+  type Mono,
+  millis,
+} from '@understudy/shared/core/time'
 import type { Heartbeat, Hello } from '@understudy/shared/protocol/link'
 
 /** What one connected instance has said last. */
@@ -9,6 +16,8 @@ export interface Presence {
   /** When it last said anything. */
   readonly heardAt: Instant
   readonly heartbeat: { readonly message: Heartbeat; readonly mono: Mono } | undefined
+  /** Its monotonic clock plus this is ours, but for the shortest way that a message had lately. */
+  readonly clockOffset: Millis
   /** Speed of its receiving over the last seconds. */
   readonly bytesPerSecond: number | null
 }
@@ -24,10 +33,13 @@ export interface PresenceBook {
 
 /** The speed is taken over this long. */
 const WINDOW = 3000
+/** Heartbeats among which the one that came fastest sets the clock. */
+const CLOCK_SAMPLES = 20
 
 export function createPresenceBook(clock: Clock): PresenceBook {
   const book = new Map<InstanceId, Presence>()
   const samples = new Map<InstanceId, { at: Mono; bytes: number }[]>()
+  const clocks = new Map<InstanceId, Millis[]>()
   let seen = new Map<AgentId, Instant>()
 
   const speedOf = (instance: InstanceId, bytes: number): number | null => {
@@ -40,15 +52,24 @@ export function createPresenceBook(clock: Clock): PresenceBook {
     return Math.max(0, ((bytes - first.bytes) * 1000) / (now - first.at))
   }
 
+  const offsetOf = (instance: InstanceId, sentAt: Mono): Millis => {
+    const recent = [...(clocks.get(instance) ?? []), between(sentAt, clock.mono())].slice(-CLOCK_SAMPLES)
+    clocks.set(instance, recent)
+    return millis(Math.min(...recent))
+  }
+
   return {
     get: (instance) => book.get(instance),
     greeted(instance, agentId, hello) {
       const before = book.get(instance)
+      // Another process counts from another zero.
+      if (before?.hello.boot !== hello.boot) clocks.delete(instance)
       book.set(instance, {
         agentId,
         hello,
         heardAt: clock.now(),
         heartbeat: before?.heartbeat,
+        clockOffset: offsetOf(instance, hello.sentAt),
         bytesPerSecond: null,
       })
     },
@@ -61,6 +82,7 @@ export function createPresenceBook(clock: Clock): PresenceBook {
         ...presence,
         heardAt: at,
         heartbeat: { message, mono: clock.mono() },
+        clockOffset: offsetOf(instance, message.sentAt),
         bytesPerSecond: progress ? speedOf(instance, progress.bytesDone) : null,
       })
       if (message.role === 'primary' || message.role === 'handing-over') seen.set(presence.agentId, at)
@@ -73,6 +95,7 @@ export function createPresenceBook(clock: Clock): PresenceBook {
     forget(instance) {
       book.delete(instance)
       samples.delete(instance)
+      clocks.delete(instance)
     },
   }
 }

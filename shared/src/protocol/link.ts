@@ -91,12 +91,12 @@ const heartbeat = z.object({
   degraded: z.array(degradationSchema).max(32),
 })
 
-/** One finished step of an incident on this instance; `ageMillis` is how long before sending it ended. */
+/** One finished step of an incident on this instance. `began` is on the same clock as `sentAt` of its heartbeats. */
 const stepReport = z.object({
   kind: z.literal('step'),
   incident: incidentIdSchema,
   step: z.string().max(60),
-  ageMillis: millisSchema,
+  began: monoSchema,
   tookMillis: millisSchema,
   /** The reporting machine's wall clock at the end of the step. */
   at: instantSchema,
