@@ -195,13 +195,13 @@ export function createIncidents(parts: {
         incident_id: id,
         seq: recorded.steps.length + 1,
         step: step.step,
-        t_ms: Math.round((step.began - recorded.zero) * 10) / 10,
-        duration_ms: step.tookMillis === null ? null : Math.round(step.tookMillis * 10) / 10,
+        t_ms: tenths(step.began - recorded.zero),
+        duration_ms: step.tookMillis === null ? null : tenths(step.tookMillis),
         ok: Number(step.ok),
         reported_by: step.reportedBy,
         clock: step.clock,
         at: step.at,
-        uncertainty_ms: Math.round(step.uncertaintyMillis * 10) / 10,
+        uncertainty_ms: tenths(step.uncertaintyMillis),
         detail: step.detail,
       }
       recorded.steps.push(row)
@@ -233,7 +233,7 @@ export function createIncidents(parts: {
         failover_time_ms: closing.failoverMillis,
         no_primary_ms: closing.noPrimaryMillis,
         no_primary_from_t_ms:
-          closing.noPrimaryFrom === null || zero === undefined ? null : closing.noPrimaryFrom - zero,
+          closing.noPrimaryFrom === null || zero === undefined ? null : tenths(closing.noPrimaryFrom - zero),
         loss: closing.loss === null ? null : JSON.stringify(closing.loss),
         closed_at: clock.now(),
       })
@@ -357,3 +357,6 @@ const toRow = (incident: NewIncident): IncidentRow => ({
   loss: null,
   closed_at: null,
 })
+
+/** No figure here is more exact than that. */
+const tenths = (value: number): number => Math.round(value * 10) / 10
