@@ -51,7 +51,7 @@ const checks: readonly Check[] = [
   {
     name: 'svelte-check',
     command: `${root}dashboard/node_modules/.bin/svelte-check`,
-    args: ['--workspace', 'dashboard', '--tsconfig', 'dashboard/tsconfig.json', '--fail-on-warnings'],
+    args: ['--workspace', 'dashboard', '--tsconfig', 'tsconfig.json', '--fail-on-warnings'],
   },
   {
     name: 'docs/configuration.md is current',

@@ -1,6 +1,6 @@
 import type { TestProject } from 'vitest/node'
+import { buildDashboard } from '../../.ci/dashboard-build.ts'
 import { removeChromium, type UnpackedChromium, unpackChromium } from './chromium.ts'
-import { buildDashboard } from './dashboard-build.ts'
 
 declare module 'vitest' {
   interface ProvidedContext {

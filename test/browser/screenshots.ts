@@ -3,11 +3,11 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { seconds } from '@understudy/shared/core/time'
 import type { Browser, Page } from 'playwright-core'
+import { buildDashboard } from '../../.ci/dashboard-build.ts'
 import { findPrograms } from '../../coordinator/src/commands/demo.ts'
 import { demoAgents, startFleet } from '../../coordinator/src/demo/fleet-story.ts'
 import { hasReadyReplica, primaryOf, type Rig, startRig, untilAgent } from '../../coordinator/src/demo/rig.ts'
 import { launchBrowser, removeChromium, unpackChromium } from './chromium.ts'
-import { buildDashboard } from './dashboard-build.ts'
 
 /** The pictures of the README and of the documentation, taken of the real system after a real failover. */
 
