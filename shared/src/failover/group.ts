@@ -1,5 +1,5 @@
-import type { AgentId, InstanceId } from '../core/ids.ts'
-import { between, type Mono, millis, plus } from '../core/time.ts'
+import type { InstanceId } from '../core/ids.ts'
+import { between, type Mono, plus } from '../core/time.ts'
 import {
   afterFailedPromotion,
   commit,
@@ -17,14 +17,14 @@ import {
   handOverOrder,
   owner,
   patchMember,
-  promoteOrder,
   quiet,
   readyTargets,
   silenceOf,
-  standIn,
   wanted,
   withMember,
 } from './group-orders.ts'
+import { onCommitted, onPromoted, onPromotionFailed, onRouted, promote } from './group-promotion.ts'
+import { unheard } from './group-restore.ts'
 import type {
   Group,
   GroupContext,
@@ -33,82 +33,16 @@ import type {
   GroupMember,
   GroupStep,
   OpenIncident,
-  OpenMove,
   Phase,
 } from './group-types.ts'
-import { type LeasePolicy, promiseEnd, silenceAfterRestart } from './lease.ts'
+import { promiseEnd } from './lease.ts'
 
 export { readyTargets, silenceOf } from './group-orders.ts'
+export { restoreGroup } from './group-restore.ts'
 export type * from './group-types.ts'
 
 /** How long after the last heartbeat a primary is doubted, in heartbeats. */
 const SUSPECT_AFTER_BEATS = 2
-/** How long a hand-over that was under way before a restart may take after it. */
-const HAND_OVER_AGAIN = millis(10_000)
-
-/** The state that a coordinator starts from: what its database says, and silence until old promises have run out. */
-export function restoreGroup(
-  stored: {
-    agent: AgentId
-    epoch: number
-    primary: InstanceId | undefined
-    members: readonly { instance: InstanceId; retired: boolean; hadCopy: boolean }[]
-    policy: LeasePolicy
-    move?: OpenMove | undefined
-  },
-  now: Mono,
-): Group {
-  const { agent, epoch, primary, policy, move } = stored
-  const silentUntil = plus(now, silenceAfterRestart(policy))
-  const group: Group = {
-    agent,
-    epoch,
-    primary,
-    phase: primary === undefined ? { kind: 'vacant' } : phaseOf(move, primary, silentUntil),
-    members: new Map(
-      stored.members.map(({ instance, retired, hadCopy }) => [
-        instance,
-        { ...unheard(instance, now), retired, hadCopy },
-      ]),
-    ),
-    promiseUntil: silentUntil,
-    silentUntil,
-    soloSince: primary === undefined ? undefined : -1,
-    waiting: move?.at.kind === 'waiting' ? move.incident : undefined,
-    policy,
-  }
-  return move?.incident.trigger === 'notice'
-    ? patchMember(group, move.incident.instance, { noticedBy: move.incident.by })
-    : group
-}
-
-function phaseOf(move: OpenMove | undefined, primary: InstanceId, silentUntil: Mono): Phase {
-  switch (move?.at.kind) {
-    case 'handing-over':
-      return { ...move.at, incident: move.incident, giveUpAt: plus(silentUntil, HAND_OVER_AGAIN) }
-    case 'promoting':
-      return { ...move.at, target: primary, incident: move.incident, attempt: 0 }
-    case 'waiting':
-    case undefined:
-      return { kind: 'steady' }
-  }
-}
-
-const unheard = (instance: InstanceId, now: Mono): GroupMember => ({
-  instance,
-  connected: false,
-  heardAt: now,
-  beat: undefined,
-  sync: 'unknown',
-  hadCopy: false,
-  attached: false,
-  lagBytes: 0,
-  noticedBy: undefined,
-  gone: false,
-  released: false,
-  retired: false,
-})
-
 /** One event in, the new state and what to do out. Pure apart from the ids that the context hands out. */
 export function stepGroup(group: Group, event: GroupEvent, context: GroupContext): GroupStep {
   switch (event.kind) {
@@ -334,120 +268,6 @@ function onHandOverFailed(
   if (phase.kind !== 'handing-over' || event.instance !== group.primary || event.epoch !== group.epoch)
     return quiet(group)
   return giveUpHandOver(group, phase, event.why, context)
-}
-
-function onCommitted(
-  group: Group,
-  event: GroupEvent & { kind: 'committed' },
-  { now }: GroupContext,
-): GroupStep {
-  const { phase, primary: previous } = group
-  if (phase.kind !== 'committing' || event.epoch !== phase.to) return quiet(group)
-  const { target, fresh, incident, to, attempt } = phase
-  const promoting: Phase & { kind: 'promoting' } = {
-    kind: 'promoting',
-    target,
-    fresh,
-    incident,
-    attempt,
-  }
-  const moved = previous !== undefined && previous !== target
-  const retired = moved && incident !== undefined && !incident.keepOld && previous === incident.instance
-  const owned = patchMember(
-    patchMember({ ...group, epoch: to, primary: target, phase: promoting }, previous, {
-      retired,
-      sync: 'unknown',
-      attached: false,
-    }),
-    target,
-    { sync: 'unknown', released: false, retired: false, hadCopy: true },
-  )
-  // It may run without us only if nobody else could be promoted in its place.
-  const solo = readyTargets(owned, now).length === 0 && standIn(owned, target) === undefined
-  const next: Group = {
-    ...owned,
-    soloSince: solo ? (owned.members.get(target)?.beat?.seq ?? 0) : undefined,
-  }
-  const fences = moved ? [fenceOrder(next, previous)] : []
-  return after(fences, promote(next, promoting, now))
-}
-
-/** The order carries a lease, counted from the target's last heartbeat, so it is a promise like any other grant. */
-const promote = (group: Group, phase: Phase & { kind: 'promoting' }, now: Mono): GroupStep =>
-  quiet(
-    {
-      ...group,
-      promiseUntil: promiseEnd(now, group.policy),
-      // Only a lease that was given after this order can confirm that it does not run alone.
-      soloSince:
-        group.soloSince === undefined
-          ? undefined
-          : Math.max(group.soloSince, group.members.get(phase.target)?.beat?.seq ?? 0),
-    },
-    promoteOrder(group, phase),
-  )
-
-function onPromoted(
-  group: Group,
-  event: GroupEvent & { kind: 'promoted' },
-  { now }: GroupContext,
-): GroupStep {
-  const { phase } = group
-  if (event.instance !== owner(group) || event.epoch !== group.epoch) return quiet(group)
-  // `steady`: this process was restarted while the promotion was under way.
-  if (phase.kind !== 'promoting' && phase.kind !== 'steady') return quiet(group)
-  const { incident, fresh } = phase.kind === 'promoting' ? phase : { incident: undefined, fresh: false }
-  const members = new Map(
-    [...group.members].map(([id, member]) => [
-      id,
-      id === event.instance || phase.kind === 'steady' ? member : { ...member, attached: false },
-    ]),
-  )
-  const running: Group = {
-    ...group,
-    members,
-    phase: incident ? { kind: 'routing', incident, fresh } : { kind: 'steady' },
-    promiseUntil: promiseEnd(now, group.policy),
-  }
-  const follows = [...members.values()]
-    .filter((member) => member.connected)
-    .flatMap((member) => followOrder(running, member))
-  return quiet(running, { kind: 'point-address', epoch: group.epoch, instance: event.instance }, ...follows)
-}
-
-function onRouted(group: Group, event: GroupEvent & { kind: 'routed' }, context: GroupContext): GroupStep {
-  const { phase, primary } = group
-  if (phase.kind !== 'routing' || event.epoch !== group.epoch) return quiet(group)
-  const { incident, fresh } = phase
-  const steady: Group = { ...group, phase: { kind: 'steady' } }
-  const returned = primary === incident.instance
-  const closed: GroupEffect = {
-    kind: 'incident-closed',
-    incident,
-    outcome: returned ? 'failed' : fresh ? 'relaunched' : 'promoted',
-    why: returned
-      ? `no other instance could take over: ${primary} runs on at epoch ${group.epoch}`
-      : fresh
-        ? `no replica was ready: ${primary} started with an empty state`
-        : `${primary} took over at epoch ${group.epoch}`,
-  }
-  const alone = ![...steady.members.values()].some(
-    (member) =>
-      member.instance !== primary && !member.retired && !member.gone && member.noticedBy === undefined,
-  )
-  const replacement = alone && !returned ? [wanted('replaced')] : []
-  return after([closed, ...replacement], considerNotice(steady, context))
-}
-
-function onPromotionFailed(
-  group: Group,
-  event: GroupEvent & { kind: 'promotion-failed' },
-  context: GroupContext,
-): GroupStep {
-  const { instance, epoch, why } = event
-  const { phase } = group
-  if (instance !== owner(group) || epoch !== group.epoch || phase.kind === 'committing') return quiet(group)
-  return afterFailedPromotion(group, instance, why, context)
 }
 
 function onGone(group: Group, instance: InstanceId, context: GroupContext): GroupStep {

@@ -1,0 +1,200 @@
+import {
+  begin,
+  hook,
+  isQuiet,
+  leaseOf,
+  mayBegin,
+  persist,
+  report,
+  stay,
+  withIncident,
+} from './member-steps.ts'
+import type { Member, MemberEffect, MemberReport, MemberStep, Role } from './member-types.ts'
+import type { Order } from './orders.ts'
+
+/** How a member changes its role: by order, by giving the epoch up, and by being fenced. */
+
+export function onOrder(member: Member, order: Order): MemberStep {
+  switch (order.kind) {
+    case 'follow':
+      return onFollow(member, order)
+    case 'promote':
+      return onPromote(member, order)
+    case 'hand-over':
+      return onHandOver(member, order)
+    case 'abort-hand-over':
+      if (member.role.kind !== 'handing-over' || order.epoch !== member.epoch) return stay(member)
+      return returnToPrimary(member, 'the coordinator called it off')
+    case 'fence':
+      return order.epoch > member.epoch ? fence(member, order.epoch) : stay(member)
+  }
+}
+
+function onFollow(member: Member, order: Order & { kind: 'follow' }): MemberStep {
+  if (order.epoch < member.epoch) return stay(member)
+  const { role } = member
+  const owns = role.kind === 'promoting' || role.kind === 'primary' || role.kind === 'handing-over'
+  if (owns && order.epoch === member.epoch) return stay(member)
+  if (member.workload !== 'stopped') return fence(member, order.epoch, { next: order })
+  return {
+    member: {
+      ...member,
+      epoch: order.epoch,
+      role: { kind: 'replica', primary: order.primary },
+      incident: undefined,
+    },
+    effects: [persist(order.epoch, false), { kind: 'receive', epoch: order.epoch, primary: order.primary }],
+  }
+}
+
+function onPromote(member: Member, order: Order & { kind: 'promote' }): MemberStep {
+  const { role } = member
+  if (order.epoch < member.epoch) return stay(member)
+  if (order.epoch === member.epoch) {
+    // A daemon that was restarted inside an epoch must win a new one; the coordinator sees to that.
+    if (role.kind !== 'primary') return stay(member)
+    return stay(member, report({ kind: 'promoted', epoch: member.epoch, ...withIncident(order.incident) }))
+  }
+  const lease = leaseOf(order.lease, member.policy)
+  const owned = { epoch: order.epoch, lease, suspended: false, incident: order.incident }
+  if (!mayBegin({ ...member, ...owned })) return failPromotion({ ...member, ...owned }, LATE)
+  const durable = persist(order.epoch, true)
+  // It never stopped: only the epoch changes.
+  if (role.kind === 'primary' && member.workload === 'running' && !order.fresh)
+    return begin(
+      member,
+      { ...owned, role: { kind: 'promoting', step: 'checking', fresh: false } },
+      hook('health'),
+      durable,
+    )
+  if (role.kind === 'replica' || (order.fresh && member.workload === 'stopped'))
+    return begin(
+      member,
+      { ...owned, role: { kind: 'promoting', step: 'applying', fresh: order.fresh } },
+      (turn) => ({ kind: 'finish-receiving', turn, discard: order.fresh }),
+      durable,
+    )
+  if (member.workload === 'frozen' && !order.fresh)
+    return begin(
+      member,
+      {
+        ...owned,
+        role: { kind: 'promoting', step: 'thawing', fresh: false },
+        workload: 'thawing',
+        exposed: true,
+      },
+      hook('thaw'),
+      durable,
+    )
+  if (member.workload === 'stopped')
+    return begin(
+      member,
+      {
+        ...owned,
+        role: { kind: 'promoting', step: 'starting', fresh: false },
+        workload: 'starting',
+        exposed: true,
+      },
+      hook('start'),
+      durable,
+    )
+  // The workload of an earlier role is still there: stop it first.
+  return fence(member, member.epoch, { next: order })
+}
+
+export const LATE = 'the lease ended before the workload was up'
+
+function onHandOver(member: Member, order: Order & { kind: 'hand-over' }): MemberStep {
+  if (order.epoch !== member.epoch) return stay(member)
+  if (member.role.kind !== 'primary') return stay(member)
+  const { target, budget, urgent, incident } = order
+  if (member.workload !== 'running' && !isQuiet(member)) {
+    const why = `its workload is ${member.workload}`
+    return stay(member, report({ kind: 'hand-over-failed', epoch: member.epoch, incident, why }))
+  }
+  const role = { kind: 'handing-over', step: 'draining', target, budget, urgent } as const
+  if (isQuiet(member)) return seal({ ...member, incident }, role)
+  return begin(member, { role, incident }, (turn) => ({ kind: 'drain', turn, target, budget }))
+}
+
+export function seal(member: Member, role: Role & { kind: 'handing-over' }): MemberStep {
+  return begin(member, { role: { ...role, step: 'sealing' } }, (turn) => ({
+    kind: 'seal',
+    turn,
+    target: role.target,
+    budget: role.budget,
+  }))
+}
+
+/** Calls a hand-over off. Allowed up to the release: until then nobody else can own the epoch. */
+export function returnToPrimary(member: Member, why: string): MemberStep {
+  const { role, incident } = member
+  if (role.kind !== 'handing-over') return stay(member)
+  const failed: MemberEffect[] = incident
+    ? [report({ kind: 'hand-over-failed', epoch: member.epoch, incident, why })]
+    : []
+  const back: Member = { ...member, role: { kind: 'primary' }, incident: undefined }
+  // Suspended, it goes on when the lease is renewed; running, it never stopped.
+  if (member.suspended) return stay(back, ...failed)
+  if (member.workload === 'running') return stay({ ...back, turn: member.turn + 1 }, ...failed)
+  return goOn(back, ...failed)
+}
+
+/** Lets a frozen workload go on, and starts one that is stopped or in between. */
+export function goOn(member: Member, ...before: MemberEffect[]): MemberStep {
+  if (!mayBegin(member)) return stay({ ...member, suspended: true }, ...before)
+  const thaws = member.workload === 'frozen' || member.workload === 'freezing'
+  return thaws
+    ? begin(member, { workload: 'thawing', exposed: true }, hook('thaw'), ...before)
+    : begin(member, { workload: 'starting', exposed: true }, hook('start'), ...before)
+}
+
+export function failPromotion(member: Member, why: string): MemberStep {
+  const last: MemberReport = {
+    kind: 'promotion-failed',
+    epoch: member.epoch,
+    why,
+    ...withIncident(member.incident),
+  }
+  return fence(member, member.epoch, { last })
+}
+
+/** Stops whatever runs; the lease stays, so that what does not stop in time is killed. */
+function fence(
+  member: Member,
+  epoch: number,
+  after: { next?: Order & { kind: 'follow' | 'promote' }; last?: MemberReport } = {},
+): MemberStep {
+  const fencing: Member = {
+    ...member,
+    epoch: Math.max(member.epoch, epoch),
+    role: { kind: 'fenced', ...after },
+    suspended: false,
+    incident: undefined,
+  }
+  const end: MemberEffect[] = [
+    persist(fencing.epoch, false),
+    { kind: 'stop-serving' },
+    { kind: 'stop-receiving' },
+  ]
+  if (member.workload === 'stopped') return fenced(fencing, ...end)
+  if (member.workload === 'stopping' || member.workload === 'killing') return stay(fencing, ...end)
+  return begin(fencing, { workload: 'stopping' }, hook('stop'), ...end)
+}
+
+/** Nothing runs any more: says so, and goes on to what was ordered next. */
+export function fenced(member: Member, ...before: MemberEffect[]): MemberStep {
+  const { role, epoch } = member
+  const { next, last } = role.kind === 'fenced' ? role : {}
+  const stopped: Member = {
+    ...member,
+    role: { kind: 'fenced' },
+    workload: 'stopped',
+    exposed: false,
+    lease: { kind: 'none' },
+  }
+  const effects = [...before, report(last ?? { kind: 'fenced', epoch })]
+  if (!next) return { member: stopped, effects }
+  const after = onOrder({ ...stopped, role: { kind: 'idle' } }, next)
+  return { member: after.member, effects: [...effects, ...after.effects] }
+}
