@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util'
-import { AppError, errorCodes, isAppError, messageOf } from '@understudy/shared/core/app-error'
-import { flagsOf, helpOf, keysOfFlags, suggest } from '@understudy/shared/core/options'
+import { AppError, isAppError, toFailure } from '@understudy/shared/core/app-error'
+import { badFlags, flagsOf, helpOf, keysOfFlags, suggest } from '@understudy/shared/core/options'
 import { systemClock } from '@understudy/shared/core/time'
 import { pino } from 'pino'
 import { runAgent } from './agent.ts'
@@ -73,12 +73,7 @@ function parseFlags(argv: readonly string[]) {
   try {
     return parseArgs({ args: [...argv], options, allowPositionals: true, allowNegative: true })
   } catch (error) {
-    const flag = /'(--[a-z-]+)/.exec(messageOf(error))?.[1]
-    const known = Object.keys(options).map((name) => `--${name}`)
-    const near = flag && !known.includes(flag) ? suggest(flag, known) : ''
-    throw new AppError('input_invalid', near ? `unknown option ${flag}${near}` : messageOf(error), {
-      hint: 'agent --help lists the options.',
-    })
+    throw badFlags(error, Object.keys(options), 'agent --help lists the options.')
   }
 }
 
@@ -132,12 +127,9 @@ function print(text: string): number {
 }
 
 function fail(error: unknown): number {
-  if (!isAppError(error)) {
-    process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`)
-    return 1
-  }
-  process.stderr.write(`${error.message}\n${error.hint ? `Try: ${error.hint}\n` : ''}`)
-  return errorCodes[error.code].exit
+  const { text, exit } = toFailure(error)
+  process.stderr.write(text)
+  return exit
 }
 
 // Timers and sockets that are left do not keep a command that has ended.

@@ -1,6 +1,6 @@
 import { parseArgs } from 'node:util'
-import { AppError, messageOf } from '@understudy/shared/core/app-error'
-import { flagsOf, helpOf, keysOfFlags, suggest } from '@understudy/shared/core/options'
+import { AppError } from '@understudy/shared/core/app-error'
+import { badFlags, flagsOf, helpOf, keysOfFlags, suggest } from '@understudy/shared/core/options'
 import { coordinatorOptions } from './config/options.ts'
 import { COORDINATOR_VERSION } from './version.ts'
 
@@ -125,16 +125,7 @@ function parseFlags(argv: readonly string[]) {
   try {
     return parseArgs({ args: [...argv], options, allowPositionals: true, allowNegative: true })
   } catch (error) {
-    const flag = /'(--[a-z-]+)/.exec(messageOf(error))?.[1]
-    const near = flag
-      ? suggest(
-          flag,
-          Object.keys(options).map((name) => `--${name}`),
-        )
-      : ''
-    throw new AppError('input_invalid', flag && near ? `unknown option ${flag}${near}` : messageOf(error), {
-      hint: 'coordinator --help lists the options.',
-    })
+    throw badFlags(error, Object.keys(options), 'coordinator --help lists the options.')
   }
 }
 

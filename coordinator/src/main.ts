@@ -1,4 +1,4 @@
-import { AppError, errorCodes, isAppError } from '@understudy/shared/core/app-error'
+import { AppError, toFailure } from '@understudy/shared/core/app-error'
 import { commands, HELP, parseInvocation } from './command-line.ts'
 import { COORDINATOR_VERSION } from './version.ts'
 
@@ -48,12 +48,9 @@ function print(text: string): number {
 }
 
 function fail(error: unknown): number {
-  if (!isAppError(error)) {
-    process.stderr.write(`${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`)
-    return 1
-  }
-  process.stderr.write(`${error.message}\n${error.hint ? `Try: ${error.hint}\n` : ''}`)
-  return errorCodes[error.code].exit
+  const { text, exit } = toFailure(error)
+  process.stderr.write(text)
+  return exit
 }
 
 // Timers and sockets that are left do not keep a command that has ended.

@@ -74,3 +74,13 @@ export const systemCodeOf = (error: unknown): string | undefined =>
   typeof error === 'object' && error !== null && 'code' in error && typeof error.code === 'string'
     ? error.code
     : undefined
+
+/** What a command prints when it fails, and the exit code that it ends with. */
+export function toFailure(error: unknown): { text: string; exit: number } {
+  if (!isAppError(error))
+    return { text: `${error instanceof Error ? (error.stack ?? error.message) : String(error)}\n`, exit: 1 }
+  return {
+    text: `${error.message}\n${error.hint ? `Try: ${error.hint}\n` : ''}`,
+    exit: errorCodes[error.code].exit,
+  }
+}

@@ -1,5 +1,5 @@
 import { z } from 'zod'
-import { AppError } from './app-error.ts'
+import { AppError, messageOf } from './app-error.ts'
 
 /**
  * One setting of a process. Its key is the name in the file (`api_port`); the flag is the key with dashes
@@ -164,6 +164,17 @@ export function flagsOf(table: OptionTable): Record<string, { type: 'string' | '
       { type: option.value === undefined ? ('boolean' as const) : ('string' as const) },
     ])
   return Object.fromEntries(flags)
+}
+
+/** The error for flags that parseArgs did not take. */
+export function badFlags(error: unknown, known: readonly string[], hint: string): AppError {
+  const flags = known.map((name) => `--${name}`)
+  const flag = /'(--[a-z-]+)/.exec(messageOf(error))?.[1]
+  const near = flag && !flags.includes(flag) ? suggest(flag, flags) : ''
+  return new AppError('input_invalid', near ? `unknown option ${flag}${near}` : messageOf(error), {
+    hint,
+    cause: error,
+  })
 }
 
 /** Parsed flags under the keys of the table. */

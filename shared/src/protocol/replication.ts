@@ -1,6 +1,8 @@
 import { z } from 'zod'
-import { AppError } from '../core/app-error.ts'
 import { countSchema, epochSchema, instanceIdSchema } from './primitives.ts'
+import { type Metadata, malformed, Reader, safeNumber, Writer } from './replication-bytes.ts'
+
+export type { Metadata } from './replication-bytes.ts'
 
 /**
  * The state stream between a primary and one replica: a WebSocket that the replica opens. Text frames are control
@@ -44,11 +46,6 @@ export interface FrameHeader {
   readonly digest: Uint8Array
 }
 
-const malformed = (what: string): AppError =>
-  new AppError('protocol', `replication frame refused: ${what}`, {
-    hint: 'Both ends must run the same version; if they do, something between them changes bytes.',
-  })
-
 /** The first 32 bytes of a header: everything but the digest. */
 export function encodeHeaderPrefix(header: Omit<FrameHeader, 'digest'>): Uint8Array {
   const bytes = new Uint8Array(32)
@@ -86,19 +83,6 @@ export function decodeHeader(frame: Uint8Array): FrameHeader {
   if (header.bodyBytes !== frame.length - HEADER_BYTES)
     throw malformed(`the body has ${frame.length - HEADER_BYTES} bytes instead of ${header.bodyBytes}`)
   return header
-}
-
-function safeNumber(value: bigint): number {
-  if (value > BigInt(Number.MAX_SAFE_INTEGER)) throw malformed('a number is out of range')
-  return Number(value)
-}
-
-/** What a name stands for. Owner and group are numeric; times are microseconds since 1970. */
-export interface Metadata {
-  readonly mode: number
-  readonly uid: number
-  readonly gid: number
-  readonly mtimeMicros: number
 }
 
 /**
@@ -279,110 +263,6 @@ export function decodeManifest(body: Uint8Array): ManifestEntry[] {
     } else throw malformed(`unknown entry ${code}`)
   }
   return entries
-}
-
-class Writer {
-  #at = 0
-  readonly #body: Uint8Array
-  readonly #view: DataView
-
-  constructor(body: Uint8Array) {
-    this.#body = body
-    this.#view = new DataView(body.buffer, body.byteOffset, body.length)
-  }
-  u8(value: number): void {
-    this.#view.setUint8(this.#at, value)
-    this.#at += 1
-  }
-  u16(value: number): void {
-    this.#view.setUint16(this.#at, value)
-    this.#at += 2
-  }
-  u32(value: number): void {
-    this.#view.setUint32(this.#at, value)
-    this.#at += 4
-  }
-  u64(value: number): void {
-    this.big(BigInt(value))
-  }
-  big(value: bigint): void {
-    this.#view.setBigUint64(this.#at, value)
-    this.#at += 8
-  }
-  bytes(value: Uint8Array): void {
-    this.#body.set(value, this.#at)
-    this.#at += value.length
-  }
-  text(value: string): void {
-    this.u16(value.length)
-    for (let index = 0; index < value.length; index += 1) this.u8(value.charCodeAt(index))
-  }
-  meta(value: Metadata): void {
-    this.u32(value.mode)
-    this.u32(value.uid)
-    this.u32(value.gid)
-    this.#view.setBigInt64(this.#at, BigInt(value.mtimeMicros))
-    this.#at += 8
-  }
-}
-
-class Reader {
-  #at = 0
-  readonly #body: Uint8Array
-  readonly #view: DataView
-
-  constructor(body: Uint8Array) {
-    this.#body = body
-    this.#view = new DataView(body.buffer, body.byteOffset, body.length)
-  }
-  get done(): boolean {
-    return this.#at === this.#body.length
-  }
-  #take(length: number): number {
-    const at = this.#at
-    if (length > this.#body.length - at) throw malformed('it ends in the middle of an entry')
-    this.#at = at + length
-    return at
-  }
-  u8(): number {
-    return this.#view.getUint8(this.#take(1))
-  }
-  u16(): number {
-    return this.#view.getUint16(this.#take(2))
-  }
-  u32(): number {
-    return this.#view.getUint32(this.#take(4))
-  }
-  u64(): number {
-    return safeNumber(this.#view.getBigUint64(this.#take(8)))
-  }
-  bytes(length: number): Uint8Array {
-    const at = this.#take(length)
-    return this.#body.subarray(at, at + length)
-  }
-  bigs(count: number): BigUint64Array {
-    const at = this.#take(count * 8)
-    const values = new BigUint64Array(count)
-    for (let index = 0; index < count; index += 1) values[index] = this.#view.getBigUint64(at + index * 8)
-    return values
-  }
-  text(max: number): string {
-    const length = this.u16()
-    if (length > max) throw malformed(`a name of ${length} bytes is too long`)
-    let text = ''
-    for (const byte of this.bytes(length)) text += String.fromCharCode(byte)
-    return text
-  }
-  meta(): Metadata {
-    const mode = this.u32()
-    const uid = this.u32()
-    const gid = this.u32()
-    const micros = this.#view.getBigInt64(this.#take(8))
-    if (mode > 0o7777) throw malformed(`a mode of 0${mode.toString(8)} is not one`)
-    if (micros > BigInt(Number.MAX_SAFE_INTEGER) || micros < -BigInt(Number.MAX_SAFE_INTEGER))
-      throw malformed('a time is out of range')
-    return { mode, uid, gid, mtimeMicros: Number(micros) }
-  }
 }
 
 /** From the replica. */
