@@ -52,6 +52,7 @@ export async function runDemo(options: DemoOptions, signal: AbortSignal): Promis
       counters = toCounters(next)
     },
   })
+  let lastLine = ''
   const stop = new AbortController()
   const ends = AbortSignal.any([signal, stop.signal])
   const shown = showAlways(() => rig.operator.show({ seed, story, counters }), ends)
@@ -61,7 +62,7 @@ export async function runDemo(options: DemoOptions, signal: AbortSignal): Promis
     await orAbort(startFleet(rig, agents, WRITES_PER_SECOND, say), ends)
     if (script === 'ci') {
       const result = await orAbort(runCiStory(rig, seed, say), ends)
-      process.stdout.write(`${JSON.stringify(result)}\n`)
+      lastLine = `${JSON.stringify(result)}\n`
       return result.ok ? 0 : 1
     }
     const judging = judgeMoves(rig, say, ends)
@@ -81,6 +82,7 @@ export async function runDemo(options: DemoOptions, signal: AbortSignal): Promis
     if (options.keepLogs) tell(`Logs are kept: ${await keepLogs(rig.directory)}`)
     tell('Stopping …')
     await rig.close()
+    process.stdout.write(lastLine)
   }
 }
 
