@@ -118,7 +118,13 @@ async function repeat(
 async function protect(rig: Rig): Promise<void> {
   const { replicas } = await rig.operator.agent(AGENT.id)
   if (replicas.length === 0) await rig.operator.createReplica(AGENT.id)
-  await untilAgent(rig.operator, AGENT.id, 'a ready replica', hasReadyReplica)
+  // Ready for a while, as it is nearly always: the primary has a lease, and no longer runs alone.
+  await untilAgent(
+    rig.operator,
+    AGENT.id,
+    'a ready replica and a lease',
+    (agent) => hasReadyReplica(agent) && agent.lease.mode === 'leased',
+  )
 }
 
 /** Takes every replica away, as if none had ever been wanted. */

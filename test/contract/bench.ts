@@ -53,6 +53,8 @@ export interface Bench {
   primary(agent: string, pool?: string): Promise<Puppet>
   /** A replica of it that is ready. */
   replica(agent: string, primary: Puppet, body?: unknown): Promise<{ id: string; puppet: Puppet }>
+  /** What is kept for Idempotency-Keys, as it lies in the database. */
+  idempotencyKeys(): Promise<readonly unknown[]>
   close(): Promise<void>
 }
 
@@ -195,6 +197,7 @@ export async function startBench(
       )
       return { id: created.replica_id, puppet }
     },
+    idempotencyKeys: () => database.db.selectFrom('idempotency_keys').selectAll().execute(),
     async close() {
       for (const puppet of puppets) await puppet.close()
       stop.abort()

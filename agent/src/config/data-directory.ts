@@ -29,7 +29,7 @@ export function openDataDirectory(path: string): DataDirectory {
     })
   }
   return {
-    enrolment: join(path, 'enrolment.json'),
+    enrolment: enrolmentIn(path),
     role: join(path, 'role.json'),
     replication: join(path, 'replication'),
     statusSocket: statusSocketOf(path),
@@ -44,6 +44,7 @@ function makeDirectories(path: string): void {
   mkdirSync(path, { mode: 0o700 })
 }
 
+export const enrolmentIn = (dataDirectory: string): string => join(dataDirectory, 'enrolment.json')
 export const statusSocketOf = (dataDirectory: string): string => join(dataDirectory, 'agent.sock')
 
 function takeLock(lock: string, directory: string): void {

@@ -1,13 +1,18 @@
-import { accessSync, constants, statfsSync } from 'node:fs'
-import { delimiter, isAbsolute, join } from 'node:path'
-import { isAppError, messageOf } from '@understudy/shared/core/app-error'
+import { once } from 'node:events'
+import { accessSync, constants, existsSync, statfsSync } from 'node:fs'
+import { createServer } from 'node:net'
+import { delimiter, dirname, isAbsolute, join } from 'node:path'
+import { AppError, isAppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import { systemClock } from '@understudy/shared/core/time'
+import { enrolmentIn, statusSocketOf } from '../config/data-directory.ts'
 import { type LoadedConfig, loadConfig } from '../config/load.ts'
 import type { AgentConfig } from '../config/options.ts'
 import { createImdsClient } from '../imds/imds-client.ts'
 import { parseIdentity } from '../imds/imds-documents.ts'
+import { readEnrolment } from '../link/enrolment.ts'
 import { probe } from '../link/http.ts'
 import { checkStateDirectories } from '../replication/replication.ts'
+import { askStatus } from './status-socket.ts'
 
 interface Check {
   readonly name: string
@@ -56,18 +61,22 @@ async function check(name: string, run: () => Promise<string> | string): Promise
 
 async function checkAll(config: AgentConfig): Promise<Check[]> {
   const imds = createImdsClient(config.imds_endpoint, systemClock, Math.random)
-  return [
-    await check('node', () => `${process.version} on ${process.platform}/${process.arch}`),
-    await check('metadata service', async () => {
-      const document = await imds.get('dynamic/instance-identity/document')
-      const identity = document === undefined ? undefined : parseIdentity(document)
-      if (!identity) throw new Error('it answers, but has no instance identity document')
-      return `${identity.instanceId}, ${identity.instanceType} in ${identity.availabilityZone}`
-    }),
-    await check('spot', async () => {
+  const metadata = await check('metadata service', async () => {
+    const document = await imds.get('dynamic/instance-identity/document')
+    const identity = document === undefined ? undefined : parseIdentity(document)
+    if (!identity) throw new Error('it answers, but has no instance identity document')
+    return `${identity.instanceId}, ${identity.instanceType} in ${identity.availabilityZone}`
+  })
+  const spot = () =>
+    check('spot', async () => {
       const life = (await imds.get('meta-data/instance-life-cycle'))?.trim() ?? 'unknown'
       return life === 'spot' ? 'a Spot Instance' : `not a Spot Instance (${life}): no notices will come`
-    }),
+    })
+  return [
+    await check('node', () => `${process.version} on ${process.platform}/${process.arch}`),
+    metadata,
+    // Asked only where it answers: to wait for nothing twice helps nobody.
+    ...(metadata.ok ? [await spot()] : []),
     await check('coordinator', async () => {
       const { status, millis } = await probe(`${config.coordinator_url.replace(/\/+$/, '')}/livez`)
       if (status !== 200) throw new Error(`${config.coordinator_url} answers ${status} for /livez`)
@@ -78,6 +87,9 @@ async function checkAll(config: AgentConfig): Promise<Check[]> {
       return config.workload.state.join(', ')
     }),
     await check('disk', () => diskOf(config)),
+    await check('data directory', () => dataDirectoryOf(config)),
+    await check('membership', () => membershipOf(config)),
+    await check('replication port', () => replicationPortOf(config)),
     ...Object.entries(config.workload.hooks).flatMap(([name, hook]) =>
       hook && 'command' in hook ? [checkProgram(`${name} hook`, hook.command[0] ?? '', config)] : [],
     ),
@@ -87,10 +99,57 @@ async function checkAll(config: AgentConfig): Promise<Check[]> {
 function diskOf(config: AgentConfig): string {
   return config.workload.state
     .map((directory) => {
+      if (!existsSync(directory)) throw new Error(`${directory} does not exist`)
       const { bavail, bsize } = statfsSync(directory)
       return `${Math.round((bavail * bsize) / 1e6)} MB free in ${directory}`
     })
     .join(', ')
+}
+
+/** The directory itself, or what it would be made in. */
+function dataDirectoryOf({ data_dir: path }: AgentConfig): string {
+  let place = path
+  while (!existsSync(place)) place = dirname(place)
+  try {
+    accessSync(place, constants.W_OK)
+  } catch (cause) {
+    throw new AppError('config_invalid', `${place} cannot be written`, {
+      hint: 'Run the agent as a user that can, or set data_dir to another directory.',
+      cause,
+    })
+  }
+  return place === path ? path : `${path} is made at the first start`
+}
+
+function membershipOf(config: AgentConfig): string {
+  const enrolled = readEnrolment(enrolmentIn(config.data_dir))
+  if (enrolled) return `${enrolled.instanceId} is an instance of ${enrolled.agentId}`
+  if (config.join_token !== undefined) return 'it will join with its token'
+  throw new AppError('unauthenticated', 'it has not joined yet, and has no join token', {
+    hint: 'Make one with `coordinator token join --agent <id>` and set JOIN_TOKEN.',
+  })
+}
+
+async function replicationPortOf(config: AgentConfig): Promise<string> {
+  const { replication_host: host, replication_port: port, data_dir: data } = config
+  const server = createServer()
+  try {
+    server.listen(port, host)
+    await once(server, 'listening')
+    return port === 0 ? 'the system chooses one' : `${port} is free`
+  } catch (error) {
+    if (
+      systemCodeOf(error) === 'EADDRINUSE' &&
+      (await askStatus(statusSocketOf(data)).catch(() => undefined))
+    )
+      return `${port} is in use by the running agent`
+    throw new AppError('port_in_use', `port ${port} of ${host} cannot be used (${messageOf(error)})`, {
+      hint: 'Set replication_port to another port, or end what uses this one (ss -ltnp).',
+      cause: error,
+    })
+  } finally {
+    server.close()
+  }
 }
 
 function checkProgram(name: string, program: string, config: AgentConfig): Check {

@@ -10,7 +10,7 @@ import type { AppEnv } from './env.ts'
 const KEEP: Millis = (24 * 3600 * 1000) as Millis
 const MAX_KEY = 200
 /** Answers of these hold a secret that is shown once, so they are never kept. */
-const NEVER_KEPT = /\/(enroll|session|tokens)$/
+const NEVER_KEPT = /\/(enroll|session|tokens|join-tokens)$/
 
 /**
  * `Idempotency-Key`: the same key from the same caller gets the same answer and does nothing a second time. With
@@ -56,7 +56,7 @@ export function createIdempotency(db: Kysely<Schema>, clock: Clock): MiddlewareH
       const answer = {
         request_hash: hash,
         status: c.res.status,
-        body: await c.res.clone().text(),
+        body: withoutSecrets(await c.res.clone().text()),
         created_at: clock.now(),
       }
       await db
@@ -71,3 +71,7 @@ export function createIdempotency(db: Kysely<Schema>, clock: Clock): MiddlewareH
     }
   }
 }
+
+/** Where instances are started by hand, the answer about a new replica has a token in the command to run there. */
+const withoutSecrets = (body: string): string =>
+  body.replace(/"join_command":"(?:[^"\\]|\\.)*"/, '"join_command":null')

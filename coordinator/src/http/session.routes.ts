@@ -35,7 +35,8 @@ export function sessionRoutes({ tokens }: AuthMode): Api {
         setCookie(c, SESSION_COOKIE, session, {
           httpOnly: true,
           sameSite: 'Strict',
-          secure: new URL(c.req.url).protocol === 'https:',
+          // Behind a proxy that ends TLS the request itself is plain.
+          secure: c.req.header('x-forwarded-proto') === 'https' || c.req.url.startsWith('https:'),
           path: '/',
           maxAge: SESSION_LIFE / 1000,
         })

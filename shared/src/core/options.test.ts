@@ -99,3 +99,23 @@ test('help, documentation and flags come from the table', () => {
     url: { type: 'string' },
   })
 })
+
+test('a mistake deep in a file is named by its place, without the rest of what stands there', () => {
+  const nested = {
+    workload: {
+      schema: z.strictObject({ hooks: z.strictObject({ start: z.strictObject({ timeout: z.number() }) }) }),
+      flag: false,
+      doc: 'Workload',
+    },
+  } as const satisfies OptionTable
+  const wrong = (workload: unknown) =>
+    problemOf(() => resolveOptions(nested, { flags: {}, env: {}, file: { workload }, readSecret: String }))
+      .message
+  expect(wrong({ hooks: { start: { timeout: 'soon' } } })).toMatch(
+    /^workload\.hooks\.start\.timeout is "soon": .*number/,
+  )
+  expect(wrong({ hooks: { start: { timeout: 1, retries: 2 } } })).toMatch(
+    /^workload\.hooks\.start: .*"retries"$/,
+  )
+  expect(wrong({ hooks: {} })).toMatch(/^workload\.hooks\.start is missing: /)
+})

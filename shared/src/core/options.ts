@@ -101,10 +101,19 @@ function describe(key: string, option: Option, found: Found | undefined, issue: 
     const where = [option.env, option.flag === false ? undefined : flagOf(key), `"${key}" in the file`]
     return { pointer, message: `${key} is missing: set ${where.filter(Boolean).join(', ')} (${option.doc})` }
   }
-  const shown = option.secret ? 'its value' : JSON.stringify(found.value)
-  const place = issue.path.length > 0 ? ` at ${issue.path.join('.')}` : ''
-  return { pointer, message: `${found.name} is ${shown}${place}: ${issue.message}` }
+  const name = [found.name, ...issue.path.map(String)].join('.')
+  // The keys are named in the message; the rest of what they stand among helps nobody.
+  if (issue.code === 'unrecognized_keys') return { pointer, message: `${name}: ${issue.message}` }
+  const shown = option.secret ? 'its value' : JSON.stringify(valueAt(found.value, issue.path))
+  return { pointer, message: `${name} is ${shown ?? 'missing'}: ${issue.message}` }
 }
+
+const valueAt = (value: unknown, path: readonly PropertyKey[]): unknown =>
+  path.reduce<unknown>(
+    (at, key) =>
+      typeof at === 'object' && at !== null ? (at as Record<PropertyKey, unknown>)[key] : undefined,
+    value,
+  )
 
 function* unknownKeys(table: OptionTable, { flags, env, file }: OptionSources): Generator<Problem> {
   const keys = Object.keys(table)
