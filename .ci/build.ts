@@ -60,6 +60,7 @@ async function bundle(name: 'agent' | 'coordinator'): Promise<void> {
           format: 'esm',
           codeSplitting: false,
           banner: '#!/usr/bin/env node',
+          minify: { compress: true, mangle: false, codegen: { removeWhitespace: false } },
         },
       },
     },
