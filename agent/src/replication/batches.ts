@@ -23,6 +23,9 @@ const RUN_PAGES = 64
 /**
  * Turns names that may differ into batches of ops, reading the content as it goes, and keeps `theirs` up to date with
  * what the replica will have. Names that turn out to be equal produce nothing.
+ *
+ * A file that goes on in another batch is named there again: what a batch writes needs nothing from the one before,
+ * which the replica's journal may have dropped by then, and its time is set after every write.
  */
 export function* batchesFor(
   keys: readonly Key[],
@@ -32,7 +35,10 @@ export function* batchesFor(
 ): Generator<Op[]> {
   let ops: Op[] = []
   let bytes = 0
+  let file: Op | undefined
   for (const op of opsFor(keys, ours, theirs, roots)) {
+    if (op.kind === 'file') file = op
+    if (op.kind === 'write' && ops.length === 0 && file) ops.push(file)
     ops.push(op)
     bytes += opBytes(op)
     if (bytes < BATCH_BYTES) continue

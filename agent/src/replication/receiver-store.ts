@@ -27,7 +27,8 @@ export interface ReceiverStore {
   journal(frame: JournaledFrame): Promise<void>
   /** Makes the journal durable, then puts whole groups in place. Returns the last batch that is durable. */
   commit(): Promise<number>
-  markWhole(): Promise<void>
+  /** The copy is whole with everything up to `seq` in place, unless a bulk batch has come in since. */
+  markWhole(seq?: number): Promise<void>
   /** Everything whole is in place and synced. */
   checkpoint(): Promise<void>
   /** Drops a group that will never be complete, because its connection has ended. */
@@ -49,6 +50,7 @@ export async function openReceiverStore(roots: StateRoots, dataDirectory: string
   let group: JournaledFrame[] = []
   let ready: JournaledFrame[][] = []
   let appended = 0
+  let lastBulk = 0
   await checkpointNow()
 
   /** Batches of an unfinished group stay in the journal: they are durable and not in place. */
@@ -59,8 +61,6 @@ export async function openReceiverStore(roots: StateRoots, dataDirectory: string
 
   async function applyReady(): Promise<void> {
     for (let frames = ready.shift(); frames; frames = ready.shift()) {
-      // A batch that is applied by itself leaves a mixture of old and new until the transfer is complete.
-      if (frames.some(({ header }) => isBulk(header))) await mark.set(false)
       for (const frame of frames) {
         apply(frame)
         await new Promise(setImmediate)
@@ -79,8 +79,12 @@ export async function openReceiverStore(roots: StateRoots, dataDirectory: string
     journal: (entry) =>
       serial(async () => {
         await assertSpace(roots.directories, entry.header.rawBytes + entry.frame.length)
+        // A batch that is put in place by itself leaves a mixture of old and new until the transfer is complete.
+        // Said before it is in the journal, so that what is replayed after a crash never has to be looked at again.
+        if (isBulk(entry.header)) await mark.set(false)
         await journal.append(entry.frame)
         appended = entry.header.seq
+        if (isBulk(entry.header)) lastBulk = appended
         group.push(entry)
         if (!isBulk(entry.header) && (entry.header.flags & FrameFlag.last) === 0) return
         ready.push(group)
@@ -93,7 +97,8 @@ export async function openReceiverStore(roots: StateRoots, dataDirectory: string
         await applyReady()
         return durable
       }),
-    markWhole: () => serial(() => mark.set(true)),
+    markWhole: (seq = Number.POSITIVE_INFINITY) =>
+      serial(() => (lastBulk <= seq ? mark.set(true) : undefined)),
     checkpoint: () =>
       serial(async () => {
         await applyReady()
@@ -103,6 +108,7 @@ export async function openReceiverStore(roots: StateRoots, dataDirectory: string
       serial(async () => {
         group = []
         appended = 0
+        lastBulk = 0
         await applyReady()
         await checkpointNow()
       }),

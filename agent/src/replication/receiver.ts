@@ -1,40 +1,21 @@
-import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
+import { type AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
 import { type BackoffPolicy, fullJitter } from '@understudy/shared/core/backoff'
 import type { InstanceId } from '@understudy/shared/core/ids'
 import type { Random } from '@understudy/shared/core/random'
 import { type Clock, millis, sleep } from '@understudy/shared/core/time'
 import type { Upstream } from '@understudy/shared/protocol/link'
-import {
-  encodeManifest,
-  FrameFlag,
-  FrameType,
-  HEADER_BYTES,
-  MAX_BODY_BYTES,
-  type ManifestEntry,
-  type PrimaryMessage,
-  primaryMessageSchema,
-  type ReplicaMessage,
-} from '@understudy/shared/protocol/replication'
+import { HEADER_BYTES, MAX_BODY_BYTES } from '@understudy/shared/protocol/replication'
 import { PROTOCOL_VERSION } from '@understudy/shared/protocol/version'
 import type { Logger } from 'pino'
 import { WebSocket } from 'ws'
-import { checkFrame, packFrame } from './frames.ts'
+import { createReceiverSession, type SyncProgress } from './receiver-session.ts'
 import type { ReceiverStore } from './receiver-store.ts'
 import { createScanner } from './scanner.ts'
 import type { StateRoots } from './state-files.ts'
-import { type Entry, type Key, manifestOf } from './state-tree.ts'
+import type { Entry, Key } from './state-tree.ts'
 
 const BACKOFF: BackoffPolicy = { base: millis(100), cap: millis(5000) }
 const CONNECT_TIMEOUT = millis(5000)
-const MANIFEST_BYTES = 1024 * 1024
-
-export interface SyncProgress {
-  readonly bytesDone: number
-  readonly bytesTotal: number
-  readonly filesDone: number
-  readonly filesTotal: number
-  readonly seq: number
-}
 
 /** The replica's end: keeps one connection to the primary open and puts what comes over it on disk. */
 export interface Receiver {
@@ -215,163 +196,3 @@ async function receiveOnce(
 }
 
 const hostOf = (host: string): string => (host.includes(':') ? `[${host}]` : host)
-
-interface SessionParts {
-  readonly store: ReceiverStore
-  readonly epoch: number
-  readonly socket: WebSocket
-  readonly onCopy: () => void
-  readonly onProgress: (progress: SyncProgress) => void
-  /** Ends the connection; what is known of the disk still holds. */
-  readonly end: (why: Error) => void
-  /** Ends the connection; the disk has to be read again. */
-  readonly reject: (error: unknown) => void
-}
-
-function createReceiverSession(parts: SessionParts) {
-  const { store, epoch, socket, onCopy, onProgress, end, reject } = parts
-  let seq = 0
-  let received = 0
-  let total = { bytes: 0, files: 0 }
-  let committing = false
-  let wholeFrom: number | undefined
-  let durable = 0
-  const barriers: (PrimaryMessage & { type: 'barrier' })[] = []
-  let tail: Promise<void> = Promise.resolve()
-  let committed: Promise<void> = Promise.resolve()
-
-  const say = (message: ReplicaMessage) => {
-    if (socket.readyState === socket.OPEN) socket.send(JSON.stringify(message))
-  }
-  /** One thing after the other, in the order of arrival; the first failure ends the connection. */
-  const inOrder = (task: () => Promise<void> | void) => {
-    tail = tail.then(task).catch(reject)
-  }
-
-  const report = () =>
-    onProgress({
-      bytesDone: Math.min(received, total.bytes),
-      bytesTotal: total.bytes,
-      filesDone: store.whole ? total.files : 0,
-      filesTotal: total.files,
-      seq: durable,
-    })
-
-  /** Syncs what has come in; what comes meanwhile is synced together. */
-  function startCommit(): void {
-    if (committing) return
-    committing = true
-    committed = commit().catch(reject)
-  }
-
-  async function commit(): Promise<void> {
-    try {
-      do {
-        const { whole } = store
-        durable = await store.commit()
-        say({ type: 'ack', seq: durable })
-        if (store.whole !== whole) onCopy()
-        await settle()
-        report()
-      } while (durable < seq || wholeFrom !== undefined || barriers.length > 0)
-    } finally {
-      committing = false
-    }
-  }
-
-  /** What waited for a batch that is in place now. */
-  async function settle(): Promise<void> {
-    if (wholeFrom !== undefined && durable >= wholeFrom) {
-      wholeFrom = undefined
-      await store.checkpoint()
-      await store.markWhole()
-      onCopy()
-    }
-    for (let barrier = barriers[0]; barrier && barrier.seq <= durable; barrier = barriers[0]) {
-      barriers.shift()
-      await store.checkpoint()
-      const equal = store.digest() === barrier.digest
-      say({ type: 'barrier-reached', id: barrier.id, equal })
-      if (!equal) throw new Error('the tree differs from the primary: reading it again from disk')
-    }
-  }
-
-  async function onBatch(frame: Buffer): Promise<void> {
-    const header = checkFrame(frame)
-    if (header.type !== FrameType.batch) throw new Error('unexpected frame')
-    if (header.epoch !== epoch) throw new Error(`a batch of epoch ${header.epoch} in epoch ${epoch}`)
-    if (header.seq !== seq + 1) throw new Error(`batch ${header.seq} after ${seq}`)
-    try {
-      await store.journal({ header, frame })
-    } catch (error) {
-      if (isAppError(error, 'disk_full'))
-        say({ type: 'nack', seq: header.seq, code: 'disk_full', message: error.message })
-      throw error
-    }
-    seq = header.seq
-    received += header.rawBytes
-    startCommit()
-  }
-
-  async function onControl(data: Buffer, manifest: ReadonlyMap<Key, Entry>): Promise<void> {
-    const message = primaryMessageSchema.parse(JSON.parse(data.toString('utf8')))
-    switch (message.type) {
-      case 'accepted':
-        return sendManifest(socket, epoch, manifest)
-      case 'refused':
-        return end(
-          new AppError('unavailable', `the primary refuses this replica: ${message.message}`, {
-            retryable: true,
-          }),
-        )
-      case 'total':
-        total = { bytes: message.bytes, files: message.files }
-        return report()
-      case 'whole':
-        wholeFrom = message.seq
-        return startCommit()
-      case 'barrier':
-        barriers.push(message)
-        return startCommit()
-    }
-  }
-
-  return {
-    say,
-    /** Resolves once everything that has arrived is dealt with. */
-    idle: async () => {
-      await tail
-      await committed
-    },
-    receive: (data: Buffer, binary: boolean, manifest: ReadonlyMap<Key, Entry>) =>
-      inOrder(() => (binary ? onBatch(data) : onControl(data, manifest))),
-  }
-}
-
-/** Shows the primary what is here, in frames that each fit into memory. */
-async function sendManifest(socket: WebSocket, epoch: number, tree: ReadonlyMap<Key, Entry>): Promise<void> {
-  let part: ManifestEntry[] = []
-  let bytes = 0
-  let seq = 0
-  const flush = async (last: boolean) => {
-    seq += 1
-    const body = encodeManifest(part)
-    socket.send(
-      await packFrame({
-        type: FrameType.manifest,
-        epoch,
-        seq,
-        flags: last ? FrameFlag.last : 0,
-        body,
-      }),
-    )
-    part = []
-    bytes = 0
-  }
-  for (const entry of manifestOf(tree)) {
-    part.push(entry)
-    bytes += 64 + entry.path.length + (entry.kind === 'file' ? entry.pages.length * 8 : 0)
-    if (bytes >= MANIFEST_BYTES) await flush(false)
-  }
-  await flush(true)
-}

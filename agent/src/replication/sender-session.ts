@@ -84,8 +84,8 @@ export function createSenderSession(surroundings: SessionSurroundings): SenderSe
   let manifestDone = false
   let seq = 0
   let pumping = false
+  /** Up to here the replica has been told that its copy is whole; undefined during a transfer that it is not. */
   let wholeAt: number | undefined
-  let whole = false
   let failure: AppError | undefined
   /** A look at everything whose changes are not all sent yet, and those whose changes are and await their ack. */
   let lookedSince: Mono | undefined
@@ -120,6 +120,9 @@ export function createSenderSession(surroundings: SessionSurroundings): SenderSe
     }
     if (failure) throw failure
   }
+  /** The last batch that is on the replica's disk. */
+  const durable = () => (inFlight[0]?.seq ?? seq + 1) - 1
+  const isWhole = () => wholeAt !== undefined && durable() >= wholeAt
   const inFlightBytes = () => inFlight.reduce((sum, batch) => sum + batch.bytes, 0)
 
   function end(error: AppError): void {
@@ -143,40 +146,55 @@ export function createSenderSession(surroundings: SessionSurroundings): SenderSe
   }
 
   async function pumpAll(): Promise<void> {
-    while (dirty.size > 0) await sendGroup()
+    while (dirty.size > 0) {
+      const { bulk } = await sendGroup()
+      // A group that is put in place at once leaves a whole copy, even if more has changed meanwhile.
+      if (!bulk) sayWhole()
+    }
     if (lookedSince !== undefined) awaited.push({ seq, since: lookedSince })
     lookedSince = undefined
     noteSafe()
+    sayWhole()
+  }
+
+  function sayWhole(): void {
     if (wholeAt !== undefined) return
     wholeAt = seq
     say({ type: 'whole', seq })
-    if (inFlight.length === 0) whole = true
   }
 
-  async function sendGroup(): Promise<void> {
+  async function sendGroup(): Promise<{ bulk: boolean }> {
     const keys = [...dirty]
     const since = dirtySince ?? clock.mono()
-    const bulk = pendingBytes() > GROUP_BYTES
+    let bulk = pendingBytes() > GROUP_BYTES
+    let bytes = 0
     dirty.clear()
     dirtySince = undefined
+    const send = async (ops: readonly Op[], last: boolean) => {
+      const body = encodeOps(ops)
+      bytes += body.length
+      // Files may grow between the count and their turn: the rest goes in bulk.
+      bulk ||= bytes > GROUP_BYTES
+      await sendBatch(body, since, bulk ? FrameFlag.bulk : last ? FrameFlag.last : 0)
+    }
     let held: Op[] | undefined
     for (const ops of batchesFor(keys, tree, theirs, roots)) {
-      if (held) await sendBatch(held, since, bulk ? FrameFlag.bulk : 0)
+      if (held) await send(held, false)
       held = ops
     }
-    if (held) await sendBatch(held, since, bulk ? FrameFlag.bulk : FrameFlag.last)
+    if (held) await send(held, true)
+    return { bulk }
   }
 
   /** What was seen before a batch is safe once the batch is durable. */
   function noteSafe(): void {
-    const durable = (inFlight[0]?.seq ?? seq + 1) - 1
-    while (awaited[0] && awaited[0].seq <= durable) safeSince = awaited.shift()?.since
+    while (awaited[0] && awaited[0].seq <= durable()) safeSince = awaited.shift()?.since
   }
 
-  async function sendBatch(ops: readonly Op[], since: Mono, flags: number): Promise<void> {
-    const body = encodeOps(ops)
+  async function sendBatch(body: Uint8Array, since: Mono, flags: number): Promise<void> {
     await until(() => inFlight.length === 0 || inFlightBytes() + body.length <= WINDOW_BYTES)
     seq += 1
+    if (flags & FrameFlag.bulk) wholeAt = undefined
     const batch = { seq, bytes: body.length, since }
     inFlight.push(batch)
     const frame = await packFrame({ type: FrameType.batch, epoch, seq, flags, body })
@@ -206,7 +224,7 @@ export function createSenderSession(surroundings: SessionSurroundings): SenderSe
     const behind = oldest === undefined ? millis(0) : between(oldest, clock.mono())
     const bytes = manifestDone ? pendingBytes() + inFlightBytes() : totalBytes(tree)
     return {
-      attached: whole && !failure && (bytes <= NEAR_BYTES || behind <= NEAR_MILLIS),
+      attached: isWhole() && !failure && (bytes <= NEAR_BYTES || behind <= NEAR_MILLIS),
       bytes,
       batches: inFlight.length,
       millis: behind,
@@ -252,7 +270,6 @@ export function createSenderSession(surroundings: SessionSurroundings): SenderSe
         case 'ack':
           while (inFlight[0] && inFlight[0].seq <= message.seq) inFlight.shift()
           noteSafe()
-          if (wholeAt !== undefined && message.seq >= wholeAt) whole = true
           return progressed()
         case 'nack':
           log.warn({ event: 'replication.refused', instance, seq: message.seq, code: message.code })
@@ -267,7 +284,7 @@ export function createSenderSession(surroundings: SessionSurroundings): SenderSe
           return
       }
     },
-    near: (signal) => until(() => whole && pendingBytes() + inFlightBytes() <= NEAR_BYTES, signal),
+    near: (signal) => until(() => isWhole() && pendingBytes() + inFlightBytes() <= NEAR_BYTES, signal),
     async settled(signal) {
       await until(() => manifestDone && dirty.size === 0 && !pumping && inFlight.length === 0, signal)
       return { seq }

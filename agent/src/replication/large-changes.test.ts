@@ -1,0 +1,65 @@
+import { rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { millis } from '@understudy/shared/core/time'
+import { expect, test } from 'vitest'
+import { pair, picture, REPLICA, until } from './testing.ts'
+
+/** More than the 64 MiB that are held back as one group. */
+const LARGE = 65 * 1024 * 1024 + 100
+
+/** A hole is read as zeros: large without being slow. */
+function large(path: string, bytes = LARGE): void {
+  writeFileSync(path, 'begins with this')
+  truncateSync(path, bytes)
+}
+
+test('a replica is not ready while a large change comes in, and ready again once it has all of it', async () => {
+  const { from, to, primary, replica, follow, copies } = await pair()
+  writeFileSync(join(from, 'a'), 'x')
+  follow()
+  await until(() => replica.whole)
+  large(join(from, 'big'))
+  await until(() => !replica.whole)
+  await until(() => replica.whole && (primary.lags()[0]?.lag.attached ?? false))
+  expect(copies).toEqual([true, false, true])
+  await primary.seal(REPLICA, millis(5000), false)
+  expect(picture(to)).toEqual(picture(from))
+})
+
+test('several large changes one after the other leave a whole copy', async () => {
+  const { from, to, primary, replica, follow } = await pair()
+  follow()
+  await until(() => replica.whole)
+  large(join(from, 'one'))
+  await until(() => !replica.whole)
+  large(join(from, 'two'))
+  rmSync(join(from, 'one'))
+  large(join(from, 'three'), LARGE + 4096)
+  await primary.seal(REPLICA, millis(20_000), false)
+  await until(() => replica.whole)
+  expect(picture(to)).toEqual(picture(from))
+})
+
+test('a large change that is cut off in the middle leaves a whole copy once the replica is back', async () => {
+  const { from, to, primary, replica, follow } = await pair()
+  writeFileSync(join(from, 'a'), 'x')
+  follow()
+  await until(() => replica.whole)
+  large(join(from, 'big'))
+  await until(() => !replica.whole)
+  await replica.stopFollowing()
+  expect(replica.whole).toBe(false)
+  follow()
+  await until(() => replica.whole)
+  await primary.seal(REPLICA, millis(5000), false)
+  expect(picture(to)).toEqual(picture(from))
+})
+
+test('a file that takes several batches has its own time at the end, not that of the last write', async () => {
+  const { from, to, primary, replica, follow } = await pair()
+  large(join(from, 'middling'), 5_000_000)
+  follow()
+  await until(() => replica.whole)
+  await primary.seal(REPLICA, millis(5000), false)
+  expect(picture(to)).toEqual(picture(from))
+})

@@ -1,0 +1,84 @@
+import { hash } from 'node:crypto'
+import { lstatSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, readlinkSync, rmSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { instanceId } from '@understudy/shared/core/ids'
+import { systemClock } from '@understudy/shared/core/time'
+import { pino } from 'pino'
+import { afterEach } from 'vitest'
+import { openReplication, type Replication } from './replication.ts'
+
+/** A primary and a replica in one process, for tests. */
+
+const log = pino({ level: process.env.TEST_LOG ?? 'silent' })
+const cleanups: (() => Promise<void> | void)[] = []
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
+})
+
+export const PRIMARY = instanceId('i-primary1')
+export const REPLICA = instanceId('i-replica1')
+export const TOKEN = 'a'.repeat(40)
+
+function scratch(): string {
+  const directory = mkdtempSync(join(tmpdir(), 'understudy-replication-'))
+  cleanups.push(() => rmSync(directory, { recursive: true, force: true }))
+  return directory
+}
+
+async function open(self: typeof PRIMARY, base: string, onCopy: () => void = () => {}): Promise<Replication> {
+  const state = join(base, 'state')
+  mkdirSync(state, { recursive: true })
+  const replication = await openReplication({
+    self,
+    stateDirectories: [state],
+    dataDirectory: join(base, 'data'),
+    host: '127.0.0.1',
+    port: 0,
+    clock: systemClock,
+    random: Math.random,
+    log,
+    onCopy,
+  })
+  cleanups.push(() => replication.close())
+  return replication
+}
+
+/** A primary, and a replica that follows it on demand; `copies` is what it said about its copy, in order. */
+export async function pair() {
+  const from = scratch()
+  const to = scratch()
+  const primary = await open(PRIMARY, from)
+  const copies: boolean[] = []
+  const replica: Replication = await open(REPLICA, to, () => copies.push(replica.whole))
+  await primary.serve(1)
+  primary.allow(1, [{ instanceId: REPLICA, token: TOKEN }])
+  const follow = () =>
+    replica.follow(1, { instanceId: PRIMARY, host: '127.0.0.1', port: primary.port, token: TOKEN })
+  return { from: join(from, 'state'), to: join(to, 'state'), primary, replica, follow, copies }
+}
+
+/** Everything below a directory, in a form that can be compared. */
+export function picture(directory: string, prefix = ''): Record<string, string> {
+  const names: Record<string, string> = {}
+  for (const name of readdirSync(join(directory, prefix)).sort()) {
+    const path = join(prefix, name)
+    const full = join(directory, path)
+    const stat = lstatSync(full)
+    const mode = (stat.mode & 0o7777).toString(8)
+    if (stat.isDirectory()) Object.assign(names, { [path]: `dir ${mode}` }, picture(directory, path))
+    else if (stat.isSymbolicLink()) names[path] = `link ${readlinkSync(full)}`
+    else
+      names[path] =
+        `file ${mode} ${stat.size} ${Math.floor(stat.mtimeMs)} ${hash('sha256', readFileSync(full))}`
+  }
+  return names
+}
+
+export const until = async (holds: () => boolean) => {
+  const deadline = Date.now() + 10_000
+  while (!holds()) {
+    if (Date.now() > deadline) throw new Error('it did not happen within 10 s')
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+}
