@@ -6,9 +6,10 @@ import { agentId, type InstanceId } from '@understudy/shared/core/ids'
 import { seconds, systemClock } from '@understudy/shared/core/time'
 import { parsePool } from '@understudy/shared/market/pool'
 import { PROTOCOL_VERSION } from '@understudy/shared/protocol/version'
-import { pino } from 'pino'
+import { type Logger, pino } from 'pino'
 import { createImdsClient } from '../../agent/src/imds/imds-client.ts'
 import { startCoordinator } from '../../coordinator/src/app.ts'
+import { createManualCloud, createNoAddress } from '../../coordinator/src/cloud/manual/manual-cloud.ts'
 import { serveControl } from '../../coordinator/src/cloud/simulated/control-api.ts'
 import { createRemoteCloud } from '../../coordinator/src/cloud/simulated/remote-cloud.ts'
 import {
@@ -59,7 +60,13 @@ export interface Bench {
 }
 
 export async function startBench(
-  options: { readonly env?: Readonly<Record<string, string>>; readonly mode?: 'demo' | 'serve' } = {},
+  options: {
+    readonly env?: Readonly<Record<string, string>>
+    readonly mode?: 'demo' | 'serve'
+    /** The coordinator can start, end and look up nothing, though the instances are the simulated cloud's. */
+    readonly manual?: boolean
+    readonly log?: Logger
+  } = {},
 ): Promise<Bench> {
   const directory = mkdtempSync(join(tmpdir(), 'understudy-contract-'))
   let born = 0
@@ -96,11 +103,11 @@ export async function startBench(
     config,
     mode: options.mode ?? 'serve',
     database,
-    cloud: remote.cloud,
-    address: remote.address,
+    cloud: options.manual ? createManualCloud() : remote.cloud,
+    address: options.manual ? createNoAddress() : remote.address,
     verifyIdentity: createIdentityVerifier(new Map([['us-east-1', createPublicKey(cloud.identityKey)]])),
     clock: systemClock,
-    log,
+    log: options.log ?? log,
   })
   const stop = new AbortController()
   const running = coordinator.run(stop.signal)
@@ -183,7 +190,8 @@ export async function startBench(
     },
     async replica(agent, primary, body = {}) {
       const { body: created } = await bench.call('POST', `/api/agents/${agent}/replicas`, body)
-      const instance = created.replica.instance_id as InstanceId
+      const { instance_id: launched, pool_id: pool } = created.replica
+      const instance: InstanceId = launched ?? (await bench.launch(agent, pool))
       // The token went into the user data of the launch; the test asks for one of its own for that instance.
       const token = await replicaToken(bench, created.replica_id)
       const enrolled = await bench.enrol(instance, token)

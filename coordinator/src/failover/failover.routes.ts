@@ -4,11 +4,14 @@ import {
   emergencyReplicaRequestSchema,
   emergencyReplicaResponseSchema,
   failoverResponseSchema,
+  instanceGoneRequestSchema,
+  instanceGoneResponseSchema,
   rebalanceRequestSchema,
   rebalanceResponseSchema,
   terminationImminentRequestSchema,
 } from '@understudy/shared/protocol/failover'
 import { switchViewSchema } from '@understudy/shared/protocol/incidents'
+import { agentIdSchema, instanceIdSchema } from '@understudy/shared/protocol/primitives'
 import {
   createReplicaRequestSchema,
   createReplicaResponseSchema,
@@ -35,6 +38,8 @@ import type { Failover } from './failover.ts'
 
 const status = (response: { incident: { outcome: string } }): 200 | 202 =>
   response.incident.outcome === 'running' ? 202 : 200
+
+const instanceParams = z.object({ id: agentIdSchema, iid: instanceIdSchema })
 
 const moved = {
   200: answer('The move has ended', failoverResponseSchema),
@@ -251,6 +256,27 @@ export function failoverRoutes(failover: Failover, audit: Audit): Api {
           after: response.new_primary,
         })
         return c.json(response, status(response))
+      },
+    )
+    .openapi(
+      route({
+        method: 'post',
+        path: '/api/agents/{id}/instances/{iid}/gone',
+        summary: 'An operator has seen in EC2 that the instance is terminated',
+        middleware: operator,
+        request: { params: instanceParams, body: requiredJson(instanceGoneRequestSchema) },
+        responses: { 200: answer('It counts as ended', instanceGoneResponseSchema), ...problems },
+      }),
+      async (c) => {
+        const { id, iid } = c.req.valid('param')
+        const response = await failover.instanceGone(id, iid)
+        await audit.record({
+          actor: actorOf(c.get('principal')),
+          action: 'instance.gone',
+          object: `${id}/${iid}`,
+          after: { incident: response.incident_id },
+        })
+        return c.json(response, 200)
       },
     )
     .openapi(

@@ -1,4 +1,3 @@
-import { AppError } from '@understudy/shared/core/app-error'
 import {
   type AgentId,
   agentId as asAgentId,
@@ -8,14 +7,14 @@ import {
   type ReplicaId,
 } from '@understudy/shared/core/ids'
 import { runServices, type Service } from '@understudy/shared/core/service'
-import { type Clock, instant, type Millis, plus, seconds } from '@understudy/shared/core/time'
-import { readyTargets } from '@understudy/shared/failover/group'
+import { type Clock, type Millis, plus, seconds } from '@understudy/shared/core/time'
 import type { LeasePolicy } from '@understudy/shared/failover/lease'
 import type { AgentView, ReplicaView } from '@understudy/shared/protocol/agents'
 import type {
   EmergencyReplicaRequest,
   EmergencyReplicaResponse,
   FailoverResponse,
+  InstanceGoneResponse,
   RebalanceRequest,
   RebalanceResponse,
   TerminationImminentRequest,
@@ -33,6 +32,7 @@ import type { Logger } from 'pino'
 import type { Address, Cloud } from '../cloud/cloud.ts'
 import type { FleetStore, Incidents } from '../fleet/fleet.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
+import { createDepartures } from './departures.ts'
 import type { Flight } from './flight.ts'
 import type { RunnerPorts } from './group-runner.ts'
 import { createHousekeeping } from './housekeeping.ts'
@@ -44,6 +44,7 @@ import { createPresenceBook } from './presence.ts'
 import { createRegistry, type Entry } from './registry.ts'
 import { createReplicaStore } from './replica-store.ts'
 import { createReplicas } from './replicas.ts'
+import { createSignalCalls } from './signal-calls.ts'
 import { createSignals } from './signals.ts'
 import { createStandbys } from './standbys.ts'
 import { listSwitches } from './switches.ts'
@@ -86,6 +87,8 @@ export interface Failover extends Service {
   promote(agentId: AgentId, id: ReplicaId, body: PromoteRequest): Promise<FailoverResponse>
   terminationImminent(agentId: AgentId, body: TerminationImminentRequest): Promise<FailoverResponse>
   rebalance(agentId: AgentId, body: RebalanceRequest): Promise<RebalanceResponse>
+  /** An operator has seen that an instance has ended. */
+  instanceGone(agentId: AgentId, instance: InstanceId): Promise<InstanceGoneResponse>
   switches(filter: { agentId?: AgentId; limit: number; before?: number }): Promise<readonly SwitchView[]>
 }
 
@@ -207,16 +210,24 @@ export function createFailover(options: FailoverOptions): Failover {
     onChange: (entry) => onChange(entry.agentId),
   })
   const moves = createMoves({ fleet, incidents, presence, offers, clock })
+  const calls = createSignalCalls({ fleet, signals, standbys, views, clock })
+  const departures = createDepartures({
+    fleet,
+    replicas: store,
+    presence,
+    clock,
+    onChange: (entry) => onChange(entry.agentId),
+  })
   const housekeeping = createHousekeeping({
     registry,
     presence,
     fleet,
     replicas: store,
+    departures,
     cloud,
     clock,
     log,
     onWanted: standbys.tryWanted,
-    onChange: (entry) => onChange(entry.agentId),
   })
 
   async function noticedPools(): Promise<ReadonlySet<string>> {
@@ -321,62 +332,21 @@ export function createFailover(options: FailoverOptions): Failover {
       const row = await standbys.row(entry, id)
       return respond(entry, moves.promote(entry, row, body))
     },
-    async terminationImminent(agentId, body) {
+    terminationImminent: async (agentId, body) => {
       const entry = registry.get(agentId)
-      const instance = asInstanceId(body.instance_id)
-      const known = await fleet.instance(instance)
-      if (known?.agent_id !== agentId)
-        throw new AppError('not_found', `${instance} is not an instance of ${agentId}`, {
-          hint: `Its primary is ${entry.runner.group.primary ?? 'not there yet'}: GET /api/agents/${agentId}`,
-        })
-      const prefer = body.replica_id ? await readyInstanceOf(entry, body.replica_id) : undefined
-      const id = await signals.terminate(entry, instance, {
-        signal: 'termination-notice',
-        time: instant(Date.parse(body.termination_time)),
-        seenAt: clock.mono(),
-        via: 'api',
-        prefer,
-      })
-      return respond(entry, id)
+      return respond(entry, await calls.terminationImminent(entry, body))
     },
-    async rebalance(agentId, body) {
+    rebalance: async (agentId, body) => calls.rebalance(registry.get(agentId), body),
+    async instanceGone(agentId, instance) {
       const entry = registry.get(agentId)
-      const instance = asInstanceId(body.instance_id)
-      const known = await fleet.instance(instance)
-      if (known?.agent_id !== agentId)
-        throw new AppError('not_found', `${instance} is not an instance of ${agentId}`, {
-          hint: `GET /api/agents/${agentId} names its instances.`,
-        })
-      const outcome = await signals.rebalance(entry, instance, {
-        signal: 'rebalance-recommendation',
-        time: body.notice_time === undefined ? instant(0) : instant(Date.parse(body.notice_time)),
-        seenAt: clock.mono(),
-        via: 'api',
-      })
-      const row =
-        outcome.replicaId === null ? undefined : await standbys.row(entry, outcome.replicaId as ReplicaId)
+      await departures.stated(entry, instance)
+      const { flight } = entry.runner
       return {
-        incident_id: outcome.incidentId,
-        interruption_probability: Math.round(outcome.probability.value * 1000) / 1000,
-        because: outcome.probability.because,
-        threshold: outcome.threshold,
-        action: outcome.action,
-        reason: outcome.reason,
-        replica: row ? views.replica(entry, row) : null,
+        instance_id: instance,
+        incident_id: flight?.incident.instance === instance ? flight.incident.id : null,
+        agent: await views.agent(entry),
       }
     },
     switches: (filter) => listSwitches(db, filter),
-  }
-
-  /** A replica that the caller names must be able to take over, unless something else is under way already. */
-  async function readyInstanceOf(entry: Entry, id: ReplicaId): Promise<InstanceId | undefined> {
-    const row = await standbys.row(entry, id)
-    const { group } = entry.runner
-    const ready = readyTargets(group, clock.mono()).find(({ instance }) => instance === row.instance_id)
-    if (ready || entry.runner.flight) return ready?.instance
-    throw new AppError('not_ready', `the replica ${id} is not ready (${row.status})`, {
-      hint: 'Leave replica_id out: the best replica is chosen, or a new one is made.',
-      facts: { epoch: group.epoch, primary: group.primary ?? null, status: row.status },
-    })
   }
 }

@@ -1,4 +1,4 @@
-import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
+import { isAppError, messageOf } from '@understudy/shared/core/app-error'
 import type { AgentId, IncidentId, InstanceId } from '@understudy/shared/core/ids'
 import type { MicroUsd } from '@understudy/shared/core/money'
 import { between, type Clock, type Mono, millis, plus, sleep } from '@understudy/shared/core/time'
@@ -352,15 +352,3 @@ const stepNameOf = ({ trigger }: OpenIncident): string => {
   if (trigger === 'notice') return 'notice-received'
   return trigger === 'silence' ? 'primary-lost' : 'move-requested'
 }
-
-/** The error for a call that would move an agent that cannot be moved now. */
-export const refusedMove = (group: Group, why: string): AppError =>
-  new AppError('not_ready', why, {
-    hint: 'Look at the agent again: GET /api/agents/{id} says what is under way.',
-    facts: {
-      epoch: group.epoch,
-      primary: group.primary ?? null,
-      phase: group.phase.kind,
-      reason: why,
-    },
-  })

@@ -6,6 +6,7 @@ import type { GroupMember } from '@understudy/shared/failover/group'
 import type { Logger } from 'pino'
 import { type Cloud, hasEnded } from '../cloud/cloud.ts'
 import type { FleetStore } from '../fleet/fleet.ts'
+import type { Departures } from './departures.ts'
 import type { PresenceBook } from './presence.ts'
 import type { Entry, Registry } from './registry.ts'
 import type { ReplicaStore } from './replica-store.ts'
@@ -23,20 +24,20 @@ export function createHousekeeping(parts: {
   readonly presence: PresenceBook
   readonly fleet: FleetStore
   readonly replicas: ReplicaStore
+  readonly departures: Departures
   readonly cloud: Cloud
   readonly clock: Clock
   readonly log: Logger
   readonly onWanted: (entry: Entry) => Promise<void>
-  readonly onChange: (entry: Entry) => void
 }): Service {
-  const { registry, presence, fleet, replicas, cloud, clock, log, onWanted, onChange } = parts
+  const { registry, presence, fleet, replicas, departures, cloud, clock, log, onWanted } = parts
   const asked = () => AbortSignal.timeout(5000)
 
   async function sweep(entry: Entry): Promise<void> {
     const now = clock.mono()
     for (const [instance, at] of entry.dying) if (now >= at) await end(entry, instance)
     for (const member of entry.runner.group.members.values())
-      if (isUnheard(entry, member)) await lookUp(entry, member.instance)
+      if (isUnheard(entry, member)) await lookUp(entry, member)
     for (const row of entry.replicas.values())
       if (row.status === 'launching' && clock.now() - row.created_at > JOIN_WITHIN)
         await giveUp(entry, row.instance_id, `it did not join within ${JOIN_WITHIN / 60_000} minutes`)
@@ -53,38 +54,25 @@ export function createHousekeeping(parts: {
     await cloud.terminate(instance, asked())
     entry.dying.delete(instance)
     log.info({ event: 'instance.terminated', agent: entry.agentId, instance })
-    await forget(entry, instance, undefined)
+    await departures.forget(entry, instance, undefined)
   }
 
-  async function lookUp(entry: Entry, instance: InstanceId): Promise<void> {
-    const described = await cloud.describe(instance, asked())
-    const ended = described ? hasEnded(described) : cloud.kind === 'simulated'
-    if (ended) await forget(entry, instance, 'its instance has ended')
+  async function lookUp(entry: Entry, { instance, gone }: GroupMember): Promise<void> {
+    const described = gone ? undefined : await cloud.describe(instance, asked())
+    const ended = described ? hasEnded(described) : gone || cloud.kind === 'simulated'
+    if (ended) await departures.forget(entry, instance, 'its instance has ended')
   }
 
   async function giveUp(entry: Entry, instance: string | null, why: string): Promise<void> {
     if (instance !== null) {
       await cloud.terminate(asInstanceId(instance), asked())
-      return forget(entry, asInstanceId(instance), why)
+      return departures.forget(entry, asInstanceId(instance), why)
     }
     for (const [key, row] of entry.replicas)
       if (row.instance_id === null && row.status === 'launching') {
         entry.replicas.delete(key)
         await replicas.setStatus(row, 'failed', why)
       }
-  }
-
-  /** The instance is gone for good; `why` when that was not wanted. */
-  async function forget(entry: Entry, instance: InstanceId, why: string | undefined): Promise<void> {
-    const row = entry.replicas.get(instance)
-    entry.runner.dispatch({ kind: 'gone', instance })
-    entry.runner.dispatch({ kind: 'left', instance })
-    entry.replicas.delete(instance)
-    entry.tokens.revoke(instance)
-    presence.forget(instance)
-    if (row) await replicas.setStatus(row, why === undefined ? 'terminated' : 'failed', why)
-    await fleet.patchInstance(instance, { terminated_at: clock.now(), is_active: 0 })
-    onChange(entry)
   }
 
   const each = (what: string, run: (entry: Entry) => Promise<void>) => async () => {

@@ -1,11 +1,10 @@
 import { AppError } from '@understudy/shared/core/app-error'
 import { instanceId as asInstanceId, type IncidentId, type InstanceId } from '@understudy/shared/core/ids'
 import { type Clock, seconds } from '@understudy/shared/core/time'
-import { mayPromote } from '@understudy/shared/failover/group'
+import { type Group, mayPromote, runsAlone, silenceOf } from '@understudy/shared/failover/group'
 import type { PromoteRequest, PromotionPlan } from '@understudy/shared/protocol/replicas'
 import type { FleetStore, Incidents } from '../fleet/fleet.ts'
 import type { ReplicaRow } from '../storage/database.ts'
-import { refusedMove } from './group-runner.ts'
 import type { Offers } from './offers.ts'
 import type { PresenceBook } from './presence.ts'
 import type { Entry } from './registry.ts'
@@ -95,14 +94,14 @@ export function createMoves(parts: {
         hint: `It is the primary, or was: GET /api/agents/${entry.agentId} says which instance is.`,
         facts,
       })
-    if (!target) throw refusedMove(group, `the replica ${row.id} has no instance yet (${row.status})`)
+    if (!target) throw refused(group, `the replica ${row.id} has no instance yet (${row.status})`)
     if (flight && phase.kind !== 'steady')
       throw new AppError('busy', `${entry.agentId} is being moved already (${phase.kind})`, {
         hint: `Watch it: GET /api/incidents/${flight.incident.id}`,
         facts: { ...facts, incident: flight.incident.id },
       })
     const why = mayPromote(group, target, clock.mono())
-    if (why !== undefined) throw refusedMove(group, why)
+    if (why !== undefined) throw refused(group, why)
     runner.dispatch({
       kind: 'promote',
       target,
@@ -110,8 +109,20 @@ export function createMoves(parts: {
       keepOld: request.demote_old_primary ?? true,
     })
     const id = runner.flight?.incident.id
-    if (!id) throw refusedMove(runner.group, 'the move could not be started')
+    if (!id) throw refused(runner.group, 'the move could not be started')
     return id
+  }
+
+  /** The error for a move that cannot be made now. */
+  function refused(group: Group, why: string): AppError {
+    const { agent, epoch, primary, phase, policy } = group
+    const lost = runsAlone(group) && silenceOf(group, clock.mono()) > policy.lease
+    return new AppError('not_ready', why, {
+      hint: lost
+        ? `If EC2 says that it is terminated: POST /api/agents/${agent}/instances/${primary}/gone {"confirmed": true}`
+        : `Look at the agent again: GET /api/agents/${agent} says what is under way.`,
+      facts: { epoch, primary: primary ?? null, phase: phase.kind, reason: why },
+    })
   }
 
   return { plan, promote }

@@ -33,6 +33,8 @@ export interface Entry {
 export interface Wanted {
   readonly why: 'notice' | 'replaced' | 'lost'
   readonly tryAt: Mono
+  /** Why the last try made none. */
+  readonly refusal?: string
 }
 
 export interface Registry {

@@ -118,8 +118,10 @@ export function createStandbys(parts: {
       const { row } = await make(entry, 'automatic-termination', 'understudy', incident)
       if (runner.flight) runner.flight.replicaId = row.id
     } catch (error) {
-      log.warn({ event: 'replica.not_created', agent: agentId, why: messageOf(error) })
-      entry.wanted = { ...wanted, tryAt: plus(clock.mono(), WANTED_AGAIN) }
+      const refusal = messageOf(error)
+      // It is tried every few seconds, perhaps for days.
+      if (refusal !== wanted.refusal) log.warn({ event: 'replica.not_created', agent: agentId, why: refusal })
+      entry.wanted = { ...wanted, refusal, tryAt: plus(clock.mono(), WANTED_AGAIN) }
     }
   }
 

@@ -110,11 +110,10 @@ function steadyState(
   member: GroupMember | undefined,
   silence: number,
 ): { state: AgentState; reason: string } {
-  if (member?.noticedBy !== undefined) {
-    const left = formatMillis(Math.max(0, between(now.mono, member.noticedBy)))
-    return { state: 'draining', reason: `AWS takes the instance back in ${left}; no replica is ready yet` }
-  }
-  if (group && silence > Math.min(group.policy.lease * 2, offlineAfter))
+  const silent = group !== undefined && silence > Math.min(group.policy.lease * 2, offlineAfter)
+  if (member?.noticedBy !== undefined)
+    return { state: 'draining', reason: noticeReason(between(now.mono, member.noticedBy), silent) }
+  if (silent)
     return { state: 'offline', reason: `nothing was heard from the primary for ${formatMillis(silence)}` }
   const workload = heartbeat?.message.workload
   if (workload === 'frozen' || workload === 'stopped')
@@ -123,6 +122,14 @@ function steadyState(
     return { state: 'at-risk', reason: 'AWS recommends to rebalance: an interruption is likelier than usual' }
   const [problem] = heartbeat?.message.degraded ?? []
   return { state: 'healthy', reason: problem ? `degraded: ${problem.message}` : 'the workload runs' }
+}
+
+function noticeReason(left: number, silent: boolean): string {
+  if (left > 0) return `AWS takes the instance back in ${formatMillis(left)}; no replica is ready yet`
+  const over = `the time of AWS's notice passed ${formatMillis(-left)} ago`
+  return silent
+    ? `${over} and nothing is heard from the instance: it is replaced once it is known to have ended`
+    : `${over} and the instance still answers; no replica is ready yet`
 }
 
 /** What is known of one replica at this moment beyond its row. */

@@ -187,6 +187,15 @@ test('a primary that was told to run on alone is replaced only on the word of th
   expect(g.find('commit')).toMatchObject({ target: R })
 })
 
+test('a promotion by hand over a silent primary is refused with what it takes to replace it', () => {
+  const g = bench().settle()
+  g.pass(4000)
+  g.beat(R)
+  expect(mayPromote(g.group, R, mono(15_500))).toContain('once its lease has run out')
+  const alone = { ...g.group, soloSince: 7 }
+  expect(mayPromote(alone, R, mono(15_500))).toContain('only once its instance is known to have ended')
+})
+
 test('a replica with a notice of its own never takes over', () => {
   const g = bench([P, R, Q]).settle()
   g.send({ kind: 'notice', instance: R, left: millis(60_000) })

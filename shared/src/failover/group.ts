@@ -1,5 +1,5 @@
 import type { InstanceId } from '../core/ids.ts'
-import { between, type Mono, plus } from '../core/time.ts'
+import { between, formatMillis, type Mono, plus } from '../core/time.ts'
 import {
   afterFailedPromotion,
   commit,
@@ -88,14 +88,22 @@ export function stepGroup(group: Group, event: GroupEvent, context: GroupContext
   }
 }
 
+/** The primary needs no lease, or may hold a grant that says so: silence alone never replaces it. */
+export const runsAlone = ({ soloSince }: Group): boolean => soloSince !== undefined
+
 /** Why `target` cannot be promoted by hand now, in one sentence; undefined when it can. */
 export function mayPromote(group: Group, target: InstanceId, now: Mono): string | undefined {
   const { phase, primary } = group
   if (primary === undefined) return 'the agent has no primary yet'
   if (target === primary) return `${target} is the primary already`
   if (phase.kind !== 'steady') return `another change is under way (${phase.kind})`
-  if (silenceOf(group, now) > group.policy.lease)
-    return `nothing was heard from the primary ${primary} for ${Math.round(silenceOf(group, now))} ms; it can be replaced once its lease has run out`
+  const silence = silenceOf(group, now)
+  if (silence > group.policy.lease) {
+    const silent = `nothing was heard from the primary ${primary} for ${formatMillis(silence)}`
+    return runsAlone(group)
+      ? `${silent}; it runs alone, so it is replaced only once its instance is known to have ended`
+      : `${silent}; it can be replaced once its lease has run out`
+  }
   const member = group.members.get(target)
   if (!member) return `${target} is not a member`
   if (member.noticedBy !== undefined) return `${target} has an interruption notice of its own`

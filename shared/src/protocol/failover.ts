@@ -24,6 +24,24 @@ export const failoverResponseSchema = z
   .meta({ id: 'FailoverResponse' })
 export type FailoverResponse = z.infer<typeof failoverResponseSchema>
 
+/** An operator's word that an instance has ended, where the cloud cannot be asked. */
+export const instanceGoneRequestSchema = z
+  .strictObject({
+    /** Whoever says so has seen in EC2 that the instance is terminated: nothing else keeps it from running on. */
+    confirmed: z.literal(true, 'confirm that the instance is terminated in EC2'),
+  })
+  .meta({ id: 'InstanceGoneRequest' })
+
+export const instanceGoneResponseSchema = z
+  .object({
+    instance_id: z.string(),
+    /** The incident that replaces it; null for a standby, and when that is over. */
+    incident_id: z.uuid().nullable(),
+    agent: agentViewSchema,
+  })
+  .meta({ id: 'InstanceGoneResponse' })
+export type InstanceGoneResponse = z.infer<typeof instanceGoneResponseSchema>
+
 export const rebalanceRequestSchema = z
   .strictObject({
     instance_id: instanceIdSchema,

@@ -3,7 +3,7 @@ import type { Address, Cloud } from '../cloud.ts'
 
 /**
  * Instances that an operator starts. The coordinator knows nothing of pools and prices and asks for a new instance by
- * printing the command that makes one join; what has ended it learns from silence and leases alone.
+ * printing the command that makes one join; what has ended it learns from silence, leases and the operator.
  */
 export const createManualCloud = (): Cloud => ({
   kind: 'manual',

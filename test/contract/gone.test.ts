@@ -1,0 +1,105 @@
+import { afterEach, expect, test } from 'vitest'
+import { type Bench, startBench, until } from './bench.ts'
+import type { Puppet } from './puppet.ts'
+
+/** Where the coordinator cannot ask a cloud, an operator says that an instance has ended. */
+
+let bench: Bench
+afterEach(() => bench.close())
+
+const POOL = { pool_id: 'm5.large@us-east-1b' }
+const agent = async () => (await bench.call('GET', '/api/agents/a')).body
+const gone = (instance: string, body: unknown = { confirmed: true }) =>
+  bench.call('POST', `/api/agents/a/instances/${instance}/gone`, body)
+const notice = (puppet: Puppet, left: number) =>
+  puppet.report({
+    kind: 'notice',
+    signal: 'termination-notice',
+    noticeId: 'n1',
+    action: 'terminate',
+    time: (Date.now() + left) as never,
+    ageMillis: 0 as never,
+  })
+
+/** A primary that runs alone and is lost, and a replica that comes back later with a whole copy. */
+async function lostAlone() {
+  bench = await startBench({ manual: true })
+  const primary = await bench.primary('a')
+  const { id, puppet } = await bench.replica('a', primary, POOL)
+  await puppet.close()
+  await until(async () => (await agent()).lease.mode === 'solo')
+  await primary.close()
+  const { credential } = (await bench.enrol(puppet.instance, await bench.joinToken('a', puppet.instance)))
+    .body
+  const back = await bench.connect('a', puppet.instance, credential)
+  await until(() => back.role === 'replica')
+  await new Promise((resolve) => setTimeout(resolve, 600))
+  return { primary: primary.instance, replica: id, back }
+}
+
+test('a primary that ran alone is replaced on the word of an operator, once', async () => {
+  const { primary, replica, back } = await lostAlone()
+  const refused = await bench.call('POST', `/api/agents/a/replicas/${replica}/promote`, {})
+  expect(refused).toMatchObject({ status: 409, body: { code: 'not_ready' } })
+  expect(refused.body.detail).toContain(
+    'it runs alone, so it is replaced only once its instance is known to have ended',
+  )
+  expect(refused.body.hint).toContain(`POST /api/agents/a/instances/${primary}/gone`)
+
+  const said = await gone(primary)
+  expect(said).toMatchObject({ status: 200, body: { instance_id: primary } })
+  await until(async () => (await agent()).instance_id === back.instance)
+  await until(async () => (await agent()).phase === 'steady')
+  const incident = (await bench.call('GET', `/api/incidents/${said.body.incident_id}`)).body
+  expect(incident).toMatchObject({ outcome: 'promoted', trigger: 'silence' })
+
+  expect((await gone(primary)).status).toBe(200)
+  expect((await bench.call('GET', '/api/incidents')).body.items).toHaveLength(1)
+  expect(await agent()).toMatchObject({ instance_id: back.instance, epoch: 2 })
+})
+
+test('it takes a confirmation, an instance of that agent, and one that is silent', async () => {
+  bench = await startBench({ manual: true })
+  const primary = await bench.primary('a')
+  await new Promise((resolve) => setTimeout(resolve, 600))
+  for (const body of [{}, { confirmed: false }, { confirmed: true, because: 'x' }])
+    expect(await gone(primary.instance, body)).toMatchObject({ status: 400, body: { code: 'input_invalid' } })
+  expect(await gone('i-none')).toMatchObject({ status: 404, body: { code: 'not_found' } })
+  expect(await gone(primary.instance)).toMatchObject({
+    status: 409,
+    body: { code: 'conflict', facts: { epoch: 1, primary: primary.instance, phase: 'steady' } },
+  })
+  expect(await agent()).toMatchObject({ state: 'healthy', epoch: 1 })
+})
+
+test('a standby that has ended is let go', async () => {
+  bench = await startBench({ manual: true })
+  const primary = await bench.primary('a')
+  const { id, puppet } = await bench.replica('a', primary, POOL)
+  await puppet.close()
+  await until(async () => (await gone(puppet.instance)).status === 200)
+  expect((await gone(puppet.instance)).body.incident_id).toBeNull()
+  const [replica] = (await bench.call('GET', '/api/agents/a/replicas')).body.items
+  expect(replica).toMatchObject({ id, status: 'failed', failure: expect.stringContaining('operator') })
+  expect((await agent()).replica_count).toBe(0)
+})
+
+test('when the time of a notice is over the reason says so, and the incident ends on the word of an operator', async () => {
+  bench = await startBench({ manual: true })
+  const primary = await bench.primary('a')
+  notice(primary, 300)
+  await until(async () => (await agent()).state === 'draining')
+  await new Promise((resolve) => setTimeout(resolve, 400))
+  expect((await agent()).reason).toMatch(/passed .* ago and the instance still answers/)
+  await primary.close()
+  await until(async () => /passed .* ago and nothing is heard/.test((await agent()).reason))
+  const { incident_id: id } = (await gone(primary.instance)).body
+  const { body: created } = await bench.call('POST', '/api/agents/a/replicas', POOL)
+  const next = await bench.launch('a', POOL.pool_id)
+  const [, token] = /JOIN_TOKEN=(\S+)/.exec(created.join_command) ?? []
+  const { credential } = (await bench.enrol(next, token ?? '')).body
+  await bench.connect('a', next, credential)
+  await until(async () => (await bench.call('GET', `/api/incidents/${id}`)).body.outcome !== 'running')
+  expect((await bench.call('GET', '/api/incidents')).body.items).toHaveLength(1)
+  expect((await agent()).instance_id).toBe(next)
+})
