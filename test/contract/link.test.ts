@@ -1,3 +1,4 @@
+import { pino } from 'pino'
 import { afterEach, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { type Bench, startBench, until } from './bench.ts'
@@ -51,6 +52,25 @@ test('a message that is not understood ends the connection, not the coordinator'
     await closed
   }
   expect((await bench.call('GET', '/livez')).status).toBe(200)
+})
+
+test('a report that is not understood is refused and acknowledged, and the link stays open', async () => {
+  const lines: { event: string; why: string }[] = []
+  bench = await startBench({ log: pino({}, { write: (line: string) => lines.push(JSON.parse(line)) }) })
+  const primary = await bench.primary('a')
+  primary.sendAnything({ type: 'report', id: 900, body: { kind: 'promoted', epoch: 'x', incident: 7 } })
+  await until(() => primary.acknowledged.includes(900))
+  primary.sendAnything({ type: 'report', id: 901, body: { kind: 'unheard-of' } })
+  await until(() => primary.acknowledged.includes(901))
+  primary.report({ kind: 'sync', epoch: 1, sync: 'none' })
+  await until(() => primary.acknowledged.includes(2))
+  expect(primary.refusals).toEqual([])
+  const refused = lines.filter(({ event }) => event === 'link.report_refused')
+  expect(refused).toHaveLength(2)
+  for (const { why } of refused) expect(why).toMatch(/^body[^\n{]*$/)
+  primary.sendAnything({ type: 'report', id: 'x', body: { kind: 'fenced', epoch: 1 } })
+  await until(() => primary.refusals.length > 0)
+  expect(primary.refusals[0]).toMatch(/^protocol: a message was not understood: id: [^\n{]*$/)
 })
 
 test('a new connection of an instance takes the place of the old one', async () => {

@@ -27,6 +27,10 @@ export interface Puppet {
   /** Whom the primary vouches for. */
   attached: readonly InstanceId[]
   report(report: Report): void
+  /** Sends what the types do not allow. */
+  sendAnything(message: unknown): void
+  /** Reports that the coordinator has acknowledged, by number. */
+  readonly acknowledged: readonly number[]
   beat(): void
   /** Beats by itself until it is closed or silenced. */
   silence(): void
@@ -44,6 +48,7 @@ export async function connectPuppet(options: {
 }): Promise<Puppet> {
   const orders: Order[] = []
   const refusals: string[] = []
+  const acknowledged: number[] = []
   const started = performance.now()
   const now = () => mono(performance.now() - started + 1)
   const socket = new WebSocket(`${options.url.replace('http', 'ws')}/api/agents/${options.agent}/link`, {
@@ -60,6 +65,8 @@ export async function connectPuppet(options: {
     instance: instanceId(options.instance),
     orders,
     refusals,
+    acknowledged,
+    sendAnything: (message) => socket.send(JSON.stringify(message)),
     role: 'idle',
     epoch: 0,
     attached: [],
@@ -140,6 +147,7 @@ export async function connectPuppet(options: {
   socket.on('message', (data: Buffer) => {
     const message = coordinatorMessageSchema.parse(JSON.parse(data.toString('utf8')))
     if (message.type === 'refused') refusals.push(`${message.code}: ${message.message}`)
+    if (message.type === 'report-ack') acknowledged.push(message.id)
     if (message.type === 'lease' && message.grant.epoch === puppet.epoch && puppet.role === 'primary')
       lease = { kind: message.grant.solo ? 'solo' : 'until', seq: message.grant.seq }
     if (message.type !== 'order') return

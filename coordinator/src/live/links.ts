@@ -1,4 +1,3 @@
-import { messageOf } from '@understudy/shared/core/app-error'
 import type { AgentId, InstanceId } from '@understudy/shared/core/ids'
 import {
   type AgentMessage,
@@ -7,8 +6,10 @@ import {
   type Heartbeat,
   type Hello,
   type Report,
+  reportEnvelopeSchema,
 } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
+import type { ZodError } from 'zod'
 
 /** What a socket must be able to do; `ws` and hono's wrapper of it both are. */
 export interface LinkSocket {
@@ -88,15 +89,22 @@ export function createLinks(handlers: LinkHandlers, log: Logger): Links {
         sendOn(socket, { type: 'report-ack', id: message.id })
       }
 
+      /** Acknowledged all the same: the agent would repeat it for ever, and nobody would understand it later. */
+      function refuseReport(id: number, why: string): void {
+        if (!isCurrent()) return
+        log.error({ event: 'link.report_refused', agent: agentId, instance, report: id, why })
+        sendOn(socket, { type: 'report-ack', id })
+      }
+
       return {
         receive(text) {
-          const parsed = agentMessageSchema.safeParse(parseJson(text))
-          if (!parsed.success)
-            return refuse(
-              'protocol',
-              `a message was not understood: ${messageOf(parsed.error).slice(0, 300)}`,
-            )
-          handle(parsed.data)
+          const message = parseJson(text)
+          const parsed = agentMessageSchema.safeParse(message)
+          if (parsed.success) return handle(parsed.data)
+          const report = reportEnvelopeSchema.safeParse(message)
+          const why = oneLine(parsed.error)
+          if (greeted && report.success) return refuseReport(report.data.id, why)
+          refuse('protocol', `a message was not understood: ${why}`)
         },
         closed() {
           if (!isCurrent()) return
@@ -107,6 +115,13 @@ export function createLinks(handlers: LinkHandlers, log: Logger): Links {
     },
   }
 }
+
+/** The places that are wrong in a message, fit for one line of a log. */
+const oneLine = ({ issues }: ZodError): string =>
+  issues
+    .map(({ path, message }) => [path.join('.'), message].filter(Boolean).join(': '))
+    .join('; ')
+    .slice(0, 300)
 
 function parseJson(text: string): unknown {
   try {

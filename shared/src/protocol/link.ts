@@ -15,7 +15,8 @@ import {
  *
  * Heartbeats and leases are about now and are never repeated. Reports are facts: the agent keeps each one until it is
  * acknowledged by number, across reconnects. Orders say what ought to be: the coordinator repeats the ones that
- * matter whenever a member connects. Unknown fields are dropped, unknown messages are refused with a reason.
+ * matter whenever a member connects. Unknown fields are dropped. A report whose body is not understood is logged and
+ * acknowledged, or it would come again at every connection; any other unknown message is refused with a reason.
  */
 
 const roleSchema = z.enum(['idle', 'replica', 'promoting', 'primary', 'handing-over', 'released', 'fenced'])
@@ -161,6 +162,9 @@ export const reportSchema = z.discriminatedUnion('kind', [
 export type Report = z.infer<typeof reportSchema>
 
 const report = z.object({ type: z.literal('report'), id: countSchema, body: reportSchema })
+
+/** What is enough to acknowledge a report, whether or not its body is understood. */
+export const reportEnvelopeSchema = report.pick({ type: true, id: true })
 
 export const agentMessageSchema = z.discriminatedUnion('type', [hello, heartbeat, report])
 export type AgentMessage = z.infer<typeof agentMessageSchema>
