@@ -15,9 +15,9 @@ import { open } from 'node:fs/promises'
 import { AppError, systemCodeOf } from '@understudy/shared/core/app-error'
 import { type Metadata, type Op, PAGE_BYTES } from '@understudy/shared/protocol/replication'
 import { diskFull, syncDirectory } from './journal.ts'
-import { hashPages, pageCount } from './page-hash.ts'
+import { hashPages } from './page-hash.ts'
 import { type StateRoots, statOf } from './state-files.ts'
-import { type Entry, type Key, keyOf, removeFromTree, splitKey, withRoom } from './state-tree.ts'
+import { type Entry, type Key, keyOf, removeFromTree, resizedPages, splitKey } from './state-tree.ts'
 
 const WRITE_FLAGS = constants.O_RDWR | constants.O_NOFOLLOW
 
@@ -91,10 +91,7 @@ export function createApplier(roots: StateRoots, tree: Map<Key, Entry>): Applier
     }
     const known = tree.get(key)
     const before = known?.kind === 'file' ? known : undefined
-    const pages = withRoom(before?.pages ?? new BigUint64Array(0), pageCount(size))
-    // Where a file ends inside a page its last page has changed; what follows in this batch sends it anew.
-    if (before && before.size > size && size % PAGE_BYTES !== 0) pages[pageCount(size) - 1] = 0n
-    tree.set(key, { kind: 'file', meta, size, pages })
+    tree.set(key, { kind: 'file', meta, size, pages: resizedPages(before, size) })
     unsynced.add(key)
     if (!before) unsynced.add(parentOf(key))
   }

@@ -1,7 +1,7 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { systemCodeOf } from '@understudy/shared/core/app-error'
 import { type Op, opBytes, PAGE_BYTES } from '@understudy/shared/protocol/replication'
-import { hashPages, pageCount } from './page-hash.ts'
+import { hashPages } from './page-hash.ts'
 import { READ_FLAGS, type StateRoots } from './state-files.ts'
 import {
   differenceOf,
@@ -11,8 +11,8 @@ import {
   type Key,
   keyOf,
   removeFromTree,
+  resizedPages,
   splitKey,
-  withRoom,
 } from './state-tree.ts'
 
 /** A batch is closed once its body reaches this. */
@@ -108,7 +108,7 @@ function* fileOps(
       kind: 'file',
       meta: entry.meta,
       size,
-      pages: withRoom(known ? known.pages : new BigUint64Array(0), pageCount(size)),
+      pages: resizedPages(known, size),
     }
     if (before && !known) removeFromTree(theirs, key)
     theirs.set(key, sent)

@@ -1,4 +1,4 @@
-import { rmSync, truncateSync, writeFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { millis } from '@understudy/shared/core/time'
 import { expect, test } from 'vitest'
@@ -61,5 +61,39 @@ test('a file that takes several batches has its own time at the end, not that of
   follow()
   await until(() => replica.whole)
   await primary.seal(REPLICA, millis(5000), false)
+  expect(picture(to)).toEqual(picture(from))
+})
+
+test('what goes away while a large change is under way is gone at the end too', async () => {
+  const { from, to, primary, replica, follow } = await pair()
+  mkdirSync(join(from, 'd/e'), { recursive: true })
+  large(join(from, 'd/e/old'), 20 * 1024 * 1024)
+  follow()
+  await until(() => replica.whole)
+  large(join(from, 'd/e/big'))
+  large(join(from, 'f'))
+  await until(() => !replica.whole)
+  rmSync(join(from, 'd'), { recursive: true })
+  writeFileSync(join(from, 'd'), 'a file by now')
+  rmSync(join(from, 'f'))
+  await primary.seal(REPLICA, millis(20_000), false)
+  await until(() => replica.whole)
+  expect(picture(to)).toEqual(picture(from))
+})
+
+test('a file that grows and shrinks while it is sent in bulk is right at the end', async () => {
+  const { from, to, primary, replica, follow } = await pair()
+  follow()
+  await until(() => primary.lags()[0]?.lag.attached ?? false)
+  const big = join(from, 'big')
+  large(big)
+  await until(() => !replica.whole)
+  appendFileSync(big, Buffer.alloc(9_000_000, 1))
+  await until(() => (replica.progress?.seq ?? 0) > 5)
+  truncateSync(big, 30_000_001)
+  await until(() => (replica.progress?.seq ?? 0) > 10)
+  appendFileSync(big, Buffer.alloc(9_000_000, 2))
+  await until(() => replica.whole)
+  await primary.seal(REPLICA, millis(20_000), false)
   expect(picture(to)).toEqual(picture(from))
 })

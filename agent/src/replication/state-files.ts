@@ -38,8 +38,14 @@ export interface Stat {
 
 /** undefined when there is nothing of that name. */
 export function statOf(path: Buffer): Stat | undefined {
-  const stats = lstatSync(path, { bigint: true, throwIfNoEntry: false })
-  return stats && toStat(stats)
+  try {
+    const stats = lstatSync(path, { bigint: true, throwIfNoEntry: false })
+    return stats && toStat(stats)
+  } catch (error) {
+    // What was a directory above it is a file by now.
+    if (systemCodeOf(error) === 'ENOTDIR') return undefined
+    throw error
+  }
 }
 
 export function toStat(stats: BigIntStats): Stat {

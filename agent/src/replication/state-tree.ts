@@ -71,6 +71,17 @@ export function withRoom(pages: BigUint64Array, count: number): BigUint64Array {
 }
 
 /**
+ * The pages of a file that gets another size. Nothing is known of those that the change touches: what was there
+ * before a file shrank must not count as known when it has grown again. Both ends forget the same ones.
+ */
+export function resizedPages(before: FileEntry | undefined, size: number): BigUint64Array {
+  const pages = withRoom(before?.pages ?? new BigUint64Array(0), pageCount(size))
+  if (before && before.size !== size)
+    pages.fill(0n, Math.floor(Math.min(before.size, size) / PAGE_BYTES), pageCount(size))
+  return pages
+}
+
+/**
  * SHA-256 over every name, its metadata and its page hashes, in order of name: equal on both ends exactly when the
  * trees are.
  */
