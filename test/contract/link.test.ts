@@ -84,6 +84,31 @@ test('a new connection of an instance takes the place of the old one', async () 
   await until(async () => (await bench.call('GET', '/api/agents/a')).body.epoch === 2)
 })
 
+test('a replica is ready only while its agent is connected', async () => {
+  bench = await startBench()
+  const primary = await bench.primary('a')
+  const { id, puppet } = await bench.replica('a', primary)
+  const status = async () => (await bench.call('GET', '/api/agents/a')).body.replicas[0]?.status
+  const metric = async () =>
+    /understudy_replicas\{.*"(\w+)"\} 1/.exec((await bench.call('GET', '/metrics')).body)?.[1]
+  expect([await status(), await metric()]).toEqual(['ready', 'ready'])
+  const { credential } = (await bench.enrol(puppet.instance, await bench.joinToken('a', puppet.instance)))
+    .body
+  await puppet.close()
+  await until(async () => (await status()) === 'syncing')
+  expect(await metric()).toBe('syncing')
+  // What the primary last said of it does not make it ready.
+  primary.beat()
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  expect((await bench.call('GET', '/api/agents/a/replicas')).body.items).toMatchObject([
+    { id, status: 'syncing' },
+  ])
+  await bench.connect('a', puppet.instance, credential)
+  await until(async () => (await status()) === 'ready')
+  primary.attached = []
+  await until(async () => (await status()) === 'syncing')
+})
+
 test('with a notice and no replica, one is made and takes over when it is ready', async () => {
   bench = await startBench()
   const primary = await bench.primary('a')

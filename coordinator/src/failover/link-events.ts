@@ -94,7 +94,7 @@ export function createLinkEvents(parts: {
     const member = entry.runner.group.members.get(instance)
     if (!row || !member) return
     const status: ReplicaStatus =
-      member.sync === 'ready' && member.attached
+      member.connected && member.sync === 'ready' && member.attached
         ? 'ready'
         : row.status === 'launching' && !member.connected
           ? 'launching'
@@ -164,7 +164,8 @@ export function createLinkEvents(parts: {
     const { group, flight } = entry.runner
     if (instance === group.primary && message.epoch === group.epoch) noteLastWords(entry, message)
     if (flight?.incident.instance === instance) flight.lastHeard = clock.mono()
-    for (const { instanceId } of message.replicas) refreshReplica(entry, instanceId)
+    if (instance === group.primary)
+      for (const replica of entry.replicas.keys()) refreshReplica(entry, asInstanceId(replica))
     parts.onChange(agentId)
   }
 
@@ -264,7 +265,9 @@ export function createLinkEvents(parts: {
     onReport,
     onDisconnected(agentId, instance) {
       const entry = registry.find(agentId)
-      entry?.runner.dispatch({ kind: 'disconnected', instance: asInstanceId(instance) })
+      if (!entry) return
+      entry.runner.dispatch({ kind: 'disconnected', instance })
+      refreshReplica(entry, instance)
     },
     sendOrder,
   }

@@ -101,7 +101,7 @@ export function createRegistry(parts: {
         const entry = add(agentId, { epoch: row.epoch, primary, members, move: open?.move }, open?.flight)
         if (open?.move.at.kind === 'waiting') entry.wanted = { why: 'notice', tryAt: clock.mono() }
         for (const replica of await replicas.active(agentId))
-          entry.replicas.set(replica.instance_id ?? replica.id, replica)
+          entry.replicas.set(replica.instance_id ?? replica.id, unheardOf(replica))
       }
     },
     entries: () => entries.values(),
@@ -116,3 +116,7 @@ export function createRegistry(parts: {
     ensure: (agentId) => entries.get(agentId) ?? add(agentId, { epoch: 0, primary: undefined, members: [] }),
   }
 }
+
+/** Nobody is ready before it has connected to this process and the primary has vouched for it. */
+const unheardOf = (replica: ReplicaRow): ReplicaRow =>
+  replica.status === 'ready' ? { ...replica, status: 'syncing' } : replica

@@ -196,6 +196,19 @@ test('a promotion by hand over a silent primary is refused with what it takes to
   expect(mayPromote(alone, R, mono(15_500))).toContain('only once its instance is known to have ended')
 })
 
+test('a replica that the primary does not name any more cannot take over, but for the time of a promotion', () => {
+  const g = bench([P, R, Q]).settle()
+  g.beat(P, { lease: 'until', attached: [Q] })
+  expect(g.group.members.get(R)?.attached).toBe(false)
+  expect(g.group.members.get(Q)?.attached).toBe(true)
+  g.send({ kind: 'gone', instance: P })
+  g.commit()
+  g.beat(Q, { epoch: 2 })
+  g.beat(R)
+  expect(g.group.phase).toMatchObject({ kind: 'promoting', target: Q })
+  expect(g.group.members.get(Q)?.attached).toBe(true)
+})
+
 test('a replica with a notice of its own never takes over', () => {
   const g = bench([P, R, Q]).settle()
   g.send({ kind: 'notice', instance: R, left: millis(60_000) })

@@ -187,10 +187,7 @@ function onHeartbeat(
     return quiet(heard, ...(stale ? [fenceOrder(heard, event.instance)] : []))
   }
   if (event.epoch !== heard.epoch) return quiet(heard)
-  const seen = event.replicas.reduce(
-    (g, { instance, attached, lagBytes }) => patchMember(g, instance, { attached, lagBytes }),
-    heard,
-  )
+  const seen = vouchedFor(heard, event.replicas)
   const confirmed =
     seen.soloSince !== undefined && event.lease.kind === 'until' && event.lease.seq > seen.soloSince
   const solo = seen.phase.kind === 'steady' && readyTargets(seen, now).length === 0
@@ -211,6 +208,18 @@ function onHeartbeat(
     },
   }
   return after([grant], onSync(promised, context))
+}
+
+/** What the primary says of its replicas; one that it does not name is not attached to it any more. */
+function vouchedFor(group: Group, said: (GroupEvent & { kind: 'heartbeat' })['replicas']): Group {
+  // A new primary serves nobody yet: until it is up, what the old one said last is the best there is.
+  const named = new Set(said.map(({ instance }) => instance))
+  const cut = [...group.members.keys()].filter((id) => group.phase.kind !== 'promoting' && !named.has(id))
+  const kept = cut.reduce((g, instance) => patchMember(g, instance, { attached: false }), group)
+  return said.reduce(
+    (g, { instance, attached, lagBytes }) => patchMember(g, instance, { attached, lagBytes }),
+    kept,
+  )
 }
 
 /** What waited for a replica goes on as soon as one is ready. */
