@@ -163,6 +163,10 @@ test('a new primary that cannot start gives way to the old one, and the record s
   bench = await startBench()
   const primary = await bench.primary('a')
   const { id, puppet } = await bench.replica('a', primary)
+  primary.onOrder = (order) => {
+    if (order.kind === 'hand-over') primary.step(order.incident, 'workload-frozen')
+    primary.obey(order)
+  }
   puppet.onOrder = (order) => {
     if (order.kind === 'promote')
       puppet.report({
@@ -174,11 +178,45 @@ test('a new primary that cannot start gives way to the old one, and the record s
   }
   const { body } = await bench.call('POST', `/api/agents/a/replicas/${id}/promote`, {})
   expect(body.incident).toMatchObject({ outcome: 'failed', success: false })
-  expect(body.incident.steps.map(({ detail }: { detail: string }) => detail).join()).toContain('status 1')
+  expect(body.incident.steps).toContainEqual(
+    expect.objectContaining({
+      step: 'promotion-failed',
+      ok: false,
+      detail: expect.stringContaining('status 1'),
+    }),
+  )
+  expect(body.incident.no_primary_ms).toBeGreaterThan(0)
+  expect(body.incident.loss).toMatchObject({
+    kind: 'none',
+    sentence: expect.stringContaining('its own state'),
+  })
   expect((await bench.call('GET', '/api/agents/a')).body).toMatchObject({
     instance_id: primary.instance,
     epoch: 3,
   })
+})
+
+test('a hand-over that fails after the freeze counts the time until the thaw', async () => {
+  bench = await startBench()
+  const primary = await bench.primary('a')
+  const { id } = await bench.replica('a', primary)
+  primary.onOrder = (order) => {
+    if (order.kind !== 'hand-over') return primary.obey(order)
+    const { incident, epoch } = order
+    primary.step(incident, 'workload-frozen')
+    primary.report({ kind: 'hand-over-failed', epoch, incident, why: 'the replica did not confirm' })
+    setTimeout(() => primary.step(incident, 'workload-thawed', 40), 100)
+  }
+  const { body } = await bench.call('POST', `/api/agents/a/replicas/${id}/promote`, {})
+  expect(body.incident).toMatchObject({ outcome: 'failed', loss: { kind: 'none' } })
+  const gap = async () => (await bench.call('GET', `/api/incidents/${body.incident.id}`)).body.no_primary_ms
+  await until(async () => (await gap()) >= 90)
+  // Frozen later for another reason.
+  primary.step(body.incident.id, 'workload-frozen')
+  await new Promise((resolve) => setTimeout(resolve, 1000))
+  primary.step(body.incident.id, 'workload-thawed')
+  await new Promise((resolve) => setTimeout(resolve, 100))
+  expect(await gap()).toBeLessThan(1000)
 })
 
 test('dashboards get a picture and then what changes', async () => {

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { type IncidentId, type InstanceId, instanceId } from '@understudy/shared/core/ids'
-import { millis, mono } from '@understudy/shared/core/time'
+import { instant, millis, mono } from '@understudy/shared/core/time'
 import {
   type AgentMessage,
   type CoordinatorMessage,
@@ -27,6 +27,8 @@ export interface Puppet {
   /** Whom the primary vouches for. */
   attached: readonly InstanceId[]
   report(report: Report): void
+  /** A step of an incident that has just ended here, and took so long. */
+  step(incident: string, step: string, took?: number): void
   /** Sends what the types do not allow. */
   sendAnything(message: unknown): void
   /** Reports that the coordinator has acknowledged, by number. */
@@ -66,6 +68,17 @@ export async function connectPuppet(options: {
     orders,
     refusals,
     acknowledged,
+    step: (incident, step, took = 0) =>
+      puppet.report({
+        kind: 'step',
+        incident: incident as IncidentId,
+        step,
+        began: mono(now() - took),
+        tookMillis: millis(took),
+        at: instant(Date.now()),
+        ok: true,
+        detail: '',
+      }),
     sendAnything: (message) => socket.send(JSON.stringify(message)),
     role: 'idle',
     epoch: 0,

@@ -1,7 +1,7 @@
 import { type IncidentId, instanceId } from '@understudy/shared/core/ids'
-import { instant, mono } from '@understudy/shared/core/time'
+import { instant, millis, mono } from '@understudy/shared/core/time'
 import { expect, test } from 'vitest'
-import { gapOf, lossOf, newFlight } from './flight.ts'
+import { gapOf, lossOf, newFlight, resultOf } from './flight.ts'
 
 const incident = {
   id: 'x' as IncidentId,
@@ -42,4 +42,20 @@ test('after a silent loss everything from the last safe moment on may be missing
 test('what nobody can say is said to be unknown, never nothing', () => {
   expect(lossOf(flight(), 'promoted', 500).kind).toBe('unknown')
   expect(lossOf(flight(), 'relaunched', 500).kind).toBe('everything')
+})
+
+test('a move that failed tells how long nobody served, where that is known, and that nothing is lost', () => {
+  const end = { now: mono(10_600), heartbeat: millis(500), wentOn: true }
+  const frozen = { ...flight(), quietFrom: mono(10_200) }
+  expect(resultOf(frozen, 'failed', end)).toMatchObject({
+    noPrimaryMillis: 400,
+    noPrimaryFrom: 10_200,
+    loss: { kind: 'none', sentence: 'nothing: the old primary went on with its own state' },
+  })
+  expect(resultOf(flight(), 'failed', end)).toMatchObject({ noPrimaryMillis: null, loss: { kind: 'none' } })
+  // Nobody serves yet, so neither is known.
+  expect(resultOf(frozen, 'failed', { ...end, wentOn: false })).toMatchObject({
+    noPrimaryMillis: null,
+    loss: null,
+  })
 })

@@ -1,5 +1,12 @@
 import type { InstanceId } from '@understudy/shared/core/ids'
-import { between, formatMillis, type Instant, instant, type Mono } from '@understudy/shared/core/time'
+import {
+  between,
+  formatMillis,
+  type Instant,
+  instant,
+  type Millis,
+  type Mono,
+} from '@understudy/shared/core/time'
 import type { OpenIncident } from '@understudy/shared/failover/group'
 import type { Loss, ResponseAction } from '@understudy/shared/protocol/incidents'
 
@@ -54,7 +61,16 @@ export const newFlight = (incident: OpenIncident, zero: Mono, oldEpoch: number, 
 type Outcome = 'promoted' | 'relaunched' | 'failed'
 
 /** What the record of the incident says at its end; `flight` is undefined when the coordinator was restarted meanwhile. */
-export function resultOf(flight: Flight | undefined, outcome: Outcome, now: Mono, heartbeatMillis: number) {
+export function resultOf(
+  flight: Flight | undefined,
+  outcome: Outcome,
+  end: {
+    readonly now: Mono
+    readonly heartbeat: Millis
+    /** The old primary still has the epoch, or has one again, and is heard. */
+    readonly wentOn: boolean
+  },
+) {
   const nothing = {
     replicaId: null,
     failoverMillis: null,
@@ -71,14 +87,12 @@ export function resultOf(flight: Flight | undefined, outcome: Outcome, now: Mono
     replicaId: flight.replicaId ?? null,
     failoverMillis: promotedAt === undefined ? null : Math.round(between(zero, promotedAt)),
   }
-  if (outcome === 'failed') return known
-  const gap = gapOf(flight, now)
-  return {
-    ...known,
-    noPrimaryMillis: Math.round(gap.millis),
-    noPrimaryFrom: gap.from,
-    loss: lossOf(flight, outcome, heartbeatMillis),
-  }
+  const gap = gapOf(flight, end.now)
+  const gapped = { ...known, noPrimaryMillis: Math.round(gap.millis), noPrimaryFrom: gap.from }
+  if (outcome !== 'failed') return { ...gapped, loss: lossOf(flight, outcome, end.heartbeat) }
+  if (!end.wentOn) return known
+  const loss = noLoss('nothing: the old primary went on with its own state')
+  return flight.quietFrom === undefined ? { ...known, loss } : { ...gapped, loss }
 }
 
 function actionOf(flight: Flight | undefined, outcome: Outcome): ResponseAction {

@@ -22,6 +22,8 @@ import { type Flight, type LastWord, newFlight, resultOf } from './flight.ts'
 /** The cloud is asked about a silent instance this often. */
 const CHECK_EVERY = millis(500)
 const CALL_TIMEOUT = 5000
+/** Steps of the group that say that something did not work. */
+const FAILURES: ReadonlySet<string> = new Set(['hand-over-failed', 'promotion-failed'])
 const RETRY = millis(250)
 const RETRY_SLOW = millis(2000)
 
@@ -123,13 +125,7 @@ export function createGroupRunner(
       case 'incident-opened':
         return open(effect.incident)
       case 'incident-step':
-        return record(
-          effect.incident,
-          effect.step,
-          clock.mono(),
-          effect.step !== 'hand-over-failed',
-          effect.detail,
-        )
+        return record(effect.incident, effect.step, clock.mono(), !FAILURES.has(effect.step), effect.detail)
       case 'incident-closed':
         return close(effect)
     }
@@ -298,12 +294,17 @@ export function createGroupRunner(
   function close({ incident, outcome, why }: GroupEffect & { kind: 'incident-closed' }): void {
     const ended = flight?.incident.id === incident.id ? flight : undefined
     if (ended) flight = undefined
+    const now = clock.mono()
+    const wentOn =
+      group.primary === incident.instance &&
+      group.phase.kind !== 'failed' &&
+      silenceOf(group, now) <= group.policy.lease
     incidents.close(incident.id, {
       outcome,
       why,
       newInstanceId: outcome === 'failed' ? null : (group.primary ?? null),
       newEpoch: group.epoch,
-      ...resultOf(ended, outcome, clock.mono(), group.policy.heartbeat),
+      ...resultOf(ended, outcome, { now, heartbeat: group.policy.heartbeat, wentOn }),
     })
     if (!ended) return
     later(

@@ -62,6 +62,8 @@ export interface Incidents {
   /** Who is to take over, so that a coordinator that is restarted knows. */
   target(id: IncidentId, instanceId: string): void
   close(id: IncidentId, closing: Closing): void
+  /** The old primary of an incident that has failed was frozen for it until `mono`, which is told after its end. */
+  servedAgain(id: IncidentId, mono: Mono): void
   /** The monotonic moment that T+0 stands for; undefined for an incident of an earlier process. */
   zeroOf(id: IncidentId): Mono | undefined
   isOpen(id: IncidentId): boolean
@@ -245,6 +247,16 @@ export function createIncidents(parts: {
         noPrimaryMs: closing.noPrimaryMillis,
         why: closing.why,
       })
+    },
+    servedAgain(id, mono) {
+      const recorded = atHand.get(id)
+      if (!recorded) return
+      const { outcome, no_primary_from_t_ms: from } = recorded.row
+      if (outcome !== 'failed' || from === null) return
+      // An agent that is frozen again later for want of a lease still reports to the last incident that it knew.
+      const frozen = recorded.steps.findLast(({ step, ok }) => step === 'workload-frozen' && ok === 1)
+      if (frozen?.t_ms !== from) return
+      update(id, { no_primary_ms: Math.round(mono - recorded.zero - from) })
     },
     zeroOf: (id) => atHand.get(id)?.zero,
     isOpen: (id) => atHand.get(id)?.row.closed_at === null,
