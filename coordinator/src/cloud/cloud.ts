@@ -60,14 +60,15 @@ export const hasEnded = ({ state }: InstanceDescription): boolean =>
 /**
  * The address that clients use and that moves with the primary. Both calls are conditional on the epoch: one with an
  * epoch below the highest that was seen changes nothing and throws `stale_epoch`, so a late call of a former
- * coordinator or primary can never move traffic back.
+ * coordinator or primary can never move traffic back. Both say in a sentence what they did; undefined when there is
+ * nothing here to move.
  */
 export interface Address {
   /** Leads new connections to the instance. Repeating it changes nothing. @throws AppError `stale_epoch`, `unavailable` */
   point(
     target: { agentId: AgentId; instanceId: InstanceId; epoch: number },
     signal: AbortSignal,
-  ): Promise<void>
+  ): Promise<string | undefined>
   /** Cuts connections to whoever has it at a lower epoch. @throws AppError `stale_epoch`, `unavailable` */
-  drain(target: { agentId: AgentId; epoch: number }, signal: AbortSignal): Promise<void>
+  drain(target: { agentId: AgentId; epoch: number }, signal: AbortSignal): Promise<string | undefined>
 }

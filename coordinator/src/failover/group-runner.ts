@@ -192,8 +192,8 @@ export function createGroupRunner(
   async function drain(epoch: number): Promise<void> {
     const began = clock.mono()
     try {
-      await address.drain({ agentId: agent, epoch }, AbortSignal.timeout(CALL_TIMEOUT))
-      timed(flight, 'traffic-cut', began, true, '')
+      const did = await address.drain({ agentId: agent, epoch }, AbortSignal.timeout(CALL_TIMEOUT))
+      if (did !== undefined) timed(flight, 'traffic-cut', began, true, did)
     } catch (error) {
       // The new primary's `point` cuts it too, and is tried until it works.
       log.warn({ event: 'address.drain_failed', epoch, why: messageOf(error) })
@@ -206,11 +206,11 @@ export function createGroupRunner(
     for (let attempt = 0; group.epoch === epoch; attempt += 1) {
       const began = clock.mono()
       try {
-        await address.point(
+        const did = await address.point(
           { agentId: agent, instanceId: instance, epoch },
           AbortSignal.timeout(CALL_TIMEOUT),
         )
-        timed(mine, 'address-moved', began, true, `it leads to ${instance}`)
+        if (did !== undefined) timed(mine, 'address-moved', began, true, did)
         return dispatch({ kind: 'routed', epoch })
       } catch (error) {
         if (isAppError(error, 'stale_epoch')) return

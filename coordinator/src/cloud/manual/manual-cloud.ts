@@ -21,6 +21,6 @@ export const createManualCloud = (): Cloud => ({
 
 /** Traffic is moved by the workload's own start hook, which runs on the new primary once the old one is fenced. */
 export const createNoAddress = (): Address => ({
-  point: () => Promise.resolve(),
-  drain: () => Promise.resolve(),
+  point: () => Promise.resolve(undefined),
+  drain: () => Promise.resolve(undefined),
 })

@@ -58,12 +58,12 @@ function controlRoutes(simulated: SimulatedCloud): Hono {
       return c.json({})
     })
     .post('/address/point', async (c) => {
-      await address.point(pointBodySchema.parse(await c.req.json()), c.req.raw.signal)
-      return c.json({})
+      const did = await address.point(pointBodySchema.parse(await c.req.json()), c.req.raw.signal)
+      return c.json({ did })
     })
     .post('/address/drain', async (c) => {
-      await address.drain(drainBodySchema.parse(await c.req.json()), c.req.raw.signal)
-      return c.json({})
+      const did = await address.drain(drainBodySchema.parse(await c.req.json()), c.req.raw.signal)
+      return c.json({ did })
     })
     .post('/instances/:id/interrupt', async (c) => {
       const { leadMillis, action } = interruptBodySchema.parse(await c.req.json())

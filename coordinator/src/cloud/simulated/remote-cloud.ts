@@ -39,6 +39,8 @@ const describedSchema = z.object({
     .optional(),
 })
 
+const didSchema = z.object({ did: z.string().optional() })
+
 const failureSchema = z.object({
   code: z.string(),
   message: z.string(),
@@ -101,8 +103,10 @@ export function createRemoteCloud(baseUrl: string): RemoteCloud {
       terminate: async (id, signal) => void (await call('DELETE', `/instances/${id}`, undefined, signal)),
     },
     address: {
-      point: async (target, signal) => void (await call('POST', '/address/point', target, signal)),
-      drain: async (target, signal) => void (await call('POST', '/address/drain', target, signal)),
+      point: async (target, signal) =>
+        didSchema.parse(await call('POST', '/address/point', target, signal)).did,
+      drain: async (target, signal) =>
+        didSchema.parse(await call('POST', '/address/drain', target, signal)).did,
     },
     interrupt: async (id, lead) =>
       void (await call(

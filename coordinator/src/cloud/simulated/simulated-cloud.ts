@@ -275,11 +275,13 @@ export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedC
       await apiDelay(signal)
       const opened = await openAddress(agentId)
       opened.point(epoch, { host: '127.0.0.1', port: machineOf(id).servicePort })
+      return `it leads to ${id}`
     },
     async drain({ agentId, epoch }, signal) {
       await apiDelay(signal)
       const opened = await openAddress(agentId)
       opened.drain(epoch)
+      return `connections of an epoch below ${epoch} are cut`
     },
   }
 

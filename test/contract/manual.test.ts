@@ -2,7 +2,7 @@ import { afterEach, expect, test } from 'vitest'
 import { type Bench, startBench, until } from './bench.ts'
 import type { Puppet } from './puppet.ts'
 
-/** Where the coordinator cannot ask a cloud, an operator says that an instance has ended. */
+/** `cloud: manual`: an operator starts instances, moves addresses, and says that an instance has ended. */
 
 let bench: Bench
 afterEach(() => bench.close())
@@ -70,6 +70,18 @@ test('it takes a confirmation, an instance of that agent, and one that is silent
     body: { code: 'conflict', facts: { epoch: 1, primary: primary.instance, phase: 'steady' } },
   })
   expect(await agent()).toMatchObject({ state: 'healthy', epoch: 1 })
+})
+
+test('an address that nobody has moved is not said to have moved', async () => {
+  bench = await startBench({ manual: true })
+  const primary = await bench.primary('a')
+  const { id } = await bench.replica('a', primary, POOL)
+  const { body } = await bench.call('POST', `/api/agents/a/replicas/${id}/promote`, {})
+  const steps = body.incident.steps.map(({ step }: { step: string }) => step)
+  expect(body.incident.outcome).toBe('promoted')
+  expect(steps).toContain('epoch-moved')
+  expect(steps).not.toContain('address-moved')
+  expect(steps).not.toContain('traffic-cut')
 })
 
 test('a standby that has ended is let go', async () => {
