@@ -115,3 +115,22 @@ test('when the time of a notice is over the reason says so, and the incident end
   expect((await bench.call('GET', '/api/incidents')).body.items).toHaveLength(1)
   expect((await agent()).instance_id).toBe(next)
 })
+
+test('a replica that was deleted and joins again is a standby again in the same epoch', async () => {
+  bench = await startBench({ manual: true })
+  const primary = await bench.primary('a')
+  const { id, puppet } = await bench.replica('a', primary, POOL)
+  await bench.call('DELETE', `/api/agents/a/replicas/${id}`)
+  await until(() => puppet.orders.some(({ kind }) => kind === 'fence'))
+  expect(puppet.orders.filter(({ epoch }) => epoch !== 1)).toEqual([])
+  await puppet.close()
+  const { credential } = (await bench.enrol(puppet.instance, await bench.joinToken('a', puppet.instance)))
+    .body
+  const back = await bench.connect('a', puppet.instance, credential)
+  await until(async () => (await agent()).replicas[0]?.status === 'ready')
+  expect(back.orders.map(({ kind, epoch }) => `${kind} ${epoch}`)).toContain('follow 1')
+  // It is remembered as one that is there.
+  await back.close()
+  await until(async () => (await gone(back.instance)).status === 200)
+  await until(async () => (await agent()).replica_count === 0)
+})

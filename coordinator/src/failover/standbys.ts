@@ -131,7 +131,7 @@ export function createStandbys(parts: {
     entry.runner.dispatch({ kind: 'left', instance })
     entry.tokens.revoke(instance)
     entry.replicas.delete(instance)
-    parts.sendOrder(entry, instance, { kind: 'fence', epoch: entry.runner.group.epoch + 1 })
+    parts.sendOrder(entry, instance, { kind: 'fence', epoch: entry.runner.group.epoch })
     await cloud.terminate(instance, AbortSignal.timeout(TERMINATE_TIMEOUT))
     await fleet.patchInstance(instance, { retired: 1, terminated_at: clock.now() })
   }

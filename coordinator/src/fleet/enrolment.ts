@@ -80,6 +80,9 @@ export async function enrol(request: EnrolRequest, ports: EnrolmentPorts): Promi
     })
     if (agent.instance_id === null && request.settings) await store.patchSettings(agentId, request.settings)
   }
+  // It was let go, and is let in again.
+  if (known && known.terminated_at !== null)
+    await store.patchInstance(id, { retired: 0, terminated_at: null })
   const { credential, expiresAt } = await credentials.issue(id)
   await onEnrolled({ agentId, instanceId: id, replicaId: token.replicaId })
   return {

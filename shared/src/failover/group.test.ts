@@ -1,114 +1,9 @@
 import { expect, test } from 'vitest'
-import { agentId, type IncidentId, instanceId } from '../core/ids.ts'
-import { type Mono, millis, mono } from '../core/time.ts'
-import {
-  type Group,
-  type GroupEffect,
-  type GroupEvent,
-  mayPromote,
-  type OpenMove,
-  restoreGroup,
-  stepGroup,
-} from './group.ts'
+import { instanceId } from '../core/ids.ts'
+import { millis, mono } from '../core/time.ts'
+import { groupBench as bench, P, Q, R } from '../testkit/group-bench.ts'
+import { mayPromote } from './group.ts'
 import { defaultLeasePolicy } from './lease.ts'
-import type { Role } from './member-types.ts'
-
-const P = instanceId('i-p')
-const R = instanceId('i-r')
-const Q = instanceId('i-q')
-
-/** A group whose primary and replicas behave as they are told to in each test. */
-function bench(members = [P, R]) {
-  let now: Mono = mono(0)
-  let incidents = 0
-  let group: Group = restoreGroup(
-    { agent: agentId('a'), epoch: 0, primary: undefined, members: [], policy: defaultLeasePolicy },
-    now,
-  )
-  let effects: readonly GroupEffect[] = []
-  const seqs = new Map<string, number>()
-  const send = (event: GroupEvent) => {
-    const step = stepGroup(group, event, { now, newIncident: () => `incident-${++incidents}` as IncidentId })
-    group = step.group
-    effects = step.effects
-    return effects
-  }
-  const seqOf = (instance: string) => {
-    const seq = (seqs.get(instance) ?? 0) + 1
-    seqs.set(instance, seq)
-    return seq
-  }
-  const bench = {
-    get group() {
-      return group
-    },
-    get effects() {
-      return effects
-    },
-    set group(next: Group) {
-      group = next
-    },
-    send,
-    kinds: () =>
-      effects.map((effect) => (effect.kind === 'order' ? `order:${effect.order.kind}` : effect.kind)),
-    find: <K extends GroupEffect['kind']>(kind: K) =>
-      effects.find((effect): effect is GroupEffect & { kind: K } => effect.kind === kind),
-    connect: (instance: typeof P, role: Role['kind'] = 'idle', epoch = 0) =>
-      send({ kind: 'connected', instance, role, epoch, seq: seqOf(instance), sentAt: now }),
-    commit: () => send({ kind: 'committed', epoch: group.epoch + 1 }),
-    /** A heartbeat that says what the member believes of its lease. */
-    beat: (
-      instance: typeof P,
-      options: { epoch?: number; lease?: 'none' | 'solo' | 'until'; attached?: readonly (typeof P)[] } = {},
-    ) => {
-      const seq = seqOf(instance)
-      return send({
-        kind: 'heartbeat',
-        instance,
-        epoch: options.epoch ?? group.epoch,
-        seq,
-        sentAt: now,
-        lease: { kind: options.lease ?? 'none', seq: seq - 1 },
-        replicas: (options.attached ?? []).map((replica) => ({
-          instance: replica,
-          attached: true,
-          lagBytes: 0,
-        })),
-      })
-    },
-    wait: (length: number) => {
-      now = mono(now + length)
-      return send({ kind: 'tick' })
-    },
-    /** Time passes without a tick. */
-    pass: (length: number) => {
-      now = mono(now + length)
-    },
-    /** Everything is well: a primary, and the others ready. */
-    settle: () => {
-      for (const instance of members) send({ kind: 'joined', instance })
-      bench.connect(P)
-      bench.commit()
-      bench.pass(10_000)
-      send({ kind: 'promoted', instance: P, epoch: 1 })
-      for (const instance of members.slice(1)) {
-        bench.connect(instance)
-        send({ kind: 'sync', instance, sync: 'ready' })
-      }
-      bench.rounds()
-      return bench
-    },
-    /** Two heartbeats of everybody: the primary confirms that it holds a lease. */
-    rounds: () => {
-      for (let round = 0; round < 3; round += 1) {
-        bench.pass(defaultLeasePolicy.heartbeat)
-        for (const replica of members.slice(1)) bench.beat(replica)
-        bench.beat(P, { lease: round === 0 ? 'solo' : 'until', attached: members.slice(1) })
-      }
-    },
-  }
-  return bench
-}
 
 test('the first instance gets epoch 1', () => {
   const g = bench()
@@ -217,6 +112,15 @@ test('a replica with a notice of its own never takes over', () => {
   expect(g.find('order')?.order).toMatchObject({ target: Q })
 })
 
+test('a standby whose notice was withdrawn is told to follow again', () => {
+  const g = bench().settle()
+  g.send({ kind: 'notice', instance: R, left: millis(60_000) })
+  g.connect(R, 'replica', 1)
+  expect(g.find('order')?.order).toEqual({ kind: 'fence', epoch: 1 })
+  g.send({ kind: 'notice-withdrawn', instance: R })
+  expect(g.find('order')?.order).toEqual({ kind: 'follow', epoch: 1, primary: P })
+})
+
 test('without a ready replica a notice waits for one, and takes it as soon as it is ready', () => {
   const g = bench([P]).settle()
   g.send({ kind: 'notice', instance: P, left: millis(60_000) })
@@ -282,77 +186,6 @@ test('the only copy is tried again and again, a little later each time', () => {
   g.commit()
   g.send({ kind: 'promotion-failed', instance: P, epoch: 2, why: 'no' })
   expect(g.group.phase).toMatchObject({ kind: 'failed', attempt: 2 })
-})
-
-test('after a restart nothing is promoted before every old promise has run out', () => {
-  const g = bench()
-  g.group = restoreGroup(
-    {
-      agent: agentId('a'),
-      epoch: 4,
-      primary: P,
-      members: [P, R].map((instance) => ({ instance, retired: false, hadCopy: true })),
-      policy: defaultLeasePolicy,
-    },
-    mono(0),
-  )
-  g.connect(R, 'replica', 4)
-  g.send({ kind: 'sync', instance: R, sync: 'ready' })
-  g.wait(defaultLeasePolicy.lease)
-  expect(g.effects).toEqual([])
-  g.wait(200)
-  expect(g.kinds()).toEqual(['check-instance'])
-})
-
-/** A coordinator that was restarted in the middle of a move of epoch 4. */
-function restarted(at: OpenMove['at'], trigger: 'notice' | 'planned' = 'planned') {
-  const g = bench()
-  const incident = { id: 'open' as IncidentId, trigger, instance: P, by: mono(60_000), keepOld: true }
-  g.group = restoreGroup(
-    {
-      agent: agentId('a'),
-      epoch: 4,
-      primary: at.kind === 'promoting' ? R : P,
-      members: [P, R].map((instance) => ({ instance, retired: false, hadCopy: true })),
-      policy: defaultLeasePolicy,
-      move: { incident, at },
-    },
-    mono(0),
-  )
-  return g
-}
-
-test('after a restart a hand-over goes on to the same target, whatever the primary has done meanwhile', () => {
-  const g = restarted({ kind: 'handing-over', target: R })
-  g.connect(P, 'handing-over', 4)
-  expect(g.find('order')).toMatchObject({ instance: P, order: { kind: 'hand-over', target: R } })
-  g.send({ kind: 'released', instance: P, epoch: 4, target: R })
-  expect(g.find('commit')).toMatchObject({ to: 5, target: R, incident: { id: 'open' } })
-})
-
-test('after a restart a promotion that was committed is asked for again, and its incident is closed once', () => {
-  const g = restarted({ kind: 'promoting', fresh: false })
-  g.connect(R, 'primary', 4)
-  expect(g.find('order')).toMatchObject({ instance: R, order: { kind: 'promote', epoch: 4 } })
-  g.send({ kind: 'promoted', instance: R, epoch: 4 })
-  expect(g.find('point-address')).toMatchObject({ epoch: 4, instance: R })
-  g.send({ kind: 'routed', epoch: 4 })
-  expect(g.find('incident-closed')).toMatchObject({ incident: { id: 'open' }, outcome: 'promoted' })
-})
-
-test('a lease that was given before the restart does not confirm what was said after it', () => {
-  const g = restarted({ kind: 'promoting', fresh: false })
-  g.connect(R, 'promoting', 4)
-  const order = g.find('order')
-  expect(order).toMatchObject({ order: { lease: { solo: true } } })
-  const seq = order?.kind === 'order' && order.order.kind === 'promote' ? order.order.lease.seq : Number.NaN
-  expect(g.group.soloSince).toBe(seq)
-})
-
-test('after a restart a notice is still known: it waits for a replica and never moves to the noticed instance', () => {
-  const g = restarted({ kind: 'waiting' }, 'notice')
-  expect(g.group.waiting?.id).toBe('open')
-  expect(g.group.members.get(P)?.noticedBy).toBe(60_000)
 })
 
 test('a daemon that was restarted gets a new epoch on the same instance', () => {

@@ -66,7 +66,7 @@ export function stepGroup(group: Group, event: GroupEvent, context: GroupContext
     case 'notice':
       return onNotice(group, event, context)
     case 'notice-withdrawn':
-      return quiet(patchMember(group, event.instance, { noticedBy: undefined }))
+      return onNoticeWithdrawn(group, event.instance)
     case 'promote':
       return onPromote(group, event, context)
     case 'released':
@@ -237,6 +237,13 @@ function onNotice(group: Group, event: GroupEvent & { kind: 'notice' }, context:
   const next = patchMember(group, event.instance, { noticedBy: plus(context.now, event.left) })
   if (event.instance === group.primary) return considerNotice(next, context, event.prefer)
   return quiet(next, ...(member.noticedBy === undefined ? [wanted('lost')] : []))
+}
+
+/** A standby that was let go because of the notice is one again. */
+function onNoticeWithdrawn(group: Group, instance: InstanceId): GroupStep {
+  const next = patchMember(group, instance, { noticedBy: undefined })
+  const member = next.members.get(instance)
+  return quiet(next, ...(member?.connected && instance !== owner(next) ? followOrder(next, member) : []))
 }
 
 function onPromote(group: Group, event: GroupEvent & { kind: 'promote' }, context: GroupContext): GroupStep {

@@ -26,9 +26,13 @@ export function onOrder(member: Member, order: Order): MemberStep {
       if (member.role.kind !== 'handing-over' || order.epoch !== member.epoch) return stay(member)
       return returnToPrimary(member, 'the coordinator called it off')
     case 'fence':
-      return order.epoch > member.epoch ? fence(member, order.epoch) : stay(member)
+      return order.epoch > member.epoch || isLetGo(member, order) ? fence(member, order.epoch) : stay(member)
   }
 }
+
+/** A replica of the very epoch is not wanted any more; it keeps what it has, and follows again when it is told to. */
+const isLetGo = ({ role, epoch }: Member, order: Order): boolean =>
+  role.kind === 'replica' && order.epoch === epoch
 
 function onFollow(member: Member, order: Order & { kind: 'follow' }): MemberStep {
   if (order.epoch < member.epoch) return stay(member)

@@ -270,6 +270,18 @@ test('a higher epoch fences whatever role it meets, and a lower one changes noth
   expect(m.member.epoch).toBe(6)
 })
 
+test('a replica that is let go stops receiving, and follows again in the same epoch when it is told to', () => {
+  const m = bench()
+  const follow: Order = { kind: 'follow', epoch: 3, primary: PRIMARY }
+  m.order(follow)
+  m.order({ kind: 'fence', epoch: 3 })
+  expect(m.kinds()).toEqual(['persist', 'stop-serving', 'stop-receiving', 'report'])
+  expect(m.order({ kind: 'fence', epoch: 3 })).toEqual([])
+  expect(m.member.epoch).toBe(3)
+  m.order(follow)
+  expect(m.kinds()).toEqual(['persist', 'receive'])
+})
+
 test('a former primary that is told to follow stops first', () => {
   const m = primaryAt(1)
   m.order({ kind: 'follow', epoch: 2, primary: REPLICA })

@@ -27,7 +27,7 @@ export type Order =
       readonly urgent: boolean
     }
   | { readonly kind: 'abort-hand-over'; readonly epoch: number }
-  /** `epoch` belongs to somebody else: stop for good. */
+  /** `epoch` belongs to somebody else: stop for good. A replica of `epoch` itself stops receiving. */
   | { readonly kind: 'fence'; readonly epoch: number }
 
 /** The answer to one heartbeat of a primary. */
