@@ -29,8 +29,11 @@ const WRITE_FLAGS = constants.O_RDWR | constants.O_NOFOLLOW
  */
 export interface Applier {
   readonly tree: Map<Key, Entry>
-  /** @throws AppError `protocol` for what may not be done, `disk_full`; the system's error otherwise */
-  apply(ops: readonly Op[]): void
+  /**
+   * `guard` is called for every op, to apply it; what it lets pass is left out.
+   * @throws AppError `protocol` for what may not be done, `disk_full`; the system's error otherwise
+   */
+  apply(ops: readonly Op[], guard?: (op: Op, apply: () => void) => void): void
   /** Makes everything applied so far durable. */
   sync(): Promise<void>
 }
@@ -156,9 +159,9 @@ export function createApplier(roots: StateRoots, tree: Map<Key, Entry>): Applier
 
   return {
     tree,
-    apply(ops) {
+    apply(ops, guard = (_, apply) => apply()) {
       try {
-        for (const op of ops) applyOne(op)
+        for (const op of ops) guard(op, () => applyOne(op))
         finishFiles(ops)
       } catch (error) {
         const code = systemCodeOf(error)
@@ -167,9 +170,10 @@ export function createApplier(roots: StateRoots, tree: Map<Key, Entry>): Applier
       }
     },
     async sync() {
-      const keys = [...unsynced]
-      unsynced.clear()
-      for (const key of keys) await syncOne(roots.pathOf(key))
+      for (const key of unsynced) {
+        await syncOne(roots.pathOf(key))
+        unsynced.delete(key)
+      }
     },
   }
 }

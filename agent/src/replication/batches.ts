@@ -64,9 +64,8 @@ function* opsFor(
   for (const key of sorted) {
     const entry = ours.get(key)
     if (!entry) continue
-    const { entry: differs, pages } = differenceOf(entry, theirs.get(key))
-    if (!differs) continue
-    if (entry.kind === 'file') yield* fileOps(key, entry, pages, theirs, roots)
+    if (!differenceOf(entry, theirs.get(key)).entry) continue
+    if (entry.kind === 'file') yield* fileOps(key, entry, theirs, roots)
     else {
       if (theirs.get(key)?.kind !== entry.kind) removeFromTree(theirs, key)
       theirs.set(key, entry)
@@ -84,13 +83,7 @@ function parentIsGone(key: Key, ours: ReadonlyMap<Key, Entry>, theirs: ReadonlyM
   return !ours.has(parent) && theirs.has(parent)
 }
 
-function* fileOps(
-  key: Key,
-  entry: FileEntry,
-  pages: readonly number[],
-  theirs: Map<Key, Entry>,
-  roots: StateRoots,
-): Generator<Op> {
+function* fileOps(key: Key, entry: FileEntry, theirs: Map<Key, Entry>, roots: StateRoots): Generator<Op> {
   let fd: number
   try {
     fd = openSync(roots.pathOf(key), READ_FLAGS)
@@ -113,7 +106,8 @@ function* fileOps(
     if (before && !known) removeFromTree(theirs, key)
     theirs.set(key, sent)
     yield { kind: 'file', ...splitKey(key), meta: sent.meta, size }
-    yield* pageOps(key, fd, sent, pages)
+    // Compared only now: a change of size makes pages unknown that looked equal.
+    yield* pageOps(key, fd, sent, differenceOf(entry, sent).pages)
   } finally {
     closeSync(fd)
   }

@@ -1,4 +1,4 @@
-import { type FileHandle, open } from 'node:fs/promises'
+import { type FileHandle, open, rename } from 'node:fs/promises'
 import { dirname } from 'node:path'
 import { AppError, isAppError, systemCodeOf } from '@understudy/shared/core/app-error'
 import { FrameFlag, type FrameHeader, HEADER_BYTES } from '@understudy/shared/protocol/replication'
@@ -24,25 +24,23 @@ export interface Journal {
   sync(): Promise<void>
   /** Forgets everything: all of it is in place and synced. */
   clear(): Promise<void>
+  /** Keeps everything under another name, and begins anew. Returns that name. */
+  setAside(): Promise<string>
   close(): Promise<void>
 }
 
 /**
- * Opens the journal at `path` and hands every batch of a whole group, and every bulk batch, to `replay` in order.
- * @throws AppError `disk_full`; the system's error where the file cannot be opened
+ * Opens the journal at `path`, with the whole groups that are in it; a bulk batch is one by itself.
+ * @throws the system's error where the file cannot be opened
  */
-export async function openJournal(
-  path: string,
-  replay: (frame: JournaledFrame) => Promise<void>,
-): Promise<Journal> {
-  const handle = await open(path, 'a+', 0o600)
-  const { frames, end } = await readGroups(handle)
+export async function openJournal(path: string): Promise<{ journal: Journal; groups: JournaledFrame[][] }> {
+  let handle = await open(path, 'a+', 0o600)
+  const { groups, end } = await readGroups(handle)
   await handle.truncate(end)
-  for (const frame of frames) await replay(frame)
   await syncDirectory(dirname(path))
   let bytes = end
 
-  return {
+  const journal: Journal = {
     get bytes() {
       return bytes
     },
@@ -63,8 +61,18 @@ export async function openJournal(
       await handle.datasync()
       bytes = 0
     },
+    async setAside() {
+      const aside = `${path}.refused`
+      await rename(path, aside)
+      await handle.close()
+      handle = await open(path, 'a+', 0o600)
+      await syncDirectory(dirname(path))
+      bytes = 0
+      return aside
+    },
     close: () => handle.close(),
   }
+  return { journal, groups }
 }
 
 export const diskFull = (path: string, cause?: unknown): AppError =>
@@ -75,9 +83,9 @@ export const diskFull = (path: string, cause?: unknown): AppError =>
   })
 
 /** Whole groups from the beginning of the file, and where the last of them ends. */
-async function readGroups(handle: FileHandle): Promise<{ frames: JournaledFrame[]; end: number }> {
+async function readGroups(handle: FileHandle): Promise<{ groups: JournaledFrame[][]; end: number }> {
   const { size } = await handle.stat()
-  const frames: JournaledFrame[] = []
+  const groups: JournaledFrame[][] = []
   let group: JournaledFrame[] = []
   let at = 0
   let end = 0
@@ -87,11 +95,11 @@ async function readGroups(handle: FileHandle): Promise<{ frames: JournaledFrame[
     at += read.frame.length
     group.push(read)
     if ((read.header.flags & (FrameFlag.last | FrameFlag.bulk)) === 0) continue
-    frames.push(...group)
+    groups.push(group)
     group = []
     end = at
   }
-  return { frames, end }
+  return { groups, end }
 }
 
 async function readFrame(handle: FileHandle, at: number, size: number): Promise<JournaledFrame | undefined> {

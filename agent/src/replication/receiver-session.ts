@@ -27,6 +27,7 @@ export interface SessionParts {
   readonly store: ReceiverStore
   readonly epoch: number
   readonly socket: WebSocket
+  /** The copy may have become whole, or stopped being so. */
   readonly onCopy: () => void
   readonly onProgress: (progress: SyncProgress) => void
   /** Ends the connection; what is known of the disk still holds. */
@@ -51,7 +52,6 @@ export function createReceiverSession(parts: SessionParts): ReceiverSession {
   let committing = false
   let wholeFrom: number | undefined
   let durable = 0
-  let told = store.whole
   const barriers: (PrimaryMessage & { type: 'barrier' })[] = []
   let tail: Promise<void> = Promise.resolve()
   let committed: Promise<void> = Promise.resolve()
@@ -62,12 +62,6 @@ export function createReceiverSession(parts: SessionParts): ReceiverSession {
   /** One thing after the other, in the order of arrival; the first failure ends the connection. */
   const inOrder = (task: () => Promise<void> | void) => {
     tail = tail.then(task).catch(reject)
-  }
-
-  const tellCopy = () => {
-    if (store.whole === told) return
-    told = store.whole
-    onCopy()
   }
 
   const report = () =>
@@ -92,7 +86,7 @@ export function createReceiverSession(parts: SessionParts): ReceiverSession {
         durable = await store.commit()
         say({ type: 'ack', seq: durable })
         await settle()
-        tellCopy()
+        onCopy()
         report()
       } while (durable < seq || wholeFrom !== undefined || barriers.length > 0)
     } finally {
@@ -131,7 +125,7 @@ export function createReceiverSession(parts: SessionParts): ReceiverSession {
     }
     seq = header.seq
     received += header.rawBytes
-    tellCopy()
+    onCopy()
     startCommit()
   }
 

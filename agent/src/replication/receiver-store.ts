@@ -1,12 +1,14 @@
 import { mkdir, readdir, rename, statfs } from 'node:fs/promises'
 import { join } from 'node:path'
-import { AppError } from '@understudy/shared/core/app-error'
+import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
 import { createSerial } from '@understudy/shared/core/serial'
 import { decodeOps, FrameFlag, type FrameHeader } from '@understudy/shared/protocol/replication'
+import type { Logger } from 'pino'
 import { type Applier, createApplier } from './applier.ts'
 import { openCopyMark } from './copy-mark.ts'
 import { unpackBody } from './frames.ts'
-import { diskFull, type Journal, type JournaledFrame, openJournal } from './journal.ts'
+import { diskFull, type JournaledFrame, openJournal } from './journal.ts'
+import { createReplay, type Replay } from './replay.ts'
 import type { StateRoots } from './state-files.ts'
 import { type Entry, type Key, treeDigest } from './state-tree.ts'
 
@@ -39,46 +41,87 @@ export interface ReceiverStore {
   close(): Promise<void>
 }
 
-/** Opens the store and finishes what a crash left undone, before anything else may touch the state directories. */
-export async function openReceiverStore(roots: StateRoots, dataDirectory: string): Promise<ReceiverStore> {
+/**
+ * Opens the store and finishes what a crash left undone, before anything else may touch the state directories. What
+ * is in the journal never keeps it from opening: without space it waits there, and what does not fit is set aside.
+ */
+export async function openReceiverStore(
+  roots: StateRoots,
+  dataDirectory: string,
+  log: Logger,
+): Promise<ReceiverStore> {
   await mkdir(dataDirectory, { recursive: true, mode: 0o700 })
   const mark = openCopyMark(join(dataDirectory, 'copy.json'))
   const serial = createSerial()
   let applier: Applier = createApplier(roots, new Map())
-  const apply = ({ frame, header }: JournaledFrame) => applier.apply(decodeOps(unpackBody(frame, header)))
-  const journal: Journal = await openJournal(join(dataDirectory, 'journal'), async (frame) => apply(frame))
+  const { journal, groups } = await openJournal(join(dataDirectory, 'journal'))
   let group: JournaledFrame[] = []
-  let ready: JournaledFrame[][] = []
+  let ready = groups
+  /** There as long as what is put in place may have been before; until it is, the tree is a mixture. */
+  let replay: Replay | undefined = ready.length > 0 ? createReplay(applier) : undefined
+  /** Why nothing more can be taken before the next connection. */
+  let broken: unknown
   let appended = 0
   let lastBulk = 0
+  await applyReady().catch((error: unknown) =>
+    log.warn({ event: 'replication.replay_failed', why: messageOf(error) }),
+  )
   await checkpointNow()
 
-  /** Batches of an unfinished group stay in the journal: they are durable and not in place. */
+  /** Batches that are not in place stay in the journal. */
   async function checkpointNow(): Promise<void> {
     await applier.sync()
-    if (group.length === 0 && journal.bytes > 0) await journal.clear()
+    if (group.length === 0 && ready.length === 0 && journal.bytes > 0) await journal.clear()
   }
 
   async function applyReady(): Promise<void> {
-    for (let frames = ready.shift(); frames; frames = ready.shift()) {
-      for (const frame of frames) {
-        apply(frame)
-        await new Promise(setImmediate)
+    try {
+      await journal.sync()
+      for (let frames = ready[0]; frames; frames = ready[0]) {
+        for (const { frame, header } of frames) {
+          const ops = decodeOps(unpackBody(frame, header))
+          if (replay) replay.apply(ops)
+          else applier.apply(ops)
+          await new Promise(setImmediate)
+        }
+        ready.shift()
       }
+      if (replay?.refused) throw replay.refused
+      replay = undefined
+    } catch (error) {
+      broken = error
+      if (isAppError(error, 'disk_full')) replay ??= createReplay(applier)
+      else await setAside(error)
+      throw error
     }
     if (journal.bytes > CHECKPOINT_BYTES) await checkpointNow()
   }
 
+  /** Nothing is forced into place: the primary compares again and sends what is missing. */
+  async function setAside(error: unknown): Promise<void> {
+    await mark.set(false)
+    group = []
+    ready = []
+    replay = undefined
+    const journalAt = await journal.setAside()
+    log.warn({ event: 'replication.journal_set_aside', why: messageOf(error), journal: journalAt })
+  }
+
   return {
     get whole() {
-      return mark.whole
+      return mark.whole && !replay
     },
     adopt(tree) {
       applier = createApplier(roots, tree)
     },
     journal: (entry) =>
       serial(async () => {
-        await assertSpace(roots.directories, entry.header.rawBytes + entry.frame.length)
+        if (broken) throw broken
+        const unplaced = [...ready.flat(), ...group, entry].reduce(
+          (sum, { header }) => sum + header.rawBytes,
+          0,
+        )
+        await assertSpace(roots.directories, unplaced + entry.frame.length)
         // A batch that is put in place by itself leaves a mixture of old and new until the transfer is complete.
         // Said before it is in the journal, so that what is replayed after a crash never has to be looked at again.
         if (isBulk(entry.header)) await mark.set(false)
@@ -93,7 +136,6 @@ export async function openReceiverStore(roots: StateRoots, dataDirectory: string
     commit: () =>
       serial(async () => {
         const durable = appended
-        await journal.sync()
         await applyReady()
         return durable
       }),
@@ -109,6 +151,7 @@ export async function openReceiverStore(roots: StateRoots, dataDirectory: string
         group = []
         appended = 0
         lastBulk = 0
+        broken = undefined
         await applyReady()
         await checkpointNow()
       }),
@@ -117,6 +160,7 @@ export async function openReceiverStore(roots: StateRoots, dataDirectory: string
       serial(async () => {
         group = []
         ready = []
+        replay = undefined
         await journal.clear()
         await mark.set(false)
         for (const [root, directory] of roots.directories.entries())
@@ -128,7 +172,7 @@ export async function openReceiverStore(roots: StateRoots, dataDirectory: string
 
 const isBulk = (header: FrameHeader): boolean => (header.flags & FrameFlag.bulk) !== 0
 
-/** Room for the batch in the journal and in place, and the reserve. */
+/** Room for the batch in the journal, for all that is not in place yet, and the reserve. */
 async function assertSpace(directories: readonly string[], bytes: number): Promise<void> {
   for (const directory of directories) {
     const { bavail, bsize } = await statfs(directory)

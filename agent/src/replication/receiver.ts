@@ -46,6 +46,13 @@ export function createReceiver(surroundings: ReceiverSurroundings): Receiver {
   let trouble: AppError | undefined
   let following: Following | undefined
 
+  let told = store.whole
+  const tellCopy = () => {
+    if (store.whole === told) return
+    told = store.whole
+    surroundings.onCopy()
+  }
+
   /** What is on disk, as long as nothing but us has written there; undefined when it has to be read again. */
   let known: Map<Key, Entry> | undefined
 
@@ -57,14 +64,16 @@ export function createReceiver(surroundings: ReceiverSurroundings): Receiver {
 
   async function receive(epoch: number, self: InstanceId, upstream: Upstream, signal: AbortSignal) {
     await store.dropPartial()
+    tellCopy()
     const tree = known ?? (await readDisk())
     known = undefined
     store.adopt(tree)
-    const ended = await receiveOnce({ ...surroundings, epoch, self, upstream, signal, tree }, (next) => {
+    const connection = { ...surroundings, onCopy: tellCopy, epoch, self, upstream, signal, tree }
+    const ended = await receiveOnce(connection, (next) => {
       progress = next
       trouble = undefined
       if (following && !signal.aborted) following.up = true
-    })
+    }).finally(tellCopy)
     known = tree
     throw ended
   }
@@ -169,6 +178,12 @@ async function receiveOnce(
   signal.addEventListener('abort', abort, { once: true })
   try {
     return await new Promise<Error>((resolve, reject) => {
+      let lost: Error | undefined
+      let failure: unknown
+      const fail = (error: unknown) => {
+        failure ??= error
+        socket.terminate()
+      }
       const session = createReceiverSession({
         store,
         epoch,
@@ -176,17 +191,20 @@ async function receiveOnce(
         onCopy,
         onProgress,
         end: resolve,
-        reject,
+        reject: fail,
       })
       const { length } = roots.directories
       socket.on('open', () =>
         session.say({ type: 'join', protocol: PROTOCOL_VERSION, epoch, instanceId: self, roots: length }),
       )
       socket.on('message', (data: Buffer, binary) => session.receive(data, binary, tree))
-      socket.on('error', (error) => void session.idle().then(() => resolve(error)))
+      socket.on('error', (error) => {
+        lost = error
+      })
+      // Always comes, and last. Nothing of this connection may reach the store once the next one begins.
       socket.on('close', (code, reason) => {
-        const why = new Error(`the primary closed the stream (${code} ${reason.toString('utf8')})`)
-        void session.idle().then(() => resolve(why))
+        const why = lost ?? new Error(`the primary closed the stream (${code} ${reason.toString('utf8')})`)
+        void session.idle().then(() => (failure === undefined ? resolve(why) : reject(failure)))
       })
     })
   } finally {

@@ -67,12 +67,12 @@ export interface ReplicationOptions {
 
 /**
  * Finishes what a crash left undone, then listens.
- * @throws AppError `port_in_use`, `disk_full`, `state_unreadable`
+ * @throws AppError `port_in_use`, `state_unreadable`
  */
 export async function openReplication(options: ReplicationOptions): Promise<Replication> {
   const { self, stateDirectories, dataDirectory, host, port, clock, random, log, onCopy } = options
   const roots = createStateRoots(stateDirectories)
-  const store = await openReceiverStore(roots, dataDirectory)
+  const store = await openReceiverStore(roots, dataDirectory, log)
   const receiver = createReceiver({ roots, store, clock, random, log, onCopy })
   const sender = createSender(roots, clock, log)
   const listening = await sender.listen(host, port)

@@ -1,5 +1,6 @@
 import { execFileSync } from 'node:child_process'
 import {
+  appendFileSync,
   copyFileSync,
   existsSync,
   lstatSync,
@@ -15,6 +16,7 @@ import {
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { encodeOps, FrameFlag, FrameType, type Op } from '@understudy/shared/protocol/replication'
+import { pino } from 'pino'
 import { afterEach, expect, test } from 'vitest'
 import { createApplier } from './applier.ts'
 import { checkFrame, packFrame, unpackBody } from './frames.ts'
@@ -44,7 +46,11 @@ const frameOf = async (seq: number, ops: readonly Op[], flags: number = FrameFla
 async function openStore(base = scratch()): Promise<{ store: ReceiverStore; state: string; base: string }> {
   const state = join(base, 'state')
   mkdirSync(state, { recursive: true })
-  const store = await openReceiverStore(createStateRoots([state]), join(base, 'data'))
+  const store = await openReceiverStore(
+    createStateRoots([state]),
+    join(base, 'data'),
+    pino({ level: 'silent' }),
+  )
   cleanups.push(() => store.close().catch(() => undefined))
   return { store, state, base }
 }
@@ -218,8 +224,47 @@ test.skipIf(!canMount)(
     await store.commit()
     expect(content(state)).toEqual({ a: 'old' })
     truncateSync(filler, 0)
+    await store.dropPartial()
     await store.journal(big)
     await store.commit()
     expect(content(state).a).toHaveLength(3 * 1024 * 1024)
   },
 )
+
+test.skipIf(!canMount)(
+  'without room to put a group in place it waits in the journal, through a restart too (skipped without root: needs a small tmpfs)',
+  async () => {
+    const base = scratch()
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=24m', 'tmpfs', base])
+    cleanups.push(() => {
+      execFileSync('umount', ['-l', base])
+    })
+    const { store, state } = await openStore(base)
+    await store.markWhole()
+    const size = 3 * 1024 * 1024
+    await store.journal(await frameOf(1, [...file('a', 'new'), ...file('b', 'n'.repeat(size))]))
+    // Somebody else fills the disk after there was room for it.
+    const filler = join(base, 'filler')
+    fill(filler)
+    await expect(store.commit()).rejects.toMatchObject({ code: 'disk_full' })
+    expect(store.whole).toBe(false)
+    await expect(store.journal(await frameOf(2, file('c', 'x')))).rejects.toMatchObject({ code: 'disk_full' })
+    await expect(store.dropPartial()).rejects.toMatchObject({ code: 'disk_full' })
+    await store.close()
+
+    const again = await openStore(base)
+    expect(again.store.whole).toBe(false)
+    rmSync(filler)
+    await again.store.dropPartial()
+    expect(again.store.whole).toBe(true)
+    expect(content(state)).toEqual({ a: 'new', b: 'n'.repeat(size) })
+  },
+)
+
+function fill(path: string): void {
+  try {
+    for (;;) appendFileSync(path, Buffer.alloc(64 * 1024))
+  } catch {
+    // Full.
+  }
+}

@@ -20,7 +20,7 @@ export const PRIMARY = instanceId('i-primary1')
 export const REPLICA = instanceId('i-replica1')
 export const TOKEN = 'a'.repeat(40)
 
-function scratch(): string {
+export function scratch(): string {
   const directory = mkdtempSync(join(tmpdir(), 'understudy-replication-'))
   cleanups.push(() => rmSync(directory, { recursive: true, force: true }))
   return directory
