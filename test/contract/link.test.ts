@@ -128,6 +128,31 @@ test('with a notice and no replica, one is made and takes over when it is ready'
   expect(replica.type).toBe('automatic-termination')
 })
 
+test('a notice whose time moves is one incident with the new deadline', async () => {
+  bench = await startBench()
+  const primary = await bench.primary('a')
+  const said = (left: number) => {
+    const time = Math.round((Date.now() + left) / 1000) * 1000
+    primary.report({
+      kind: 'notice',
+      signal: 'termination-notice',
+      noticeId: `n${time}`,
+      action: 'terminate',
+      time: time as never,
+      ageMillis: 0 as never,
+    })
+    return time
+  }
+  const incidents = async () => (await bench.call('GET', '/api/incidents')).body.items
+  const untilDeadline = (time: number) =>
+    until(async () => Math.abs(Date.parse((await incidents())[0]?.deadline_at) - time) < 100)
+  await untilDeadline(said(60_000))
+  await untilDeadline(said(30_000))
+  await untilDeadline(said(90_000))
+  expect(await incidents()).toHaveLength(1)
+  expect((await bench.call('GET', '/api/agents/a')).body.reason).toMatch(/in (8|9)\d/)
+})
+
 test('one notice that comes by two paths is one incident', async () => {
   bench = await startBench()
   const primary = await bench.primary('a')

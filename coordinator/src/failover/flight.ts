@@ -15,7 +15,7 @@ import type { Loss, ResponseAction } from '@understudy/shared/protocol/incidents
  * it in and reads the result at the end.
  */
 export interface Flight {
-  readonly incident: OpenIncident
+  incident: OpenIncident
   /** T+0: when anybody first noticed. */
   readonly zero: Mono
   readonly oldEpoch: number

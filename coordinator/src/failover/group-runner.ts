@@ -1,7 +1,15 @@
 import { isAppError, messageOf } from '@understudy/shared/core/app-error'
 import type { AgentId, IncidentId, InstanceId } from '@understudy/shared/core/ids'
 import type { MicroUsd } from '@understudy/shared/core/money'
-import { between, type Clock, type Mono, millis, plus, sleep } from '@understudy/shared/core/time'
+import {
+  between,
+  type Clock,
+  type Instant,
+  type Mono,
+  millis,
+  plus,
+  sleep,
+} from '@understudy/shared/core/time'
 import {
   type Group,
   type GroupEffect,
@@ -124,6 +132,8 @@ export function createGroupRunner(
         return check(effect.instance)
       case 'incident-opened':
         return open(effect.incident)
+      case 'incident-moved':
+        return move(effect.incident)
       case 'incident-step':
         return record(effect.incident, effect.step, clock.mono(), !FAILURES.has(effect.step), effect.detail)
       case 'incident-closed':
@@ -252,10 +262,7 @@ export function createGroupRunner(
       trigger: incident.trigger,
       via: sighting?.via ?? viaOf(incident),
       detected: { mono: began, wall: plus(clock.now(), millis(-between(began, now))) },
-      deadline:
-        incident.trigger === 'notice' && incident.by !== undefined
-          ? plus(clock.now(), between(now, incident.by))
-          : null,
+      deadline: deadlineOf(incident),
       epoch: group.epoch,
     })
     const detail =
@@ -264,6 +271,14 @@ export function createGroupRunner(
         : ''
     record(incident.id, stepNameOf(incident), began, true, detail)
   }
+
+  function move(incident: OpenIncident): void {
+    if (flight?.incident.id === incident.id) flight.incident = incident
+    incidents.deadline(incident.id, deadlineOf(incident))
+  }
+
+  const deadlineOf = ({ trigger, by }: OpenIncident): Instant | null =>
+    trigger === 'notice' && by !== undefined ? plus(clock.now(), between(clock.mono(), by)) : null
 
   function record(
     id: IncidentId,

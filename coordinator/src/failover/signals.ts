@@ -79,12 +79,14 @@ export function createSignals(parts: {
   ): Promise<IncidentId> {
     const { runner } = entry
     const running = runner.flight
+    const left = between(clock.now(), time)
     if (running?.incident.instance === instance && running.incident.trigger === 'notice') {
       incidents.seen(running.incident.id, via, seenAt)
+      // AWS may have moved it. What Auto Scaling says is a guess of ours, and a time that is over moves nothing.
+      if (left > 0 && via !== 'auto-scaling') runner.dispatch({ kind: 'notice', instance, left })
       return running.incident.id
     }
     if (instance !== runner.group.primary) return terminateOther(entry, instance, { seenAt, via })
-    const left = between(clock.now(), time)
     runner.dispatch(
       { kind: 'notice', instance, left: left > 0 ? left : OVERDUE_BUDGET, prefer },
       { at: seenAt, via },

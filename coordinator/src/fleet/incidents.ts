@@ -59,6 +59,8 @@ export interface Incidents {
   /** Another path has seen the same thing; `mono` is when. */
   seen(id: IncidentId, via: string, mono: Mono): void
   step(id: IncidentId, step: NewStep): void
+  /** When it has to be over, if that has changed. */
+  deadline(id: IncidentId, at: Instant | null): void
   /** Who is to take over, so that a coordinator that is restarted knows. */
   target(id: IncidentId, instanceId: string): void
   close(id: IncidentId, closing: Closing): void
@@ -218,6 +220,7 @@ export function createIncidents(parts: {
       write(() => db.insertInto('incident_steps').values(row).execute())
       changed(recorded)
     },
+    deadline: (id, at) => update(id, { deadline_at: at }),
     target: (id, instanceId) => update(id, { new_instance_id: instanceId }),
     close(id, closing) {
       const { outcome } = closing

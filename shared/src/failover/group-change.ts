@@ -17,6 +17,8 @@ import type { Group, GroupContext, GroupEffect, GroupStep, OpenIncident, Phase }
 
 /** A hand-over is given up this long before the instance ends, so that the silence path still has its turn. */
 const LAST_RESERVE = millis(1000)
+/** Sightings of one notice tell its time within this. */
+const SAME_TIME = millis(1000)
 /** The longest hand-over that is waited for. */
 const HAND_OVER_BUDGET = millis(60_000)
 /** How long a member that had a copy is waited for before the workload starts from nothing. */
@@ -26,20 +28,18 @@ const RETRY_CAP = millis(30_000)
 
 /** Orders the primary to give its epoch to `target`. It stays the owner until it says that it has released it. */
 export function handOver(group: Group, incident: OpenIncident, target: InstanceId, now: Mono): GroupStep {
-  const left = incident.by === undefined ? HAND_OVER_BUDGET : between(now, incident.by)
-  const budget = Math.min(Math.max(left - LAST_RESERVE, LAST_RESERVE), HAND_OVER_BUDGET)
-  const phase = {
-    kind: 'handing-over' as const,
-    incident,
-    target,
-    giveUpAt: plus(now, millis(budget)),
-  }
+  const phase = { kind: 'handing-over' as const, incident, target, giveUpAt: giveUpAt(incident, now) }
   const detail = `${incident.instance} gives epoch ${group.epoch} to ${target}`
   return quiet(
     { ...group, phase, waiting: undefined },
     handOverOrder(group, phase, now),
     stepOf(incident, 'hand-over-ordered', detail),
   )
+}
+
+function giveUpAt({ by }: OpenIncident, now: Mono): Mono {
+  const left = by === undefined ? HAND_OVER_BUDGET : between(now, by)
+  return plus(now, millis(Math.min(Math.max(left - LAST_RESERVE, LAST_RESERVE), HAND_OVER_BUDGET)))
 }
 
 /** Asks the database for the next epoch. Everything that follows waits for its answer. */
@@ -96,6 +96,24 @@ export function considerNotice(group: Group, context: GroupContext, prefer?: Ins
   const target = targets.find((member) => member.instance === prefer) ?? targets[0]
   if (target) return after([opened], handOver(group, incident, target.instance, context.now))
   return after([opened], waitForReplica(group, incident))
+}
+
+/** A notice on the primary, of which more may have been heard before: AWS may move the time that it has named. */
+export function noticeAgain(group: Group, by: Mono, context: GroupContext, prefer?: InstanceId): GroupStep {
+  const open = openIncident(group)
+  if (open?.trigger !== 'notice' || open.instance !== group.primary)
+    return considerNotice(group, context, prefer)
+  if (open.by !== undefined && Math.abs(between(open.by, by)) < SAME_TIME) return quiet(group)
+  const incident: OpenIncident = { ...open, by }
+  const { phase } = group
+  const moved: GroupEffect = { kind: 'incident-moved', incident }
+  if (phase.kind === 'handing-over')
+    return quiet(
+      { ...group, phase: { ...phase, incident, giveUpAt: giveUpAt(incident, context.now) } },
+      moved,
+    )
+  if ('incident' in phase) return quiet({ ...group, phase: { ...phase, incident } }, moved)
+  return quiet({ ...group, waiting: incident }, moved)
 }
 
 function waitForReplica(group: Group, incident: OpenIncident): GroupStep {

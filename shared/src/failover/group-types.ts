@@ -224,6 +224,8 @@ export type GroupEffect =
   /** Ask the cloud whether the machine still exists. */
   | { readonly kind: 'check-instance'; readonly instance: InstanceId }
   | { readonly kind: 'incident-opened'; readonly incident: OpenIncident }
+  /** It has to be over by another time than before. */
+  | { readonly kind: 'incident-moved'; readonly incident: OpenIncident }
   | {
       readonly kind: 'incident-step'
       readonly incident: IncidentId

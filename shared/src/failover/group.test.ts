@@ -40,8 +40,26 @@ test('with a notice a ready replica takes over, and every step waits for the one
 test('the same notice again, a second one, and a rebalance in between change nothing', () => {
   const g = bench().settle()
   g.send({ kind: 'notice', instance: P, left: millis(120_000) })
+  g.pass(10_000)
   expect(g.send({ kind: 'notice', instance: P, left: millis(110_000) })).toEqual([])
   expect(g.group.phase.kind).toBe('handing-over')
+})
+
+test.each([
+  ['while it hands over', [P, R], 'handing-over'],
+  ['while it waits for a replica', [P], 'steady'],
+] as const)('a notice whose time has moved moves the end of the one incident %s', (_, members, phase) => {
+  const g = bench([...members]).settle()
+  g.send({ kind: 'notice', instance: P, left: millis(30_000) })
+  const { id } = g.find('incident-opened')?.incident ?? {}
+  g.send({ kind: 'notice', instance: P, left: millis(10_000) })
+  expect(g.kinds()).toEqual(['incident-moved'])
+  const { incident } = g.find('incident-moved') ?? {}
+  expect(incident).toMatchObject({ id, by: g.group.members.get(P)?.noticedBy })
+  expect(g.group.phase.kind).toBe(phase)
+  if (g.group.phase.kind === 'handing-over')
+    expect(g.group.phase).toMatchObject({ incident, giveUpAt: (incident?.by ?? 0) - 1000 })
+  else expect(g.group.waiting).toEqual(incident)
 })
 
 test('a silent primary is replaced once its lease has run out, and not a moment before', () => {

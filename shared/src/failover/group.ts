@@ -3,9 +3,9 @@ import { between, formatMillis, type Mono, plus } from '../core/time.ts'
 import {
   afterFailedPromotion,
   commit,
-  considerNotice,
   giveUpHandOver,
   handOver,
+  noticeAgain,
   relaunch,
   release,
   replaceLost,
@@ -234,8 +234,9 @@ function onSync(group: Group, context: GroupContext): GroupStep {
 function onNotice(group: Group, event: GroupEvent & { kind: 'notice' }, context: GroupContext): GroupStep {
   const member = group.members.get(event.instance)
   if (!member || member.retired) return quiet(group)
-  const next = patchMember(group, event.instance, { noticedBy: plus(context.now, event.left) })
-  if (event.instance === group.primary) return considerNotice(next, context, event.prefer)
+  const by = plus(context.now, event.left)
+  const next = patchMember(group, event.instance, { noticedBy: by })
+  if (event.instance === group.primary) return noticeAgain(next, by, context, event.prefer)
   return quiet(next, ...(member.noticedBy === undefined ? [wanted('lost')] : []))
 }
 
