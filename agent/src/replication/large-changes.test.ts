@@ -1,8 +1,9 @@
+import { execFileSync } from 'node:child_process'
 import { appendFileSync, mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { millis } from '@understudy/shared/core/time'
 import { expect, test } from 'vitest'
-import { pair, picture, REPLICA, until } from './testing.ts'
+import { pair, picture, REPLICA, scratch, until } from './testing.ts'
 
 /** More than the 64 MiB that are held back as one group. */
 const LARGE = 65 * 1024 * 1024 + 100
@@ -97,3 +98,28 @@ test('a file that grows and shrinks while it is sent in bulk is right at the end
   await primary.seal(REPLICA, millis(20_000), false)
   expect(picture(to)).toEqual(picture(from))
 })
+
+const canMount = process.geteuid?.() === 0
+test.skipIf(!canMount)(
+  'a disk that fills up in the middle of a large change is said, and with room again it goes on (skipped without root: needs a small tmpfs)',
+  async () => {
+    const mounted = scratch()
+    execFileSync('mount', ['-t', 'tmpfs', '-o', 'size=50m', 'tmpfs', mounted])
+    try {
+      const { from, to, primary, replica, follow } = await pair(mounted)
+      writeFileSync(join(from, 'a'), 'x')
+      follow()
+      await until(() => replica.whole)
+      large(join(from, 'big'))
+      await until(() => replica.trouble?.code === 'disk_full')
+      expect(replica.whole).toBe(false)
+      execFileSync('mount', ['-o', 'remount,size=300m', mounted])
+      await until(() => replica.whole && (primary.lags()[0]?.lag.attached ?? false))
+      await primary.seal(REPLICA, millis(20_000), false)
+      expect(replica.trouble).toBeUndefined()
+      expect(picture(to)).toEqual(picture(from))
+    } finally {
+      execFileSync('umount', ['-l', mounted])
+    }
+  },
+)

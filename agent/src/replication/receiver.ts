@@ -80,14 +80,13 @@ export function createReceiver(surroundings: ReceiverSurroundings): Receiver {
 
   async function loop(target: Following, self: InstanceId, signal: AbortSignal): Promise<void> {
     for (let attempt = 0; !signal.aborted; attempt += 1) {
+      const before = progress
       try {
-        const before = progress
-        await receive(target.epoch, self, target.upstream, signal).finally(() => {
-          target.up = false
-          if (progress !== before) attempt = 0
-        })
+        await receive(target.epoch, self, target.upstream, signal)
       } catch (error) {
         if (signal.aborted) break
+        // However far it comes each time: what is on a full disk is not read over and over.
+        if (progress !== before && !isAppError(error, 'disk_full')) attempt = 0
         if (isAppError(error)) trouble = error
         log.info({
           event: 'replication.disconnected',
@@ -95,6 +94,8 @@ export function createReceiver(surroundings: ReceiverSurroundings): Receiver {
           attempt,
           why: messageOf(error),
         })
+      } finally {
+        target.up = false
       }
       await sleep(clock, fullJitter(BACKOFF, attempt, random), signal).catch(() => undefined)
     }

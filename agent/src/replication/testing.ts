@@ -45,9 +45,8 @@ async function open(self: typeof PRIMARY, base: string, onCopy: () => void = () 
 }
 
 /** A primary, and a replica that follows it on demand; `copies` is what it said about its copy, in order. */
-export async function pair() {
+export async function pair(to = scratch()) {
   const from = scratch()
-  const to = scratch()
   const primary = await open(PRIMARY, from)
   const copies: boolean[] = []
   const replica: Replication = await open(REPLICA, to, () => copies.push(replica.whole))

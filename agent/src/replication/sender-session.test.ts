@@ -1,0 +1,72 @@
+import { truncateSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { systemClock } from '@understudy/shared/core/time'
+import { encodeManifest, FrameFlag, FrameType } from '@understudy/shared/protocol/replication'
+import { pino } from 'pino'
+import { expect, test } from 'vitest'
+import type { WebSocket } from 'ws'
+import { checkFrame, packFrame } from './frames.ts'
+import { pageCount } from './page-hash.ts'
+import { createSenderSession } from './sender-session.ts'
+import { createStateRoots } from './state-files.ts'
+import type { Entry } from './state-tree.ts'
+import { REPLICA, scratch, until } from './testing.ts'
+
+const MIB = 1024 * 1024
+
+test('a group that grows beyond 64 MiB while it is sent goes on in bulk, and is whole at its end', async () => {
+  const state = scratch()
+  const tree = new Map<string, Entry>()
+  const hold = (name: string, size: number) => {
+    writeFileSync(join(state, name), '')
+    truncateSync(join(state, name), size)
+    const meta = { mode: 0o644, uid: 0, gid: 0, mtimeMicros: 0 }
+    tree.set(`0/${name}`, { kind: 'file', meta, size, pages: new BigUint64Array(pageCount(size)).fill(1n) })
+  }
+  hold('a', 20 * MIB)
+  hold('b', MIB)
+
+  const sent: { seq: number; flags: number }[] = []
+  const said: unknown[] = []
+  let acknowledges = false
+  const socket = {
+    bufferedAmount: 0,
+    close: () => undefined,
+    send(data: Buffer | string) {
+      if (typeof data === 'string') return said.push(JSON.parse(data))
+      const { seq, flags } = checkFrame(data)
+      sent.push({ seq, flags: flags & ~FrameFlag.zstd })
+      if (acknowledges) session.onMessage({ type: 'ack', seq })
+    },
+  }
+  const session = createSenderSession({
+    socket: socket as unknown as WebSocket,
+    instance: REPLICA,
+    epoch: 1,
+    tree,
+    roots: createStateRoots([state]),
+    clock: systemClock,
+    log: pino({ level: 'silent' }),
+  })
+  session.onManifest(
+    await packFrame({
+      type: FrameType.manifest,
+      epoch: 1,
+      seq: 1,
+      flags: FrameFlag.last,
+      body: encodeManifest([]),
+    }),
+  )
+  // As much as may be under way, and no more.
+  await until(() => sent.length === 15)
+  hold('b', 60 * MIB)
+  acknowledges = true
+  session.onMessage({ type: 'ack', seq: 15 })
+  await until(() => session.lag.attached)
+
+  expect(sent.slice(0, 63).every(({ flags }) => flags === 0)).toBe(true)
+  expect(sent.slice(64).every(({ flags }) => flags === FrameFlag.bulk)).toBe(true)
+  expect(sent.length).toBeGreaterThan(75)
+  expect(said.at(-1)).toEqual({ type: 'whole', seq: sent.length })
+  session.close('the test is over')
+})
