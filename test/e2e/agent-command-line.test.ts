@@ -85,7 +85,7 @@ test('every mistake in file, flags and environment is told at once, and nothing 
     'unknown variable UNDERSTUDY_REPLICATION_HOTS, did you mean "UNDERSTUDY_REPLICATION_HOST"?',
     '--interruption-check-interval is "NaN": must be a number from 0.1 to 60',
     '--replication-port is "7070ms": must be a whole number from 0 to 65535',
-    'hooks.stop.timeout_seconds: timeout_seconds must be a number from 0.05 to 3600',
+    'workload.hooks.stop.timeout_seconds is "5s": timeout_seconds must be a number from 0.05 to 3600',
     'auto_replica_enabled is "perhaps": must be true or false',
     'Try: Correct the settings above',
   ])
@@ -179,8 +179,8 @@ test('doctor goes through every check also when early ones fail, and says what t
   const failed = report.checks.filter(({ ok }: { ok: boolean }) => !ok)
   expect(failed.map(({ name }: { name: string }) => name)).toEqual([
     'metadata service',
-    'spot',
     'coordinator',
+    'membership',
     'start hook',
     'stop hook',
     'health hook',
