@@ -10,6 +10,8 @@ import { syncDirectory } from './journal.ts'
  */
 export interface CopyMark {
   readonly whole: boolean
+  /** A copy was begun and is not whole: what is there may be a mixture, which nothing may be started on. */
+  readonly partial: boolean
   set(whole: boolean): Promise<void>
 }
 
@@ -19,7 +21,10 @@ export function openCopyMark(path: string): CopyMark {
   let whole = read(path)
   return {
     get whole() {
-      return whole
+      return whole === true
+    },
+    get partial() {
+      return whole === false
     },
     async set(next) {
       if (next === whole) return
@@ -29,12 +34,12 @@ export function openCopyMark(path: string): CopyMark {
   }
 }
 
-function read(path: string): boolean {
+function read(path: string): boolean | undefined {
   try {
     return markSchema.parse(JSON.parse(readFileSync(path, 'utf8'))).whole
   } catch {
-    // Never written, or not by us: a copy that nobody vouches for is none.
-    return false
+    // Never written, or not by us: no copy was begun here, or none that anybody vouches for.
+    return undefined
   }
 }
 

@@ -56,6 +56,22 @@ test('a large change that is cut off in the middle leaves a whole copy once the 
   expect(picture(to)).toEqual(picture(from))
 })
 
+test('a part of a copy is never taken for the state, not even when it is asked for twice', async () => {
+  const { from, to, replica, follow } = await pair()
+  writeFileSync(join(from, 'a'), 'x')
+  follow()
+  await until(() => replica.whole)
+  large(join(from, 'big'))
+  await until(() => !replica.whole)
+  await expect(replica.finish(false)).rejects.toThrow('is not complete')
+  await expect(replica.finish(false)).rejects.toThrow('is not complete')
+  expect(replica.whole).toBe(false)
+  follow()
+  await until(() => replica.whole)
+  await replica.finish(false)
+  expect(picture(to)).toEqual(picture(from))
+})
+
 test('a file that takes several batches has its own time at the end, not that of the last write', async () => {
   const { from, to, primary, replica, follow } = await pair()
   large(join(from, 'middling'), 5_000_000)

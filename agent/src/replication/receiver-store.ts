@@ -23,6 +23,10 @@ const RESERVE_BYTES = 16 * 1024 * 1024
  */
 export interface ReceiverStore {
   readonly whole: boolean
+  /** A copy comes in: until it is whole, nothing may be started on what is there. */
+  begin(): Promise<void>
+  /** @throws AppError `state_unreadable` when what is there is a part of a copy */
+  assertComplete(): void
   /** Forgets what was known of the tree and takes `tree`, which was just read from disk. */
   adopt(tree: Map<Key, Entry>): void
   /** Writes a frame to the journal. @throws AppError `disk_full`, with everything as it was before */
@@ -110,6 +114,13 @@ export async function openReceiverStore(
   return {
     get whole() {
       return mark.whole && !replay
+    },
+    begin: () => serial(() => (mark.whole ? undefined : mark.set(false))),
+    assertComplete() {
+      if (!mark.partial && !replay) return
+      throw new AppError('state_unreadable', 'the copy of the state on this instance is not complete', {
+        hint: 'Nothing is started on a part of it: promote another replica, or bring back an instance that has it whole.',
+      })
     },
     adopt(tree) {
       applier = createApplier(roots, tree)

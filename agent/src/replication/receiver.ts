@@ -23,7 +23,10 @@ export interface Receiver {
   /** Why nothing comes in at the moment; undefined while it does. */
   readonly trouble: AppError | undefined
   follow(epoch: number, self: InstanceId, upstream: Upstream): void
-  /** Ends the connection and puts everything whole in place; or moves what is there aside. */
+  /**
+   * Ends the connection and puts everything whole in place; or moves what is there aside.
+   * @throws AppError `state_unreadable` when only a part of a copy is there and is not to be moved aside
+   */
   finish(discard: boolean): Promise<void>
   stop(): Promise<void>
 }
@@ -64,6 +67,7 @@ export function createReceiver(surroundings: ReceiverSurroundings): Receiver {
 
   async function receive(epoch: number, self: InstanceId, upstream: Upstream, signal: AbortSignal) {
     await store.dropPartial()
+    await store.begin()
     tellCopy()
     const tree = known ?? (await readDisk())
     known = undefined
@@ -135,7 +139,10 @@ export function createReceiver(surroundings: ReceiverSurroundings): Receiver {
     async finish(discard) {
       await stop()
       if (discard) await store.discard(new Date(clock.now()).toISOString().replaceAll(':', '-'))
-      else await store.dropPartial()
+      else {
+        await store.dropPartial()
+        store.assertComplete()
+      }
       await store.markWhole()
     },
     stop,
