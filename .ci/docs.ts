@@ -5,7 +5,7 @@ import { agentOptions } from '../agent/src/config/options.ts'
 import { coordinatorOptions } from '../coordinator/src/config/options.ts'
 import { docsOf } from '../shared/src/core/options.ts'
 
-/** `pnpm docs` writes docs/configuration.md from the option tables; `--check` only says whether it is current. */
+/** `pnpm docs:update` writes docs/configuration.md from the option tables; `--check` only says whether it is current. */
 
 const file = fileURLToPath(new URL('../docs/configuration.md', import.meta.url))
 
@@ -35,6 +35,6 @@ const { values: flags } = parseArgs({ options: { check: { type: 'boolean', defau
 const current = await readFile(file, 'utf8').catch(() => '')
 if (!flags.check) await writeFile(file, text)
 else if (current !== text) {
-  process.stderr.write('docs/configuration.md does not match the option tables: run pnpm docs\n')
+  process.stderr.write('docs/configuration.md does not match the option tables: run pnpm docs:update\n')
   process.exitCode = 1
 }
