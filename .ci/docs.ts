@@ -11,7 +11,7 @@ const file = fileURLToPath(new URL('../docs/configuration.md', import.meta.url))
 
 const text = `# Configuration
 
-Made by \`pnpm docs\` from \`agent/src/config/options.ts\` and \`coordinator/src/config/options.ts\`: do not edit.
+Made by \`pnpm docs:update\` from \`agent/src/config/options.ts\` and \`coordinator/src/config/options.ts\`: do not edit.
 
 A flag wins over the environment, the environment over the file, the file over the default. Unknown keys, flags and
 \`UNDERSTUDY_*\` variables are errors; a bad value is reported with its name, the value and what is allowed, all of them at
