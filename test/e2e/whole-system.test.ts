@@ -1,7 +1,7 @@
-import { execFileSync } from 'node:child_process'
 import { rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
+import { canMount, mountSmallDisk, unmountDisk } from '../../agent/src/replication/small-disk.ts'
 import { primaryOf } from '../../coordinator/src/demo/rig.ts'
 import { agentId } from '../../shared/src/core/ids.ts'
 import { millis } from '../../shared/src/core/time.ts'
@@ -21,7 +21,7 @@ const mounts: string[] = []
 let fleet: Fleet
 beforeAll(async () => {
   fleet = await startFleet((usual) => (facts) => {
-    if (facts.agentId === 'agent-small' && mounted !== undefined) mountSmallDisk(facts.directory)
+    if (facts.agentId === 'agent-small' && smallDisks) putOnSmallDisk(facts.directory)
     return usual(facts)
   })
   await fleet.protectedAgent('agent-a')
@@ -33,14 +33,14 @@ afterEach(async () => {
   ).toEqual([])
 })
 afterAll(async () => {
-  for (const directory of mounts) execFileSync('umount', ['-l', directory])
+  for (const directory of mounts) unmountDisk(directory)
   await fleet.close()
 })
 
-/** undefined until the primary is there, which is to have room. */
-let mounted: string | undefined
-function mountSmallDisk(directory: string): void {
-  execFileSync('mount', ['-t', 'tmpfs', '-o', `size=${SMALL_DISK_MIB}m`, 'tmpfs', directory])
+/** Not before the primary is there, which is to have room. */
+let smallDisks = false
+function putOnSmallDisk(directory: string): void {
+  mountSmallDisk(directory, SMALL_DISK_MIB)
   mounts.push(directory)
 }
 
@@ -195,9 +195,9 @@ test('a coordinator that is killed after a notice still knows of it, and moves i
 })
 
 test('a replica whose disk is full is shown with what to do, and the primary goes on', async ({ skip }) => {
-  if (process.geteuid?.() !== 0) skip('only root may mount a small disk')
+  if (!canMount) skip('nothing may be mounted here')
   const primary = await fleet.agent('agent-small')
-  mounted = ''
+  smallDisks = true
   await fleet.rig.operator.createReplica('agent-small')
   await fleet.untilProtected('agent-small')
   const port = await fleet.rig.cloud.addressPort(agentId('agent-small'))
