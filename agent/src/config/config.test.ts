@@ -38,11 +38,23 @@ test('a file is read, paths in it are relative to it, and flags win', () => {
   expect(config).toMatchObject({ interruption_check_interval: 1, log_level: 'debug' })
 })
 
+test('patterns of the state are read as they stand', () => {
+  const file = join(directory(), 'agent.yaml')
+  writeFileSync(file, GOOD.replace('  hooks:', '  exclude: [tmp/, "**/*.swp"]\n  priority: [wal/]\n  hooks:'))
+  const { workload } = loadConfig(file, {}, {}).config
+  expect(workload).toMatchObject({ include: [], exclude: ['tmp/', '**/*.swp'], priority: ['wal/'] })
+})
+
 test.each([
   ['coordinator_url: [', 'is not YAML'],
   ['- a list', 'must hold a mapping'],
   [GOOD.replace('coordinator_url', 'cordinator_url'), 'did you mean "coordinator_url"?'],
   [GOOD.replace('state:', 'states:'), 'workload'],
+  [
+    GOOD.replace('  hooks:', '  exclude: [/srv/data/tmp]\n  hooks:'),
+    'workload.exclude.0 is "/srv/data/tmp": this pattern begins with "/"',
+  ],
+  [GOOD.replace('  hooks:', '  include: "*.db"\n  hooks:'), 'must be a list of patterns'],
   [
     `${GOOD}interruption_check_interval: fast\n`,
     'interruption_check_interval is "fast": must be a number from 0.1 to 60',

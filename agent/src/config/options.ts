@@ -91,7 +91,7 @@ export const agentOptions = {
   workload: {
     schema: workloadSchema,
     flag: false,
-    doc: 'What is protected: `state` directories and the hooks `start`, `stop`, `freeze`, `thaw`, `health`',
+    doc: 'What is protected: `state` directories, patterns `include`, `exclude` and `priority` for names in them, and the hooks `start`, `stop`, `freeze`, `thaw`, `health`',
   },
 } as const satisfies OptionTable
 

@@ -1,5 +1,6 @@
 import { type Millis, seconds } from '@understudy/shared/core/time'
 import { z } from 'zod'
+import { problemOfPattern } from '../replication/selection.ts'
 
 /** `workload` in the agent's file: what is protected, and how it is started, stopped and held still. */
 
@@ -42,9 +43,25 @@ const hooksSchema = z
     error: 'freeze and thaw come together: name both or neither',
   })
 
+/** Patterns for names below each state directory; docs/replication.md says what they match. */
+const patterns = z
+  .array(
+    z.string().superRefine((pattern, context) => {
+      const problem = problemOfPattern(pattern)
+      if (problem) context.addIssue({ code: 'custom', message: `this pattern ${problem}` })
+    }),
+    { error: 'must be a list of patterns, such as [cache/, "**/*.tmp"]' },
+  )
+  .max(256)
+  .default([])
+
 export const workloadSchema = z.strictObject({
   /** Directories that a replica must have. */
   state: z.array(z.string().min(1)).min(1).max(64),
+  /** What of it is replicated (everything where there is no include), what is not, and what goes first. */
+  include: patterns,
+  exclude: patterns,
+  priority: patterns,
   /** Where the hooks run; the directory of the file by default. */
   directory: z.string().optional(),
   /** Extra variables for the hooks. */
