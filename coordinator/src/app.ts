@@ -39,6 +39,7 @@ import {
 import { createMetrics, type Metrics } from './http/metrics.ts'
 import { sessionRoutes } from './http/session.routes.ts'
 import { createStaticFiles } from './http/static-files.ts'
+import { createCertificateRequests, openAuthority } from './identity/identity.ts'
 import { createLinks, createTopics, type Links, liveRoutes, type Topics } from './live/live.ts'
 import type { OpenDatabase } from './storage/database.ts'
 import { COORDINATOR_VERSION } from './version.ts'
@@ -69,7 +70,7 @@ export interface RunningCoordinator {
 
 /**
  * Puts one coordinator together and opens its port; nothing moves until `run`.
- * @throws AppError `port_in_use`, `config_invalid`
+ * @throws AppError `port_in_use`, `config_invalid`, `state_unreadable`
  */
 export async function startCoordinator(parts: CoordinatorParts): Promise<RunningCoordinator> {
   const { config, mode, database, cloud, clock, log } = parts
@@ -84,6 +85,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     ...defaultSettings,
     auto_switch_enabled: config.auto_switch_enabled,
   })
+  const authority = await openAuthority(db, clock, hours(config.certificate_lifetime))
   const listening = await listen(config)
   const url = publicUrlOf(config, listening.port)
 
@@ -106,7 +108,14 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     onChange: (agentId) => topics.touchAgent(agentId),
     signal: stopping.signal,
   })
-  const links: Links = createLinks(failover.links, log)
+  const certify = createCertificateRequests({
+    authority,
+    fleet,
+    log,
+    send: (instance, message) => links.send(instance, message),
+  })
+  const onCertificateRequest = (...asked: Parameters<typeof certify>) => void certify(...asked)
+  const links: Links = createLinks({ ...failover.links, onCertificateRequest }, log)
   const topics: Topics = createTopics({
     clock,
     log,

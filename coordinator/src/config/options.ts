@@ -52,6 +52,12 @@ export const coordinatorOptions = {
     value: '<directory>',
     doc: "AWS's certificates for instance identity documents, one <region>.pem each; without them nothing can join",
   },
+  certificate_lifetime: {
+    schema: number(0.05, 720).default(24),
+    env: 'UNDERSTUDY_CERTIFICATE_LIFETIME',
+    value: '<hours>',
+    doc: 'How long the certificates are valid with which agents know each other, in hours; a new one is issued after a third of it',
+  },
   heartbeat_timeout: {
     schema: number(1, 86_400).default(300),
     env: 'HEARTBEAT_TIMEOUT',

@@ -2,6 +2,7 @@ import type { AgentId, InstanceId } from '@understudy/shared/core/ids'
 import {
   type AgentMessage,
   agentMessageSchema,
+  type CertificateRequest,
   type CoordinatorMessage,
   type Heartbeat,
   type Hello,
@@ -22,6 +23,8 @@ export interface LinkHandlers {
   onHello(agentId: AgentId, instance: InstanceId, hello: Hello): boolean
   onHeartbeat(agentId: AgentId, instance: InstanceId, heartbeat: Heartbeat): void
   onReport(agentId: AgentId, instance: InstanceId, report: Report): void
+  /** Answers by itself, also when it refuses. */
+  onCertificateRequest(agentId: AgentId, instance: InstanceId, request: CertificateRequest): void
   onDisconnected(agentId: AgentId, instance: InstanceId): void
 }
 
@@ -85,6 +88,8 @@ export function createLinks(handlers: LinkHandlers, log: Logger): Links {
         // What an older connection still brings is not about now any more.
         if (!isCurrent()) return
         if (message.type === 'heartbeat') return handlers.onHeartbeat(agentId, instance, message)
+        if (message.type === 'certificate-request')
+          return handlers.onCertificateRequest(agentId, instance, message)
         handlers.onReport(agentId, instance, message.body)
         sendOn(socket, { type: 'report-ack', id: message.id })
       }

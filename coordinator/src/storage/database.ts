@@ -1,4 +1,4 @@
-import { existsSync, mkdirSync } from 'node:fs'
+import { chmodSync, closeSync, existsSync, mkdirSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import Database from 'better-sqlite3'
@@ -44,7 +44,7 @@ export function openSqlite({ path }: SqliteOptions): OpenDatabase {
 
 function open(path: string): Database.Database {
   try {
-    if (path !== ':memory:') makeDirectories(dirname(path))
+    if (path !== ':memory:') makePrivate(path)
     const sqlite = new Database(path, nativeBinding())
     sqlite.pragma('busy_timeout = 5000')
     sqlite.pragma('journal_mode = WAL')
@@ -69,6 +69,22 @@ function open(path: string): Database.Database {
       cause,
     })
   }
+}
+
+/**
+ * The database holds the key of the certificate authority, so that nobody but its owner may read it, whoever made it.
+ * SQLite gives the files beside it the mode of the database.
+ */
+function makePrivate(path: string): void {
+  makeDirectories(dirname(path))
+  closeSync(openSync(path, 'a', 0o600))
+  for (const file of [path, `${path}-wal`, `${path}-shm`])
+    try {
+      chmodSync(file, 0o600)
+    } catch (error) {
+      // Another user's command on the same database leaves it as it is; the files beside it come and go.
+      if (!['EPERM', 'ENOENT'].includes(systemCodeOf(error) ?? '')) throw error
+    }
 }
 
 /** Node's own recursive mkdir never returns where a name can neither be found nor made, as in /proc. */

@@ -15,6 +15,7 @@ export interface Schema {
   api_tokens: TokenRow
   audit_log: AuditRow
   idempotency_keys: IdempotencyRow
+  certificate_authorities: CertificateAuthorityRow
 }
 
 export interface ClientRow {
@@ -183,5 +184,16 @@ export interface IdempotencyRow {
   request_hash: string
   status: number
   body: string
+  created_at: number
+}
+
+/** The coordinator's own certificate authority, the same for every coordinator on this database. */
+export interface CertificateAuthorityRow {
+  /** 1 is the first; there is no other yet. */
+  id: number
+  /** PEM. */
+  certificate: string
+  /** PKCS #8 in PEM. Whoever has it can be any instance to any other: never logged, never returned. */
+  private_key: string
   created_at: number
 }

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, expect, test } from 'vitest'
@@ -22,8 +22,9 @@ async function open(path = ':memory:') {
 
 test('a new database is brought up to date once', async () => {
   const { db } = await open()
-  expect(await pendingMigrations(db)).toEqual(['0001-first'])
-  expect(await migrate(db)).toEqual(['0001-first'])
+  const all = ['0001-first', '0002-certificate-authority']
+  expect(await pendingMigrations(db)).toEqual(all)
+  expect(await migrate(db)).toEqual(all)
   expect(await migrate(db)).toEqual([])
 })
 
@@ -61,4 +62,14 @@ test('one coordinator owns a database; commands may still open it', async () => 
   await migrate(db)
   disown()
   ownDatabase({ path })()
+})
+
+test('only its owner may read the database: it holds the key of the certificate authority', async () => {
+  const path = scratch()
+  const modes = () => [path, `${path}-wal`, `${path}-shm`].map((file) => statSync(file).mode & 0o777)
+  await migrate((await open(path)).db)
+  expect(modes()).toEqual([0o600, 0o600, 0o600])
+  for (const file of [path, `${path}-wal`, `${path}-shm`]) chmodSync(file, 0o644)
+  await open(path)
+  expect(modes()).toEqual([0o600, 0o600, 0o600])
 })

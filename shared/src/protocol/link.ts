@@ -166,10 +166,23 @@ const report = z.object({ type: z.literal('report'), id: countSchema, body: repo
 /** What is enough to acknowledge a report, whether or not its body is understood. */
 export const reportEnvelopeSchema = report.pick({ type: true, id: true })
 
-export const agentMessageSchema = z.discriminatedUnion('type', [hello, heartbeat, report])
+/**
+ * Asks for a certificate for a key pair that the instance has just made. `signature`, by the private key over
+ * `certificateRequestText`, proves that it has that key.
+ */
+const certificateRequest = z.object({
+  type: z.literal('certificate-request'),
+  /** SubjectPublicKeyInfo of a P-256 key: DER in base64. */
+  publicKey: z.base64().min(100).max(200),
+  /** ECDSA with SHA-256: DER in base64. */
+  signature: z.base64().min(10).max(200),
+})
+
+export const agentMessageSchema = z.discriminatedUnion('type', [hello, heartbeat, report, certificateRequest])
 export type AgentMessage = z.infer<typeof agentMessageSchema>
 export type Hello = z.infer<typeof hello>
 export type Heartbeat = z.infer<typeof heartbeat>
+export type CertificateRequest = z.infer<typeof certificateRequest>
 
 const leaseGrantSchema = z.object({
   epoch: epochSchema,
@@ -221,6 +234,16 @@ const welcome = z.object({
   }),
 })
 
+/** PEM. A certificate of ours has some 700 characters. */
+const pemSchema = z.string().max(8192)
+
+const certificate = z.object({
+  type: z.literal('certificate'),
+  certificate: pemSchema,
+  /** Whose certificates to believe; several while one authority takes the place of another. */
+  authority: z.array(pemSchema).min(1).max(4),
+})
+
 export const coordinatorMessageSchema = z.discriminatedUnion('type', [
   welcome,
   z.object({ type: z.literal('lease'), grant: leaseGrantSchema }),
@@ -234,6 +257,14 @@ export const coordinatorMessageSchema = z.discriminatedUnion('type', [
   z.object({ type: z.literal('report-ack'), id: countSchema }),
   /** A new credential; the old one ends when the new one is first used. */
   z.object({ type: z.literal('credential'), credential: z.string().max(200), expiresAt: instantSchema }),
+  certificate,
+  /** The link stays; the agent asks again later. */
+  z.object({
+    type: z.literal('certificate-refused'),
+    code: z.string().max(60),
+    message: z.string().max(500),
+    hint: z.string().max(500).optional(),
+  }),
   z.object({
     type: z.literal('refused'),
     code: z.string().max(60),
@@ -243,3 +274,5 @@ export const coordinatorMessageSchema = z.discriminatedUnion('type', [
 ])
 export type CoordinatorMessage = z.infer<typeof coordinatorMessageSchema>
 export type Welcome = z.infer<typeof welcome>
+export type CertificateIssued = z.infer<typeof certificate>
+export type CertificateRefusal = CoordinatorMessage & { type: 'certificate-refused' }
