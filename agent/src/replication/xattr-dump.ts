@@ -1,3 +1,4 @@
+import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
 import { encodeXattrs, isReplicatedXattr, type Xattr } from '@understudy/shared/protocol/xattrs'
 
 /**
@@ -7,7 +8,7 @@ import { encodeXattrs, isReplicatedXattr, type Xattr } from '@understudy/shared/
  */
 
 /** The canonical text of one file's attributes, or why it has none that could be sent. */
-export type XattrsOrError = string | Error
+export type XattrsOrError = string | AppError
 
 const FILE = '# file: '
 
@@ -57,9 +58,12 @@ function encoded(attributes: readonly Xattr[]): XattrsOrError {
   try {
     return encodeXattrs(attributes)
   } catch (error) {
-    return error instanceof Error ? error : new Error(String(error))
+    return asAppError(error)
   }
 }
+
+export const asAppError = (error: unknown): AppError =>
+  isAppError(error) ? error : new AppError('internal', messageOf(error), { cause: error })
 
 /** One group of lines, for `setfattr --restore`. */
 export const toDump = (path: Buffer, attributes: readonly Xattr[]): string =>

@@ -217,6 +217,25 @@ describe.skipIf(why !== undefined)(`with the real tools${why ? ` (skipped: ${why
     expect(await xattrs.read([to])).toEqual([attributes])
   })
 
+  test('tools that vanish while the agent runs are an answer for every file', async () => {
+    const base = scratch()
+    const xattrs = await openXattrs(log)
+    const path = process.env.PATH
+    process.env.PATH = base
+    try {
+      const [read] = await xattrs.read([Buffer.from(base)])
+      expect(String(read)).toContain('xargs cannot be run (ENOENT)')
+      expect(await xattrs.readTree(Buffer.from(base))).toEqual(new Map())
+      expect(lines.join('')).toContain('xattrs.unreadable')
+      const [written] = await xattrs.writeAll([
+        { path: Buffer.from(base), attributes: text(['user.a', '1']) },
+      ])
+      expect(isAppError(written, 'state_unreadable')).toBe(true)
+    } finally {
+      process.env.PATH = path
+    }
+  })
+
   test('many files go through few processes', async () => {
     const base = scratch()
     const paths = Array.from({ length: 2500 }, (_, index) => below(base, `${'n'.repeat(80)}${index}`))

@@ -1,14 +1,15 @@
-import { AppError, messageOf } from '@understudy/shared/core/app-error'
+import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
 import { minutes } from '@understudy/shared/core/time'
 import { decodeXattrs, encodeXattrs, type Xattr } from '@understudy/shared/protocol/xattrs'
 import type { Logger } from 'pino'
-import { runTool } from './run-tool.ts'
-import { complaintsOf, createDumpReader, toDump, type XattrsOrError } from './xattr-dump.ts'
+import { runTool, type ToolRun } from './run-tool.ts'
+import { asAppError, complaintsOf, createDumpReader, toDump, type XattrsOrError } from './xattr-dump.ts'
 
 /**
  * Extended attributes, access control lists and file capabilities, by `getfattr` and `setfattr` (Debian package
  * attr): Node has no call for them. One process serves many files, and the failure of one file is that file's alone.
- * Links are never followed. Attributes of one name are one text, the canonical form of shared/protocol/xattrs.ts.
+ * Links are never followed. Nothing but `write` rejects: answers say what failed. Attributes of one name are one text,
+ * the canonical form of shared/protocol/xattrs.ts.
  */
 export interface Xattrs {
   /** The tools are there. Without them everything reads as having no attributes. */
@@ -26,7 +27,7 @@ export interface Xattrs {
    * The same for many. Answers per entry, in order, undefined once a look afterwards finds exactly what was wanted;
    * else AppError `not_supported`, `protocol` (not the canonical form) or `state_unreadable` with the reason.
    */
-  writeAll(entries: readonly XattrEntry[]): Promise<(Error | undefined)[]>
+  writeAll(entries: readonly XattrEntry[]): Promise<(AppError | undefined)[]>
 }
 
 export interface XattrEntry {
@@ -81,6 +82,10 @@ const withoutTools: Xattrs = {
     ),
 }
 
+/** Like `runTool`; what keeps it from running or ending counts as said by it. */
+const attempt = (run: ToolRun): Promise<{ code: number; stderr: string }> =>
+  runTool(run).catch((error: unknown) => ({ code: -1, stderr: messageOf(error) }))
+
 function createXattrs(log: Logger, root: boolean): Xattrs {
   /** Others can neither see nor set what is root's. */
   const ours = (name: string): boolean => root || !/^(?:trusted|security)\./.test(name)
@@ -91,7 +96,7 @@ function createXattrs(log: Logger, root: boolean): Xattrs {
     const known = new Set(names)
     const found = new Map<string, XattrsOrError>()
     const reader = createDumpReader(ours, (path, attributes) => found.set(path, attributes))
-    const { code, stderr } = await runTool({
+    const { code, stderr } = await attempt({
       command: ['xargs', '-0', '-r', ...GETFATTR, '--'],
       input: names.join('\0'),
       budget: BUDGET,
@@ -115,7 +120,7 @@ function createXattrs(log: Logger, root: boolean): Xattrs {
       if (typeof attributes !== 'string') failed.push(`${path}: ${attributes.message}`)
       else if (attributes !== '') found.set(path, attributes)
     })
-    const { code, stderr } = await runTool({
+    const { code, stderr } = await attempt({
       command: ['xargs', '-0', '-r', ...GETFATTR, '-R', '-P', '--'],
       input: directory.toString('latin1'),
       budget: TREE_BUDGET,
@@ -137,13 +142,13 @@ function createXattrs(log: Logger, root: boolean): Xattrs {
     return found
   }
 
-  async function writeAll(entries: readonly XattrEntry[]): Promise<(Error | undefined)[]> {
+  async function writeAll(entries: readonly XattrEntry[]): Promise<(AppError | undefined)[]> {
     const wanted = entries.map(({ attributes }) => parse(attributes, ours))
     const before = await read(entries.map(({ path }) => path))
     const results = entries.map((_, index) => problemOf(wanted[index]) ?? problemOf(before[index]))
     const changes = entries.flatMap(({ path }, index) => {
       const [want, have] = [wanted[index], before[index]]
-      if (!want || want instanceof Error || typeof have !== 'string' || encodeXattrs(want) === have) return []
+      if (!want || isAppError(want) || typeof have !== 'string' || encodeXattrs(want) === have) return []
       return [{ index, path, want: encodeXattrs(want), ...stepsOf(want, decodeXattrs(have)) }]
     })
     const said = await remove(changes)
@@ -183,7 +188,7 @@ function createXattrs(log: Logger, root: boolean): Xattrs {
   }
 
   async function run(command: readonly [string, ...string[]], input: string): Promise<string> {
-    const { stderr } = await runTool({ command, input, budget: BUDGET, onOutput: () => undefined })
+    const { stderr } = await attempt({ command, input, budget: BUDGET, onOutput: () => undefined })
     return stderr
   }
 
@@ -199,11 +204,11 @@ function createXattrs(log: Logger, root: boolean): Xattrs {
 }
 
 /** The attributes that this process may set, in order of name; or what is wrong with the text. */
-function parse(attributes: string, ours: (name: string) => boolean): Xattr[] | Error {
+function parse(attributes: string, ours: (name: string) => boolean): Xattr[] | AppError {
   try {
     return decodeXattrs(attributes).filter(({ name }) => ours(name))
   } catch (error) {
-    return error instanceof Error ? error : new Error(String(error))
+    return asAppError(error)
   }
 }
 
@@ -235,9 +240,9 @@ function* chunksOf(paths: readonly Buffer[]): Generator<Buffer[]> {
 const generalOf = (code: number, complaints: number): string | undefined =>
   code === SOME_FAILED && complaints > 0 ? undefined : `getfattr ended with ${code}`
 
-const problemOf = (result: unknown): Error | undefined => (result instanceof Error ? result : undefined)
+const problemOf = (result: unknown): AppError | undefined => (isAppError(result) ? result : undefined)
 
-function throwFirst(results: readonly (Error | undefined)[]): void {
+function throwFirst(results: readonly (AppError | undefined)[]): void {
   if (results[0]) throw results[0]
 }
 
