@@ -19,6 +19,7 @@ import { createImdsClient } from './imds/imds-client.ts'
 import { createNoticeWatcher, type NoticeListener } from './imds/notice-watcher.ts'
 import { type Enrolment, enrolUntilDone, readEnrolment, saveEnrolment } from './link/enrolment.ts'
 import { createLink, type LinkPeer } from './link/link.ts'
+import { openRecord, recordStatus, withRecord } from './record/record.ts'
 import { checkStateDirectories, openReplication } from './replication/replication.ts'
 import { createHooks } from './role/hooks.ts'
 import { createRole } from './role/role.ts'
@@ -75,9 +76,18 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     return enrolled
   }
 
+  const record = openRecord({
+    directory: data.record,
+    self,
+    config,
+    version: AGENT_VERSION,
+    clock,
+    log,
+  })
   const replication = await openReplication({
     self,
-    stateDirectories: config.workload.state,
+    // The record goes last: patterns are for the directories before it.
+    stateDirectories: [...config.workload.state, record.directory],
     dataDirectory: data.replication,
     host: config.replication_host,
     port: config.replication_port,
@@ -94,7 +104,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     policy: defaultLeasePolicy,
     clock,
     hooks,
-    replication,
+    replication: withRecord(replication, record),
     store,
     log,
     report: (report) => send(report),
@@ -102,7 +112,10 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
       if (upstream?.instanceId === primary) replication.follow(epoch, upstream)
       reportCopy()
     },
-    onChange: () => link.beatSoon(),
+    onChange: () => {
+      record.onRole(role.member)
+      link.beatSoon()
+    },
   })
 
   const peer: LinkPeer = {
@@ -282,6 +295,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
         lag_ms: lag.millis,
       })),
       open_notice: openNotice ?? null,
+      record: recordStatus(record),
       degraded: degraded(),
     }
   }

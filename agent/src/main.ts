@@ -4,15 +4,16 @@ import { badFlags, flagsOf, helpOf, keysOfFlags, suggest } from '@understudy/sha
 import { systemClock } from '@understudy/shared/core/time'
 import { pino } from 'pino'
 import { runAgent } from './agent.ts'
-import { openDataDirectory, statusSocketOf } from './config/data-directory.ts'
+import { openDataDirectory, recordIn, statusSocketOf } from './config/data-directory.ts'
 import { DEFAULT_CONFIG_FILE, type LoadedConfig, loadConfig } from './config/load.ts'
 import { agentOptions } from './config/options.ts'
+import { printRecord, readRecord } from './record/record.ts'
 import { doctor } from './status/doctor.ts'
 import { printStatus } from './status/print-status.ts'
 import { askStatus } from './status/status-socket.ts'
 import { AGENT_VERSION } from './version.ts'
 
-const commands = ['run', 'status', 'doctor'] as const
+const commands = ['run', 'status', 'record', 'doctor'] as const
 type Command = (typeof commands)[number]
 
 const HELP = `understudy-agent ${AGENT_VERSION}: protects one workload on one instance
@@ -22,11 +23,12 @@ Usage: agent <command> [--config <file>] [options]
 Commands:
   run      protect the workload until stopped (systemd runs this)
   status   what the running agent says of itself; exit 8 when it is degraded
+  record   which instances were primary and why, as far as this one knows
   doctor   check configuration, metadata service, coordinator, directories and hooks, one line each
 
 Options (flags win over environment, environment over file):
   --config <file>  (default ${DEFAULT_CONFIG_FILE})
-  --json           one JSON object on standard output (status, doctor)
+  --json           one JSON object on standard output (status, record, doctor)
 ${helpOf(agentOptions)}
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 refused, 5 not allowed, 6 not reachable, 8 degraded, 78 configuration
@@ -85,6 +87,12 @@ async function main(argv: readonly string[]): Promise<number> {
   if (command === 'doctor') return doctor({ file, flags, env: process.env, json, print })
   const loaded = loadConfig(file, flags, process.env)
   if (command === 'run') return run(loaded)
+  if (command === 'record') {
+    const record = readRecord(recordIn(loaded.config.data_dir), systemClock.now())
+    return print(
+      json ? `${JSON.stringify({ schema: 'understudy.agent-record/v1', ...record })}\n` : printRecord(record),
+    )
+  }
   const status = await askStatus(statusSocketOf(loaded.config.data_dir))
   print(json ? `${JSON.stringify(status)}\n` : printStatus(status))
   return status.degraded.length > 0 || !status.connected ? 8 : 0

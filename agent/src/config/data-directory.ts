@@ -7,6 +7,7 @@ export interface DataDirectory {
   readonly enrolment: string
   readonly role: string
   readonly replication: string
+  readonly record: string
   readonly statusSocket: string
   /** Gives the directory free for another agent. */
   unlock(): void
@@ -32,6 +33,7 @@ export function openDataDirectory(path: string): DataDirectory {
     enrolment: enrolmentIn(path),
     role: join(path, 'role.json'),
     replication: join(path, 'replication'),
+    record: recordIn(path),
     statusSocket: statusSocketOf(path),
     unlock: () => rmSync(lock, { force: true }),
   }
@@ -45,6 +47,7 @@ function makeDirectories(path: string): void {
 }
 
 export const enrolmentIn = (dataDirectory: string): string => join(dataDirectory, 'enrolment.json')
+export const recordIn = (dataDirectory: string): string => join(dataDirectory, 'record')
 export const statusSocketOf = (dataDirectory: string): string => join(dataDirectory, 'agent.sock')
 
 function takeLock(lock: string, directory: string): void {

@@ -7,7 +7,7 @@ import { newMember, stepMember } from '@understudy/shared/failover/member'
 import type { Member, MemberEffect, MemberEvent } from '@understudy/shared/failover/member-types'
 import type { Report } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
-import type { Replication } from '../replication/replication.ts'
+import type { RoleReplication } from '../record/record.ts'
 import type { HookOutcome, Hooks } from './hooks.ts'
 import type { RoleStore } from './role-store.ts'
 
@@ -47,7 +47,7 @@ export interface RoleSurroundings {
   readonly policy: LeasePolicy
   readonly clock: Clock
   readonly hooks: Hooks
-  readonly replication: Replication
+  readonly replication: RoleReplication
   readonly store: RoleStore
   readonly log: Logger
   readonly report: (report: Report) => void

@@ -21,6 +21,12 @@ export function printStatus(status: AgentStatus): string {
     ['notice', status.open_notice ?? 'none'],
     ['version', status.version],
   ]
+  const switched = status.record?.last_switch
+  if (switched)
+    facts.push([
+      'primary',
+      `${switched.instance} since ${switched.at}, epoch ${switched.epoch}; ${status.record?.switches} in the record`,
+    ])
   if (sync) facts.push(['received', `${sync.bytes_done} of ${sync.bytes_total} bytes, batch ${sync.seq}`])
   for (const replica of status.replicas)
     facts.push([

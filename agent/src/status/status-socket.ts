@@ -3,6 +3,7 @@ import { createServer, request, type Server } from 'node:http'
 import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import { degradationSchema } from '@understudy/shared/protocol/link'
 import { z } from 'zod'
+import { switchSchema } from '../record/record.ts'
 
 /** What a running agent says of itself over a socket in its data directory. */
 export const agentStatusSchema = z.object({
@@ -23,6 +24,8 @@ export const agentStatusSchema = z.object({
     z.object({ instance_id: z.string(), attached: z.boolean(), lag_bytes: z.int(), lag_ms: z.number() }),
   ),
   open_notice: z.string().nullable(),
+  /** Changes of primary that this instance knows of; null from an agent that keeps no record. */
+  record: z.object({ switches: z.int(), last_switch: switchSchema.nullable() }).nullable().default(null),
   degraded: z.array(degradationSchema),
 })
 export type AgentStatus = z.infer<typeof agentStatusSchema>
