@@ -1,11 +1,21 @@
-/** One benchmark: its options are whole numbers, its result a table and the same as an object. */
+/** One benchmark: most of its options are whole numbers, its result a table and the same as an object. */
 export interface Bench {
   readonly summary: string
   readonly options: Readonly<Record<string, { readonly value: number; readonly doc: string }>>
+  readonly texts?: Readonly<Record<string, { readonly value: string; readonly doc: string }>>
+  /** Each with what it does. */
+  readonly switches?: Readonly<Record<string, string>>
   readonly run: (
     options: Readonly<Record<string, number>>,
     progress: (line: string) => void,
+    given: Given,
   ) => Promise<BenchResult>
+}
+
+/** The options that are no numbers. */
+export interface Given {
+  readonly texts: Readonly<Record<string, string>>
+  readonly switches: Readonly<Record<string, boolean>>
 }
 
 export interface BenchResult {

@@ -1,10 +1,11 @@
 import { parseArgs } from 'node:util'
-import type { Bench } from './bench.ts'
+import type { Bench, Given } from './bench.ts'
 
 /** `pnpm bench NAME`: each measures one promise of the product, side by side with what it is compared with. */
 
 const benches: Readonly<Record<string, () => Promise<{ bench: Bench }>>> = {
   failover: () => import('./failover.ts'),
+  replication: () => import('./replication.ts'),
 }
 
 async function main([name, ...args]: readonly string[]): Promise<number> {
@@ -20,7 +21,8 @@ async function main([name, ...args]: readonly string[]): Promise<number> {
   const { values } = parseArgs({
     args,
     options: {
-      ...Object.fromEntries(Object.keys(bench.options).map((key) => [key, { type: 'string' as const }])),
+      ...ofType('string', { ...bench.options, ...bench.texts }),
+      ...ofType('boolean', bench.switches ?? {}),
       json: { type: 'boolean' },
       help: { type: 'boolean', short: 'h' },
     },
@@ -29,16 +31,32 @@ async function main([name, ...args]: readonly string[]): Promise<number> {
     process.stdout.write(`${bench.summary}\n\n${describe(bench)}\n  --json  one object as the last line\n`)
     return 0
   }
-  const result = await bench.run(readNumbers(bench, values), (line) => process.stderr.write(`${line}\n`))
+  const progress = (line: string) => process.stderr.write(`${line}\n`)
+  const result = await bench.run(readNumbers(bench, values), progress, readGiven(bench, values))
   process.stdout.write(`${result.table}\n`)
   if (values.json) process.stdout.write(`${JSON.stringify(result.json)}\n`)
   return result.ok ? 0 : 1
 }
 
-const describe = (bench: Bench): string =>
-  Object.entries(bench.options)
-    .map(([key, { doc, value }]) => `  --${key} <number>  ${doc} (default ${value})`)
-    .join('\n')
+const ofType = <T extends 'string' | 'boolean'>(type: T, options: object) =>
+  Object.fromEntries(Object.keys(options).map((key) => [key, { type }]))
+
+const describe = ({ options, texts = {}, switches = {} }: Bench): string =>
+  [
+    ...Object.entries(options).map(
+      ([key, { doc, value }]) => `  --${key} <number>  ${doc} (default ${value})`,
+    ),
+    ...Object.entries(texts).map(
+      ([key, { doc, value }]) => `  --${key} <text>  ${doc}${value === '' ? '' : ` (default ${value})`}`,
+    ),
+    ...Object.entries(switches).map(([key, doc]) => `  --${key}  ${doc}`),
+  ].join('\n')
+
+function readGiven({ texts = {}, switches = {} }: Bench, values: Readonly<Record<string, unknown>>): Given {
+  const given = Object.entries(texts).map(([key, { value }]) => [key, values[key] ?? value])
+  const set = Object.keys(switches).map((key) => [key, values[key] === true])
+  return { texts: Object.fromEntries(given), switches: Object.fromEntries(set) }
+}
 
 function readNumbers(bench: Bench, values: Readonly<Record<string, unknown>>): Record<string, number> {
   const numbers: Record<string, number> = {}
