@@ -9,7 +9,11 @@ export default defineConfig({
       {
         test: {
           name: 'unit',
-          include: ['{shared,agent,coordinator}/src/**/*.test.ts', '.ci/**/*.test.ts'],
+          include: [
+            '{shared,agent,coordinator}/src/**/*.test.ts',
+            '.ci/**/*.test.ts',
+            'test/bench/**/*.test.ts',
+          ],
           testTimeout: 20_000,
         },
       },

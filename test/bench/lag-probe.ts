@@ -11,7 +11,7 @@ const FILES = 20
 const RECORD = 100
 const SLOTS = 8
 const PAGES_PER_SECOND = 10
-/** So long what is missing at the end may still come. */
+/** So long what is missing at the end may still come, in milliseconds. */
 const PATIENCE = 30_000
 
 export interface Lags {
@@ -30,11 +30,11 @@ export function prepareProbe(from: string): void {
   closeSync(pages)
 }
 
-/** @param until - ends the wait for what is missing early, when nobody copies any more */
 export async function probeLag(
   from: string,
   to: string,
   { seconds, rate }: { seconds: number; rate: number },
+  patience = PATIENCE,
 ): Promise<Lags> {
   const writer = createWriter(from)
   const reader = createReader(to, writer.pending)
@@ -42,7 +42,7 @@ export async function probeLag(
   const end = start + seconds * 1000
   const total = seconds * rate
   const totalPages = seconds * PAGES_PER_SECOND
-  for (let now = start; now < end + PATIENCE; now = performance.now()) {
+  for (let now = start; now < end + patience; now = performance.now()) {
     const dueRecords = Math.min(total, Math.ceil(((now - start) / 1000) * rate))
     while (writer.records < dueRecords) writer.append()
     const duePages = Math.min(totalPages, Math.ceil(((now - start) / 1000) * PAGES_PER_SECOND))

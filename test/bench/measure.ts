@@ -26,7 +26,7 @@ export function cpuOfEndedChildren(pid: number | 'self'): number {
 }
 
 /** A value of /proc/PID/status in MiB, undefined once the process has gone. */
-export function statusMib(pid: number, key: 'VmHWM' | 'RssAnon'): number | undefined {
+function statusMib(pid: number, key: 'VmHWM' | 'RssAnon'): number | undefined {
   const kib = new RegExp(`^${key}:\\s+(\\d+) kB`, 'm').exec(read(`/proc/${pid}/status`))?.[1]
   return kib === undefined ? undefined : Number(kib) / 1024
 }

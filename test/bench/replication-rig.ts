@@ -46,7 +46,7 @@ export function syncDisk(directory: string): number {
   return (performance.now() - start) / 1000
 }
 
-export const median = (values: readonly number[]): number => percentile(values, 50)
+const median = (values: readonly number[]): number => percentile(values, 50)
 
 /** The middle of each figure over several runs. */
 export function medians<T extends Readonly<Record<string, number>>>(runs: readonly T[]): T | null {
