@@ -51,14 +51,11 @@ export async function measureRewrite(rig: ReplicationRig, mib: number): Promise<
         costs[name].push(await rsyncRewrite(rig, VARIANTS[name], from, copies[name]))
         expectEqual(rig, `(b) rsync ${VARIANTS[name].join(' ')}`, from, copies[name])
       }
-      rig.say(
-        `(b) ${run + 1}/${rig.runs} ${Object.entries(costs)
-          .map(
-            ([name, all]) =>
-              `${name} ${all.at(-1)?.seconds.toFixed(3)} s ${all.at(-1)?.wireMib.toFixed(2)} MiB`,
-          )
-          .join(', ')}`,
-      )
+      const last = Object.entries(costs).flatMap(([name, all]) => {
+        const cost = all.at(-1)
+        return cost ? [`${name} ${cost.seconds.toFixed(3)} s ${cost.wireMib.toFixed(2)} MiB`] : []
+      })
+      rig.say(`(b) ${run + 1}/${rig.runs} ${last.join(', ')}`)
     }
   } finally {
     await pair.close()
