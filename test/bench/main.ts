@@ -69,4 +69,6 @@ function readNumbers(bench: Bench, values: Readonly<Record<string, unknown>>): R
   return numbers
 }
 
+// A signal ends it as an exit does, so that what it has started is ended too.
+for (const signal of ['SIGINT', 'SIGTERM'] as const) process.once(signal, () => process.exit(130))
 process.exitCode = await main(process.argv.slice(2))

@@ -1,6 +1,6 @@
 import { formatTable } from './bench.ts'
 import type { InitialCost, InitialResult } from './replication-initial.ts'
-import type { LagResult } from './replication-lag.ts'
+import type { LagFigures, LagResult } from './replication-lag.ts'
 import type { RewriteResult } from './replication-rewrite.ts'
 
 /** What was measured, beside what it is meant to be. A part that was left out is null. */
@@ -119,7 +119,12 @@ function initialTable(initial: InitialResult | null): string | undefined {
 
 function lagTable(lag: LagResult | null): string | undefined {
   if (!lag) return undefined
-  const figures = { ours: lag.ours, 'rsync in a loop': lag.rsync_loop, 'lsyncd, delay 1': lag.lsyncd }
+  const figures: Readonly<Record<string, Partial<LagFigures> | null>> = {
+    ours: lag.ours,
+    'ours, until known durable': lag.durable,
+    'rsync in a loop': lag.rsync_loop,
+    'lsyncd, delay 1': lag.lsyncd,
+  }
   return formatTable(
     ['lag in ms', 'p50', 'p95', 'p99', 'max', 'written', 'never seen'],
     Object.entries(figures).map(([name, of]) => [

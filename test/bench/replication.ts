@@ -61,6 +61,9 @@ async function measure(
     progress(
       `${switches.alone ? '--alone' : `${missing.join(', ')} missing`}: ratios without them are null (--setup installs them)`,
     )
+  const isKept = switches.keep || switches.profile
+  // Also where a signal ends it.
+  if (!isKept) process.once('exit', () => rmSync(directory, { recursive: true, force: true, maxRetries: 5 }))
   const profiles = switches.profile ? join(directory, 'profiles') : undefined
   const wrong: string[] = []
   const canCompare = missing.every((name) => name === 'lsyncd')
@@ -100,8 +103,7 @@ async function measure(
   } finally {
     await rival?.close()
     if (profiles) progress(`CPU profiles: ${profiles}`)
-    if (!switches.keep && !profiles) rmSync(directory, { recursive: true, force: true })
-    else progress(`left behind: ${directory}`)
+    if (isKept) progress(`left behind: ${directory}`)
   }
 }
 

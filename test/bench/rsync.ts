@@ -1,4 +1,4 @@
-import { execFileSync, spawn } from 'node:child_process'
+import { type ChildProcess, execFileSync, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:net'
@@ -57,6 +57,7 @@ export async function openRival(directory: string): Promise<Rival> {
   const sshd = spawn(SSHD, ['-D', '-E', file('sshd.log'), '-f', file('sshd_config')], { stdio: 'inherit' })
   const far = sshd.pid as number
   const shell = `ssh -F ${file('ssh_config')}`
+  endWithUs(sshd)
   await untilItAnswers(file('ssh_config'), file('sshd.log'))
 
   return {
@@ -85,6 +86,7 @@ export async function openRival(directory: string): Promise<Rival> {
       writeFileSync(config, lsyncdConfig({ from, to, shell, log: join(own, 'lsyncd.log') }))
       const child = spawn('lsyncd', ['-nodaemon', config], { stdio: ['ignore', 'ignore', 'inherit'] })
       const gone = once(child, 'exit')
+      endWithUs(child)
       return async () => {
         child.kill()
         await gone
@@ -132,9 +134,16 @@ const lsyncdConfig = (parts: { from: string; to: string; shell: string; log: str
 settings { nodaemon = true, inotifyMode = "CloseWrite or Modify", logfile = "${parts.log}" }
 sync {
   default.rsync, source = "${parts.from}", target = "bench:${parts.to}", delay = 1,
-  rsync = { archive = true, inplace = true, rsh = "${parts.shell} -o ControlMaster=auto -o ControlPersist=5 -o ControlPath=${parts.log}.ssh" }
+  rsync = { archive = true, inplace = true, _extra = { "--modify-window=-1" }, rsh = "${parts.shell} -o ControlMaster=auto -o ControlPersist=5 -o ControlPath=${parts.log}.ssh" }
 }
 `
+
+/** Whatever ends the benchmark, short of a SIGKILL. */
+const endWithUs = (child: ChildProcess): void => {
+  const kill = () => child.kill()
+  process.once('exit', kill)
+  child.once('exit', () => process.off('exit', kill))
+}
 
 async function untilItAnswers(config: string, log: string): Promise<void> {
   const deadline = performance.now() + 5000
