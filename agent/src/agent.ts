@@ -15,6 +15,7 @@ import type {
 import type { Logger } from 'pino'
 import type { DataDirectory } from './config/data-directory.ts'
 import type { AgentConfig } from './config/options.ts'
+import { openIdentity } from './identity/identity.ts'
 import { createImdsClient } from './imds/imds-client.ts'
 import { createNoticeWatcher, type NoticeListener } from './imds/notice-watcher.ts'
 import { type Enrolment, enrolUntilDone, readEnrolment, saveEnrolment } from './link/enrolment.ts'
@@ -84,8 +85,17 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     clock,
     log,
   })
+  const identity = openIdentity({
+    path: data.identity,
+    self: { agent, instance: self },
+    send: (request) => link.request(request),
+    clock,
+    random,
+    log,
+  })
   const replication = await openReplication({
     self,
+    identity,
     // The record goes last: patterns are for the directories before it.
     stateDirectories: [...config.workload.state, record.directory],
     dataDirectory: data.replication,
@@ -129,7 +139,10 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     }),
     heartbeat,
     onMessage,
-    onConnected: reportCopy,
+    onConnected: () => {
+      identity.connected()
+      reportCopy()
+    },
   }
   const link = createLink({
     url: linkUrl(config.coordinator_url, agent),
@@ -197,6 +210,10 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
         link.useCredential(message.credential)
         void saveEnrolment(data.enrolment, { ...enrolment, credential: message.credential })
         return
+      case 'certificate':
+        return identity.accept(message)
+      case 'certificate-refused':
+        return identity.refused(message)
       case 'report-ack':
       case 'refused':
         return
@@ -248,6 +265,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
   function degraded(): Degradation[] {
     const list: Degradation[] = [...link.degraded]
     if (watcher.degraded) list.push(watcher.degraded)
+    if (identity.degraded) list.push(identity.degraded)
     const { trouble } = replication
     if (trouble)
       list.push({
@@ -322,7 +340,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
       role: role.member.role.kind,
       epoch: role.member.epoch,
     })
-    await runServices([link, watcher, progressLog], signal)
+    await runServices([link, identity, watcher, progressLog], signal)
   } finally {
     await role.end()
     await replication.flush(FLUSH_BUDGET)

@@ -1,20 +1,22 @@
 import { mkdirSync } from 'node:fs'
 import { join } from 'node:path'
-import { instanceId } from '@understudy/shared/core/ids'
 import { millis, seconds, systemClock } from '@understudy/shared/core/time'
 import { pino } from 'pino'
+import { openIdentity } from '../../agent/src/identity/identity.ts'
 import { openReplication, type Replication } from '../../agent/src/replication/replication.ts'
+import { members } from './replication-members.ts'
 
 /**
  * One end of a replication, in a process of its own, told what to do by the benchmark over Node's channel between
  * parent and child. Times are CLOCK_MONOTONIC in milliseconds, which all processes of a machine share.
  */
 
-const PRIMARY = instanceId('i-primary1')
-const REPLICA = instanceId('i-replica1')
+const PRIMARY = members.primary.instance
+const REPLICA = members.replica.instance
 const EPOCH = 1
 
 export interface EndCommands {
+  /** Its certificate is in `identity.json` of the directory. */
   open(end: { role: 'primary' | 'replica'; directory: string; token: string }): Promise<{ port: number }>
   /** Resolves when the replica has everything, durably. */
   follow(primary: { port: number; token: string }): Promise<{ whole: number }>
@@ -46,15 +48,25 @@ const commands: EndCommands = {
   async open({ role, directory, token }) {
     const state = join(directory, 'state')
     mkdirSync(state, { recursive: true })
+    const log = pino({ level: process.env.BENCH_LOG ?? 'warn' }, pino.destination(2))
+    const identity = openIdentity({
+      path: join(directory, 'identity.json'),
+      self: members[role],
+      send: () => false,
+      clock: systemClock,
+      random: Math.random,
+      log,
+    })
     replication = await openReplication({
-      self: role === 'primary' ? PRIMARY : REPLICA,
+      self: members[role].instance,
+      identity,
       stateDirectories: [state],
       dataDirectory: join(directory, 'data'),
       host: '127.0.0.1',
       port: 0,
       clock: systemClock,
       random: Math.random,
-      log: pino({ level: process.env.BENCH_LOG ?? 'warn' }, pino.destination(2)),
+      log,
       onCopy: () => onWhole(),
     })
     if (role === 'primary') {

@@ -1,12 +1,15 @@
 import { type ChildProcess, fork } from 'node:child_process'
 import { randomBytes } from 'node:crypto'
 import { once } from 'node:events'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { build } from 'vite'
+import { createTestAuthority, saveCredentials } from '../../agent/src/identity/testing.ts'
 import { AGENT_MALLOC, AGENT_NODE_FLAGS } from '../../coordinator/src/demo/agent-runtime.ts'
 import { type Memory, watchMemory } from './measure.ts'
 import type { EndCommands, EndReply, EndRequest } from './replication-end.ts'
+import { members } from './replication-members.ts'
 
 /** A primary and a replica in processes of their own, started as systemd starts the agent. */
 
@@ -54,6 +57,11 @@ export async function openPair(parts: {
   readonly profiles?: string | undefined
 }): Promise<Pair> {
   const token = randomBytes(20).toString('hex')
+  const authority = await createTestAuthority()
+  for (const role of ['primary', 'replica'] as const) {
+    await mkdir(parts[role], { recursive: true })
+    await saveCredentials(join(parts[role], 'identity.json'), await authority.issue(members[role]))
+  }
   const primary = startEnd(parts.program, 'primary', parts.profiles)
   const replica = startEnd(parts.program, 'replica', parts.profiles)
   const { port } = await primary.open({ role: 'primary', directory: parts.primary, token })

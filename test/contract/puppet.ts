@@ -10,6 +10,7 @@ import {
 import { PROTOCOL_VERSION } from '@understudy/shared/protocol/version'
 import { WebSocket } from 'ws'
 
+type CertificateAnswer = CoordinatorMessage & { type: 'certificate' | 'certificate-refused' }
 type Order = (CoordinatorMessage & { type: 'order' })['order']
 
 /**
@@ -33,6 +34,8 @@ export interface Puppet {
   sendAnything(message: unknown): void
   /** Reports that the coordinator has acknowledged, by number. */
   readonly acknowledged: readonly number[]
+  /** Certificates, and refusals of them. */
+  readonly certificates: readonly CertificateAnswer[]
   beat(): void
   /** Beats by itself until it is closed or silenced. */
   silence(): void
@@ -51,6 +54,7 @@ export async function connectPuppet(options: {
   const orders: Order[] = []
   const refusals: string[] = []
   const acknowledged: number[] = []
+  const certificates: CertificateAnswer[] = []
   const started = performance.now()
   const now = () => mono(performance.now() - started + 1)
   const socket = new WebSocket(`${options.url.replace('http', 'ws')}/api/agents/${options.agent}/link`, {
@@ -68,6 +72,7 @@ export async function connectPuppet(options: {
     orders,
     refusals,
     acknowledged,
+    certificates,
     step: (incident, step, took = 0) =>
       puppet.report({
         kind: 'step',
@@ -161,6 +166,7 @@ export async function connectPuppet(options: {
     const message = coordinatorMessageSchema.parse(JSON.parse(data.toString('utf8')))
     if (message.type === 'refused') refusals.push(`${message.code}: ${message.message}`)
     if (message.type === 'report-ack') acknowledged.push(message.id)
+    if (message.type === 'certificate' || message.type === 'certificate-refused') certificates.push(message)
     if (message.type === 'lease' && message.grant.epoch === puppet.epoch && puppet.role === 'primary')
       lease = { kind: message.grant.solo ? 'solo' : 'until', seq: message.grant.seq }
     if (message.type !== 'order') return

@@ -5,6 +5,7 @@ import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-e
 /** Names of the agent's own files. */
 export interface DataDirectory {
   readonly enrolment: string
+  readonly identity: string
   readonly role: string
   readonly replication: string
   readonly record: string
@@ -31,6 +32,7 @@ export function openDataDirectory(path: string): DataDirectory {
   }
   return {
     enrolment: enrolmentIn(path),
+    identity: identityIn(path),
     role: join(path, 'role.json'),
     replication: join(path, 'replication'),
     record: recordIn(path),
@@ -48,6 +50,7 @@ function makeDirectories(path: string): void {
 
 export const enrolmentIn = (dataDirectory: string): string => join(dataDirectory, 'enrolment.json')
 export const recordIn = (dataDirectory: string): string => join(dataDirectory, 'record')
+export const identityIn = (dataDirectory: string): string => join(dataDirectory, 'identity.json')
 export const statusSocketOf = (dataDirectory: string): string => join(dataDirectory, 'agent.sock')
 
 function takeLock(lock: string, directory: string): void {

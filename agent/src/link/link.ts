@@ -5,6 +5,7 @@ import type { Service } from '@understudy/shared/core/service'
 import { between, type Clock, type Millis, type Mono, millis, sleep } from '@understudy/shared/core/time'
 import {
   type AgentMessage,
+  type CertificateRequest,
   type CoordinatorMessage,
   coordinatorMessageSchema,
   type Degradation,
@@ -41,6 +42,8 @@ export interface Link extends Service {
   /** Last measured time there and back; null before the first measurement. */
   readonly roundTrip: Millis | null
   report(report: Report): void
+  /** False, and nothing is sent, while it is down. */
+  request(request: CertificateRequest): boolean
   /** Says at once what the next heartbeat would say later. */
   beatSoon(): void
   useCredential(credential: string): void
@@ -185,6 +188,10 @@ export function createLink(parts: {
     report(report) {
       const entry = outbox.add(report)
       if (greeted) send({ type: 'report', ...entry })
+    },
+    request(request) {
+      if (greeted) send(request)
+      return greeted
     },
     beatSoon() {
       if (beatQueued) return

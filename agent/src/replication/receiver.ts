@@ -1,13 +1,14 @@
-import { type AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
+import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
 import { type BackoffPolicy, fullJitter } from '@understudy/shared/core/backoff'
 import type { InstanceId } from '@understudy/shared/core/ids'
 import type { Random } from '@understudy/shared/core/random'
-import { type Clock, millis, sleep } from '@understudy/shared/core/time'
+import { type Clock, type Millis, millis, sleep } from '@understudy/shared/core/time'
 import type { Upstream } from '@understudy/shared/protocol/link'
 import { HEADER_BYTES, MAX_BODY_BYTES } from '@understudy/shared/protocol/replication'
 import { PROTOCOL_VERSION } from '@understudy/shared/protocol/version'
 import type { Logger } from 'pino'
 import { WebSocket } from 'ws'
+import { asPeerError, type Credentials, clientTls, type PeerIdentity } from '../identity/identity.ts'
 import { createReceiverSession, type SyncProgress } from './receiver-session.ts'
 import type { ReceiverStore } from './receiver-store.ts'
 import { createScanner } from './scanner.ts'
@@ -32,6 +33,7 @@ export interface Receiver {
 }
 
 export interface ReceiverSurroundings {
+  readonly identity: PeerIdentity
   readonly roots: StateRoots
   readonly store: ReceiverStore
   readonly clock: Clock
@@ -42,7 +44,7 @@ export interface ReceiverSurroundings {
 }
 
 export function createReceiver(surroundings: ReceiverSurroundings): Receiver {
-  const { store, clock, random, log } = surroundings
+  const { identity, store, clock, random, log } = surroundings
   let stopping: AbortController | undefined
   let running: Promise<void> = Promise.resolve()
   let progress: SyncProgress | null = null
@@ -101,8 +103,16 @@ export function createReceiver(surroundings: ReceiverSurroundings): Receiver {
       } finally {
         target.up = false
       }
-      await sleep(clock, fullJitter(BACKOFF, attempt, random), signal).catch(() => undefined)
+      await pause(fullJitter(BACKOFF, attempt, random), signal)
     }
+  }
+
+  /** A new certificate ends it: the connection may have been waiting for nothing else. */
+  async function pause(delay: Millis, signal: AbortSignal): Promise<void> {
+    const renewed = new AbortController()
+    const forget = identity.onRenewal(() => renewed.abort())
+    await sleep(clock, delay, AbortSignal.any([signal, renewed.signal])).catch(() => undefined)
+    forget()
   }
 
   const stop = async () => {
@@ -175,8 +185,10 @@ async function receiveOnce(
   connection: Connection,
   onProgress: (progress: SyncProgress) => void,
 ): Promise<Error> {
-  const { roots, store, signal, epoch, self, upstream, onCopy, tree } = connection
-  const socket = new WebSocket(`ws://${hostOf(upstream.host)}:${upstream.port}/replication`, {
+  const { identity, roots, store, signal, epoch, self, upstream, onCopy, tree } = connection
+  const { agent } = identity.self
+  const socket = new WebSocket(`wss://${hostOf(upstream.host)}:${upstream.port}/replication`, {
+    ...clientTls(credentialsOf(identity), { agent, instance: upstream.instanceId }),
     headers: { authorization: `Bearer ${upstream.token}`, 'x-understudy-instance': self },
     perMessageDeflate: false,
     handshakeTimeout: CONNECT_TIMEOUT,
@@ -207,7 +219,7 @@ async function receiveOnce(
       )
       socket.on('message', (data: Buffer, binary) => session.receive(data, binary, tree))
       socket.on('error', (error) => {
-        lost = error
+        lost = asPeerError(error)
       })
       // Always comes, and last. Nothing of this connection may reach the store once the next one begins.
       socket.on('close', (code, reason) => {
@@ -219,6 +231,15 @@ async function receiveOnce(
     signal.removeEventListener('abort', abort)
     socket.terminate()
   }
+}
+
+/** @throws AppError `unavailable` while there is no certificate to show */
+function credentialsOf({ self, current }: PeerIdentity): Credentials {
+  if (current) return current
+  throw new AppError('unavailable', `${self.instance} has no valid certificate to show to the primary`, {
+    hint: 'It comes over the link to the coordinator: see whether this instance is connected, and its clock right.',
+    retryable: true,
+  })
 }
 
 const hostOf = (host: string): string => (host.includes(':') ? `[${host}]` : host)

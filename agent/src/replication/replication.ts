@@ -4,6 +4,7 @@ import type { Random } from '@understudy/shared/core/random'
 import type { Clock, Millis } from '@understudy/shared/core/time'
 import type { Upstream } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
+import type { PeerIdentity } from '../identity/identity.ts'
 import { createReceiver } from './receiver.ts'
 import type { SyncProgress } from './receiver-session.ts'
 import { openReceiverStore } from './receiver-store.ts'
@@ -54,6 +55,8 @@ export interface Replication {
 
 export interface ReplicationOptions {
   readonly self: InstanceId
+  /** What both ends of a stream show, and know each other by. */
+  readonly identity: PeerIdentity
   readonly stateDirectories: readonly string[]
   readonly dataDirectory: string
   readonly host: string
@@ -70,11 +73,11 @@ export interface ReplicationOptions {
  * @throws AppError `port_in_use`, `state_unreadable`
  */
 export async function openReplication(options: ReplicationOptions): Promise<Replication> {
-  const { self, stateDirectories, dataDirectory, host, port, clock, random, log, onCopy } = options
+  const { self, identity, stateDirectories, dataDirectory, host, port, clock, random, log, onCopy } = options
   const roots = createStateRoots(stateDirectories)
   const store = await openReceiverStore(roots, dataDirectory, log)
-  const receiver = createReceiver({ roots, store, clock, random, log, onCopy })
-  const sender = createSender(roots, clock, log)
+  const receiver = createReceiver({ identity, roots, store, clock, random, log, onCopy })
+  const sender = createSender(roots, identity, clock, log)
   const listening = await sender.listen(host, port)
 
   return {

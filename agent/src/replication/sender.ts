@@ -1,7 +1,9 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { createServer, type IncomingMessage } from 'node:http'
+import type { IncomingMessage } from 'node:http'
+import { createServer } from 'node:https'
 import type { AddressInfo } from 'node:net'
 import type { Duplex } from 'node:stream'
+import type { TLSSocket } from 'node:tls'
 import { AppError, isAppError, systemCodeOf } from '@understudy/shared/core/app-error'
 import type { InstanceId } from '@understudy/shared/core/ids'
 import type { Clock, Millis } from '@understudy/shared/core/time'
@@ -14,6 +16,7 @@ import {
 import { PROTOCOL_VERSION } from '@understudy/shared/protocol/version'
 import type { Logger } from 'pino'
 import { type WebSocket, WebSocketServer } from 'ws'
+import { listeningTls, type PeerIdentity, peerOf, serverTls } from '../identity/identity.ts'
 import { createScanner, type Scanner } from './scanner.ts'
 import { createSenderSession, type SenderSession, type SessionLag } from './sender-session.ts'
 import type { StateRoots } from './state-files.ts'
@@ -40,27 +43,45 @@ export interface Sender {
   close(): Promise<void>
 }
 
-export function createSender(roots: StateRoots, clock: Clock, log: Logger): Sender {
+export function createSender(roots: StateRoots, identity: PeerIdentity, clock: Clock, log: Logger): Sender {
   const sessions = new Map<InstanceId, SenderSession>()
   const allowed = new Map<InstanceId, Buffer>()
   let allowedEpoch = -1
   let serving: { epoch: number; scanner: Scanner } | undefined
-  const http = createServer((_, response) => response.writeHead(426).end())
+  const shown = identity.current ? serverTls(identity.current) : {}
+  const http = createServer({ ...listeningTls, ...shown }, (_, response) => response.writeHead(426).end())
+  // Streams that are open go on with the certificate that they began with.
+  const endRenewals = identity.onRenewal((credentials) => http.setSecureContext(serverTls(credentials)))
   const sockets = new WebSocketServer({
     noServer: true,
     perMessageDeflate: false,
     maxPayload: MAX_BODY_BYTES + HEADER_BYTES,
   })
 
+  http.on('tlsClientError', (error, { authorizationError }) => {
+    const why = authorizationError ? String(authorizationError) : error.message
+    log.debug({ event: 'replication.handshake_failed', why })
+  })
   http.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
     const instance = request.headers['x-understudy-instance']
-    const refusal = refuse(instance, request.headers.authorization)
+    const refusal = isTheirs(request.socket, instance)
+      ? refuse(instance, request.headers.authorization)
+      : '403 Forbidden'
     if (refusal || typeof instance !== 'string') {
+      socket.on('error', () => socket.destroy())
       socket.end(`HTTP/1.1 ${refusal ?? '400 Bad Request'}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`)
       return
     }
     sockets.handleUpgrade(request, socket, head, (ws) => greet(ws, instance as InstanceId))
   })
+
+  /** The certificate is that of the instance that the request is of, and of this agent. */
+  function isTheirs(socket: IncomingMessage['socket'], instance: unknown): boolean {
+    const peer = peerOf(socket as TLSSocket)
+    if (peer?.agent === identity.self.agent && peer.instance === instance) return true
+    log.warn({ event: 'replication.stranger_refused', certified: peer, claimed: instance })
+    return false
+  }
 
   /** The status line of a refusal, undefined for a replica that may come in. */
   function refuse(
@@ -201,6 +222,7 @@ export function createSender(roots: StateRoots, clock: Clock, log: Logger): Send
     unreadable: () => serving?.scanner.unreadable ?? new Map(),
     async close() {
       this.stopServing()
+      endRenewals()
       sockets.close()
       for (const socket of sockets.clients) socket.terminate()
       await new Promise<void>((resolve) => http.close(() => resolve()))

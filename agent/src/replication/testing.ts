@@ -6,6 +6,7 @@ import { instanceId } from '@understudy/shared/core/ids'
 import { systemClock } from '@understudy/shared/core/time'
 import { pino } from 'pino'
 import { afterEach } from 'vitest'
+import { type TestIdentity, testIdentity } from '../identity/testing.ts'
 import { openReplication, type Replication } from './replication.ts'
 
 /** A primary and a replica in one process, for tests. */
@@ -26,11 +27,16 @@ export function scratch(): string {
   return directory
 }
 
-async function open(self: typeof PRIMARY, base: string, onCopy: () => void = () => {}): Promise<Replication> {
+async function open(
+  identity: TestIdentity,
+  base: string,
+  onCopy: () => void = () => {},
+): Promise<Replication> {
   const state = join(base, 'state')
   mkdirSync(state, { recursive: true })
   const replication = await openReplication({
-    self,
+    self: identity.self.instance,
+    identity,
     stateDirectories: [state],
     dataDirectory: join(base, 'data'),
     host: '127.0.0.1',
@@ -45,11 +51,12 @@ async function open(self: typeof PRIMARY, base: string, onCopy: () => void = () 
 }
 
 /** A primary, and a replica that follows it on demand; `copies` is what it said about its copy, in order. */
-export async function pair(to = scratch()) {
+export async function pair(to = scratch(), identities?: readonly [TestIdentity, TestIdentity]) {
   const from = scratch()
-  const primary = await open(PRIMARY, from)
+  const [primaryIdentity, replicaIdentity] = identities ?? (await testIdentity(PRIMARY, REPLICA))
+  const primary = await open(primaryIdentity, from)
   const copies: boolean[] = []
-  const replica: Replication = await open(REPLICA, to, () => copies.push(replica.whole))
+  const replica: Replication = await open(replicaIdentity, to, () => copies.push(replica.whole))
   await primary.serve(1)
   primary.allow(1, [{ instanceId: REPLICA, token: TOKEN }])
   const follow = () =>
