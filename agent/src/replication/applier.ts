@@ -4,22 +4,28 @@ import {
   constants,
   ftruncateSync,
   lchownSync,
+  linkSync,
+  lutimesSync,
   mkdirSync,
   openSync,
   rmSync,
   symlinkSync,
-  utimesSync,
   writeSync,
 } from 'node:fs'
-import { open } from 'node:fs/promises'
 import { AppError, systemCodeOf } from '@understudy/shared/core/app-error'
 import { type Metadata, type Op, PAGE_BYTES } from '@understudy/shared/protocol/replication'
-import { diskFull, syncDirectory } from './journal.ts'
-import { hashPages } from './page-hash.ts'
+import { diskFull } from './durable-files.ts'
+import { hashPages, resizePages } from './page-hash.ts'
 import { type StateRoots, statOf } from './state-files.ts'
-import { type Entry, type Key, keyOf, removeFromTree, resizedPages, splitKey } from './state-tree.ts'
+import { type Entry, type Key, keyOf, parentOf, type StateTree, splitKey } from './state-tree.ts'
+import { createUnsynced } from './unsynced.ts'
+import type { Xattrs } from './xattrs.ts'
 
 const WRITE_FLAGS = constants.O_RDWR | constants.O_NOFOLLOW
+const NO_PAGES = new BigUint64Array(0)
+/** What the agent needs to change what is below a directory, or in a file, when it is not root. */
+const OWN_DIRECTORY = 0o700
+const OWN_FILE = 0o600
 
 /**
  * Puts ops in place below the state directories and keeps the replica's own picture of the tree. Every op says how
@@ -28,18 +34,23 @@ const WRITE_FLAGS = constants.O_RDWR | constants.O_NOFOLLOW
  * Nothing is ever written through a symlink: a parent that is one, on disk or in the stream, is refused.
  */
 export interface Applier {
-  readonly tree: Map<Key, Entry>
+  readonly tree: StateTree
   /**
    * `guard` is called for every op, to apply it; what it lets pass is left out.
    * @throws AppError `protocol` for what may not be done, `disk_full`; the system's error otherwise
    */
   apply(ops: readonly Op[], guard?: (op: Op, apply: () => void) => void): void
+  /** Sets the extended attributes of what was applied, which takes a process of its own. Returns what failed. */
+  settleAttributes(): Promise<readonly AppError[]>
   /** Makes everything applied so far durable. */
   sync(): Promise<void>
 }
 
-export function createApplier(roots: StateRoots, tree: Map<Key, Entry>): Applier {
-  const unsynced = new Set<Key>()
+export function createApplier(roots: StateRoots, tree: StateTree, xattrs: Xattrs): Applier {
+  const unsynced = createUnsynced(roots)
+  /** Directories whose time, and perhaps mode, has changed by what was done in them. */
+  const touched = new Set<Key>()
+  const attributes = new Map<Key, string>()
   const owner = process.geteuid?.() === 0
 
   /** Every directory above `key` is one, on disk and not only in the stream. */
@@ -56,56 +67,88 @@ export function createApplier(roots: StateRoots, tree: Map<Key, Entry>): Applier
     }
   }
 
-  const replaceOtherKind = (key: Key, kind: Entry['kind']): void => {
-    const stat = statOf(roots.pathOf(key))
-    if (stat && stat.kind !== kind) remove(key)
+  /** Names in the directory of `key` are about to change. */
+  const touchParent = (key: Key): void => {
+    const parent = parentOf(key)
+    unsynced.add(parent)
+    if (touched.has(parent)) return
+    touched.add(parent)
+    const entry = tree.get(parent)
+    if (!owner && entry?.kind === 'dir' && (entry.meta.mode & OWN_DIRECTORY) !== OWN_DIRECTORY)
+      chmodSync(roots.pathOf(parent), entry.meta.mode | OWN_DIRECTORY)
   }
 
   const remove = (key: Key): void => {
+    touchParent(key)
     rmSync(roots.pathOf(key), { recursive: true, force: true })
-    removeFromTree(tree, key)
-    unsynced.delete(key)
-    unsynced.add(parentOf(key))
+    tree.remove(key)
+    attributes.delete(key)
+    unsynced.remove(key)
   }
 
   const own = (path: Buffer, meta: Metadata): void => {
     if (owner) lchownSync(path, meta.uid, meta.gid)
   }
 
-  const ensureDirectory = (key: Key, meta: Metadata): void => {
-    const path = roots.pathOf(key)
-    replaceOtherKind(key, 'dir')
-    mkdirSync(path, { recursive: true })
-    own(path, meta)
-    chmodSync(path, meta.mode)
-    tree.set(key, { kind: 'dir', meta })
-    unsynced.add(key)
-    unsynced.add(parentOf(key))
+  /** What is new may inherit attributes from its directory. */
+  const noteAttributes = (key: Key, meta: Metadata, isNew: boolean): void => {
+    const before = tree.get(key)
+    const known = before && before.kind !== 'link' ? before.meta.xattrs : ''
+    const parent = tree.get(parentOf(key))
+    const inherits = isNew && parent?.kind === 'dir' && parent.meta.xattrs.includes('posix_acl_default')
+    if (known !== meta.xattrs || inherits) attributes.set(key, meta.xattrs)
   }
 
-  const ensureFile = (key: Key, meta: Metadata, size: number): void => {
+  const ensureDirectory = (key: Key, meta: Metadata): void => {
     const path = roots.pathOf(key)
-    replaceOtherKind(key, 'file')
-    const fd = openSync(path, WRITE_FLAGS | constants.O_CREAT, 0o600)
+    const stat = statOf(path)
+    if (stat && stat.kind !== 'dir') remove(key)
+    const isNew = !tree.has(key)
+    if (isNew) touchParent(key)
+    mkdirSync(path, { recursive: true, mode: OWN_DIRECTORY })
+    noteAttributes(key, meta, isNew)
+    tree.set(key, { kind: 'dir', meta })
+    touched.add(key)
+    unsynced.add(key)
+  }
+
+  const ensureFile = (key: Key, meta: Metadata, size: number, fresh: boolean): void => {
+    const path = roots.pathOf(key)
+    const stat = statOf(path)
+    // A further name of some file becomes a file of its own.
+    if (stat && (fresh || stat.kind !== 'file' || tree.get(key)?.kind === 'link')) remove(key)
+    const before = tree.file(key)
+    if (!before) touchParent(key)
+    const fd = openToWrite(key, constants.O_CREAT)
     try {
       ftruncateSync(fd, size)
     } finally {
       closeSync(fd)
     }
-    const known = tree.get(key)
-    const before = known?.kind === 'file' ? known : undefined
-    tree.set(key, { kind: 'file', meta, size, pages: resizedPages(before, size) })
+    noteAttributes(key, meta, !before)
+    const pages = resizePages(before?.pages ?? NO_PAGES, before?.size ?? 0, size)
+    tree.set(key, { kind: 'file', meta, size, pages })
     unsynced.add(key)
-    if (!before) unsynced.add(parentOf(key))
+    own(path, meta)
+  }
+
+  const openToWrite = (key: Key, flags: number): number => {
+    const path = roots.pathOf(key)
+    try {
+      return openSync(path, WRITE_FLAGS | flags, OWN_FILE)
+    } catch (error) {
+      if (owner || systemCodeOf(error) !== 'EACCES') throw error
+      chmodSync(path, OWN_FILE)
+      return openSync(path, WRITE_FLAGS | flags, OWN_FILE)
+    }
   }
 
   const write = (key: Key, offset: number, bytes: Uint8Array): void => {
-    const entry = tree.get(key)
-    if (entry?.kind !== 'file')
-      throw new AppError('protocol', `refused to write into ${key}, which is no file`)
+    const entry = tree.file(key)
+    if (!entry) throw new AppError('protocol', `refused to write into ${key}, which is no file`)
     if (offset % PAGE_BYTES !== 0 || offset + bytes.length > entry.size)
       throw new AppError('protocol', `refused to write ${bytes.length} bytes at ${offset} of ${key}`)
-    const fd = openSync(roots.pathOf(key), WRITE_FLAGS)
+    const fd = openToWrite(key, 0)
     try {
       for (let at = 0; at < bytes.length; ) at += writeSync(fd, bytes, at, bytes.length - at, offset + at)
     } finally {
@@ -115,12 +158,26 @@ export function createApplier(roots: StateRoots, tree: Map<Key, Entry>): Applier
     unsynced.add(key)
   }
 
-  const link = (key: Key, meta: Metadata, target: string): void => {
+  const symlink = (key: Key, meta: Metadata, target: string): void => {
     remove(key)
     const path = roots.pathOf(key)
     symlinkSync(Buffer.from(target, 'latin1'), path)
     own(path, meta)
+    setTime(path, meta)
+    noteAttributes(key, meta, true)
     tree.set(key, { kind: 'symlink', meta, target })
+  }
+
+  const link = (key: Key, target: Key): void => {
+    // After a crash the tree does not know everything that is there.
+    const known = tree.get(target)
+    const isFile = statOf(roots.pathOf(target))?.kind === 'file'
+    if (key === target || !isFile || (known && known.kind !== 'file'))
+      throw new AppError('protocol', `refused to link ${key} to ${target}, which is no file`)
+    assertParents(target)
+    remove(key)
+    linkSync(roots.pathOf(target), roots.pathOf(key))
+    tree.set(key, { kind: 'link', target })
   }
 
   const applyOne = (op: Op): void => {
@@ -132,29 +189,37 @@ export function createApplier(roots: StateRoots, tree: Map<Key, Entry>): Applier
       case 'dir':
         return ensureDirectory(key, op.meta)
       case 'file':
-        return ensureFile(key, op.meta, op.size)
+        return ensureFile(key, op.meta, op.size, op.fresh)
       case 'write':
         return write(key, op.offset, op.bytes)
       case 'symlink':
-        return link(key, op.meta, op.target)
+        return symlink(key, op.meta, op.target)
+      case 'link':
+        return link(key, keyOf(op.target.root, op.target.path))
       case 'remove':
         return remove(key)
     }
   }
 
   /** Times and owners last: writing changes the one, changing the owner clears bits of the mode. */
-  const finishFiles = (ops: readonly Op[]): void => {
+  const finish = (ops: readonly Op[]): void => {
     for (const op of ops) {
-      if (op.kind !== 'file') continue
-      const path = roots.pathOf(keyOf(op.root, op.path))
-      const entry = tree.get(keyOf(op.root, op.path))
-      if (entry?.kind !== 'file') continue
-      own(path, op.meta)
-      chmodSync(path, op.meta.mode)
-      // Half a microsecond more, so that the nearest double below does not fall into the one before.
-      const time = (op.meta.mtimeMicros + 0.5) / 1e6
-      utimesSync(path, time, time)
+      const key = keyOf(op.root, op.path)
+      const entry = op.kind === 'file' ? tree.file(key) : undefined
+      if (entry) setMetadata(key, entry.meta)
     }
+    for (const key of touched) {
+      const entry = tree.get(key)
+      if (entry?.kind === 'dir') setMetadata(key, entry.meta)
+    }
+    touched.clear()
+  }
+
+  const setMetadata = (key: Key, meta: Metadata): void => {
+    const path = roots.pathOf(key)
+    own(path, meta)
+    chmodSync(path, meta.mode)
+    setTime(path, meta)
   }
 
   return {
@@ -162,39 +227,27 @@ export function createApplier(roots: StateRoots, tree: Map<Key, Entry>): Applier
     apply(ops, guard = (_, apply) => apply()) {
       try {
         for (const op of ops) guard(op, () => applyOne(op))
-        finishFiles(ops)
+        finish(ops)
       } catch (error) {
         const code = systemCodeOf(error)
         if (code === 'ENOSPC' || code === 'EDQUOT') throw diskFull(roots.directories[0] ?? '', error)
         throw error
       }
     },
-    async sync() {
-      for (const key of unsynced) {
-        await syncOne(roots.pathOf(key))
-        unsynced.delete(key)
-      }
+    async settleAttributes() {
+      if (attributes.size === 0) return []
+      const entries = [...attributes].map(([key, text]) => ({ path: roots.pathOf(key), attributes: text }))
+      attributes.clear()
+      if (!xattrs.available) return []
+      const answers = await xattrs.writeAll(entries)
+      return answers.filter((answer) => answer !== undefined)
     },
+    sync: unsynced.sync,
   }
 }
 
-const parentOf = (key: Key): Key => {
-  const { root, path } = splitKey(key)
-  const slash = path.lastIndexOf('/')
-  return keyOf(root, slash < 0 ? '' : path.slice(0, slash))
-}
-
-async function syncOne(path: Buffer): Promise<void> {
-  const stat = statOf(path)
-  if (stat?.kind === 'dir') return syncDirectory(path)
-  if (stat?.kind !== 'file') return
-  const handle = await open(path, 'r').catch((error: unknown) => {
-    if (systemCodeOf(error) === 'ENOENT') return undefined
-    throw error
-  })
-  try {
-    await handle?.sync()
-  } finally {
-    await handle?.close()
-  }
+function setTime(path: Buffer, { mtimeMicros }: Metadata): void {
+  // Half a microsecond more, so that the nearest double below does not fall into the one before.
+  const time = (mtimeMicros + 0.5) / 1e6
+  lutimesSync(path, time, time)
 }

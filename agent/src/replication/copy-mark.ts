@@ -1,8 +1,8 @@
 import { readFileSync } from 'node:fs'
-import { open, rename } from 'node:fs/promises'
-import { dirname } from 'node:path'
+import { mkdir, open, rename, rm } from 'node:fs/promises'
+import { dirname, join } from 'node:path'
 import { z } from 'zod'
-import { syncDirectory } from './journal.ts'
+import { syncDirectory } from './durable-files.ts'
 
 /**
  * Whether the state directories hold a whole copy of some moment, kept on disk so that a restarted agent knows. A
@@ -56,3 +56,14 @@ export async function writeDurably(path: string, text: string): Promise<void> {
   await rename(next, path)
   await syncDirectory(dirname(path))
 }
+
+/** Something else than a primary fills the state directories: what was received before must not be put over it. */
+export async function forgetCopy(dataDirectory: string): Promise<void> {
+  await mkdir(dataDirectory, { recursive: true, mode: 0o700 })
+  await openCopyMark(join(dataDirectory, 'copy.json')).set(false)
+  await rm(join(dataDirectory, 'journal'), { force: true })
+}
+
+/** What is in the state directories is whole. */
+export const vouchForCopy = (dataDirectory: string): Promise<void> =>
+  openCopyMark(join(dataDirectory, 'copy.json')).set(true)

@@ -1,9 +1,8 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { PAGE_BYTES } from '@understudy/shared/protocol/replication'
-import { hashPages, pageCount } from './page-hash.ts'
+import { hashPages, pageCount, withRoom } from './page-hash.ts'
 import { READ_FLAGS, type Stat, toStat } from './state-files.ts'
-import { withRoom } from './state-tree.ts'
 
 /** Read by the event loop itself up to here; more goes through the thread pool in parts. */
 const SMALL = 128 * 1024

@@ -1,6 +1,6 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
 import { promisify } from 'node:util'
-import { constants, zstdCompress, zstdCompressSync, zstdDecompressSync } from 'node:zlib'
+import { inflateRawSync, zstdDecompress, zstdDecompressSync } from 'node:zlib'
 import { AppError } from '@understudy/shared/core/app-error'
 import {
   decodeHeader,
@@ -10,12 +10,11 @@ import {
   type FrameType,
   HEADER_BYTES,
 } from '@understudy/shared/protocol/replication'
+import type { Codec } from '@understudy/shared/protocol/replication-messages'
+import type { Compressor } from './compression.ts'
 
-const FAST = { params: { [constants.ZSTD_c_compressionLevel]: 1 } }
-/** Not worth compressing below this, and compressed by the event loop itself below the second. */
-const COMPRESS_FROM = 512
-const INLINE_BELOW = 32 * 1024
-const compressLarge = promisify(zstdCompress)
+/** What every agent can decompress. */
+export const knownCodecs: readonly Codec[] = ['zstd', 'deflate']
 
 export interface FrameSpec {
   readonly type: FrameType
@@ -26,25 +25,25 @@ export interface FrameSpec {
   readonly body: Uint8Array
 }
 
-/** Header, digest and body, compressed where that makes it smaller. */
-export async function packFrame({ type, epoch, seq, flags, body }: FrameSpec): Promise<Buffer> {
-  const packed = await compress(body)
-  const smaller = packed.length < body.length
-  const sent = smaller ? packed : body
+/** Header, digest and body, compressed where that pays. */
+export async function packFrame(
+  { type, epoch, seq, flags, body }: FrameSpec,
+  compressor: Compressor,
+): Promise<Buffer> {
+  const { bytes, flag } = await compressor.compress(body)
   const prefix = encodeHeaderPrefix({
     type,
-    flags: flags | (smaller ? FrameFlag.zstd : 0),
+    flags: flags | flag,
     epoch,
     seq,
     rawBytes: body.length,
-    bodyBytes: sent.length,
+    bodyBytes: bytes.length,
   })
-  return Buffer.concat([prefix, digestOf(prefix, sent), sent])
-}
-
-async function compress(body: Uint8Array): Promise<Uint8Array> {
-  if (body.length < COMPRESS_FROM) return body
-  return body.length < INLINE_BELOW ? zstdCompressSync(body, FAST) : await compressLarge(body, FAST)
+  const frame = Buffer.allocUnsafeSlow(HEADER_BYTES + bytes.length)
+  frame.set(prefix)
+  frame.set(digestOf(prefix, bytes), prefix.length)
+  frame.set(bytes, HEADER_BYTES)
+  return frame
 }
 
 const digestOf = (prefix: Uint8Array, body: Uint8Array): Buffer =>
@@ -65,24 +64,34 @@ export function checkFrame(frame: Uint8Array): FrameHeader {
   return header
 }
 
+/** Unpacked by the event loop itself below this. */
+const INLINE_BELOW = 64 * 1024
+const decompressLarge = promisify(zstdDecompress)
+
 /**
- * The body of a frame that `checkFrame` has passed.
- * @throws AppError `protocol` when it does not decompress to exactly the length that its header names
+ * The body of a frame that `checkFrame` has passed. Never takes more memory than the header names.
+ * @throws AppError `protocol` when it does not decompress to exactly that length
  */
-export function unpackBody(frame: Uint8Array, header: FrameHeader): Uint8Array {
+export async function unpackBody(frame: Uint8Array, header: FrameHeader): Promise<Uint8Array> {
   const body = frame.subarray(HEADER_BYTES)
-  if ((header.flags & FrameFlag.zstd) === 0) {
-    if (body.length !== header.rawBytes) throw wrongLength(header)
-    return body
-  }
+  const { flags, rawBytes } = header
   try {
-    const raw = zstdDecompressSync(body, { maxOutputLength: Math.max(header.rawBytes, 1) })
-    if (raw.length !== header.rawBytes) throw wrongLength(header)
-    return raw
+    const raw = await unpack(body, flags, rawBytes)
+    if (raw.length === rawBytes) return raw
   } catch (error) {
-    if (error instanceof AppError) throw error
     throw wrongLength(header, error)
   }
+  throw wrongLength(header)
+}
+
+function unpack(body: Uint8Array, flags: number, rawBytes: number): Promise<Uint8Array> | Uint8Array {
+  const maxOutputLength = Math.max(rawBytes, 1)
+  // fflate packs, but what comes in is unpacked by zlib, which stops at a length.
+  if (flags & FrameFlag.deflate) return inflateRawSync(body, { maxOutputLength })
+  if ((flags & FrameFlag.zstd) === 0) return body
+  return rawBytes < INLINE_BELOW
+    ? zstdDecompressSync(body, { maxOutputLength })
+    : decompressLarge(body, { maxOutputLength, chunkSize: Math.max(rawBytes, 64) })
 }
 
 const wrongLength = ({ seq, rawBytes }: FrameHeader, cause?: unknown): AppError =>

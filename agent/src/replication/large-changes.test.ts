@@ -8,11 +8,11 @@ import { pair, picture, REPLICA, scratch, until } from './testing.ts'
 /** More than the 64 MiB that are held back as one group. */
 const LARGE = 65 * 1024 * 1024 + 100
 
-/** A hole is read as zeros: large without being slow. */
-function large(path: string, bytes = LARGE): void {
-  writeFileSync(path, 'begins with this')
-  truncateSync(path, bytes)
-}
+/** Not zeros: those are not sent at all. */
+const large = (path: string, bytes = LARGE): void => writeFileSync(path, Buffer.alloc(bytes, 'content '))
+
+/** So that a change of this size is seen while it is under way. */
+const SLOW = { limits: { bytesPerSecond: 100e6 } }
 
 test('a replica is not ready while a large change comes in, and ready again once it has all of it', async () => {
   const { from, to, primary, replica, follow, copies } = await pair()
@@ -42,7 +42,7 @@ test('several large changes one after the other leave a whole copy', async () =>
 })
 
 test('a large change that is cut off in the middle leaves a whole copy once the replica is back', async () => {
-  const { from, to, primary, replica, follow } = await pair()
+  const { from, to, primary, replica, follow } = await pair(undefined, undefined, SLOW)
   writeFileSync(join(from, 'a'), 'x')
   follow()
   await until(() => replica.whole)
@@ -57,7 +57,7 @@ test('a large change that is cut off in the middle leaves a whole copy once the 
 })
 
 test('a part of a copy is never taken for the state, not even when it is asked for twice', async () => {
-  const { from, to, replica, follow } = await pair()
+  const { from, to, replica, follow } = await pair(undefined, undefined, SLOW)
   writeFileSync(join(from, 'a'), 'x')
   follow()
   await until(() => replica.whole)
@@ -121,7 +121,7 @@ test.skipIf(!canMount)(
     const mounted = scratch()
     mountSmallDisk(mounted, 50)
     try {
-      const { from, to, primary, replica, follow } = await pair(mounted)
+      const { from, to, primary, replica, follow } = await pair(mounted, undefined, SLOW)
       writeFileSync(join(from, 'a'), 'x')
       follow()
       await until(() => replica.whole)

@@ -3,12 +3,13 @@ import xxhash from 'xxhash-wasm'
 
 const { h64Raw } = await xxhash()
 
-/** Hash of a page of zeros, as holes in sparse files have; 0 stands for a page that does not exist. */
+/** 0 stands for a page of which nothing is known. */
 const hashPage = (page: Uint8Array): bigint => h64Raw(page) || 1n
 
 /**
  * Hashes `bytes` page by page into `pages`, beginning at page `first`. The last page may be short.
- * xxh64 tells pages apart (a collision is one in 2^64 per changed page); every batch is protected by SHA-256.
+ * xxh64 tells pages apart (a collision is one in 2^64 per changed page); every batch is protected by SHA-256, and so
+ * is the rolling verification.
  */
 export function hashPages(bytes: Uint8Array, pages: BigUint64Array, first: number): void {
   for (let at = 0, page = first; at < bytes.length; at += PAGE_BYTES, page += 1)
@@ -16,3 +17,35 @@ export function hashPages(bytes: Uint8Array, pages: BigUint64Array, first: numbe
 }
 
 export const pageCount = (size: number): number => Math.ceil(size / PAGE_BYTES)
+
+const ZEROS = new Uint8Array(PAGE_BYTES)
+const ZERO_PAGE = hashPage(ZEROS)
+
+/**
+ * The pages of a file that gets another size, as truncating or extending it leaves them: what is new reads as zeros,
+ * so holes are never sent; nothing is known of a page that the old end or the new one lies in. Both ends of a stream
+ * do this alike. Returns `pages` itself where there is room.
+ */
+export function resizePages(pages: BigUint64Array, before: number, after: number): BigUint64Array {
+  const count = pageCount(after)
+  const resized = withRoom(pages, count)
+  if (after < before) {
+    if (after % PAGE_BYTES !== 0) resized[count - 1] = 0n
+    return resized
+  }
+  if (after === before) return resized
+  const known = pageCount(before)
+  if (before % PAGE_BYTES !== 0) resized[known - 1] = 0n
+  if (known < count) resized.fill(ZERO_PAGE, known, count)
+  const rest = after % PAGE_BYTES
+  if (rest !== 0 && known < count) resized[count - 1] = hashPage(ZEROS.subarray(0, rest))
+  return resized
+}
+
+/** Room for at least `count` pages, with the old ones kept. */
+export function withRoom(pages: BigUint64Array, count: number): BigUint64Array {
+  if (pages.length >= count) return pages
+  const larger = new BigUint64Array(Math.max(count, Math.min(pages.length * 2, pages.length + 65_536)))
+  larger.set(pages)
+  return larger
+}

@@ -1,19 +1,27 @@
 import { AppError, isAppError } from '@understudy/shared/core/app-error'
+import { type Clock, millis } from '@understudy/shared/core/time'
 import {
   encodeManifest,
   FrameFlag,
   FrameType,
   type ManifestEntry,
+} from '@understudy/shared/protocol/replication'
+import {
   type PrimaryMessage,
   primaryMessageSchema,
   type ReplicaMessage,
-} from '@understudy/shared/protocol/replication'
+} from '@understudy/shared/protocol/replication-messages'
 import type { WebSocket } from 'ws'
-import { checkFrame, packFrame } from './frames.ts'
+import { createCompressor } from './compression.ts'
+import { checkFrame, packFrame, unpackBody } from './frames.ts'
 import type { ReceiverStore } from './receiver-store.ts'
-import { type Entry, type Key, manifestOf } from './state-tree.ts'
+import type { StateRoots } from './state-files.ts'
+import { type Entry, type Key, keyOf, manifestOf } from './state-tree.ts'
+import { digestOfRanges } from './verification.ts'
 
 const MANIFEST_BYTES = 1024 * 1024
+/** What is in place and not synced yet is synced after this long, if nothing else makes it. */
+const SYNC_AFTER = millis(500)
 
 export interface SyncProgress {
   readonly bytesDone: number
@@ -23,10 +31,20 @@ export interface SyncProgress {
   readonly seq: number
 }
 
+/** The stream that a replica is in the middle of. */
+export interface Resumable {
+  readonly stream: string
+  readonly total: { readonly bytes: number; readonly files: number }
+  readonly received: number
+}
+
 export interface SessionParts {
   readonly store: ReceiverStore
+  readonly roots: StateRoots
+  readonly clock: Clock
   readonly epoch: number
   readonly socket: WebSocket
+  readonly resume: Resumable | undefined
   /** The copy may have become whole, or stopped being so. */
   readonly onCopy: () => void
   readonly onProgress: (progress: SyncProgress) => void
@@ -37,22 +55,27 @@ export interface SessionParts {
 }
 
 export interface ReceiverSession {
+  /** What a later connection may go on with; undefined before there is anything. */
+  readonly resumable: Resumable | undefined
   say(message: ReplicaMessage): void
   /** Resolves once everything that has arrived is dealt with. */
   idle(): Promise<void>
-  receive(data: Buffer, binary: boolean, manifest: ReadonlyMap<Key, Entry>): void
+  receive(data: Buffer, binary: boolean): void
 }
 
 /** What a replica does with what comes over one connection: journals, acknowledges, and answers. */
 export function createReceiverSession(parts: SessionParts): ReceiverSession {
-  const { store, epoch, socket, onCopy, onProgress, end, reject } = parts
+  const { store, roots, clock, epoch, socket, onCopy, onProgress, end, reject } = parts
+  let stream: string | undefined
   let seq = 0
-  let received = 0
-  let total = { bytes: 0, files: 0 }
+  let received = parts.resume?.received ?? 0
+  let total = parts.resume?.total ?? { bytes: 0, files: 0 }
   let committing = false
   let wholeFrom: number | undefined
   let durable = 0
+  let cancelSync: (() => void) | undefined
   const barriers: (PrimaryMessage & { type: 'barrier' })[] = []
+  const verifies: (PrimaryMessage & { type: 'verify' })[] = []
   let tail: Promise<void> = Promise.resolve()
   let committed: Promise<void> = Promise.resolve()
 
@@ -66,7 +89,7 @@ export function createReceiverSession(parts: SessionParts): ReceiverSession {
 
   const report = () =>
     onProgress({
-      bytesDone: Math.min(received, total.bytes),
+      bytesDone: store.whole ? total.bytes : Math.min(received, total.bytes),
       bytesTotal: total.bytes,
       filesDone: store.whole ? total.files : 0,
       filesTotal: total.files,
@@ -77,25 +100,45 @@ export function createReceiverSession(parts: SessionParts): ReceiverSession {
   function startCommit(): void {
     if (committing) return
     committing = true
-    committed = commit().catch(reject)
+    committed = commit()
+      .catch(reject)
+      .finally(() => {
+        committing = false
+      })
   }
 
   async function commit(): Promise<void> {
-    try {
-      do {
-        durable = await store.commit()
-        say({ type: 'ack', seq: durable })
-        await settle()
-        onCopy()
-        report()
-      } while (durable < seq || wholeFrom !== undefined || barriers.length > 0)
-    } finally {
-      committing = false
+    for (;;) {
+      const upTo = seq
+      const wanted = Math.max(wholeFrom ?? 0, barriers[0]?.seq ?? 0)
+      const result = await store.commit(wanted > durable && wanted <= upTo)
+      durable = result.durable
+      say({ type: 'ack', ...result })
+      await settle(result.taken)
+      onCopy()
+      report()
+      if (seq === upTo && !isDue()) break
     }
+    if (durable < seq) syncLater()
+  }
+
+  /** Something waits for a batch that is here already. */
+  const isDue = (): boolean =>
+    (wholeFrom !== undefined && wholeFrom <= seq) || barriers.some((barrier) => barrier.seq <= seq)
+
+  /** Nothing asks for it, but what is in place should not stay unsynced. */
+  function syncLater(): void {
+    cancelSync ??= clock.timer(SYNC_AFTER, () => {
+      cancelSync = undefined
+      inOrder(async () => {
+        durable = (await store.commit(true)).durable
+        say({ type: 'ack', durable, taken: durable })
+      })
+    })
   }
 
   /** What waited for a batch that is in place now. */
-  async function settle(): Promise<void> {
+  async function settle(taken: number): Promise<void> {
     if (wholeFrom !== undefined && durable >= wholeFrom) {
       const upTo = wholeFrom
       wholeFrom = undefined
@@ -105,35 +148,52 @@ export function createReceiverSession(parts: SessionParts): ReceiverSession {
     for (let barrier = barriers[0]; barrier && barrier.seq <= durable; barrier = barriers[0]) {
       barriers.shift()
       await store.checkpoint()
-      const equal = store.digest() === barrier.digest
+      const { except, xattrs, digest } = barrier
+      const equal = store.digest({ except: new Set(except), xattrs }) === digest
       say({ type: 'barrier-reached', id: barrier.id, equal })
       if (!equal) throw new Error('the tree differs from the primary: reading it again from disk')
     }
+    for (let verify = verifies[0]; verify && verify.seq <= taken; verify = verifies[0]) {
+      verifies.shift()
+      const { ranges, sha256, id } = verify
+      const found = await store.still(() =>
+        digestOfRanges(ranges, (root, path) => roots.pathOf(keyOf(root, path))),
+      )
+      say({ type: 'verified', id, equal: found === sha256 })
+    }
   }
 
-  async function onBatch(frame: Buffer): Promise<void> {
+  /** Unpacking goes on in other threads while what came before is put in place. */
+  function onBatch(frame: Buffer): void {
     const header = checkFrame(frame)
     if (header.type !== FrameType.batch) throw new Error('unexpected frame')
-    if (header.epoch !== epoch) throw new Error(`a batch of epoch ${header.epoch} in epoch ${epoch}`)
-    if (header.seq !== seq + 1) throw new Error(`batch ${header.seq} after ${seq}`)
-    try {
-      await store.journal({ header, frame })
-    } catch (error) {
-      if (isAppError(error, 'disk_full'))
-        say({ type: 'nack', seq: header.seq, code: 'disk_full', message: error.message })
-      throw error
-    }
-    seq = header.seq
-    received += header.rawBytes
-    onCopy()
-    startCommit()
+    const bulk = (header.flags & FrameFlag.bulk) !== 0
+    const body = bulk ? unpackBody(frame, header) : undefined
+    body?.catch(() => undefined)
+    inOrder(async () => {
+      if (stream === undefined) throw new Error('a batch before the primary has accepted')
+      if (header.epoch !== epoch) throw new Error(`a batch of epoch ${header.epoch} in epoch ${epoch}`)
+      if (header.seq !== seq + 1) throw new Error(`batch ${header.seq} after ${seq}`)
+      try {
+        if (body) await store.place(header, await body)
+        else await store.journal(header, frame)
+      } catch (error) {
+        if (isAppError(error, 'disk_full'))
+          say({ type: 'nack', seq: header.seq, code: 'disk_full', message: error.message })
+        throw error
+      }
+      seq = header.seq
+      received += header.rawBytes
+      onCopy()
+      startCommit()
+    })
   }
 
-  async function onControl(data: Buffer, manifest: ReadonlyMap<Key, Entry>): Promise<void> {
+  async function onControl(data: Buffer): Promise<void> {
     const message = primaryMessageSchema.parse(JSON.parse(data.toString('utf8')))
     switch (message.type) {
       case 'accepted':
-        return sendManifest(socket, epoch, manifest)
+        return onAccepted(message)
       case 'refused':
         return end(
           new AppError('unavailable', `the primary refuses this replica: ${message.message}`, {
@@ -149,37 +209,71 @@ export function createReceiverSession(parts: SessionParts): ReceiverSession {
       case 'barrier':
         barriers.push(message)
         return startCommit()
+      case 'verify':
+        verifies.push(message)
+        return startCommit()
+      case 'reread': {
+        const found = await store.reread(message.files.map(([root, path]) => keyOf(root, path)))
+        return sendManifest(socket, epoch, found)
+      }
     }
   }
 
+  async function onAccepted(message: PrimaryMessage & { type: 'accepted' }): Promise<void> {
+    if (stream !== undefined) throw new Error('accepted twice')
+    if (message.resumed) {
+      if (message.stream !== parts.resume?.stream) throw new Error('another stream than was asked for')
+      seq = store.taken
+      durable = 0
+      stream = message.stream
+      report()
+      return startCommit()
+    }
+    stream = message.stream
+    received = 0
+    total = { bytes: 0, files: 0 }
+    // What came over another stream and is not complete never will be.
+    await store.dropPartial()
+    await sendManifest(socket, epoch, store.tree)
+  }
+
   return {
+    get resumable() {
+      if (stream === undefined) return parts.resume
+      return store.canGoOn ? { stream, total, received } : undefined
+    },
     say,
     idle: async () => {
       await tail
       await committed
+      cancelSync?.()
     },
-    receive: (data: Buffer, binary: boolean, manifest: ReadonlyMap<Key, Entry>) =>
-      inOrder(() => (binary ? onBatch(data) : onControl(data, manifest))),
+    receive(data, binary) {
+      try {
+        if (binary) onBatch(data)
+        else inOrder(() => onControl(data))
+      } catch (error) {
+        reject(error)
+      }
+    },
   }
 }
 
 /** Shows the primary what is here, in frames that each fit into memory. */
-async function sendManifest(socket: WebSocket, epoch: number, tree: ReadonlyMap<Key, Entry>): Promise<void> {
+async function sendManifest(
+  socket: WebSocket,
+  epoch: number,
+  tree: Iterable<readonly [Key, Entry]>,
+): Promise<void> {
+  const compressor = createCompressor(['zstd'], () => performance.now() / 1000)
   let part: ManifestEntry[] = []
   let bytes = 0
   let seq = 0
   const flush = async (last: boolean) => {
     seq += 1
     const body = encodeManifest(part)
-    socket.send(
-      await packFrame({
-        type: FrameType.manifest,
-        epoch,
-        seq,
-        flags: last ? FrameFlag.last : 0,
-        body,
-      }),
-    )
+    const flags = last ? FrameFlag.last : 0
+    socket.send(await packFrame({ type: FrameType.manifest, epoch, seq, flags, body }, compressor))
     part = []
     bytes = 0
   }

@@ -1,4 +1,4 @@
-import { mkdir, readdir, rename, statfs } from 'node:fs/promises'
+import { mkdir } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
 import { createSerial } from '@understudy/shared/core/serial'
@@ -6,16 +6,29 @@ import { decodeOps, FrameFlag, type FrameHeader } from '@understudy/shared/proto
 import type { Logger } from 'pino'
 import { type Applier, createApplier } from './applier.ts'
 import { openCopyMark } from './copy-mark.ts'
+import { assertSpace, moveAside } from './discard.ts'
+import { hashFile } from './file-content.ts'
 import { unpackBody } from './frames.ts'
-import { diskFull, type JournaledFrame, openJournal } from './journal.ts'
+import { type JournaledFrame, openJournal } from './journal.ts'
 import { createReplay, type Replay } from './replay.ts'
-import type { StateRoots } from './state-files.ts'
-import { type Entry, type Key, treeDigest } from './state-tree.ts'
+import { type StateRoots, statOf } from './state-files.ts'
+import { type DigestOptions, type Entry, type Key, StateTree, treeDigest } from './state-tree.ts'
+import type { Xattrs } from './xattrs.ts'
 
 /** The journal is emptied once it is this long, and whenever nothing comes in. */
 const CHECKPOINT_BYTES = 32 * 1024 * 1024
-/** Always left free on the disk, so that the workload can start. */
-const RESERVE_BYTES = 16 * 1024 * 1024
+/** What is put in place without the journal is synced after this much. */
+const BULK_SYNC_BYTES = 128 * 1024 * 1024
+/** The event loop is given back after a batch of this size. */
+const YIELD_BYTES = 64 * 1024
+
+/** Numbers of batches. */
+export interface Taken {
+  /** Everything up to here survives a crash of the machine. */
+  readonly durable: number
+  /** Everything up to here is in the journal or in place. */
+  readonly taken: number
+}
 
 /**
  * What a replica has on disk: the state directories, and a journal of batches that are durable but perhaps not yet in
@@ -28,18 +41,30 @@ export interface ReceiverStore {
   /** @throws AppError `state_unreadable` when what is there is a part of a copy */
   assertComplete(): void
   /** Forgets what was known of the tree and takes `tree`, which was just read from disk. */
-  adopt(tree: Map<Key, Entry>): void
+  adopt(tree: StateTree): void
+  /** What is in place, as far as it is known. */
+  readonly tree: StateTree
+  /** The last batch that is in the journal or in place. */
+  readonly taken: number
+  /** Goes on with batch `taken` + 1 where the same stream goes on. */
+  readonly canGoOn: boolean
   /** Writes a frame to the journal. @throws AppError `disk_full`, with everything as it was before */
-  journal(frame: JournaledFrame): Promise<void>
-  /** Makes the journal durable, then puts whole groups in place. Returns the last batch that is durable. */
-  commit(): Promise<number>
+  journal(header: FrameHeader, frame: Uint8Array): Promise<void>
+  /** Puts a bulk batch in place at once: the copy is a mixture until it is whole. @throws AppError `disk_full` */
+  place(header: FrameHeader, body: Uint8Array): Promise<void>
+  /** Makes the journal durable, then puts whole groups in place. What is not from the journal is synced with `all`. */
+  commit(all: boolean): Promise<Taken>
   /** The copy is whole with everything up to `seq` in place, unless a bulk batch has come in since. */
   markWhole(seq?: number): Promise<void>
   /** Everything whole is in place and synced. */
   checkpoint(): Promise<void>
   /** Drops a group that will never be complete, because its connection has ended. */
   dropPartial(): Promise<void>
-  digest(): string
+  digest(options: DigestOptions): string
+  /** Reads these files from disk. Returns what is there, and takes it for what is known. */
+  reread(keys: readonly Key[]): Promise<ReadonlyMap<Key, Entry>>
+  /** Runs `task` while nothing is being put in place. */
+  still<T>(task: () => Promise<T>): Promise<T>
   /** Moves what is in the state directories aside, into `discarded/`. */
   discard(name: string): Promise<void>
   close(): Promise<void>
@@ -52,12 +77,13 @@ export interface ReceiverStore {
 export async function openReceiverStore(
   roots: StateRoots,
   dataDirectory: string,
+  xattrs: Xattrs,
   log: Logger,
 ): Promise<ReceiverStore> {
   await mkdir(dataDirectory, { recursive: true, mode: 0o700 })
   const mark = openCopyMark(join(dataDirectory, 'copy.json'))
   const serial = createSerial()
-  let applier: Applier = createApplier(roots, new Map())
+  let applier: Applier = createApplier(roots, new StateTree(), xattrs)
   const { journal, groups } = await openJournal(join(dataDirectory, 'journal'))
   let group: JournaledFrame[] = []
   let ready = groups
@@ -65,8 +91,11 @@ export async function openReceiverStore(
   let replay: Replay | undefined = ready.length > 0 ? createReplay(applier) : undefined
   /** Why nothing more can be taken before the next connection. */
   let broken: unknown
-  let appended = 0
+  let taken = 0
+  let durable = 0
   let lastBulk = 0
+  /** Bytes that are in place without having been in the journal, and are not synced. */
+  let unsyncedBulk = 0
   await applyReady().catch((error: unknown) =>
     log.warn({ event: 'replication.replay_failed', why: messageOf(error) }),
   )
@@ -75,23 +104,20 @@ export async function openReceiverStore(
   /** Batches that are not in place stay in the journal. */
   async function checkpointNow(): Promise<void> {
     await applier.sync()
+    unsyncedBulk = 0
     if (group.length === 0 && ready.length === 0 && journal.bytes > 0) await journal.clear()
   }
 
   async function applyReady(): Promise<void> {
     try {
       await journal.sync()
-      for (let frames = ready[0]; frames; frames = ready[0]) {
-        for (const { frame, header } of frames) {
-          const ops = decodeOps(unpackBody(frame, header))
-          if (replay) replay.apply(ops)
-          else applier.apply(ops)
-          await new Promise(setImmediate)
-        }
+      for (let entries = ready[0]; entries; entries = ready[0]) {
+        for (const entry of entries) await applyOne(entry, entries[0] ?? entry)
         ready.shift()
       }
       if (replay?.refused) throw replay.refused
       replay = undefined
+      await settleAttributes()
     } catch (error) {
       broken = error
       if (isAppError(error, 'disk_full')) replay ??= createReplay(applier)
@@ -99,6 +125,33 @@ export async function openReceiverStore(
       throw error
     }
     if (journal.bytes > CHECKPOINT_BYTES) await checkpointNow()
+  }
+
+  async function applyOne(entry: JournaledFrame, first: JournaledFrame): Promise<void> {
+    const ops = decodeOps(await unpackBody(await journal.read(entry), entry.header))
+    // What was written into two files before they became one must not be replayed over the one.
+    if (!replay && ops.some(({ kind }) => kind === 'link')) {
+      await applier.sync()
+      await journal.dropBefore(first)
+    }
+    if (replay) replay.apply(ops)
+    else applier.apply(ops)
+    journal.placed(entry)
+    if (entry.bytes > YIELD_BYTES) await new Promise(setImmediate)
+  }
+
+  async function settleAttributes(): Promise<void> {
+    const failed = await applier.settleAttributes()
+    if (failed.length > 0)
+      log.error({ event: 'replication.xattrs_failed', count: failed.length, why: failed[0]?.message })
+  }
+
+  async function readEntry(key: Key): Promise<Entry | undefined> {
+    const path = roots.pathOf(key)
+    if (statOf(path)?.kind !== 'file') return undefined
+    const { stat, size, pages } = await hashFile(path, 0, new BigUint64Array(0))
+    const xattrsOf = applier.tree.file(key)?.meta.xattrs ?? ''
+    return { kind: 'file', meta: { ...stat.meta, xattrs: xattrsOf }, size, pages }
   }
 
   /** Nothing is forced into place: the primary compares again and sends what is missing. */
@@ -123,32 +176,58 @@ export async function openReceiverStore(
       })
     },
     adopt(tree) {
-      applier = createApplier(roots, tree)
+      applier = createApplier(roots, tree, xattrs)
     },
-    journal: (entry) =>
+    get tree() {
+      return applier.tree
+    },
+    get taken() {
+      return taken
+    },
+    get canGoOn() {
+      return broken === undefined && taken > 0
+    },
+    journal: (header, frame) =>
       serial(async () => {
         if (broken) throw broken
-        const unplaced = [...ready.flat(), ...group, entry].reduce(
-          (sum, { header }) => sum + header.rawBytes,
-          0,
-        )
-        await assertSpace(roots.directories, unplaced + entry.frame.length)
-        // A batch that is put in place by itself leaves a mixture of old and new until the transfer is complete.
-        // Said before it is in the journal, so that what is replayed after a crash never has to be looked at again.
-        if (isBulk(entry.header)) await mark.set(false)
-        await journal.append(entry.frame)
-        appended = entry.header.seq
-        if (isBulk(entry.header)) lastBulk = appended
-        group.push(entry)
-        if (!isBulk(entry.header) && (entry.header.flags & FrameFlag.last) === 0) return
+        const unplaced = [...ready.flat(), ...group].reduce((sum, entry) => sum + entry.header.rawBytes, 0)
+        await assertSpace(roots.directories, unplaced + header.rawBytes + frame.length)
+        group.push(await journal.append(frame, header))
+        taken = header.seq
+        if ((header.flags & FrameFlag.last) === 0) return
         ready.push(group)
         group = []
       }),
-    commit: () =>
+    place: (header, body) =>
       serial(async () => {
-        const durable = appended
+        if (broken) throw broken
+        await assertSpace(roots.directories, header.rawBytes)
+        // A batch that is put in place by itself leaves a mixture of old and new until the transfer is complete.
+        await mark.set(false)
+        lastBulk = header.seq
+        if (group.length > 0) ready.push(group)
+        group = []
+        // Nothing older may be replayed over it.
+        if (journal.bytes > 0) {
+          await applyReady()
+          await checkpointNow()
+        }
+        try {
+          applier.apply(decodeOps(body))
+        } catch (error) {
+          broken = error
+          throw error
+        }
+        taken = header.seq
+        unsyncedBulk += header.rawBytes
+      }),
+    commit: (all) =>
+      serial(async () => {
+        const upTo = taken
         await applyReady()
-        return durable
+        if (unsyncedBulk >= BULK_SYNC_BYTES || (all && unsyncedBulk > 0)) await checkpointNow()
+        if (unsyncedBulk === 0) durable = upTo
+        return { durable, taken: upTo }
       }),
     markWhole: (seq = Number.POSITIVE_INFINITY) =>
       serial(() => (lastBulk <= seq ? mark.set(true) : undefined)),
@@ -160,13 +239,28 @@ export async function openReceiverStore(
     dropPartial: () =>
       serial(async () => {
         group = []
-        appended = 0
+        taken = 0
+        durable = 0
         lastBulk = 0
         broken = undefined
         await applyReady()
         await checkpointNow()
       }),
-    digest: () => treeDigest(applier.tree),
+    digest: (options) => treeDigest(applier.tree, options),
+    reread: (keys) =>
+      serial(async () => {
+        const found = new Map<Key, Entry>()
+        for (const key of keys) {
+          const entry = await readEntry(key)
+          if (!entry) applier.tree.remove(key)
+          else {
+            applier.tree.set(key, entry)
+            found.set(key, entry)
+          }
+        }
+        return found
+      }),
+    still: (task) => serial(task),
     discard: (name) =>
       serial(async () => {
         group = []
@@ -174,35 +268,9 @@ export async function openReceiverStore(
         replay = undefined
         await journal.clear()
         await mark.set(false)
-        for (const [root, directory] of roots.directories.entries())
+        for (const [root, directory] of roots.stateDirectories.entries())
           await moveAside(directory, join(dataDirectory, 'discarded', name, String(root)))
       }),
     close: () => serial(() => journal.close()),
-  }
-}
-
-const isBulk = (header: FrameHeader): boolean => (header.flags & FrameFlag.bulk) !== 0
-
-/** Room for the batch in the journal, for all that is not in place yet, and the reserve. */
-async function assertSpace(directories: readonly string[], bytes: number): Promise<void> {
-  for (const directory of directories) {
-    const { bavail, bsize } = await statfs(directory)
-    if (bavail * bsize < bytes + RESERVE_BYTES) throw diskFull(directory)
-  }
-}
-
-async function moveAside(from: string, to: string): Promise<void> {
-  const names = await readdir(from, { encoding: 'buffer' })
-  if (names.length === 0) return
-  await mkdir(to, { recursive: true, mode: 0o700 })
-  for (const name of names) {
-    const source = Buffer.concat([Buffer.from(`${from}/`), name])
-    const target = Buffer.concat([Buffer.from(`${to}/`), name])
-    await rename(source, target).catch((error: unknown) => {
-      throw new AppError('state_unreadable', `what is in ${from} could not be moved aside to ${to}`, {
-        hint: 'data_dir must be on the same file system as the state directories.',
-        cause: error,
-      })
-    })
   }
 }

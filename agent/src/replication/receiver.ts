@@ -9,11 +9,13 @@ import { PROTOCOL_VERSION } from '@understudy/shared/protocol/version'
 import type { Logger } from 'pino'
 import { WebSocket } from 'ws'
 import { asPeerError, type Credentials, clientTls, type PeerIdentity } from '../identity/identity.ts'
-import { createReceiverSession, type SyncProgress } from './receiver-session.ts'
+import { knownCodecs } from './frames.ts'
+import { createReceiverSession, type Resumable, type SyncProgress } from './receiver-session.ts'
 import type { ReceiverStore } from './receiver-store.ts'
 import { createScanner } from './scanner.ts'
 import type { StateRoots } from './state-files.ts'
-import type { Entry, Key } from './state-tree.ts'
+import type { StateTree } from './state-tree.ts'
+import type { Xattrs } from './xattrs.ts'
 
 const BACKOFF: BackoffPolicy = { base: millis(100), cap: millis(5000) }
 const CONNECT_TIMEOUT = millis(5000)
@@ -28,7 +30,7 @@ export interface Receiver {
    * Ends the connection and puts everything whole in place; or moves what is there aside.
    * @throws AppError `state_unreadable` when only a part of a copy is there and is not to be moved aside
    */
-  finish(discard: boolean): Promise<void>
+  finish(discard: boolean, refill?: () => Promise<void>): Promise<void>
   stop(): Promise<void>
 }
 
@@ -36,6 +38,7 @@ export interface ReceiverSurroundings {
   readonly identity: PeerIdentity
   readonly roots: StateRoots
   readonly store: ReceiverStore
+  readonly xattrs: Xattrs
   readonly clock: Clock
   readonly random: Random
   readonly log: Logger
@@ -58,30 +61,33 @@ export function createReceiver(surroundings: ReceiverSurroundings): Receiver {
     surroundings.onCopy()
   }
 
-  /** What is on disk, as long as nothing but us has written there; undefined when it has to be read again. */
-  let known: Map<Key, Entry> | undefined
+  /** The stream that may go on, as long as nothing but us has written here; the disk is read again without. */
+  let resume: Resumable | undefined
+  let known = false
 
-  async function readDisk(): Promise<Map<Key, Entry>> {
-    const scanner = createScanner(surroundings.roots, clock, () => undefined)
+  async function readDisk(): Promise<StateTree> {
+    const { roots, xattrs } = surroundings
+    const scanner = createScanner({ roots, clock, xattrs, onLook: () => undefined })
     await scanner.full()
-    return new Map(scanner.tree)
+    return scanner.tree
   }
 
   async function receive(epoch: number, self: InstanceId, upstream: Upstream, signal: AbortSignal) {
-    await store.dropPartial()
+    if (!resume) await store.dropPartial()
     await store.begin()
     tellCopy()
-    const tree = known ?? (await readDisk())
-    known = undefined
-    store.adopt(tree)
-    const connection = { ...surroundings, onCopy: tellCopy, epoch, self, upstream, signal, tree }
+    if (!known) store.adopt(await readDisk())
+    const connection = { ...surroundings, onCopy: tellCopy, epoch, self, upstream, signal, resume }
+    known = false
+    resume = undefined
     const ended = await receiveOnce(connection, (next) => {
       progress = next
       trouble = undefined
       if (following && !signal.aborted) following.up = true
     }).finally(tellCopy)
-    known = tree
-    throw ended
+    known = true
+    resume = ended.resumable
+    throw ended.why
   }
 
   async function loop(target: Following, self: InstanceId, signal: AbortSignal): Promise<void> {
@@ -142,14 +148,17 @@ export function createReceiver(surroundings: ReceiverSurroundings): Receiver {
       following = target
       running = running.then(() => {
         // Since it last followed anybody, anything may have been written here.
-        known = undefined
+        known = false
+        resume = undefined
         return mine.signal.aborted ? undefined : loop(target, self, mine.signal)
       })
     },
-    async finish(discard) {
+    async finish(discard, refill) {
       await stop()
-      if (discard) await store.discard(new Date(clock.now()).toISOString().replaceAll(':', '-'))
-      else {
+      if (discard) {
+        await store.discard(new Date(clock.now()).toISOString().replaceAll(':', '-'))
+        await refill?.()
+      } else {
         await store.dropPartial()
         store.assertComplete()
       }
@@ -174,18 +183,24 @@ interface Connection extends ReceiverSurroundings {
   readonly self: InstanceId
   readonly upstream: Upstream
   readonly signal: AbortSignal
-  readonly tree: Map<Key, Entry>
+  readonly resume: Resumable | undefined
+}
+
+interface Ended {
+  /** Why the network ended it. */
+  readonly why: Error
+  readonly resumable: Resumable | undefined
 }
 
 /**
- * One connection from beginning to end. Returns why the network ended it; throws what went wrong here, after which
- * the disk has to be read again.
+ * One connection from beginning to end, which the network brings. Throws what went wrong here, after which the disk
+ * has to be read again.
  */
 async function receiveOnce(
   connection: Connection,
   onProgress: (progress: SyncProgress) => void,
-): Promise<Error> {
-  const { identity, roots, store, signal, epoch, self, upstream, onCopy, tree } = connection
+): Promise<Ended> {
+  const { identity, roots, store, xattrs, clock, signal, epoch, self, upstream, onCopy, resume } = connection
   const { agent } = identity.self
   const socket = new WebSocket(`wss://${hostOf(upstream.host)}:${upstream.port}/replication`, {
     ...clientTls(credentialsOf(identity), { agent, instance: upstream.instanceId }),
@@ -197,7 +212,7 @@ async function receiveOnce(
   const abort = () => socket.terminate()
   signal.addEventListener('abort', abort, { once: true })
   try {
-    return await new Promise<Error>((resolve, reject) => {
+    return await new Promise<Ended>((resolve, reject) => {
       let lost: Error | undefined
       let failure: unknown
       const fail = (error: unknown) => {
@@ -206,25 +221,41 @@ async function receiveOnce(
       }
       const session = createReceiverSession({
         store,
+        roots,
+        clock,
         epoch,
         socket,
+        resume,
         onCopy,
         onProgress,
-        end: resolve,
+        end: (why) => resolve({ why, resumable: undefined }),
         reject: fail,
       })
-      const { length } = roots.directories
       socket.on('open', () =>
-        session.say({ type: 'join', protocol: PROTOCOL_VERSION, epoch, instanceId: self, roots: length }),
+        session.say({
+          type: 'join',
+          protocol: PROTOCOL_VERSION,
+          epoch,
+          instanceId: self,
+          roots: roots.directories.length,
+          codecs: [...knownCodecs],
+          whole: store.whole,
+          xattrs: xattrs.available,
+          resume: resume && store.canGoOn ? { stream: resume.stream, seq: store.taken } : null,
+        }),
       )
-      socket.on('message', (data: Buffer, binary) => session.receive(data, binary, tree))
+      socket.on('message', (data: Buffer, binary) => session.receive(data, binary))
       socket.on('error', (error) => {
         lost = asPeerError(error)
       })
       // Always comes, and last. Nothing of this connection may reach the store once the next one begins.
       socket.on('close', (code, reason) => {
         const why = lost ?? new Error(`the primary closed the stream (${code} ${reason.toString('utf8')})`)
-        void session.idle().then(() => (failure === undefined ? resolve(why) : reject(failure)))
+        void session
+          .idle()
+          .then(() =>
+            failure === undefined ? resolve({ why, resumable: session.resumable }) : reject(failure),
+          )
       })
     })
   } finally {

@@ -15,13 +15,16 @@ export interface Replay {
 }
 
 export function createReplay(applier: Applier): Replay {
-  const refused = new Map<Key, Error>()
+  /** What an op could not be done to, with the file that it needed, if any. */
+  const refused = new Map<Key, { readonly error: Error; readonly needs: Key | undefined }>()
 
-  /** What was to be done to a name, or below it, does not matter any more. */
+  /** What was to be done to a name, or below it, or with it, does not matter any more. */
   const makeUp = (op: Op, key: Key) => {
-    if (op.kind === 'remove' || op.kind === 'symlink') refused.delete(key)
-    if (op.kind === 'remove' || op.kind === 'symlink' || op.kind === 'file')
-      for (const other of refused.keys()) if (other.startsWith(`${key}/`)) refused.delete(other)
+    if (op.kind === 'dir' || op.kind === 'write') return
+    const isNew = op.kind !== 'file' || op.fresh
+    const covers = (name: Key) => (isNew && name === key) || name.startsWith(`${key}/`)
+    for (const [name, { needs }] of refused)
+      if (covers(name) || (needs !== undefined && covers(needs))) refused.delete(name)
   }
 
   return {
@@ -33,12 +36,13 @@ export function createReplay(applier: Applier): Replay {
           apply()
         } catch (error) {
           if (!isAppError(error, 'protocol')) throw error
-          refused.set(key, error)
+          const needs = op.kind === 'link' ? keyOf(op.target.root, op.target.path) : undefined
+          refused.set(key, { error, needs })
         }
       })
     },
     get refused() {
-      return [...refused.values()][0]
+      return [...refused.values()][0]?.error
     },
   }
 }

@@ -8,13 +8,22 @@ import type { PeerIdentity } from '../identity/identity.ts'
 import { createReceiver } from './receiver.ts'
 import type { SyncProgress } from './receiver-session.ts'
 import { openReceiverStore } from './receiver-store.ts'
-import { createSender } from './sender.ts'
-import type { SessionLag } from './sender-session.ts'
+import { createSelection, type SelectionPatterns } from './selection.ts'
+import { createSender, type Sealed, type SenderLimits } from './sender.ts'
+import type { SessionLag } from './session-types.ts'
 import { createStateRoots } from './state-files.ts'
+import { openXattrs } from './xattrs.ts'
 
+export { createApplier } from './applier.ts'
+export { batchesFor } from './batches.ts'
+export { forgetCopy, vouchForCopy, writeDurably } from './copy-mark.ts'
+export { checkFrame, packFrame, unpackBody } from './frames.ts'
 export type { SyncProgress } from './receiver-session.ts'
-export type { SessionLag } from './sender-session.ts'
-export { checkStateDirectories } from './state-files.ts'
+export { createScanner, type Scanner } from './scanner.ts'
+export type { Sealed, SenderLimits } from './sender.ts'
+export type { SessionLag } from './session-types.ts'
+export { checkStateDirectories, createStateRoots, type StateRoots } from './state-files.ts'
+export { addToTree, type Entry, type Key, manifestOf, treeDigest } from './state-tree.ts'
 
 /**
  * Keeps the state directories of one instance equal to another's. The role machine (agent/src/role) says in which
@@ -36,19 +45,33 @@ export interface Replication {
   drain(target: InstanceId, budget: Millis): Promise<void>
   /**
    * Everything up to here is on the replica's disk, compared name by name. The workload must be frozen.
-   * @throws AppError when that cannot be had within the budget; `tolerant` lets unreadable names pass, counted
+   * @throws AppError when that cannot be had within the budget; `tolerant` lets pass, counted, names that cannot be
+   * read and what there is no time for
    */
-  seal(target: InstanceId, budget: Millis, tolerant: boolean): Promise<{ seq: number; unreadable: number }>
+  seal(target: InstanceId, budget: Millis, tolerant: boolean): Promise<Sealed>
   /** Waits until every replica that is attached has what is here now, or the budget is spent. */
   flush(budget: Millis): Promise<void>
+  /**
+   * Everything that was written before the call is on the disks of the replicas that are returned.
+   * @throws AppError `conflict` when this instance is not primary, `not_ready` when no replica has it in time
+   */
+  commit(budget: Millis): Promise<readonly InstanceId[]>
+  /**
+   * Captures the state while `hold` keeps the workload still, and sends it as one group that the replica puts in
+   * place as a whole.
+   * @throws AppError `not_ready` or `conflict` when a replica could not get it; what `hold` throws
+   */
+  cut(hold: (capture: () => Promise<void>) => Promise<void>): Promise<void>
   lags(): readonly { instance: InstanceId; lag: SessionLag }[]
   unreadable(): ReadonlyMap<string, string>
 
   /** Replica: receive from there, reconnecting until told otherwise. */
   follow(epoch: number, upstream: Upstream): void
   stopFollowing(): Promise<void>
-  /** Puts everything received in place, durably; or moves what is there aside and begins with nothing. */
-  finish(discard: boolean): Promise<void>
+  /**
+   * Puts everything received in place, durably; or moves what is there aside and begins with what `refill` puts there.
+   */
+  finish(discard: boolean, refill?: () => Promise<void>): Promise<void>
 
   close(): Promise<void>
 }
@@ -58,6 +81,11 @@ export interface ReplicationOptions {
   /** What both ends of a stream show, and know each other by. */
   readonly identity: PeerIdentity
   readonly stateDirectories: readonly string[]
+  /** Which names below them are replicated; all by default. */
+  readonly selection?: SelectionPatterns
+  /** The agent's own record: replicated as well, in full, and never moved aside. */
+  readonly recordDirectory?: string
+  readonly limits?: Partial<SenderLimits>
   readonly dataDirectory: string
   readonly host: string
   readonly port: number
@@ -68,17 +96,28 @@ export interface ReplicationOptions {
   readonly onCopy: () => void
 }
 
+const DEFAULT_LIMITS: SenderLimits = {
+  memoryBytes: 64 * 1024 * 1024,
+  bytesPerSecond: 0,
+  cutsOnly: false,
+}
+
 /**
  * Finishes what a crash left undone, then listens.
  * @throws AppError `port_in_use`, `state_unreadable`
  */
 export async function openReplication(options: ReplicationOptions): Promise<Replication> {
-  const { self, identity, stateDirectories, dataDirectory, host, port, clock, random, log, onCopy } = options
-  const roots = createStateRoots(stateDirectories)
-  const store = await openReceiverStore(roots, dataDirectory, log)
-  const receiver = createReceiver({ identity, roots, store, clock, random, log, onCopy })
-  const sender = createSender(roots, identity, clock, log)
-  const listening = await sender.listen(host, port)
+  const { self, identity, stateDirectories, recordDirectory, dataDirectory, clock, random, log, onCopy } =
+    options
+  const selection = createSelection(options.selection ?? { include: [], exclude: [], priority: [] })
+  const directories = [...stateDirectories, ...(recordDirectory === undefined ? [] : [recordDirectory])]
+  const roots = createStateRoots(directories, selection, stateDirectories.length)
+  const limits = { ...DEFAULT_LIMITS, ...options.limits }
+  const xattrs = await openXattrs(log)
+  const store = await openReceiverStore(roots, dataDirectory, xattrs, log)
+  const receiver = createReceiver({ identity, roots, store, xattrs, clock, random, log, onCopy })
+  const sender = createSender({ identity, roots, xattrs, limits, clock, log })
+  const listening = await sender.listen(options.host, options.port)
 
   return {
     port: listening.port,
@@ -100,16 +139,14 @@ export async function openReplication(options: ReplicationOptions): Promise<Repl
     stopServing: () => sender.stopServing(),
     drain: (target, budget) => sender.drain(target, budget),
     seal: (target, budget, tolerant) => sender.seal(target, budget, tolerant),
-    async flush(budget) {
-      const attached = sender.lags().filter(({ lag }) => lag.attached)
-      // A replica that does not catch up has said so itself; nobody waits for it any longer.
-      await Promise.allSettled(attached.map(({ instance }) => sender.seal(instance, budget, true)))
-    },
+    flush: (budget) => sender.flush(budget),
+    commit: (budget) => sender.commit(budget),
+    cut: (hold) => sender.cut(hold),
     lags: () => sender.lags(),
     unreadable: () => sender.unreadable(),
     follow: (epoch, upstream) => receiver.follow(epoch, self, upstream),
     stopFollowing: () => receiver.stop(),
-    finish: (discard) => receiver.finish(discard),
+    finish: (discard, refill) => receiver.finish(discard, refill),
     async close() {
       await receiver.stop()
       await sender.close()

@@ -15,6 +15,7 @@ import { afterEach, expect, test } from 'vitest'
 import { createScanner } from './scanner.ts'
 import { createStateRoots } from './state-files.ts'
 import { type Entry, treeDigest } from './state-tree.ts'
+import { noXattrs } from './testing.ts'
 
 const cleanups: (() => void)[] = []
 afterEach(() => {
@@ -25,9 +26,12 @@ function bench() {
   const directory = mkdtempSync(join(tmpdir(), 'understudy-scan-'))
   cleanups.push(() => rmSync(directory, { recursive: true, force: true }))
   const seen: string[][] = []
-  const scanner = createScanner(createStateRoots([directory]), systemClock, (changed) =>
-    seen.push([...changed]),
-  )
+  const scanner = createScanner({
+    roots: createStateRoots([directory]),
+    clock: systemClock,
+    xattrs: noXattrs,
+    onLook: (changed) => seen.push([...changed]),
+  })
   cleanups.push(() => scanner.stop())
   return { directory, scanner, seen }
 }

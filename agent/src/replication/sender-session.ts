@@ -1,184 +1,193 @@
+import { randomUUID } from 'node:crypto'
 import { AppError, messageOf } from '@understudy/shared/core/app-error'
 import type { InstanceId } from '@understudy/shared/core/ids'
-import { between, type Clock, type Millis, type Mono, millis } from '@understudy/shared/core/time'
+import { between, type Clock, type Mono, millis } from '@understudy/shared/core/time'
 import {
   decodeManifest,
   encodeOps,
   FrameFlag,
   FrameType,
   type Op,
-  type PrimaryMessage,
-  type ReplicaMessage,
 } from '@understudy/shared/protocol/replication'
 import type { Logger } from 'pino'
 import type { WebSocket } from 'ws'
-import { batchesFor } from './batches.ts'
-import { checkFrame, packFrame, unpackBody } from './frames.ts'
+import { type BatchSource, batchesFor } from './batches.ts'
+import { createCompressor } from './compression.ts'
+import { checkFrame, knownCodecs, unpackBody } from './frames.ts'
+import { createGate } from './gate.ts'
+import { createOutgoingFlow } from './outgoing-flow.ts'
+import type { Pace } from './pace.ts'
+import { createSafeMoments } from './safe-moments.ts'
+import type { Scanner } from './scanner.ts'
+import type { Join, SenderSession, SessionLag } from './session-types.ts'
 import type { StateRoots } from './state-files.ts'
-import { addToTree, bytesOfPages, differenceOf, type Entry, type Key } from './state-tree.ts'
+import { addToTree, type Key, StateTree, splitKey, treeDigest } from './state-tree.ts'
+import { countXattrs, differingBytes, totalBytes } from './tree-sizes.ts'
+import { createVerification } from './verification.ts'
 
 /** More than this is not held back to be applied as a whole. */
 const GROUP_BYTES = 64 * 1024 * 1024
-/** Bytes that may be under way and not acknowledged. */
-const WINDOW_BYTES = 16 * 1024 * 1024
-const SOCKET_BYTES = 4 * 1024 * 1024
 /** Close enough behind to take over: this much, or this long. */
 const NEAR_BYTES = 1024 * 1024
 const NEAR_MILLIS = millis(2000)
-/** Differences are counted exactly up to this many names; more is an estimate by size. */
-const COUNTED_NAMES = 1000
-
-/**
- * One replica that receives from this primary. What it still has to get is a set of names, not a queue: a name that
- * changes ten times while the replica is slow is sent once.
- */
-export interface SenderSession {
-  readonly instance: InstanceId
-  readonly lag: SessionLag
-  /** The scanner has looked: at some names, or at everything as of `completeSince`. */
-  looked(changed: ReadonlySet<Key>, completeSince?: Mono): void
-  onMessage(message: ReplicaMessage): void
-  onManifest(frame: Uint8Array): void
-  /** Resolves once the replica has a whole copy and is close behind. */
-  near(signal: AbortSignal): Promise<void>
-  /** Resolves once nothing is left to send and everything sent is durable over there. */
-  settled(signal: AbortSignal): Promise<{ seq: number }>
-  /** Resolves once the replica says that its tree has this digest; throws AppError when it has not. */
-  barrier(digest: string, signal: AbortSignal): Promise<void>
-  close(why: string): void
-}
-
-export interface SessionLag {
-  readonly attached: boolean
-  readonly bytes: number
-  readonly batches: number
-  /** Age of the oldest change that is not durable over there. */
-  readonly millis: Millis
-  /** Everything that was written more than this long ago is durable over there; null before that can be said. */
-  readonly safeMillis: Millis | null
-}
-
-interface InFlight {
-  readonly seq: number
-  readonly bytes: number
-  readonly since: Mono
-}
+/** Names that a barrier may leave out. */
+const EXCEPTED_NAMES = 1000
 
 export interface SessionSurroundings {
-  readonly socket: WebSocket
   readonly instance: InstanceId
   readonly epoch: number
-  readonly tree: ReadonlyMap<Key, Entry>
+  readonly scanner: Pick<Scanner, 'tree' | 'distrust'>
   readonly roots: StateRoots
   readonly clock: Clock
   readonly log: Logger
+  readonly pace: Pace
+  readonly window: () => number
+  /** A hand-over to another replica is under way: this one waits. */
+  readonly isHeld: () => boolean
+  readonly isUrgent: () => boolean
+  /** Changes go over only as captured by a cut, once the replica has a first copy. */
+  readonly cutsOnly: boolean
 }
 
-export function createSenderSession(surroundings: SessionSurroundings): SenderSession {
-  const { socket, instance, epoch, tree, roots, clock, log } = surroundings
-  const theirs = new Map<Key, Entry>()
+export function createSenderSession(surroundings: SessionSurroundings, join: Join): SenderSession {
+  const { instance, epoch, scanner, roots, clock, log, cutsOnly, isHeld } = surroundings
+  const { tree } = scanner
+  const stream = randomUUID()
+  const theirs = new StateTree()
   const dirty = new Set<Key>()
-  const inFlight: InFlight[] = []
-  const waiters = new Set<() => void>()
+  const gate = createGate()
+  const ended = new AbortController()
+  const codecs = knownCodecs.filter((codec) => join.codecs.includes(codec))
+  let connected = false
   let dirtySince: Mono | undefined
   let manifestDone = false
-  let seq = 0
   let pumping = false
+  let preferred: ((key: Key) => boolean) | undefined
   /** Up to here the replica has been told that its copy is whole; undefined during a transfer that it is not. */
   let wholeAt: number | undefined
-  let failure: AppError | undefined
-  /** A look at everything whose changes are not all sent yet, and those whose changes are and await their ack. */
-  let lookedSince: Mono | undefined
-  const awaited: { readonly seq: number; readonly since: Mono }[] = []
-  let safeSince: Mono | undefined
+  /** Files that the replica reads again; nothing is sent until it has shown them. */
+  let reread: Set<Key> | undefined
+  /** Changes are sent as they are seen; else only what a cut has captured. */
+  let streaming = !cutsOnly || !join.whole
+  let groups = 0
+  const safe = createSafeMoments()
+  const answers = new Map<number, boolean>()
   let barriers = 0
-  const barrierAnswers = new Map<number, (equal: boolean) => void>()
 
-  const say = (message: PrimaryMessage) => socket.send(JSON.stringify(message))
+  const flow = createOutgoingFlow({
+    ...surroundings,
+    gate,
+    compressor: createCompressor(codecs, () => performance.now() / 1000),
+    ended: ended.signal,
+    onFailure: fail,
+  })
+  const source: BatchSource = {
+    ours: tree,
+    theirs,
+    roots,
+    xattrs: join.xattrs,
+    onUnreadable: (key, why) => scanner.distrust(key, why),
+  }
+  const verification = createVerification({
+    ours: tree,
+    theirs,
+    roots,
+    clock,
+    quiet: (signal) => gate.until(() => connected && isWhole() && !pumping && !reread, signal),
+    isDirty: (key) => dirty.has(key),
+    seq: () => flow.seq,
+    say: flow.say,
+    onUnseen: (key) => scanner.distrust(key),
+    onMismatch,
+  })
 
-  /** Wakes everything that waits for progress. */
-  const progressed = () => {
-    for (const wake of [...waiters]) wake()
+  const isWhole = () => wholeAt !== undefined && flow.durable >= wholeAt
+
+  function fail(error: unknown): void {
+    end(error instanceof AppError ? error : new AppError('internal', messageOf(error), { cause: error }))
   }
-  const until = async (holds: () => boolean, signal?: AbortSignal): Promise<void> => {
-    while (!holds()) {
-      if (failure) throw failure
-      await new Promise<void>((resolve, reject) => {
-        const onAbort = () => {
-          waiters.delete(wake)
-          reject(signal?.reason)
-        }
-        const wake = () => {
-          waiters.delete(wake)
-          signal?.removeEventListener('abort', onAbort)
-          resolve()
-        }
-        if (signal?.aborted) return reject(signal.reason)
-        waiters.add(wake)
-        signal?.addEventListener('abort', onAbort, { once: true })
-      })
-    }
-    if (failure) throw failure
-  }
-  /** The last batch that is on the replica's disk. */
-  const durable = () => (inFlight[0]?.seq ?? seq + 1) - 1
-  const isWhole = () => wholeAt !== undefined && durable() >= wholeAt
-  const inFlightBytes = () => inFlight.reduce((sum, batch) => sum + batch.bytes, 0)
 
   function end(error: AppError): void {
-    if (failure) return
-    failure = error
-    progressed()
-    socket.close(1011, error.message.slice(0, 100))
+    if (gate.failure) return
+    gate.fail(error)
+    ended.abort(error)
+    socket?.close(1011, error.message.slice(0, 100))
+  }
+  let socket: WebSocket | undefined
+
+  /** The replica reads from disk what it has, and is sent what differs. */
+  function onMismatch(keys: readonly Key[]): void {
+    log.error({ event: 'replication.mismatch', instance, names: keys.slice(0, 10), count: keys.length })
+    reread = new Set(keys)
+    flow.say({
+      type: 'reread',
+      files: keys.map((key) => {
+        const { root, path } = splitKey(key)
+        return [root, path]
+      }),
+    })
   }
 
   function pump(): void {
-    if (pumping || !manifestDone || failure) return
+    if (pumping || !manifestDone || reread || gate.failure) return
+    if (!streaming && !preferred) return
     pumping = true
     void pumpAll()
-      .catch((error: unknown) =>
-        end(error instanceof AppError ? error : new AppError('internal', messageOf(error), { cause: error })),
-      )
+      .catch(fail)
       .finally(() => {
         pumping = false
-        progressed()
+        gate.wake()
+        if (dirty.size > 0) pump()
+        else preferred = undefined
       })
   }
 
   async function pumpAll(): Promise<void> {
-    while (dirty.size > 0) {
-      const { bulk } = await sendGroup()
+    while (dirty.size > 0 && !reread && (streaming || preferred)) {
+      await gate.until(() => !isHeld())
+      const { bulk } = await sendGroup(takeNext())
       // A group that is put in place at once leaves a whole copy, even if more has changed meanwhile.
       if (!bulk) sayWhole()
     }
-    if (lookedSince !== undefined) awaited.push({ seq, since: lookedSince })
-    lookedSince = undefined
-    noteSafe()
+    if (dirty.size === 0) safe.sent(flow)
     sayWhole()
   }
 
-  function sayWhole(): void {
-    if (wholeAt !== undefined) return
-    wholeAt = seq
-    say({ type: 'whole', seq })
+  /** What streams between cuts is a mixture: only a cut makes it whole. */
+  function sayWhole(captured = !cutsOnly): void {
+    if (wholeAt !== undefined || !captured) return
+    wholeAt = flow.seq
+    flow.say({ type: 'whole', seq: wholeAt })
   }
 
-  async function sendGroup(): Promise<{ bulk: boolean }> {
-    const keys = [...dirty]
-    const since = dirtySince ?? clock.mono()
-    let bulk = pendingBytes() > GROUP_BYTES
-    let bytes = 0
+  function takeNext(): Key[] {
+    if (preferred) {
+      const keys = [...dirty].filter(preferred)
+      preferred = undefined
+      for (const key of keys) dirty.delete(key)
+      return keys
+    }
+    const all = [...dirty]
     dirty.clear()
-    dirtySince = undefined
+    return all
+  }
+
+  async function sendGroup(keys: readonly Key[]): Promise<{ bulk: boolean }> {
+    const since = dirtySince ?? clock.mono()
+    if (dirty.size === 0) dirtySince = undefined
+    // A copy that is not whole is a mixture anyway: nothing has to be held back for it.
+    groups += 1
+    let bulk = (groups === 1 && !join.whole) || bytesIn(keys) > GROUP_BYTES
+    let bytes = 0
     const send = async (ops: readonly Op[], last: boolean) => {
       const body = encodeOps(ops)
       bytes += body.length
       // Files may grow between the count and their turn: the rest goes in bulk.
       bulk ||= bytes > GROUP_BYTES
-      await sendBatch(body, since, bulk ? FrameFlag.bulk : last ? FrameFlag.last : 0)
+      await sendBody(body, since, bulk ? FrameFlag.bulk : last ? FrameFlag.last : 0)
     }
     let held: Op[] | undefined
-    for (const ops of batchesFor(keys, tree, theirs, roots)) {
+    for (const ops of batchesFor(keys, source)) {
       if (held) await send(held, false)
       held = ops
     }
@@ -186,49 +195,27 @@ export function createSenderSession(surroundings: SessionSurroundings): SenderSe
     return { bulk }
   }
 
-  /** What was seen before a batch is safe once the batch is durable. */
-  function noteSafe(): void {
-    while (awaited[0] && awaited[0].seq <= durable()) safeSince = awaited.shift()?.since
-  }
-
-  async function sendBatch(body: Uint8Array, since: Mono, flags: number): Promise<void> {
-    await until(() => inFlight.length === 0 || inFlightBytes() + body.length <= WINDOW_BYTES)
-    seq += 1
+  async function sendBody(body: Uint8Array, since: Mono, flags: number): Promise<void> {
     if (flags & FrameFlag.bulk) wholeAt = undefined
-    const batch = { seq, bytes: body.length, since }
-    inFlight.push(batch)
-    const frame = await packFrame({ type: FrameType.batch, epoch, seq, flags, body })
-    if (socket.bufferedAmount <= SOCKET_BYTES) {
-      socket.send(frame)
-      return
-    }
-    await new Promise<void>((resolve) => socket.send(frame, () => resolve()))
+    await flow.send(body, since, flags)
   }
 
-  /** Bytes of content that differ. */
-  function pendingBytes(): number {
-    let bytes = 0
-    let counted = 0
-    for (const key of dirty) {
-      const entry = tree.get(key)
-      if (entry?.kind !== 'file') continue
-      counted += 1
-      bytes +=
-        counted > COUNTED_NAMES ? entry.size : bytesOfPages(entry, differenceOf(entry, theirs.get(key)).pages)
-    }
-    return bytes
-  }
+  const bytesIn = (keys: Iterable<Key>) => differingBytes(keys, tree, theirs)
+  const pendingBytes = (which?: (key: Key) => boolean) => bytesIn(which ? [...dirty].filter(which) : dirty)
 
   function lag(): SessionLag {
-    const oldest = inFlight[0]?.since ?? dirtySince
+    const oldest = flow.oldest ?? dirtySince
     const behind = oldest === undefined ? millis(0) : between(oldest, clock.mono())
-    const bytes = manifestDone ? pendingBytes() + inFlightBytes() : totalBytes(tree)
+    const bytes = manifestDone ? pendingBytes() + flow.bytesInFlight : totalBytes(tree)
+    const near = cutsOnly || bytes <= NEAR_BYTES || behind <= NEAR_MILLIS
     return {
-      attached: isWhole() && !failure && (bytes <= NEAR_BYTES || behind <= NEAR_MILLIS),
+      attached: connected && isWhole() && !gate.failure && near,
       bytes,
-      batches: inFlight.length,
+      batches: flow.batchesInFlight,
       millis: behind,
-      safeMillis: safeSince === undefined ? null : between(safeSince, clock.mono()),
+      safeMillis: safe.since === undefined ? null : between(safe.since, clock.mono()),
+      verified: { ...verification.verified },
+      withoutXattrs: join.xattrs ? 0 : countXattrs(tree),
     }
   }
 
@@ -237,7 +224,48 @@ export function createSenderSession(surroundings: SessionSurroundings): SenderSe
     for (const key of tree.keys()) dirty.add(key)
     for (const key of theirs.keys()) dirty.add(key)
     dirtySince = clock.mono()
-    say({ type: 'total', bytes: pendingBytes(), files: dirty.size })
+    flow.say({ type: 'total', bytes: pendingBytes(), files: dirty.size })
+    pump()
+    void verification.run(ended.signal).catch(() => undefined)
+  }
+
+  async function onManifest(frame: Uint8Array): Promise<void> {
+    try {
+      const header = checkFrame(frame)
+      if ((manifestDone && !reread) || header.type !== FrameType.manifest || header.epoch !== epoch)
+        throw new AppError('protocol', 'a manifest was not expected')
+      for (const entry of decodeManifest(await unpackBody(frame, header))) {
+        reread?.delete(`${entry.root}/${entry.path}`)
+        addToTree(theirs, entry)
+        if (manifestDone) dirty.add(`${entry.root}/${entry.path}`)
+      }
+      if ((header.flags & FrameFlag.last) === 0) return
+      if (manifestDone) return onReread()
+      begin()
+    } catch (error) {
+      fail(error)
+    }
+  }
+
+  /** What was asked for and not shown is not there. */
+  function onReread(): void {
+    for (const key of reread ?? []) {
+      theirs.remove(key)
+      dirty.add(key)
+    }
+    reread = undefined
+    dirtySince ??= clock.mono()
+    pump()
+  }
+
+  function attach(next: WebSocket, { resume }: Join): void {
+    const resumed = resume !== null && resume.stream === stream && manifestDone
+    socket = next
+    connected = true
+    next.send(JSON.stringify({ type: 'accepted', epoch, stream, resumed }))
+    flow.attach(next, resumed ? resume.seq : 0)
+    if (resumed && wholeAt !== undefined) flow.say({ type: 'whole', seq: wholeAt })
+    gate.wake()
     pump()
   }
 
@@ -246,31 +274,26 @@ export function createSenderSession(surroundings: SessionSurroundings): SenderSe
     get lag() {
       return lag()
     },
+    get bytesPerSecond() {
+      return flow.bytesPerSecond
+    },
+    pendingBytes,
     looked(changed, completeSince) {
       for (const key of changed) dirty.add(key)
       if (changed.size > 0) dirtySince ??= clock.mono()
-      lookedSince = completeSince ?? lookedSince
+      if (completeSince !== undefined) safe.looked(completeSince)
+      if (dirty.size === 0 && !pumping && manifestDone) safe.sent(flow)
       pump()
     },
-    onManifest(frame) {
-      try {
-        const header = checkFrame(frame)
-        if (manifestDone || header.type !== FrameType.manifest || header.epoch !== epoch)
-          throw new AppError('protocol', 'a manifest was not expected')
-        for (const entry of decodeManifest(unpackBody(frame, header))) addToTree(theirs, entry)
-        if (header.flags & FrameFlag.last) begin()
-      } catch (error) {
-        end(error instanceof AppError ? error : new AppError('protocol', messageOf(error), { cause: error }))
-      }
-    },
+    onManifest,
     onMessage(message) {
       switch (message.type) {
         case 'join':
           return
         case 'ack':
-          while (inFlight[0] && inFlight[0].seq <= message.seq) inFlight.shift()
-          noteSafe()
-          return progressed()
+          flow.onAck(message.durable, message.taken)
+          safe.acked(flow)
+          return gate.wake()
         case 'nack':
           log.warn({ event: 'replication.refused', instance, seq: message.seq, code: message.code })
           return end(
@@ -279,27 +302,91 @@ export function createSenderSession(surroundings: SessionSurroundings): SenderSe
             }),
           )
         case 'barrier-reached':
-          barrierAnswers.get(message.id)?.(message.equal)
-          barrierAnswers.delete(message.id)
-          return
+          answers.set(message.id, message.equal)
+          return gate.wake()
+        case 'verified':
+          return verification.onAnswer(message.id, message.equal)
       }
     },
-    near: (signal) => until(() => isWhole() && pendingBytes() + inFlightBytes() <= NEAR_BYTES, signal),
-    async settled(signal) {
-      await until(() => manifestDone && dirty.size === 0 && !pumping && inFlight.length === 0, signal)
-      return { seq }
+    attach,
+    detach() {
+      connected = false
+      flow.detach()
     },
-    async barrier(digest, signal) {
+    sendAll(which) {
+      preferred = which
+      streaming = which === undefined
+      pump()
+    },
+    preferredSent: (signal) =>
+      gate.until(() => preferred === undefined && !pumping && flow.batchesInFlight === 0, signal),
+    withhold() {
+      streaming = false
+    },
+    wake: gate.wake,
+    get seq() {
+      return flow.durable
+    },
+    get ended() {
+      return gate.failure !== undefined
+    },
+    canResume: ({ resume }) =>
+      gate.failure === undefined && manifestDone && resume?.stream === stream && flow.canResume(resume.seq),
+    capture(limit) {
+      const keys = [...dirty]
+      const since = dirtySince ?? clock.mono()
+      if (!manifestDone || pumping || reread)
+        throw new AppError('not_ready', `${instance} still gets what came before`, { retryable: true })
+      const bytes = bytesIn(keys)
+      streaming = bytes > limit
+      if (streaming) pump()
+      if (streaming)
+        throw new AppError(
+          'conflict',
+          `${bytes} bytes have changed since the last cut, at most ${limit} fit`,
+          {
+            hint: 'Cut more often (workload.cut_every_seconds), or let the state stream without cuts.',
+          },
+        )
+      const bodies = [...batchesFor(keys, source)].map(encodeOps)
+      dirty.clear()
+      dirtySince = undefined
+      pumping = true
+      const captured = safe.capture()
+      const sendAll = async () => {
+        for (const [index, body] of bodies.entries())
+          await sendBody(body, since, index === bodies.length - 1 ? FrameFlag.last : 0)
+        captured(flow)
+        sayWhole(true)
+      }
+      return () =>
+        void sendAll()
+          .catch(fail)
+          .finally(() => {
+            pumping = false
+            gate.wake()
+          })
+    },
+    near: (signal) =>
+      gate.until(() => isWhole() && pendingBytes() + flow.bytesInFlight <= NEAR_BYTES, signal),
+    async settled(signal) {
+      await gate.until(
+        () => manifestDone && !reread && dirty.size === 0 && !pumping && flow.batchesInFlight === 0,
+        signal,
+      )
+    },
+    safe: (moment, signal) =>
+      gate.until(() => isWhole() && safe.since !== undefined && safe.since >= moment, signal),
+    async barrier(except, signal) {
+      if (except.length > EXCEPTED_NAMES)
+        throw new AppError('state_unreadable', `${except.length} names of the state cannot be read`)
       barriers += 1
       const id = barriers
-      let answer: boolean | undefined
-      barrierAnswers.set(id, (equal) => {
-        answer = equal
-        progressed()
-      })
-      say({ type: 'barrier', id, seq, digest })
-      await until(() => answer !== undefined, signal)
-      if (!answer)
+      const { xattrs } = join
+      const digest = treeDigest(tree, { except: new Set(except), xattrs })
+      flow.say({ type: 'barrier', id, seq: flow.seq, digest, except: [...except], xattrs })
+      await gate.until(() => answers.has(id), signal)
+      if (!answers.get(id))
         throw new AppError('conflict', `the tree on ${instance} differs although every batch arrived`, {
           hint: 'Something else writes into the state directories of the replica. It is compared again in full.',
           retryable: true,
@@ -307,10 +394,4 @@ export function createSenderSession(surroundings: SessionSurroundings): SenderSe
     },
     close: (why) => end(new AppError('unavailable', why, { retryable: true })),
   }
-}
-
-const totalBytes = (tree: ReadonlyMap<Key, Entry>): number => {
-  let bytes = 0
-  for (const entry of tree.values()) if (entry.kind === 'file') bytes += entry.size
-  return bytes
 }

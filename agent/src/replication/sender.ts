@@ -1,29 +1,45 @@
-import { createHash, timingSafeEqual } from 'node:crypto'
-import type { IncomingMessage } from 'node:http'
-import { createServer } from 'node:https'
-import type { AddressInfo } from 'node:net'
-import type { Duplex } from 'node:stream'
-import type { TLSSocket } from 'node:tls'
-import { AppError, isAppError, systemCodeOf } from '@understudy/shared/core/app-error'
+import { AppError, isAppError } from '@understudy/shared/core/app-error'
 import type { InstanceId } from '@understudy/shared/core/ids'
-import type { Clock, Millis } from '@understudy/shared/core/time'
-import {
-  HEADER_BYTES,
-  MAX_BODY_BYTES,
-  type ReplicaMessage,
-  replicaMessageSchema,
-} from '@understudy/shared/protocol/replication'
+import { between, type Clock, type Millis, type Mono, millis, plus } from '@understudy/shared/core/time'
 import { PROTOCOL_VERSION } from '@understudy/shared/protocol/version'
 import type { Logger } from 'pino'
-import { type WebSocket, WebSocketServer } from 'ws'
-import { listeningTls, type PeerIdentity, peerOf, serverTls } from '../identity/identity.ts'
+import type { WebSocket } from 'ws'
+import type { PeerIdentity } from '../identity/identity.ts'
+import { planFinalSync } from './final-sync.ts'
+import { createListener } from './listener.ts'
+import { createPace } from './pace.ts'
 import { createScanner, type Scanner } from './scanner.ts'
-import { createSenderSession, type SenderSession, type SessionLag } from './sender-session.ts'
+import { createSenderSession } from './sender-session.ts'
+import type { Join, SenderSession, SessionLag } from './session-types.ts'
 import type { StateRoots } from './state-files.ts'
-import { treeDigest } from './state-tree.ts'
+import type { Xattrs } from './xattrs.ts'
 
-/** A replica has this long to say what it wants. */
-const JOIN_TIMEOUT = 5000
+/** A replica that has lost its connection may go on where it was within this time. */
+const PARKED = millis(60_000)
+/** One replica has no more under way than this, however much memory there is: it is enough for a fast network. */
+const WINDOW_BYTES = 8 * 1024 * 1024
+const WINDOW_BYTES_MIN = 1024 * 1024
+
+/** How the last of the state went over. */
+export interface Sealed {
+  readonly seq: number
+  /** Names that could not be read. */
+  readonly unreadable: number
+  /** Bytes of content that the replica does not have, because there was no time for them. */
+  readonly leftBytes: number
+  /** What was decided about the time left, in a sentence. */
+  readonly why: string
+}
+
+/** What may be sent, and how fast. */
+export interface SenderLimits {
+  /** Content that is under way to all replicas together and not taken yet, in bytes. */
+  readonly memoryBytes: number
+  /** Bytes of content per second for all replicas together; 0 is no limit. */
+  readonly bytesPerSecond: number
+  /** Changes go over only as captured by a cut. */
+  readonly cutsOnly: boolean
+}
 
 /** The primary's end: listens for replicas and sends them the state while this instance serves an epoch. */
 export interface Sender {
@@ -35,94 +51,77 @@ export interface Sender {
   stopServing(): void
   /** Resolves once the replica is close behind. Throws AppError when it is not within the budget. */
   drain(target: InstanceId, budget: Millis): Promise<void>
-  /** Resolves once the replica holds exactly this state. The workload must be frozen. */
-  seal(target: InstanceId, budget: Millis, tolerant: boolean): Promise<{ seq: number; unreadable: number }>
+  /**
+   * Resolves once the replica holds exactly this state. The workload must be frozen. With `tolerant`, names that
+   * cannot be read are left out, and so is what does not fit into the budget.
+   */
+  seal(target: InstanceId, budget: Millis, tolerant: boolean): Promise<Sealed>
+  /** Waits until every replica that is attached has what is here now, or the budget is spent. */
+  flush(budget: Millis): Promise<void>
+  /** Resolves with those that have everything that was written before the call. Throws AppError when nobody has. */
+  commit(budget: Millis): Promise<readonly InstanceId[]>
+  /**
+   * Captures the state while `hold` keeps the workload still, and sends it as one group.
+   * @throws AppError `not_ready` or `conflict` when a replica could not get it; what `hold` throws
+   */
+  cut(hold: (capture: () => Promise<void>) => Promise<void>): Promise<void>
   lags(): readonly { instance: InstanceId; lag: SessionLag }[]
   /** Names that could not be read, with the reason; empty while not serving. */
   unreadable(): ReadonlyMap<string, string>
   close(): Promise<void>
 }
 
-export function createSender(roots: StateRoots, identity: PeerIdentity, clock: Clock, log: Logger): Sender {
+export interface SenderParts {
+  readonly roots: StateRoots
+  readonly identity: PeerIdentity
+  readonly xattrs: Xattrs
+  readonly limits: SenderLimits
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+export function createSender({ roots, identity, xattrs, limits, clock, log }: SenderParts): Sender {
   const sessions = new Map<InstanceId, SenderSession>()
-  const allowed = new Map<InstanceId, Buffer>()
+  const sockets = new Map<InstanceId, WebSocket>()
+  const parked = new Map<InstanceId, () => void>()
+  const pace = createPace(limits.bytesPerSecond, clock)
   let allowedEpoch = -1
   let serving: { epoch: number; scanner: Scanner } | undefined
-  const shown = identity.current ? serverTls(identity.current) : {}
-  const http = createServer({ ...listeningTls, ...shown }, (_, response) => response.writeHead(426).end())
-  // Streams that are open go on with the certificate that they began with.
-  const endRenewals = identity.onRenewal((credentials) => http.setSecureContext(serverTls(credentials)))
-  const sockets = new WebSocketServer({
-    noServer: true,
-    perMessageDeflate: false,
-    maxPayload: MAX_BODY_BYTES + HEADER_BYTES,
+  /** The replica that is to take over: nobody else is sent anything, and the bandwidth limit does not hold for it. */
+  let heir: InstanceId | undefined
+
+  const listener = createListener({
+    identity,
+    clock,
+    log,
+    isOpen: () => serving !== undefined && allowedEpoch === serving.epoch,
+    onJoin: join,
+    onLeave,
   })
 
-  http.on('tlsClientError', (error, { authorizationError }) => {
-    const why = authorizationError ? String(authorizationError) : error.message
-    log.debug({ event: 'replication.handshake_failed', why })
-  })
-  http.on('upgrade', (request: IncomingMessage, socket: Duplex, head: Buffer) => {
-    const instance = request.headers['x-understudy-instance']
-    const refusal = isTheirs(request.socket, instance)
-      ? refuse(instance, request.headers.authorization)
-      : '403 Forbidden'
-    if (refusal || typeof instance !== 'string') {
-      socket.on('error', () => socket.destroy())
-      socket.end(`HTTP/1.1 ${refusal ?? '400 Bad Request'}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`)
-      return
-    }
-    sockets.handleUpgrade(request, socket, head, (ws) => greet(ws, instance as InstanceId))
-  })
-
-  /** The certificate is that of the instance that the request is of, and of this agent. */
-  function isTheirs(socket: IncomingMessage['socket'], instance: unknown): boolean {
-    const peer = peerOf(socket as TLSSocket)
-    if (peer?.agent === identity.self.agent && peer.instance === instance) return true
-    log.warn({ event: 'replication.stranger_refused', certified: peer, claimed: instance })
-    return false
+  function drop(session: SenderSession, why: string): void {
+    session.close(why)
+    parked.get(session.instance)?.()
+    parked.delete(session.instance)
+    if (sessions.get(session.instance) !== session) return
+    sessions.delete(session.instance)
+    sockets.delete(session.instance)
+    if (sessions.size === 0) serving?.scanner.stop()
   }
 
-  /** The status line of a refusal, undefined for a replica that may come in. */
-  function refuse(
-    instance: string | string[] | undefined,
-    authorization: string | undefined,
-  ): string | undefined {
-    if (!serving || allowedEpoch !== serving.epoch) return '503 Service Unavailable'
-    const expected = typeof instance === 'string' ? allowed.get(instance as InstanceId) : undefined
-    const given = authorization?.startsWith('Bearer ') ? hashToken(authorization.slice(7)) : undefined
-    return expected && given && timingSafeEqual(expected, given) ? undefined : '401 Unauthorized'
-  }
-
-  /** The first message says which epoch the replica follows; everything before that is refused. */
-  function greet(socket: WebSocket, instance: InstanceId): void {
-    const late = clock.timer(JOIN_TIMEOUT as Millis, () => socket.close(1008, 'no join'))
-    let session: SenderSession | undefined
-    socket.on('error', (error) =>
-      log.debug({ event: 'replication.socket_error', instance, error: error.message }),
+  /** The session waits for its replica to come back; what changes meanwhile is noted as ever. */
+  function onLeave(session: SenderSession, socket: WebSocket): void {
+    if (sockets.get(session.instance) !== socket) return
+    if (session.ended) return drop(session, 'it has ended')
+    session.detach()
+    parked.get(session.instance)?.()
+    parked.set(
+      session.instance,
+      clock.timer(PARKED, () => drop(session, 'the replica has disconnected')),
     )
-    socket.on('close', () => {
-      late()
-      session?.close('the replica has disconnected')
-      if (session && sessions.get(instance) === session) sessions.delete(instance)
-      if (sessions.size === 0) serving?.scanner.stop()
-    })
-    socket.on('message', (data: Buffer, binary) => {
-      if (binary) return session ? session.onManifest(data) : socket.close(1008, 'no join')
-      const message = parse(data)
-      if (!message) return socket.close(1007, 'malformed message')
-      if (session) return session.onMessage(message)
-      if (message.type !== 'join') return socket.close(1008, 'no join')
-      late()
-      session = join(socket, instance, message)
-    })
   }
 
-  function join(
-    socket: WebSocket,
-    instance: InstanceId,
-    message: ReplicaMessage & { type: 'join' },
-  ): SenderSession | undefined {
+  function join(socket: WebSocket, instance: InstanceId, message: Join): SenderSession | undefined {
     const refused = (code: string, text: string) => {
       socket.send(JSON.stringify({ type: 'refused', code, message: text }))
       socket.close(1008, code)
@@ -137,106 +136,201 @@ export function createSender(roots: StateRoots, identity: PeerIdentity, clock: C
     if (message.roots !== roots.directories.length)
       return refused(
         'conflict',
-        `the primary replicates ${roots.directories.length} state directories, the replica is set up for ${message.roots}`,
+        `the primary replicates ${roots.directories.length} directories, the replica is set up for ${message.roots}`,
       )
-    sessions.get(instance)?.close('the replica has connected again')
-    const session = createSenderSession({
-      socket,
-      instance,
-      epoch,
-      tree: scanner.tree,
-      roots,
-      clock,
-      log,
-    })
-    sessions.set(instance, session)
+    sockets.get(instance)?.close(1008, 'the replica has connected again')
+    const before = sessions.get(instance)
+    const session = before?.canResume(message) ? before : newSession(instance, epoch, scanner, message)
+    parked.get(instance)?.()
+    parked.delete(instance)
+    sockets.set(instance, socket)
     scanner.start()
-    log.info({ event: 'replication.replica_joined', instance, epoch })
+    log.info({ event: 'replication.replica_joined', instance, epoch, resumed: session === before })
+    if (session === before) session.attach(socket, message)
     // The manifest is compared with a tree that has been read at least once.
-    void scanner.full().then(() => socket.send(JSON.stringify({ type: 'accepted', epoch })))
+    else void scanner.full().then(() => session.attach(socket, message))
+    return session
+  }
+
+  function newSession(instance: InstanceId, epoch: number, scanner: Scanner, message: Join): SenderSession {
+    sessions.get(instance)?.close('the replica begins anew')
+    const session = createSenderSession(
+      {
+        instance,
+        epoch,
+        scanner,
+        roots,
+        clock,
+        log,
+        pace,
+        window: () =>
+          Math.max(WINDOW_BYTES_MIN, Math.min(WINDOW_BYTES, limits.memoryBytes / Math.max(1, sessions.size))),
+        isHeld: () => heir !== undefined && heir !== instance,
+        isUrgent: () => heir === instance,
+        cutsOnly: limits.cutsOnly,
+      },
+      message,
+    )
+    sessions.set(instance, session)
     return session
   }
 
   const sessionOf = (target: InstanceId): SenderSession => {
     const session = sessions.get(target)
-    if (session) return session
+    if (session && sockets.get(target)?.readyState === 1) return session
     throw new AppError('unavailable', `${target} is not connected to this primary`, {
       hint: 'Its agent shows why under "degraded"; a security group that blocks the replication port is the usual reason.',
       retryable: true,
     })
   }
 
+  const scannerNow = (): Scanner => {
+    if (serving) return serving.scanner
+    throw new AppError('conflict', 'this instance is not primary')
+  }
+
+  /** Everything that is left goes to one replica, before all others; `run` ends with the time. */
+  async function within<T>(
+    heirNow: InstanceId,
+    budget: Millis,
+    what: string,
+    run: (signal: AbortSignal) => Promise<T>,
+  ): Promise<T> {
+    const signal = AbortSignal.timeout(Math.ceil(budget))
+    heir = heirNow
+    try {
+      return await run(signal)
+    } catch (error) {
+      throw asBudgetError(error, signal, what, budget)
+    } finally {
+      heir = undefined
+      for (const session of sessions.values()) session.wake()
+    }
+  }
+
+  /** Sends what the time allows. Returns how many bytes were left out, and why. */
+  async function sendTheRest(
+    session: SenderSession,
+    deadline: Mono,
+    signal: AbortSignal,
+    tolerant: boolean,
+  ): Promise<{ leftBytes: number; why: string }> {
+    const { bytesPerSecond } = session
+    const left = between(clock.mono(), deadline)
+    const dirtyBytes = session.pendingBytes()
+    const priorityBytes = session.pendingBytes((key) => roots.isPriority(key))
+    const { plan, why } = planFinalSync({ left, bytesPerSecond, dirtyBytes, priorityBytes })
+    log.info({ event: 'replication.final_sync', plan, why, target: session.instance })
+    if (plan === 'everything' || !tolerant) {
+      session.sendAll()
+      await session.settled(signal)
+      return { leftBytes: 0, why }
+    }
+    if (plan === 'priority') {
+      session.sendAll((key) => roots.isPriority(key))
+      await session.preferredSent(signal)
+    }
+    session.withhold()
+    return { leftBytes: session.pendingBytes(), why }
+  }
+
   return {
-    async listen(host, port) {
-      await new Promise<void>((resolve, reject) => {
-        http.once('error', (error) => reject(asListenError(error, host, port)))
-        http.listen(port, host, resolve)
-      })
-      return { port: (http.address() as AddressInfo).port }
-    },
+    listen: listener.listen,
     serve(epoch) {
       this.stopServing()
-      const scanner = createScanner(roots, clock, (changed, completeSince) => {
-        for (const session of sessions.values()) session.looked(changed, completeSince)
+      const scanner = createScanner({
+        roots,
+        clock,
+        xattrs,
+        onLook: (changed, completeSince) => {
+          for (const session of sessions.values()) session.looked(changed, completeSince)
+        },
       })
       serving = { epoch, scanner }
     },
     allow(epoch, replicas) {
       allowedEpoch = epoch
-      allowed.clear()
-      for (const { instanceId, token } of replicas) allowed.set(instanceId, hashToken(token))
-      for (const session of sessions.values())
-        if (!allowed.has(session.instance)) session.close('it is not a replica of this agent any more')
+      listener.allow(replicas)
+      for (const session of [...sessions.values()])
+        if (!listener.isAllowed(session.instance)) drop(session, 'it is not a replica of this agent any more')
     },
     stopServing() {
       serving?.scanner.stop()
       serving = undefined
-      for (const session of sessions.values()) session.close('this instance is not primary any more')
-      sessions.clear()
+      for (const session of [...sessions.values()]) drop(session, 'this instance is not primary any more')
     },
-    async drain(target, budget) {
-      const signal = AbortSignal.timeout(Math.ceil(budget))
-      try {
-        await serving?.scanner.exact()
+    drain: (target, budget) =>
+      within(target, budget, `${target} did not catch up`, async (signal) => {
+        await scannerNow().exact()
         await sessionOf(target).near(signal)
-      } catch (error) {
-        throw asBudgetError(error, signal, `${target} did not catch up`, budget)
-      }
-    },
-    async seal(target, budget, tolerant) {
-      if (!serving) throw new AppError('conflict', 'this instance is not primary')
-      const { scanner } = serving
-      const signal = AbortSignal.timeout(Math.ceil(budget))
-      try {
+      }),
+    seal: (target, budget, tolerant) =>
+      within(target, budget, `${target} did not confirm the last of the state`, async (signal) => {
+        const scanner = scannerNow()
+        const deadline = plus(clock.mono(), budget)
         await scanner.exact()
-        if (scanner.unreadable.size > 0 && !tolerant) throw unreadableError(scanner.unreadable)
+        const { unreadable } = scanner
+        if (unreadable.size > 0 && !tolerant) throw unreadableError(unreadable)
         const session = sessionOf(target)
-        const { seq } = await session.settled(signal)
-        await session.barrier(treeDigest(scanner.tree), signal)
-        return { seq, unreadable: scanner.unreadable.size }
-      } catch (error) {
-        throw asBudgetError(error, signal, `${target} did not confirm the last of the state`, budget)
-      }
+        const { leftBytes, why } = await sendTheRest(session, deadline, signal, tolerant)
+        if (leftBytes === 0) await session.barrier([...unreadable.keys()], signal)
+        return { seq: session.seq, unreadable: unreadable.size, leftBytes, why }
+      }),
+    async flush(budget) {
+      const signal = AbortSignal.timeout(Math.ceil(budget))
+      await serving?.scanner.exact()
+      const attached = [...sessions.values()].filter(({ lag }) => lag.attached)
+      // A replica that does not catch up has said so itself; nobody waits for it any longer.
+      await Promise.allSettled(
+        attached.map((session) => {
+          session.sendAll()
+          return session.settled(signal)
+        }),
+      )
+    },
+    async commit(budget) {
+      const scanner = scannerNow()
+      const moment = clock.mono()
+      const signal = AbortSignal.timeout(Math.ceil(budget))
+      const attached = [...sessions.values()].filter(({ lag }) => lag.attached)
+      if (attached.length === 0)
+        throw new AppError('not_ready', 'no replica is attached that could keep this', {
+          hint: '`understudy-agent status` shows the replicas and how far they are.',
+          retryable: true,
+        })
+      await scanner.full()
+      const safe = await Promise.allSettled(attached.map((session) => session.safe(moment, signal)))
+      const durable = attached.filter((_, index) => safe[index]?.status === 'fulfilled')
+      if (durable.length > 0) return durable.map(({ instance }) => instance)
+      throw new AppError('not_ready', `no replica has it on disk within ${Math.round(budget)} ms`, {
+        hint: 'It may still arrive. Ask for more time, or see `understudy-agent status` for the lag.',
+        retryable: true,
+      })
+    },
+    async cut(hold) {
+      const scanner = scannerNow()
+      const send: (() => void)[] = []
+      const problems: unknown[] = []
+      await hold(async () => {
+        await scanner.exact()
+        const share = limits.memoryBytes / Math.max(1, sessions.size)
+        for (const session of sessions.values()) {
+          try {
+            send.push(session.capture(share))
+          } catch (error) {
+            problems.push(error)
+          }
+        }
+      })
+      for (const begin of send) begin()
+      if (problems.length > 0) throw problems[0]
     },
     lags: () => [...sessions.values()].map((session) => ({ instance: session.instance, lag: session.lag })),
     unreadable: () => serving?.scanner.unreadable ?? new Map(),
     async close() {
       this.stopServing()
-      endRenewals()
-      sockets.close()
-      for (const socket of sockets.clients) socket.terminate()
-      await new Promise<void>((resolve) => http.close(() => resolve()))
+      await listener.close()
     },
-  }
-}
-
-const hashToken = (token: string): Buffer => createHash('sha256').update(token).digest()
-
-function parse(data: Buffer): ReplicaMessage | undefined {
-  try {
-    return replicaMessageSchema.safeParse(JSON.parse(data.toString('utf8'))).data
-  } catch {
-    return undefined
   }
 }
 
@@ -255,11 +349,3 @@ function unreadableError(unreadable: ReadonlyMap<string, string>): AppError {
     },
   )
 }
-
-const asListenError = (error: Error, host: string, port: number): Error =>
-  systemCodeOf(error) === 'EADDRINUSE'
-    ? new AppError('port_in_use', `the replication port ${host}:${port} is in use`, {
-        hint: 'Set replication_port to a free one, or 0 to let the system choose.',
-        cause: error,
-      })
-    : error

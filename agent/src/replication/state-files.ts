@@ -1,7 +1,10 @@
 import { type BigIntStats, constants, lstatSync, readdirSync, readlinkSync } from 'node:fs'
 import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import type { Metadata } from '@understudy/shared/protocol/replication'
+import { createSelection, type Selection } from './selection.ts'
 import { type Key, splitKey } from './state-tree.ts'
+
+const EVERYTHING = createSelection({ include: [], exclude: [], priority: [] })
 
 /** Names are bytes; a latin1 string keeps every one of them. */
 const bytesOf = (path: string): Buffer => Buffer.from(path, 'latin1')
@@ -9,18 +12,38 @@ const bytesOf = (path: string): Buffer => Buffer.from(path, 'latin1')
 /** Turns keys into file names below the state directories of one instance, in order. */
 export interface StateRoots {
   readonly directories: readonly string[]
+  /** Those of the workload, without the agent's own record. */
+  readonly stateDirectories: readonly string[]
   pathOf(key: Key): Buffer
+  /** Whether the name is replicated at all. */
+  selects(key: Key, kind: 'dir' | 'file' | 'symlink'): boolean
+  /** Whether the name is one that matters most when there is no time for all. */
+  isPriority(key: Key): boolean
 }
 
-export function createStateRoots(directories: readonly string[]): StateRoots {
+/** `selection` holds for the first `selected` of the directories, all of them by default; all of the others is taken. */
+export function createStateRoots(
+  directories: readonly string[],
+  selection: Selection = EVERYTHING,
+  selected = directories.length,
+): StateRoots {
   const prefixes = directories.map((directory) => Buffer.from(`${directory}/`, 'utf8'))
   return {
     directories,
+    stateDirectories: directories.slice(0, selected),
     pathOf(key) {
       const { root, path } = splitKey(key)
       const prefix = prefixes[root]
       if (!prefix) throw new AppError('protocol', `there is no state directory number ${root}`)
       return path === '' ? prefix.subarray(0, -1) : Buffer.concat([prefix, bytesOf(path)])
+    },
+    selects(key, kind) {
+      const { root, path } = splitKey(key)
+      return path === '' || root >= selected || selection.selects(path, kind)
+    },
+    isPriority(key) {
+      const { root, path } = splitKey(key)
+      return root >= selected || selection.isPriority(path)
     },
   }
 }
@@ -30,7 +53,10 @@ export interface Stat {
   readonly kind: 'dir' | 'file' | 'symlink' | 'other'
   readonly meta: Metadata
   readonly size: number
+  readonly device: bigint
   readonly inode: bigint
+  /** Number of names that a file has. */
+  readonly links: number
   /** Changes whenever content or metadata do; not settable by users. */
   readonly changedNs: bigint
   readonly modifiedNs: bigint
@@ -62,11 +88,13 @@ export function toStat(stats: BigIntStats): Stat {
       mode: kind === 'symlink' ? 0o777 : Number(stats.mode) & 0o7777,
       uid: Number(stats.uid),
       gid: Number(stats.gid),
-      // A directory's own time changes with every name in it; names are what is compared.
-      mtimeMicros: kind === 'file' ? Number(stats.mtimeNs / 1000n) : 0,
+      mtimeMicros: Number(stats.mtimeNs / 1000n),
+      xattrs: '',
     },
     size: kind === 'file' ? Number(stats.size) : 0,
+    device: stats.dev,
     inode: stats.ino,
+    links: kind === 'file' ? Number(stats.nlink) : 1,
     changedNs: stats.ctimeNs,
     modifiedNs: stats.mtimeNs,
   }

@@ -14,14 +14,17 @@ import {
 } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { encodeOps, FrameFlag, FrameType, type Op } from '@understudy/shared/protocol/replication'
+import { FrameFlag, FrameType, type Op } from '@understudy/shared/protocol/replication'
 import { pino } from 'pino'
 import { afterEach, expect, test } from 'vitest'
 import { createApplier } from './applier.ts'
+import { createCompressor } from './compression.ts'
 import { checkFrame, packFrame, unpackBody } from './frames.ts'
 import { openReceiverStore, type ReceiverStore } from './receiver-store.ts'
 import { canMount, mountSmallDisk, unmountDisk } from './small-disk.ts'
 import { createStateRoots } from './state-files.ts'
+import { StateTree } from './state-tree.ts'
+import { frameOf, noXattrs, take } from './testing.ts'
 
 const cleanups: (() => Promise<void> | void)[] = []
 afterEach(async () => {
@@ -33,22 +36,18 @@ function scratch(): string {
   return directory
 }
 
-const meta = (mode = 0o644) => ({ mode, uid: 0, gid: 0, mtimeMicros: 1_700_000_000_123_456 })
+const meta = (mode = 0o644) => ({ mode, uid: 0, gid: 0, mtimeMicros: 1_700_000_000_123_456, xattrs: '' })
 const file = (path: string, text: string): Op[] => [
-  { kind: 'file', root: 0, path, meta: meta(), size: text.length },
+  { kind: 'file', root: 0, path, meta: meta(), size: text.length, fresh: false },
   { kind: 'write', root: 0, path, offset: 0, bytes: Buffer.from(text) },
 ]
-const frameOf = async (seq: number, ops: readonly Op[], flags: number = FrameFlag.last) => {
-  const frame = await packFrame({ type: FrameType.batch, epoch: 1, seq, flags, body: encodeOps(ops) })
-  return { frame, header: checkFrame(frame) }
-}
-
 async function openStore(base = scratch()): Promise<{ store: ReceiverStore; state: string; base: string }> {
   const state = join(base, 'state')
   mkdirSync(state, { recursive: true })
   const store = await openReceiverStore(
     createStateRoots([state]),
     join(base, 'data'),
+    noXattrs,
     pino({ level: 'silent' }),
   )
   cleanups.push(() => store.close().catch(() => undefined))
@@ -60,19 +59,19 @@ const content = (state: string): Record<string, string> =>
 
 test('a batch is nothing before it is committed, and all of it afterwards', async () => {
   const { store, state } = await openStore()
-  await store.journal(await frameOf(1, [...file('a', 'one'), ...file('b', 'two')]))
+  await take(store, await frameOf(1, [...file('a', 'one'), ...file('b', 'two')]))
   expect(content(state)).toEqual({})
-  expect(await store.commit()).toBe(1)
+  expect(await store.commit(true)).toEqual({ durable: 1, taken: 1 })
   expect(content(state)).toEqual({ a: 'one', b: 'two' })
 })
 
 test('of a group nothing is put in place before its last batch has come', async () => {
   const { store, state } = await openStore()
-  await store.journal(await frameOf(1, file('a', 'one'), 0))
-  await store.commit()
+  await take(store, await frameOf(1, file('a', 'one'), 0))
+  await store.commit(true)
   expect(content(state)).toEqual({})
-  await store.journal(await frameOf(2, file('b', 'two')))
-  await store.commit()
+  await take(store, await frameOf(2, file('b', 'two')))
+  await store.commit(true)
   expect(content(state)).toEqual({ a: 'one', b: 'two' })
 })
 
@@ -105,10 +104,10 @@ test('a journal that is replayed twice has the effect of once', async () => {
     { kind: 'remove', root: 0, path: 'a' },
     { kind: 'symlink', root: 0, path: 'l', meta: meta(0o777), target: 'd/x' },
   ]
-  await store.journal(await frameOf(1, ops))
+  await take(store, await frameOf(1, ops))
   const journal = join(base, 'data', 'journal')
   copyFileSync(journal, `${journal}.copy`)
-  await store.commit()
+  await store.commit(true)
   await store.close()
   copyFileSync(`${journal}.copy`, journal)
   await openStore(base)
@@ -118,8 +117,8 @@ test('a journal that is replayed twice has the effect of once', async () => {
 
 test('a damaged byte in the journal is found and everything from there on is dropped', async () => {
   const { store, state, base } = await openStore()
-  await store.journal(await frameOf(1, file('a', 'one')))
-  await store.journal(await frameOf(2, file('b', 'two')))
+  await take(store, await frameOf(1, file('a', 'one')))
+  await take(store, await frameOf(2, file('b', 'two')))
   await store.close()
   const path = join(base, 'data', 'journal')
   const bytes = readFileSync(path)
@@ -132,8 +131,11 @@ test('a damaged byte in the journal is found and everything from there on is dro
 
 test('metadata arrives: mode, and time to the microsecond', async () => {
   const { store, state } = await openStore()
-  await store.journal(await frameOf(1, [{ kind: 'file', root: 0, path: 'a', meta: meta(0o640), size: 0 }]))
-  await store.commit()
+  await take(
+    store,
+    await frameOf(1, [{ kind: 'file', root: 0, path: 'a', meta: meta(0o640), size: 0, fresh: false }]),
+  )
+  await store.commit(true)
   const stat = lstatSync(join(state, 'a'), { bigint: true })
   expect(Number(stat.mode) & 0o7777).toBe(0o640)
   expect(stat.mtimeNs / 1000n).toBe(1_700_000_000_123_456n)
@@ -141,8 +143,8 @@ test('metadata arrives: mode, and time to the microsecond', async () => {
 
 test('what is discarded is moved aside, not deleted', async () => {
   const { store, state, base } = await openStore()
-  await store.journal(await frameOf(1, file('a', 'precious')))
-  await store.commit()
+  await take(store, await frameOf(1, file('a', 'precious')))
+  await store.commit(true)
   await store.discard('then')
   expect(readdirSync(state)).toEqual([])
   expect(readFileSync(join(base, 'data/discarded/then/0/a'), 'utf8')).toBe('precious')
@@ -152,8 +154,8 @@ test('nothing is written through a symlink that somebody put in the way', async 
   const { store, state, base } = await openStore()
   mkdirSync(join(base, 'outside'))
   symlinkSync(join(base, 'outside'), join(state, 'door'))
-  await store.journal(await frameOf(1, file('door/evil', 'x')))
-  await expect(store.commit()).rejects.toThrow('which is not a directory')
+  await take(store, await frameOf(1, file('door/evil', 'x')))
+  await expect(store.commit(true)).rejects.toThrow('which is not a directory')
   expect(existsSync(join(base, 'outside/evil'))).toBe(false)
 })
 
@@ -161,8 +163,8 @@ test('a file that is a symlink on disk is replaced, and what it led to is untouc
   const { store, state, base } = await openStore()
   writeFileSync(join(base, 'victim'), 'safe')
   symlinkSync(join(base, 'victim'), join(state, 'a'))
-  await store.journal(await frameOf(1, file('a', 'mine')))
-  await store.commit()
+  await take(store, await frameOf(1, file('a', 'mine')))
+  await store.commit(true)
   expect(readFileSync(join(base, 'victim'), 'utf8')).toBe('safe')
   expect(lstatSync(join(state, 'a')).isFile()).toBe(true)
 })
@@ -180,7 +182,7 @@ test.each<[string, Op[]]>([
   ],
 ])('%s is refused', (_, ops) => {
   const state = scratch()
-  const applier = createApplier(createStateRoots([state]), new Map())
+  const applier = createApplier(createStateRoots([state]), new StateTree(), noXattrs)
   expect(() => applier.apply(ops)).toThrow()
 })
 
@@ -193,17 +195,23 @@ test('a frame whose body or header was changed does not pass', async () => {
   }
 })
 
-test('a body that unpacks to more than its header says is refused', async () => {
-  const bomb = await packFrame({
-    type: FrameType.batch,
-    epoch: 1,
-    seq: 1,
-    flags: FrameFlag.last,
-    body: new Uint8Array(4 * 1024 * 1024),
-  })
-  const header = checkFrame(bomb)
-  expect(() => unpackBody(bomb, { ...header, rawBytes: 100 })).toThrow('does not decompress to 100 bytes')
-})
+test.each(['zstd', 'deflate'] as const)(
+  'a body that unpacks to more than its header says is refused (%s)',
+  async (codec) => {
+    const body = new Uint8Array(4 * 1024 * 1024)
+    const bomb = await packFrame(
+      { type: FrameType.batch, epoch: 1, seq: 1, flags: FrameFlag.last, body },
+      createCompressor([codec], () => 0),
+    )
+    const header = checkFrame(bomb)
+    expect(bomb.length).toBeLessThan(100_000)
+    expect(await unpackBody(bomb, header)).toEqual(Buffer.from(body))
+    for (const rawBytes of [100, body.length - 1, body.length + 1])
+      await expect(unpackBody(bomb, { ...header, rawBytes })).rejects.toThrow(
+        `does not decompress to ${rawBytes} bytes`,
+      )
+  },
+)
 
 test.skipIf(!canMount)(
   'a full disk refuses the batch, keeps the old state, and goes on when there is room (skipped where nothing may be mounted)',
@@ -212,18 +220,18 @@ test.skipIf(!canMount)(
     mountSmallDisk(base, 24)
     cleanups.push(() => unmountDisk(base))
     const { store, state } = await openStore(base)
-    await store.journal(await frameOf(1, file('a', 'old')))
-    await store.commit()
+    await take(store, await frameOf(1, file('a', 'old')))
+    await store.commit(true)
     const filler = join(base, 'filler')
     writeFileSync(filler, Buffer.alloc(6 * 1024 * 1024))
     const big = await frameOf(2, file('a', 'n'.repeat(3 * 1024 * 1024)))
-    await expect(store.journal(big)).rejects.toMatchObject({ code: 'disk_full', retryable: true })
-    await store.commit()
+    await expect(take(store, big)).rejects.toMatchObject({ code: 'disk_full', retryable: true })
+    await store.commit(true)
     expect(content(state)).toEqual({ a: 'old' })
     truncateSync(filler, 0)
     await store.dropPartial()
-    await store.journal(big)
-    await store.commit()
+    await take(store, big)
+    await store.commit(true)
     expect(content(state).a).toHaveLength(3 * 1024 * 1024)
   },
 )
@@ -237,13 +245,13 @@ test.skipIf(!canMount)(
     const { store, state } = await openStore(base)
     await store.markWhole()
     const size = 3 * 1024 * 1024
-    await store.journal(await frameOf(1, [...file('a', 'new'), ...file('b', 'n'.repeat(size))]))
+    await take(store, await frameOf(1, [...file('a', 'new'), ...file('b', 'n'.repeat(size))]))
     // Somebody else fills the disk after there was room for it.
     const filler = join(base, 'filler')
     fill(filler)
-    await expect(store.commit()).rejects.toMatchObject({ code: 'disk_full' })
+    await expect(store.commit(true)).rejects.toMatchObject({ code: 'disk_full' })
     expect(store.whole).toBe(false)
-    await expect(store.journal(await frameOf(2, file('c', 'x')))).rejects.toMatchObject({ code: 'disk_full' })
+    await expect(take(store, await frameOf(2, file('c', 'x')))).rejects.toMatchObject({ code: 'disk_full' })
     await expect(store.dropPartial()).rejects.toMatchObject({ code: 'disk_full' })
     await store.close()
 

@@ -4,10 +4,15 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { instanceId } from '@understudy/shared/core/ids'
 import { systemClock } from '@understudy/shared/core/time'
+import { encodeOps, FrameFlag, FrameType, type Op } from '@understudy/shared/protocol/replication'
 import { pino } from 'pino'
 import { afterEach } from 'vitest'
 import { type TestIdentity, testIdentity } from '../identity/testing.ts'
-import { openReplication, type Replication } from './replication.ts'
+import { createCompressor } from './compression.ts'
+import { checkFrame, packFrame, unpackBody } from './frames.ts'
+import type { ReceiverStore } from './receiver-store.ts'
+import { openReplication, type Replication, type ReplicationOptions } from './replication.ts'
+import type { Xattrs } from './xattrs.ts'
 
 /** A primary and a replica in one process, for tests. */
 
@@ -30,6 +35,7 @@ export function scratch(): string {
 async function open(
   identity: TestIdentity,
   base: string,
+  options: PairOptions,
   onCopy: () => void = () => {},
 ): Promise<Replication> {
   const state = join(base, 'state')
@@ -38,6 +44,7 @@ async function open(
     self: identity.self.instance,
     identity,
     stateDirectories: [state],
+    ...options,
     dataDirectory: join(base, 'data'),
     host: '127.0.0.1',
     port: 0,
@@ -50,18 +57,47 @@ async function open(
   return replication
 }
 
+export type PairOptions = Pick<Partial<ReplicationOptions>, 'limits' | 'selection' | 'recordDirectory'>
+
 /** A primary, and a replica that follows it on demand; `copies` is what it said about its copy, in order. */
-export async function pair(to = scratch(), identities?: readonly [TestIdentity, TestIdentity]) {
+export async function pair(
+  to = scratch(),
+  identities?: readonly [TestIdentity, TestIdentity],
+  options: PairOptions = {},
+) {
   const from = scratch()
   const [primaryIdentity, replicaIdentity] = identities ?? (await testIdentity(PRIMARY, REPLICA))
-  const primary = await open(primaryIdentity, from)
+  const primary = await open(primaryIdentity, from, options)
   const copies: boolean[] = []
-  const replica: Replication = await open(replicaIdentity, to, () => copies.push(replica.whole))
+  const replica: Replication = await open(replicaIdentity, to, options, () => copies.push(replica.whole))
   await primary.serve(1)
   primary.allow(1, [{ instanceId: REPLICA, token: TOKEN }])
   const follow = () =>
     replica.follow(1, { instanceId: PRIMARY, host: '127.0.0.1', port: primary.port, token: TOKEN })
   return { from: join(from, 'state'), to: join(to, 'state'), primary, replica, follow, copies }
+}
+
+export const noXattrs: Xattrs = {
+  available: false,
+  read: async (paths) => paths.map(() => ''),
+  readTree: async () => new Map(),
+  write: async () => undefined,
+  writeAll: async (entries) => entries.map(() => undefined),
+}
+
+export const zstdOnly = createCompressor(['zstd'], () => 0)
+
+/** One batch of epoch 1, as it comes over the network. */
+export async function frameOf(seq: number, ops: readonly Op[], flags: number = FrameFlag.last) {
+  const body = encodeOps(ops)
+  const frame = await packFrame({ type: FrameType.batch, epoch: 1, seq, flags, body }, zstdOnly)
+  return { frame, header: checkFrame(frame) }
+}
+
+/** What a replica does with a batch. */
+export async function take(store: ReceiverStore, { frame, header }: Awaited<ReturnType<typeof frameOf>>) {
+  if (header.flags & FrameFlag.bulk) await store.place(header, await unpackBody(frame, header))
+  else await store.journal(header, frame)
 }
 
 /** Everything below a directory, in a form that can be compared. */

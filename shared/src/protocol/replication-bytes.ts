@@ -18,7 +18,12 @@ export interface Metadata {
   readonly uid: number
   readonly gid: number
   readonly mtimeMicros: number
+  /** Extended attributes in the canonical form of xattrs.ts; empty when there are none. */
+  readonly xattrs: string
 }
+
+/** Bytes that `meta` takes. */
+export const metaBytes = (meta: Metadata): number => 22 + meta.xattrs.length
 
 export class Writer {
   #at = 0
@@ -56,12 +61,17 @@ export class Writer {
     this.u16(value.length)
     for (let index = 0; index < value.length; index += 1) this.u8(value.charCodeAt(index))
   }
+  name(value: { readonly root: number; readonly path: string }): void {
+    this.u8(value.root)
+    this.text(value.path)
+  }
   meta(value: Metadata): void {
     this.u32(value.mode)
     this.u32(value.uid)
     this.u32(value.gid)
     this.#view.setBigInt64(this.#at, BigInt(value.mtimeMicros))
     this.#at += 8
+    this.text(value.xattrs)
   }
 }
 
@@ -121,6 +131,6 @@ export class Reader {
     if (mode > 0o7777) throw malformed(`a mode of 0${mode.toString(8)} is not one`)
     if (micros > BigInt(Number.MAX_SAFE_INTEGER) || micros < -BigInt(Number.MAX_SAFE_INTEGER))
       throw malformed('a time is out of range')
-    return { mode, uid, gid, mtimeMicros: Number(micros) }
+    return { mode, uid, gid, mtimeMicros: Number(micros), xattrs: this.text(0xffff) }
   }
 }

@@ -29,12 +29,13 @@ const meta = fc.record({
   uid: fc.nat(),
   gid: fc.nat(),
   mtimeMicros: fc.integer({ min: -1e15, max: 4e15 }),
+  xattrs: fc.constantFrom('', 'user.a\0' + '1\0x'),
 })
 const root = fc.integer({ min: 0, max: 63 })
 
 const op: fc.Arbitrary<Op> = fc.oneof(
   fc.record({ kind: fc.constant('dir' as const), root, path, meta }),
-  fc.record({ kind: fc.constant('file' as const), root, path, meta, size: fc.nat() }),
+  fc.record({ kind: fc.constant('file' as const), root, path, meta, size: fc.nat(), fresh: fc.boolean() }),
   fc.record({
     kind: fc.constant('write' as const),
     root,
@@ -44,6 +45,7 @@ const op: fc.Arbitrary<Op> = fc.oneof(
   }),
   fc.record({ kind: fc.constant('symlink' as const), root, path, meta, target: path }),
   fc.record({ kind: fc.constant('remove' as const), root, path }),
+  fc.record({ kind: fc.constant('link' as const), root, path, target: fc.record({ root, path }) }),
 )
 
 test('ops survive the wire, and say beforehand how long they are', () => {
@@ -60,6 +62,7 @@ test('manifests survive the wire', () => {
   const entry: fc.Arbitrary<ManifestEntry> = fc.oneof(
     fc.record({ kind: fc.constant('dir' as const), root, path, meta }),
     fc.record({ kind: fc.constant('symlink' as const), root, path, meta, target: path }),
+    fc.record({ kind: fc.constant('link' as const), root, path, target: fc.record({ root, path }) }),
     fc
       .record({
         root,

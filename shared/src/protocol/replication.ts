@@ -1,16 +1,15 @@
-import { z } from 'zod'
-import { countSchema, epochSchema, instanceIdSchema } from './primitives.ts'
-import { type Metadata, malformed, Reader, safeNumber, Writer } from './replication-bytes.ts'
+import { type Metadata, malformed, metaBytes, Reader, safeNumber, Writer } from './replication-bytes.ts'
 
 export type { Metadata } from './replication-bytes.ts'
 
 /**
  * The state stream between a primary and one replica: a WebSocket that the replica opens. Text frames are control
- * messages; binary frames are batches (primary to replica) and manifests (replica to primary).
+ * messages (replication-messages.ts); binary frames are batches (primary to replica) and manifests (replica to
+ * primary).
  *
  * The replica first shows what it has, as a manifest of names, metadata and page hashes. From then on the primary
  * sends what differs. A batch is numbered, hashed and, unless it is marked `bulk`, part of a group that the replica
- * puts in place as a whole or not at all.
+ * puts in place as a whole or not at all. After a short break the stream goes on with the next number.
  */
 
 /** State is compared and sent in pages of this size. */
@@ -32,6 +31,8 @@ export const FrameFlag = {
   last: 2,
   /** Applied by itself: part of a transfer that is too large to hold back until it is complete. */
   bulk: 4,
+  /** The body is compressed with deflate, without a header of its own. */
+  deflate: 8,
 } as const
 
 export interface FrameHeader {
@@ -91,13 +92,17 @@ export function decodeHeader(frame: Uint8Array): FrameHeader {
  */
 export type Op =
   | { readonly kind: 'dir'; readonly root: number; readonly path: string; readonly meta: Metadata }
-  /** The file exists with exactly this size and metadata once the batch is applied. */
+  /**
+   * The file exists with exactly this size and metadata once the batch is applied. A `fresh` one takes nothing over
+   * from what has the name now: it is a new file of zeros, whatever other names that had.
+   */
   | {
       readonly kind: 'file'
       readonly root: number
       readonly path: string
       readonly meta: Metadata
       readonly size: number
+      readonly fresh: boolean
     }
   | {
       readonly kind: 'write'
@@ -113,22 +118,31 @@ export type Op =
       readonly meta: Metadata
       readonly target: string
     }
+  /** Another name of the file `target`: a hard link. */
+  | { readonly kind: 'link'; readonly root: number; readonly path: string; readonly target: FileName }
   | { readonly kind: 'remove'; readonly root: number; readonly path: string }
 
-const opCode = { dir: 1, file: 2, write: 3, symlink: 4, remove: 5 } as const
+export interface FileName {
+  readonly root: number
+  readonly path: string
+}
+
+const opCode = { dir: 1, file: 2, write: 3, symlink: 4, remove: 5, link: 6 } as const
 
 /** Bytes that `op` takes in a body. */
 export function opBytes(op: Op): number {
   const name = 1 + 1 + 2 + op.path.length
   switch (op.kind) {
     case 'dir':
-      return name + 20
+      return name + metaBytes(op.meta)
     case 'file':
-      return name + 28
+      return name + metaBytes(op.meta) + 9
     case 'write':
       return name + 12 + op.bytes.length
     case 'symlink':
-      return name + 20 + 2 + op.target.length
+      return name + metaBytes(op.meta) + 2 + op.target.length
+    case 'link':
+      return name + 3 + op.target.path.length
     case 'remove':
       return name
   }
@@ -139,11 +153,14 @@ export function encodeOps(ops: readonly Op[]): Uint8Array {
   const out = new Writer(body)
   for (const op of ops) {
     out.u8(opCode[op.kind])
-    out.u8(op.root)
-    out.text(op.path)
+    out.name(op)
     if (op.kind === 'dir' || op.kind === 'file' || op.kind === 'symlink') out.meta(op.meta)
-    if (op.kind === 'file') out.u64(op.size)
+    if (op.kind === 'file') {
+      out.u64(op.size)
+      out.u8(op.fresh ? 1 : 0)
+    }
     if (op.kind === 'symlink') out.text(op.target)
+    if (op.kind === 'link') out.name(op.target)
     if (op.kind === 'write') {
       out.u64(op.offset)
       out.u32(op.bytes.length)
@@ -173,13 +190,18 @@ function decodeOp(input: Reader): Op {
     case opCode.dir:
       return { kind: 'dir', root, path, meta: input.meta() }
     case opCode.file:
-      return { kind: 'file', root, path, meta: input.meta(), size: input.u64() }
+      return { kind: 'file', root, path, meta: input.meta(), size: input.u64(), fresh: input.u8() === 1 }
     case opCode.write: {
       const offset = input.u64()
       return { kind: 'write', root, path, offset, bytes: input.bytes(input.u32()) }
     }
     case opCode.symlink:
       return { kind: 'symlink', root, path, meta: input.meta(), target: input.text(MAX_PATH_BYTES) }
+    case opCode.link: {
+      const target = { root: input.u8(), path: input.text(MAX_PATH_BYTES) }
+      assertConfined(target.path, false)
+      return { kind: 'link', root, path, target }
+    }
     case opCode.remove:
       return { kind: 'remove', root, path }
     default:
@@ -214,22 +236,34 @@ export type ManifestEntry =
       readonly meta: Metadata
       readonly target: string
     }
+  | { readonly kind: 'link'; readonly root: number; readonly path: string; readonly target: FileName }
 
-const entryCode = { dir: 1, file: 2, symlink: 3 } as const
+const entryCode = { dir: 1, file: 2, symlink: 3, link: 4 } as const
+
+function entryBytes(entry: ManifestEntry): number {
+  const name = 1 + 1 + 2 + entry.path.length
+  switch (entry.kind) {
+    case 'dir':
+      return name + metaBytes(entry.meta)
+    case 'symlink':
+      return name + metaBytes(entry.meta) + 2 + entry.target.length
+    case 'file':
+      return name + metaBytes(entry.meta) + 16 + 8 * entry.pages.length
+    case 'link':
+      return name + 3 + entry.target.path.length
+  }
+}
 
 export function encodeManifest(entries: readonly ManifestEntry[]): Uint8Array {
-  const size = (entry: ManifestEntry): number =>
-    4 +
-    entry.path.length +
-    20 +
-    (entry.kind === 'file' ? 16 + 8 * entry.pages.length : 0) +
-    (entry.kind === 'symlink' ? 2 + entry.target.length : 0)
-  const body = new Uint8Array(entries.reduce((sum, entry) => sum + size(entry), 0))
+  const body = new Uint8Array(entries.reduce((sum, entry) => sum + entryBytes(entry), 0))
   const out = new Writer(body)
   for (const entry of entries) {
     out.u8(entryCode[entry.kind])
-    out.u8(entry.root)
-    out.text(entry.path)
+    out.name(entry)
+    if (entry.kind === 'link') {
+      out.name(entry.target)
+      continue
+    }
     out.meta(entry.meta)
     if (entry.kind === 'symlink') out.text(entry.target)
     if (entry.kind !== 'file') continue
@@ -245,63 +279,28 @@ export function encodeManifest(entries: readonly ManifestEntry[]): Uint8Array {
 export function decodeManifest(body: Uint8Array): ManifestEntry[] {
   const input = new Reader(body)
   const entries: ManifestEntry[] = []
-  while (!input.done) {
-    const code = input.u8()
-    const root = input.u8()
-    const path = input.text(MAX_PATH_BYTES)
-    assertConfined(path, code === entryCode.dir)
-    const meta = input.meta()
-    if (code === entryCode.dir) entries.push({ kind: 'dir', root, path, meta })
-    else if (code === entryCode.symlink)
-      entries.push({ kind: 'symlink', root, path, meta, target: input.text(MAX_PATH_BYTES) })
-    else if (code === entryCode.file) {
-      const size = input.u64()
-      const pageFrom = input.u32()
-      const count = input.u32()
-      if (pageFrom + count > Math.ceil(size / PAGE_BYTES)) throw malformed('more pages than the file has')
-      entries.push({ kind: 'file', root, path, meta, size, pageFrom, pages: input.bigs(count) })
-    } else throw malformed(`unknown entry ${code}`)
-  }
+  while (!input.done) entries.push(decodeEntry(input))
   return entries
 }
 
-/** From the replica. */
-export const replicaMessageSchema = z.discriminatedUnion('type', [
-  z.object({
-    type: z.literal('join'),
-    protocol: z.int().positive(),
-    epoch: epochSchema,
-    instanceId: instanceIdSchema,
-    /** Number of state directories. */
-    roots: z.int().min(1).max(64),
-  }),
-  /** Everything up to `seq` is on disk here. */
-  z.object({ type: z.literal('ack'), seq: countSchema }),
-  /** `seq` could not be taken; what was there before is untouched. */
-  z.object({
-    type: z.literal('nack'),
-    seq: countSchema,
-    code: z.enum(['disk_full', 'protocol', 'internal']),
-    message: z.string().max(500),
-  }),
-  z.object({
-    type: z.literal('barrier-reached'),
-    id: countSchema,
-    /** The digests of both trees are the same. */
-    equal: z.boolean(),
-  }),
-])
-export type ReplicaMessage = z.infer<typeof replicaMessageSchema>
-
-/** From the primary. */
-export const primaryMessageSchema = z.discriminatedUnion('type', [
-  z.object({ type: z.literal('accepted'), epoch: epochSchema }),
-  z.object({ type: z.literal('refused'), code: z.string().max(60), message: z.string().max(500) }),
-  /** How much there is to send until the replica has a whole copy. */
-  z.object({ type: z.literal('total'), bytes: countSchema, files: countSchema }),
-  /** With everything up to `seq` in place the replica has a whole copy. */
-  z.object({ type: z.literal('whole'), seq: countSchema }),
-  /** Put everything up to `seq` in place, sync it to disk, and compare. */
-  z.object({ type: z.literal('barrier'), id: countSchema, seq: countSchema, digest: z.string().max(128) }),
-])
-export type PrimaryMessage = z.infer<typeof primaryMessageSchema>
+function decodeEntry(input: Reader): ManifestEntry {
+  const code = input.u8()
+  const root = input.u8()
+  const path = input.text(MAX_PATH_BYTES)
+  assertConfined(path, code === entryCode.dir)
+  if (code === entryCode.link) {
+    const target = { root: input.u8(), path: input.text(MAX_PATH_BYTES) }
+    assertConfined(target.path, false)
+    return { kind: 'link', root, path, target }
+  }
+  const meta = input.meta()
+  if (code === entryCode.dir) return { kind: 'dir', root, path, meta }
+  if (code === entryCode.symlink)
+    return { kind: 'symlink', root, path, meta, target: input.text(MAX_PATH_BYTES) }
+  if (code !== entryCode.file) throw malformed(`unknown entry ${code}`)
+  const size = input.u64()
+  const pageFrom = input.u32()
+  const count = input.u32()
+  if (pageFrom + count > Math.ceil(size / PAGE_BYTES)) throw malformed('more pages than the file has')
+  return { kind: 'file', root, path, meta, size, pageFrom, pages: input.bigs(count) }
+}

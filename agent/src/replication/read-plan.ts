@@ -1,0 +1,43 @@
+import type { Stat } from './state-files.ts'
+import type { FileEntry } from './state-tree.ts'
+
+/** Reading a file again in full may take one part in this many of the time. */
+const HASH_SHARE = 20
+
+/** What is known of the last time that a name was read. Times are milliseconds of the monotonic clock. */
+export interface ReadFacts {
+  readonly stat: Stat
+  /** The stat may miss a change that came within the same tick. */
+  readonly racy: boolean
+  /** Every page was read since the last change; false after only the tail was. */
+  readonly complete: boolean
+  readonly hashedAt: number
+  readonly hashTook: number
+}
+
+/**
+ * How much of a file has to be read again. Pure.
+ * - `nothing`: no change can have happened, or reading it again now would cost more than its share.
+ * - `tail`: it has grown; its old pages are taken on trust for now.
+ * - `whole`: anything else.
+ */
+export function planRead(
+  stat: Stat,
+  known: FileEntry | undefined,
+  facts: ReadFacts | undefined,
+  exact: boolean,
+  now: number,
+): 'nothing' | 'tail' | 'whole' {
+  if (!known || !facts || facts.stat.inode !== stat.inode || facts.stat.device !== stat.device) return 'whole'
+  const same =
+    facts.stat.changedNs === stat.changedNs &&
+    facts.stat.modifiedNs === stat.modifiedNs &&
+    facts.stat.size === stat.size &&
+    known.size === stat.size
+  const certain = same && !facts.racy && facts.complete
+  if (certain) return 'nothing'
+  if (exact) return 'whole'
+  const affordable = now - facts.hashedAt >= facts.hashTook * HASH_SHARE
+  if (!same && stat.size > known.size && known.size > 0 && !(affordable && !facts.complete)) return 'tail'
+  return affordable ? 'whole' : 'nothing'
+}

@@ -1,0 +1,64 @@
+import type { InstanceId } from '@understudy/shared/core/ids'
+import type { Millis, Mono } from '@understudy/shared/core/time'
+import type { ReplicaMessage } from '@understudy/shared/protocol/replication-messages'
+import type { WebSocket } from 'ws'
+import type { Key } from './state-tree.ts'
+import type { Verified } from './verification.ts'
+
+/**
+ * One replica that receives from this primary. What it still has to get is a set of names, not a queue: a name that
+ * changes ten times while the replica is slow is sent once. Lives on through short breaks of the connection.
+ */
+export interface SenderSession {
+  readonly instance: InstanceId
+  readonly lag: SessionLag
+  /** The last batch that is on the replica's disk. */
+  readonly seq: number
+  readonly ended: boolean
+  /** What a replica that comes back has can be gone on from. */
+  canResume(join: Join): boolean
+  readonly bytesPerSecond: number | undefined
+  /** Content in names that are not sent yet, in bytes; with a condition only theirs. */
+  pendingBytes(which?: (key: Key) => boolean): number
+  /** The scanner has looked: at some names, or at everything as of `completeSince`. */
+  looked(changed: ReadonlySet<Key>, completeSince?: Mono): void
+  onMessage(message: ReplicaMessage): void
+  onManifest(frame: Uint8Array): Promise<void>
+  /** Takes a connection of the same replica; goes on where it was if that can be. */
+  attach(socket: WebSocket, join: Join): void
+  detach(): void
+  /** Nothing is held back any more; names that are preferred go first, as a group of their own. */
+  sendAll(preferred?: (key: Key) => boolean): void
+  /** Reads what is dirty into memory, to be sent as one group; throws AppError `conflict` when it is too much. */
+  capture(limit: number): () => void
+  /** Resolves once the replica has a whole copy and is close behind. */
+  near(signal: AbortSignal): Promise<void>
+  /** Resolves once the names that were preferred, and nothing after them, are durable over there. */
+  preferredSent(signal: AbortSignal): Promise<void>
+  /** Sends nothing more of its own accord. */
+  withhold(): void
+  /** Asks again whether what it waits for holds. */
+  wake(): void
+  /** Resolves once nothing is left to send and everything sent is durable over there. */
+  settled(signal: AbortSignal): Promise<void>
+  /** Resolves once everything written before `moment` is durable over there. */
+  safe(moment: Mono, signal: AbortSignal): Promise<void>
+  /** Resolves once the replica says that its tree is the same but for these names; throws AppError when it is not. */
+  barrier(except: readonly Key[], signal: AbortSignal): Promise<void>
+  close(why: string): void
+}
+
+export type Join = ReplicaMessage & { type: 'join' }
+
+export interface SessionLag {
+  readonly attached: boolean
+  readonly bytes: number
+  readonly batches: number
+  /** Age of the oldest change that is not durable over there. */
+  readonly millis: Millis
+  /** Everything that was written more than this long ago is durable over there; null before that can be said. */
+  readonly safeMillis: Millis | null
+  readonly verified: Verified
+  /** Names with extended attributes that the replica cannot set. */
+  readonly withoutXattrs: number
+}

@@ -1,0 +1,262 @@
+import { messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
+import type { Clock } from '@understudy/shared/core/time'
+import type { Metadata } from '@understudy/shared/protocol/replication'
+import { PAGE_BYTES } from '@understudy/shared/protocol/replication'
+import { hashFile } from './file-content.ts'
+import { planRead, type ReadFacts } from './read-plan.ts'
+import { readNames, readTarget, type Stat, type StateRoots, statOf } from './state-files.ts'
+import { type Entry, type Key, keyOf, parentOf, StateTree, sameEntry, splitKey } from './state-tree.ts'
+
+/** Two writes within one tick of the kernel's clock leave the same time stamp. */
+const TICK_NS = 20_000_000n
+/** The event loop is given back after this long, in milliseconds. */
+const SLICE = 5
+const NO_PAGES = new BigUint64Array(0)
+
+/** A name that was there a moment ago, or lies below something that has become another thing. */
+const GONE = new Set(['ENOENT', 'ENOTDIR', 'ELOOP'])
+
+/** One look at some names, or at all of them. */
+export interface Pass {
+  /** Nothing is trusted that may have changed unseen. */
+  readonly exact: boolean
+  /** Everything is looked at, so what is found needs no second look. */
+  readonly complete: boolean
+  readonly changed: Set<Key>
+  /** Names that have to be looked at as well: a directory whose names changed, a link whose file went away. */
+  readonly also: Set<Key>
+  /** A directory came or went, or the watchers are not set up yet. */
+  directories: boolean
+  sliceFrom: number
+}
+
+/** Compares names below the state directories with what is known of them, and keeps the tree. */
+export interface TreeReader {
+  readonly tree: StateTree
+  readonly directories: ReadonlySet<Key>
+  /** Names that could not be read, with the reason. */
+  readonly unreadable: ReadonlyMap<Key, string>
+  /** Names whose extended attributes may have changed since they were last read. */
+  readonly attributesStale: Set<Key>
+  look(key: Key, pass: Pass): Promise<void>
+  everything(pass: Pass): Promise<void>
+  setAttributes(key: Key, xattrs: string, pass: Pass): void
+  /** The name could not be read after all, or holds something else than it seems: it is read in full next time. */
+  distrust(key: Key, why?: string): void
+}
+
+export function createTreeReader(roots: StateRoots, clock: Clock): TreeReader {
+  const tree = new StateTree()
+  const facts = new Map<Key, ReadFacts>()
+  const unreadable = new Map<Key, string>()
+  const directories = new Set<Key>()
+  const attributesStale = new Set<Key>()
+  /** The name under which a file with several names is known, by device and inode. */
+  const inodes = new Map<string, Key>()
+
+  const change = (key: Key, entry: Entry, pass: Pass) => {
+    if (!tree.has(key) && !pass.complete) pass.also.add(parentOf(key))
+    tree.set(key, entry)
+    pass.changed.add(key)
+    attributesStale.add(key)
+  }
+
+  /** Metadata as it is on disk; extended attributes are read apart. */
+  const metaOf = (key: Key, stat: Stat): Metadata => {
+    const known = tree.get(key)
+    return known && known.kind !== 'link' && known.meta.xattrs !== ''
+      ? { ...stat.meta, xattrs: known.meta.xattrs }
+      : stat.meta
+  }
+
+  async function everything(pass: Pass): Promise<void> {
+    pass.directories = true
+    const seen = new Set<Key>()
+    for (let root = 0; root < roots.directories.length; root += 1) await walk(keyOf(root, ''), pass, seen)
+    for (const key of [...tree.keys()]) if (!seen.has(key) && tree.has(key)) forget(key, pass)
+    for (const [id, key] of inodes) if (!tree.has(key)) inodes.delete(id)
+    await lookAtOthersAlso(pass)
+  }
+
+  async function walk(key: Key, pass: Pass, seen: Set<Key>): Promise<void> {
+    if (clock.mono() - pass.sliceFrom > SLICE) {
+      await new Promise(setImmediate)
+      pass.sliceFrom = clock.mono()
+    }
+    const kind = await lookAt(key, pass)
+    if (kind === undefined) return
+    seen.add(key)
+    if (kind !== 'dir') return
+    for (const child of children(key)) await walk(child, pass, seen)
+  }
+
+  /** What a first look has found out about other names. */
+  async function lookAtOthersAlso(pass: Pass): Promise<void> {
+    for (const key of pass.also) {
+      pass.also.delete(key)
+      await lookAt(key, pass)
+    }
+  }
+
+  /** Names in a directory; one that cannot be read keeps what was known of it. */
+  function children(key: Key): Key[] {
+    const { root, path } = splitKey(key)
+    const below = (name: string) => keyOf(root, path === '' ? name : `${path}/${name}`)
+    try {
+      const names = readNames(roots.pathOf(key)).map(below).sort()
+      unreadable.delete(key)
+      return names
+    } catch (error) {
+      if (systemCodeOf(error) === 'ENOENT') return []
+      unreadable.set(key, messageOf(error))
+      const prefix = path === '' ? key : `${key}/`
+      return [...tree.keys()].filter((other) => other !== key && other.startsWith(prefix))
+    }
+  }
+
+  /** Compares one name with what is known of it. Returns its kind, undefined when there is nothing to replicate. */
+  async function lookAt(key: Key, pass: Pass): Promise<Entry['kind'] | undefined> {
+    try {
+      const stat = statOf(roots.pathOf(key))
+      if (!stat || stat.kind === 'other' || !roots.selects(key, stat.kind)) return vanished(key, pass)
+      const known = tree.get(key)
+      if (stat.kind === 'file') await lookAtName(key, stat, pass)
+      else lookAtOther(key, stat, pass)
+      // A directory that appears between two scans comes with everything in it.
+      if (stat.kind === 'dir' && known?.kind !== 'dir' && !pass.complete)
+        for (const child of children(key)) await lookAt(child, pass)
+      unreadable.delete(key)
+      return stat.kind
+    } catch (error) {
+      if (GONE.has(systemCodeOf(error) ?? '')) return vanished(key, pass)
+      unreadable.set(key, messageOf(error))
+      return tree.get(key)?.kind
+    }
+  }
+
+  function vanished(key: Key, pass: Pass): undefined {
+    if (tree.has(key)) forget(key, pass)
+  }
+
+  function lookAtOther(key: Key, stat: Stat, pass: Pass): void {
+    const known = tree.get(key)
+    if (known && known.kind !== stat.kind) forget(key, pass)
+    const meta = metaOf(key, stat)
+    const entry: Entry =
+      stat.kind === 'symlink'
+        ? { kind: 'symlink', meta, target: readTarget(roots.pathOf(key)) }
+        : { kind: 'dir', meta }
+    if (entry.kind === 'dir' && !directories.has(key)) {
+      directories.add(key)
+      pass.directories = true
+    }
+    const before = facts.get(key)
+    if (before?.stat.changedNs !== stat.changedNs) attributesStale.add(key)
+    facts.set(key, { stat, racy: false, complete: true, hashedAt: 0, hashTook: 0 })
+    if (known && sameEntry(known, entry)) return
+    change(key, entry, pass)
+  }
+
+  /** One name of a file, which may have others. */
+  async function lookAtName(key: Key, stat: Stat, pass: Pass): Promise<void> {
+    const first = stat.links > 1 ? firstNameOf(key, stat) : key
+    if (first === key) return lookAtFile(key, stat, pass)
+    const known = tree.get(key)
+    if (known?.kind !== 'link' || known.target !== first) {
+      if (known) forget(key, pass)
+      change(key, { kind: 'link', target: first }, pass)
+    }
+    facts.delete(key)
+    // Whatever was written through this name is in the file.
+    if (!pass.complete) await lookAtFile(first, stat, pass)
+  }
+
+  /** The name under which the tree has this file: the one that was seen first and still is one of its names. */
+  function firstNameOf(key: Key, stat: Stat): Key {
+    const id = `${stat.device}:${stat.inode}`
+    const first = inodes.get(id)
+    if (first !== undefined && first !== key && tree.file(first)) {
+      const there = statOf(roots.pathOf(first))
+      if (there && isSameFile(there, stat)) return first
+    }
+    inodes.set(id, key)
+    return key
+  }
+
+  async function lookAtFile(key: Key, stat: Stat, pass: Pass): Promise<void> {
+    const before = facts.get(key)
+    // Another file has taken the name: what other names the old one has is found by looking at them.
+    if (before && !isSameFile(before.stat, stat)) for (const link of tree.linksTo(key)) pass.also.add(link)
+    const other = tree.get(key)
+    if (other && other.kind !== 'file') forget(key, pass)
+    const known = tree.file(key)
+    const plan = planRead(stat, known, before, pass.exact, clock.mono())
+    if (plan === 'nothing') return
+    const from = plan === 'tail' && known ? Math.floor(known.size / PAGE_BYTES) : 0
+    await readFile(key, from, from > 0 && known ? known.pages : NO_PAGES, pass)
+  }
+
+  /** Hashes a file from page `from` on. */
+  async function readFile(key: Key, from: number, pages: BigUint64Array, pass: Pass): Promise<void> {
+    const before = facts.get(key)
+    const startedWall = BigInt(Math.round(clock.now())) * 1_000_000n
+    const started = clock.mono()
+    const hashed = await hashFile(roots.pathOf(key), from, pages)
+    const took = clock.mono() - started
+    pass.sliceFrom = clock.mono()
+    const { stat, size } = hashed
+    change(key, { kind: 'file', meta: metaOf(key, stat), size, pages: hashed.pages }, pass)
+    facts.set(key, {
+      stat,
+      racy: stat.changedNs > startedWall - TICK_NS,
+      complete: from === 0,
+      hashedAt: started,
+      hashTook: from === 0 ? took : (before?.hashTook ?? took),
+    })
+  }
+
+  function forget(key: Key, pass: Pass): void {
+    if (directories.delete(key)) {
+      pass.directories = true
+      const below = key.endsWith('/') ? key : `${key}/`
+      for (const other of [...tree.keys()])
+        if (other.startsWith(below) && other !== key) forgetOne(other, pass)
+    }
+    forgetOne(key, pass)
+    if (!pass.complete) pass.also.add(parentOf(key))
+  }
+
+  function forgetOne(key: Key, pass: Pass): void {
+    for (const link of tree.linksTo(key)) pass.also.add(link)
+    pass.changed.add(key)
+    directories.delete(key)
+    attributesStale.delete(key)
+    tree.delete(key)
+    facts.delete(key)
+    unreadable.delete(key)
+  }
+
+  return {
+    tree,
+    directories,
+    unreadable,
+    attributesStale,
+    async look(key, pass) {
+      await lookAt(key, pass)
+      await lookAtOthersAlso(pass)
+    },
+    everything,
+    setAttributes(key, xattrs, pass) {
+      const entry = tree.get(key)
+      if (!entry || entry.kind === 'link' || entry.meta.xattrs === xattrs) return
+      tree.set(key, { ...entry, meta: { ...entry.meta, xattrs } })
+      pass.changed.add(key)
+    },
+    distrust(key, why) {
+      facts.delete(key)
+      if (why !== undefined) unreadable.set(key, why)
+    },
+  }
+}
+
+const isSameFile = (a: Stat, b: Stat): boolean => a.inode === b.inode && a.device === b.device
