@@ -8,7 +8,7 @@ import type { MemberIdentity } from '@understudy/shared/protocol/member-identity
 import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
 import { pino } from 'pino'
 import { afterEach, beforeAll, expect, test } from 'vitest'
-import { type Identity, openIdentity } from './identity.ts'
+import { describeCredentials, type Identity, openIdentity } from './identity.ts'
 import { createTestAuthority, type TestAuthority, type TestCertificate } from './testing.ts'
 
 const SELF: MemberIdentity = { agent: agentId('orders'), instance: instanceId('i-0abc') }
@@ -286,4 +286,18 @@ test('with a clock that is days off it says so, and does not ask without end', a
   await slow.answer()
   expect(slow.identity.current).toBeUndefined()
   expect(slow.identity.degraded?.code).toBe('certificate_not_yet_valid')
+})
+
+test('what is kept is told in a line, and what to do when it cannot be used', async () => {
+  const { identity, path, time, answer, end } = open()
+  const describe = () => describeCredentials(path, SELF, time.clock.now())
+  expect(describe()).toContain('first connection')
+  identity.connected()
+  await answer()
+  await end()
+  expect(describe()).toMatch(/^valid from \d{4}-.* to \d{4}-/)
+  await time.advance(hours(25))
+  expect(describe).toThrow('and not now')
+  writeFileSync(path, '{}')
+  expect(describe).toThrow(`${path} cannot be used`)
 })

@@ -25,6 +25,7 @@ import {
 import { readCredentials, saveCredentials } from './identity-file.ts'
 
 export type { Credentials } from './credentials.ts'
+export { describeCredentials } from './identity-file.ts'
 export { asPeerError, clientTls, listeningTls, peerOf, serverTls } from './peer-tls.ts'
 
 /** A request that is not answered, or refused, is made again after this and up to the jitter more. */

@@ -4,9 +4,10 @@ import { createServer } from 'node:net'
 import { delimiter, dirname, isAbsolute, join } from 'node:path'
 import { AppError, isAppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import { systemClock } from '@understudy/shared/core/time'
-import { enrolmentIn, statusSocketOf } from '../config/data-directory.ts'
+import { enrolmentIn, identityIn, statusSocketOf } from '../config/data-directory.ts'
 import { type LoadedConfig, loadConfig } from '../config/load.ts'
 import type { AgentConfig } from '../config/options.ts'
+import { describeCredentials } from '../identity/identity.ts'
 import { createImdsClient } from '../imds/imds-client.ts'
 import { parseIdentity } from '../imds/imds-documents.ts'
 import { readEnrolment } from '../link/enrolment.ts'
@@ -89,6 +90,7 @@ async function checkAll(config: AgentConfig): Promise<Check[]> {
     await check('disk', () => diskOf(config)),
     await check('data directory', () => dataDirectoryOf(config)),
     await check('membership', () => membershipOf(config)),
+    await check('certificate', () => certificateOf(config)),
     await check('replication port', () => replicationPortOf(config)),
     ...Object.entries(config.workload.hooks).flatMap(([name, hook]) =>
       hook && 'command' in hook ? [checkProgram(`${name} hook`, hook.command[0] ?? '', config)] : [],
@@ -128,6 +130,13 @@ function membershipOf(config: AgentConfig): string {
   throw new AppError('unauthenticated', 'it has not joined yet, and has no join token', {
     hint: 'Make one with `coordinator token join --agent <id>` and set JOIN_TOKEN.',
   })
+}
+
+function certificateOf({ data_dir: data }: AgentConfig): string {
+  const enrolled = readEnrolment(enrolmentIn(data))
+  if (!enrolled) return 'it comes with the first connection to the coordinator'
+  const self = { agent: enrolled.agentId, instance: enrolled.instanceId }
+  return describeCredentials(identityIn(data), self, systemClock.now())
 }
 
 async function replicationPortOf(config: AgentConfig): Promise<string> {
