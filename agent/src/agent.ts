@@ -13,6 +13,7 @@ import type {
   Upstream,
 } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
+import { commitRoutes, createCommit, serveCommit } from './commit/commit.ts'
 import type { DataDirectory } from './config/data-directory.ts'
 import type { AgentConfig } from './config/options.ts'
 import { openIdentity } from './identity/identity.ts'
@@ -96,8 +97,9 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
   const replication = await openReplication({
     self,
     identity,
-    // The record goes last: patterns are for the directories before it.
-    stateDirectories: [...config.workload.state, record.directory],
+    stateDirectories: config.workload.state,
+    selection: config.workload,
+    recordDirectory: record.directory,
     dataDirectory: data.replication,
     host: config.replication_host,
     port: config.replication_port,
@@ -318,7 +320,15 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     }
   }
 
-  const server = await serveStatus(data.statusSocket, status).catch(async (error: unknown) => {
+  const commit = createCommit({
+    replication,
+    isPrimary: () => role.member.role.kind === 'primary' || role.member.role.kind === 'handing-over',
+    clock,
+  })
+  const servers = await Promise.all([
+    serveStatus(data.statusSocket, status, commitRoutes(commit), log),
+    ...(config.commit_socket === undefined ? [] : [serveCommit(config.commit_socket, commit, log)]),
+  ]).catch(async (error: unknown) => {
     await replication.close()
     throw error
   })
@@ -344,7 +354,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
   } finally {
     await role.end()
     await replication.flush(FLUSH_BUDGET)
-    server.close()
+    for (const server of servers) server.close()
     await role.close()
     await replication.close()
   }

@@ -1,9 +1,10 @@
 import { parseArgs } from 'node:util'
 import { AppError, isAppError, toFailure } from '@understudy/shared/core/app-error'
 import { badFlags, flagsOf, helpOf, keysOfFlags, suggest } from '@understudy/shared/core/options'
-import { systemClock } from '@understudy/shared/core/time'
+import { formatMillis, systemClock } from '@understudy/shared/core/time'
 import { pino } from 'pino'
 import { runAgent } from './agent.ts'
+import { askCommit, commitBudget } from './commit/commit.ts'
 import { openDataDirectory, recordIn, statusSocketOf } from './config/data-directory.ts'
 import { DEFAULT_CONFIG_FILE, type LoadedConfig, loadConfig } from './config/load.ts'
 import { agentOptions } from './config/options.ts'
@@ -13,7 +14,7 @@ import { printStatus } from './status/print-status.ts'
 import { askStatus } from './status/status-socket.ts'
 import { AGENT_VERSION } from './version.ts'
 
-const commands = ['run', 'status', 'record', 'doctor'] as const
+const commands = ['run', 'status', 'commit', 'record', 'doctor'] as const
 type Command = (typeof commands)[number]
 
 const HELP = `understudy-agent ${AGENT_VERSION}: protects one workload on one instance
@@ -23,27 +24,30 @@ Usage: agent <command> [--config <file>] [options]
 Commands:
   run      protect the workload until stopped (systemd runs this)
   status   what the running agent says of itself; exit 8 when it is degraded
+  commit   wait until everything written so far is durable on a replica
   record   which instances were primary and why, as far as this one knows
   doctor   check configuration, metadata service, coordinator, directories and hooks, one line each
 
 Options (flags win over environment, environment over file):
   --config <file>  (default ${DEFAULT_CONFIG_FILE})
-  --json           one JSON object on standard output (status, record, doctor)
+  --json           one JSON object on standard output (status, commit, record, doctor)
+  --timeout <seconds>  how long commit waits (default 10)
 ${helpOf(agentOptions)}
 
-Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 refused, 5 not allowed, 6 not reachable, 8 degraded, 78 configuration
+Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 refused, 5 not allowed, 6 not reachable, 7 outcome not known, 8 degraded, 78 configuration
 `
 
 interface Invocation {
   readonly command: Command
   readonly file: string
   readonly json: boolean
+  readonly timeout: string | undefined
   readonly flags: Record<string, unknown>
 }
 
 function parseInvocation(argv: readonly string[]): Invocation | 'help' | 'version' {
   const { values, positionals } = parseFlags(argv)
-  const { help, version, json, config, ...flags } = values
+  const { help, version, json, config, timeout, ...flags } = values
   if (version) return 'version'
   const [word, ...rest] = positionals
   if (help || word === undefined || word === 'help') return 'help'
@@ -60,6 +64,7 @@ function parseInvocation(argv: readonly string[]): Invocation | 'help' | 'versio
     command,
     file: typeof config === 'string' ? config : DEFAULT_CONFIG_FILE,
     json: json === true,
+    timeout: typeof timeout === 'string' ? timeout : undefined,
     flags: keysOfFlags(flags),
   }
 }
@@ -69,6 +74,7 @@ function parseFlags(argv: readonly string[]) {
     ...flagsOf(agentOptions),
     config: { type: 'string' },
     json: { type: 'boolean' },
+    timeout: { type: 'string' },
     help: { type: 'boolean', short: 'h' },
     version: { type: 'boolean' },
   } as const
@@ -83,10 +89,21 @@ async function main(argv: readonly string[]): Promise<number> {
   const invocation = parseInvocation(argv)
   if (invocation === 'help') return print(HELP)
   if (invocation === 'version') return print(`${AGENT_VERSION}\n`)
-  const { command, file, json, flags } = invocation
+  const { command, file, json, flags, timeout } = invocation
+  if (timeout !== undefined && command !== 'commit')
+    throw new AppError('input_invalid', `--timeout belongs to commit, not to ${command}`)
   if (command === 'doctor') return doctor({ file, flags, env: process.env, json, print })
   const loaded = loadConfig(file, flags, process.env)
   if (command === 'run') return run(loaded)
+  if (command === 'commit') {
+    const { data_dir: data, commit_socket: socket } = loaded.config
+    const answer = await askCommit(socket ?? statusSocketOf(data), commitBudget(timeout))
+    return print(
+      json
+        ? `${JSON.stringify(answer)}\n`
+        : `durable on ${answer.durable_on.join(', ')} after ${formatMillis(answer.took_ms)}\n`,
+    )
+  }
   if (command === 'record') {
     const record = readRecord(recordIn(loaded.config.data_dir), systemClock.now())
     return print(

@@ -34,6 +34,7 @@ export function loadConfig(
   const config: AgentConfig = {
     ...values,
     data_dir: absolute(values.data_dir),
+    ...(values.commit_socket === undefined ? {} : { commit_socket: absolute(values.commit_socket) }),
     workload: {
       ...workload,
       state: workload.state.map(absolute),

@@ -60,6 +60,12 @@ export const agentOptions = {
     value: '<host[:port]>',
     doc: 'Address that replicas are told, if it is not the private address of the instance',
   },
+  commit_socket: {
+    schema: z.string().min(1).optional(),
+    env: 'UNDERSTUDY_COMMIT_SOCKET',
+    value: '<path>',
+    doc: 'Unix socket on which a workload of another user may wait for durability; for the group of its directory, off by default',
+  },
   sync_update_interval: {
     schema: number(1, 3600).default(10),
     env: 'SYNC_UPDATE_INTERVAL',

@@ -9,10 +9,10 @@ import { z } from 'zod'
 
 /** What the files of the record hold: one JSON object per line, oldest first. */
 
-export const MAX_SWITCHES = 1000
+const MAX_SWITCHES = 1000
 /** One hour of one sample per pool and five minutes, for more pools than a region has. */
-export const MAX_PRICES = 20_000
-export const PRICES_KEPT_MILLIS = 3_600_000
+const MAX_PRICES = 20_000
+const PRICES_KEPT_MILLIS = 3_600_000
 
 export const switchSchema = z.object({
   /** `primary`: it became primary of the epoch. `hand-over`: it began to give it to `to`; `called-off`: it kept it. */

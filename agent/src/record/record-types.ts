@@ -16,6 +16,4 @@ export interface AgentRecord {
   appendPrices(samples: readonly PriceSample[]): Promise<void>
   /** Runs `task` once everything is written; nothing is written before it has ended. */
   still<T>(task: () => Promise<T>): Promise<T>
-  /** Runs a task that empties the directory, and puts the record back. */
-  keep(task: () => Promise<void>): Promise<void>
 }

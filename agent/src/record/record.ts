@@ -93,14 +93,6 @@ export function openRecord({ directory, self, config, version, clock, log }: Rec
         if (mayWrite(last)) await writePrices([...known().prices, ...samples])
       }),
     still: (task) => serial(task),
-    keep: (task) =>
-      serial(async () => {
-        const { switches, prices, config: recorded } = known()
-        await task()
-        if (switches.length > 0) await writeSwitches(switches)
-        if (prices.length > 0) await writePrices(prices)
-        if (recorded) await writeConfig(recorded)
-      }),
   }
 }
 

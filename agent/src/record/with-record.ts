@@ -7,15 +7,12 @@ export type RoleReplication = Pick<
   'serve' | 'stopServing' | 'stopFollowing' | 'drain' | 'seal' | 'finish'
 >
 
-/**
- * Moves of the state with the record in it: nothing is recorded while the last of the state is compared, and the
- * record outlives a start with nothing.
- */
+/** Moves of the state with the record in it: nothing is recorded while the last of the state is compared. */
 export const withRecord = (replication: RoleReplication, record: AgentRecord): RoleReplication => ({
   serve: (epoch) => replication.serve(epoch),
   stopServing: () => replication.stopServing(),
   stopFollowing: () => replication.stopFollowing(),
   drain: (...args) => replication.drain(...args),
   seal: (...args) => record.still(() => replication.seal(...args)),
-  finish: (discard) => (discard ? record.keep(() => replication.finish(true)) : replication.finish(false)),
+  finish: (discard) => replication.finish(discard),
 })

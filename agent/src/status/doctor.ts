@@ -14,6 +14,7 @@ import { readEnrolment } from '../link/enrolment.ts'
 import { probe } from '../link/http.ts'
 import { checkStateDirectories } from '../replication/replication.ts'
 import { askStatus } from './status-socket.ts'
+import { checkSocketDirectory } from './unix-socket.ts'
 
 interface Check {
   readonly name: string
@@ -89,6 +90,9 @@ async function checkAll(config: AgentConfig): Promise<Check[]> {
     }),
     await check('disk', () => diskOf(config)),
     await check('data directory', () => dataDirectoryOf(config)),
+    ...(config.commit_socket === undefined
+      ? []
+      : [await check('commit socket', () => commitSocketOf(config))]),
     await check('membership', () => membershipOf(config)),
     await check('certificate', () => certificateOf(config)),
     await check('replication port', () => replicationPortOf(config)),
@@ -121,6 +125,11 @@ function dataDirectoryOf({ data_dir: path }: AgentConfig): string {
     })
   }
   return place === path ? path : `${path} is made at the first start`
+}
+
+function commitSocketOf({ commit_socket: path = '' }: AgentConfig): string {
+  const { gid } = checkSocketDirectory(path)
+  return `${path}, for group ${gid}`
 }
 
 function membershipOf(config: AgentConfig): string {

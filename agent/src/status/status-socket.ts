@@ -1,9 +1,13 @@
-import { rmSync } from 'node:fs'
-import { createServer, request, type Server } from 'node:http'
-import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
+import type { Server } from 'node:http'
+import { AppError, messageOf } from '@understudy/shared/core/app-error'
+import { seconds } from '@understudy/shared/core/time'
 import { degradationSchema } from '@understudy/shared/protocol/link'
+import type { Logger } from 'pino'
 import { z } from 'zod'
 import { switchSchema } from '../record/record.ts'
+import { askAgent } from './local-client.ts'
+import { answerJson, createLocalServer, type LocalRoutes } from './local-server.ts'
+import { listenPrivately } from './unix-socket.ts'
 
 /** What a running agent says of itself over a socket in its data directory. */
 export const agentStatusSchema = z.object({
@@ -31,59 +35,34 @@ export const agentStatusSchema = z.object({
 export type AgentStatus = z.infer<typeof agentStatusSchema>
 
 /**
- * Serves the status on a unix socket that only the agent's user can open.
+ * Serves the status, and what else is asked of a running agent, on a unix socket that only the agent's user can open.
  * @throws AppError `config_invalid`
  */
-export async function serveStatus(path: string, status: () => AgentStatus): Promise<Server> {
-  const server = createServer((_, response) => {
-    response.writeHead(200, { 'content-type': 'application/json' })
-    response.end(JSON.stringify(status()))
-  })
-  const before = process.umask(0o077)
+export async function serveStatus(
+  path: string,
+  status: () => AgentStatus,
+  more: LocalRoutes,
+  log: Logger,
+): Promise<Server> {
+  const server = createLocalServer(
+    { 'GET /status': (_, response) => answerJson(response, status()), ...more },
+    log,
+  )
   try {
-    // Left behind by an agent that was killed; a running one holds the lock of the data directory.
-    rmSync(path, { force: true })
-    await new Promise<void>((resolve, reject) => {
-      server.once('error', reject)
-      server.listen(path, resolve)
-    })
+    await listenPrivately(server, path)
   } catch (cause) {
     throw new AppError('config_invalid', `the status socket ${path} cannot be opened (${messageOf(cause)})`, {
       hint: 'Remove what is there, or choose another data_dir; with /agent.sock its path may have 107 characters.',
       cause,
     })
-  } finally {
-    process.umask(before)
   }
   return server
 }
 
 /** @throws AppError `unavailable` when no agent answers there */
-export function askStatus(path: string): Promise<AgentStatus> {
-  return new Promise((resolve, reject) => {
-    const outgoing = request({ socketPath: path, path: '/status', timeout: 2000 }, (response) => {
-      let text = ''
-      response.setEncoding('utf8')
-      response.on('data', (part: string) => {
-        text += part
-      })
-      response.on('end', () => {
-        try {
-          resolve(agentStatusSchema.parse(JSON.parse(text)))
-        } catch (cause) {
-          reject(new AppError('protocol', `the answer on ${path} is not an agent's`, { cause }))
-        }
-      })
-    })
-    outgoing.on('timeout', () => outgoing.destroy(new Error('no answer within 2 s')))
-    outgoing.on('error', (cause) =>
-      reject(
-        new AppError('unavailable', `no agent answers on ${path} (${systemCodeOf(cause) ?? cause.message})`, {
-          hint: 'Start it with `systemctl start understudy-agent`, or name its file with --config.',
-          cause,
-        }),
-      ),
-    )
-    outgoing.end()
-  })
+export async function askStatus(path: string): Promise<AgentStatus> {
+  const answer = await askAgent({ socket: path, method: 'GET', path: '/status', patience: seconds(2) })
+  const status = agentStatusSchema.safeParse(answer)
+  if (status.success) return status.data
+  throw new AppError('protocol', `the answer on ${path} is not an agent's`, { cause: status.error })
 }
