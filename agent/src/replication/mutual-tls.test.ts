@@ -144,6 +144,8 @@ test('a primary without a certificate lets nobody in, and everybody once it has 
   expect(await dial(primary.port, client)).toMatch(/handshake failure/)
   ends[0].renew(await issue(PRIMARY))
   expect(await dial(primary.port, client)).toBe('open')
+  const { key, cert, ...nothing } = client
+  expect(await dial(primary.port, nothing)).toMatch(/certificate required/)
 })
 
 test('a new certificate is shown to the next connection and cuts no open one', async () => {
