@@ -17,7 +17,7 @@ import { type Metadata, type Op, PAGE_BYTES } from '@understudy/shared/protocol/
 import { diskFull } from './durable-files.ts'
 import { hashPages, resizePages } from './page-hash.ts'
 import { type StateRoots, statOf } from './state-files.ts'
-import { type Entry, type Key, keyOf, parentOf, type StateTree, splitKey } from './state-tree.ts'
+import { type Key, keyOf, parentOf, type StateTree, splitKey } from './state-tree.ts'
 import { createUnsynced } from './unsynced.ts'
 import type { Xattrs } from './xattrs.ts'
 

@@ -1,6 +1,14 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
-import { type Op, opBytes, PAGE_BYTES } from '@understudy/shared/protocol/replication'
+import {
+  appendOp,
+  appendWrite,
+  HEADER_BYTES,
+  type Op,
+  PAGE_BYTES,
+  Writer,
+} from '@understudy/shared/protocol/replication'
+import { type BufferPool, createBufferPool } from './buffer-pool.ts'
 import { hashPages, resizePages } from './page-hash.ts'
 import { READ_FLAGS, type StateRoots } from './state-files.ts'
 import {
@@ -35,33 +43,56 @@ export interface BatchSource {
   readonly onUnreadable: (key: Key, why: string) => void
 }
 
+/** The body of a batch, in a buffer that has room for a header before it. */
+export interface Batch {
+  readonly body: Uint8Array
+  readonly buffer: Buffer
+}
+
+/** A part of a file, read only when there is a place to read it to. */
+interface ReadOp {
+  readonly kind: 'read'
+  readonly root: number
+  readonly path: string
+  readonly offset: number
+  readonly length: number
+  readonly into: (room: Uint8Array) => number
+}
+
 /**
- * Turns names that may differ into batches of ops, reading the content as it goes. Names that turn out to be equal
- * produce nothing.
+ * Turns names that may differ into batches, reading the content as it goes. Names that turn out to be equal produce
+ * nothing.
  *
  * A file that goes on in another batch is named there again: what a batch writes needs nothing from the one before,
  * which the replica's journal may have dropped by then, and its time is set after every write.
  */
-export function* batchesFor(keys: readonly Key[], source: BatchSource): Generator<Op[]> {
-  let ops: Op[] = []
-  let bytes = 0
+export function* batchesFor(
+  keys: readonly Key[],
+  source: BatchSource,
+  pool: BufferPool = createBufferPool(),
+): Generator<Batch> {
+  let buffer: Buffer | undefined
+  let out = new Writer(new Uint8Array(0))
   let file: Op | undefined
   for (const op of opsFor(keys, source)) {
     // What its first batch wrote stays.
     if (op.kind === 'file') file = { ...op, fresh: false }
-    if (op.kind === 'write' && ops.length === 0 && file) ops.push(file)
-    ops.push(op)
-    bytes += opBytes(op)
-    if (bytes < BATCH_BYTES) continue
-    yield ops
-    ops = []
-    bytes = 0
+    if (!buffer) {
+      buffer = pool.take()
+      out = new Writer(buffer.subarray(HEADER_BYTES))
+      if (op.kind === 'read' && file) appendOp(out, file)
+    }
+    if (op.kind === 'read') appendWrite(out, op, op.offset, op.length, op.into)
+    else appendOp(out, op)
+    if (out.at < BATCH_BYTES) continue
+    yield { buffer, body: buffer.subarray(HEADER_BYTES, HEADER_BYTES + out.at) }
+    buffer = undefined
   }
-  if (ops.length > 0) yield ops
+  if (buffer) yield { buffer, body: buffer.subarray(HEADER_BYTES, HEADER_BYTES + out.at) }
 }
 
 /** Removals first, then what is there, then further names of it. */
-function* opsFor(keys: readonly Key[], source: BatchSource): Generator<Op> {
+function* opsFor(keys: readonly Key[], source: BatchSource): Generator<Op | ReadOp> {
   const { ours, theirs } = source
   const sorted = [...keys].sort()
   for (const key of sorted) {
@@ -108,7 +139,7 @@ export const asSent = <E extends Entry>(entry: E, xattrs: boolean): E =>
     ? entry
     : { ...entry, meta: { ...entry.meta, xattrs: '' } }
 
-function* fileOps(key: Key, ours: FileEntry, source: BatchSource): Generator<Op> {
+function* fileOps(key: Key, ours: FileEntry, source: BatchSource): Generator<Op | ReadOp> {
   const { theirs, roots, xattrs, onUnreadable } = source
   const entry = asSent(ours, xattrs)
   const before = theirs.file(key)
@@ -141,7 +172,8 @@ function* fileOps(key: Key, ours: FileEntry, source: BatchSource): Generator<Op>
   }
 }
 
-function* pageOps(key: Key, fd: number, sent: FileEntry, pages: readonly number[]): Generator<Op> {
+function* pageOps(key: Key, fd: number, sent: FileEntry, pages: readonly number[]): Generator<ReadOp> {
+  const name = splitKey(key)
   for (let index = 0; index < pages.length; ) {
     const first = pages[index] ?? 0
     let count = 1
@@ -150,10 +182,11 @@ function* pageOps(key: Key, fd: number, sent: FileEntry, pages: readonly number[
     const offset = first * PAGE_BYTES
     const length = Math.min(count * PAGE_BYTES, sent.size - offset)
     if (length <= 0) return
-    const bytes = Buffer.allocUnsafeSlow(length)
-    const got = readSync(fd, bytes, 0, length, offset)
-    const read = bytes.subarray(0, got)
-    hashPages(read, sent.pages, first)
-    if (got > 0) yield { kind: 'write', ...splitKey(key), offset, bytes: read }
+    const into = (room: Uint8Array) => {
+      const got = readSync(fd, room, 0, length, offset)
+      hashPages(room.subarray(0, got), sent.pages, first)
+      return got
+    }
+    yield { kind: 'read', ...name, offset, length, into }
   }
 }

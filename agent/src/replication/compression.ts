@@ -67,8 +67,11 @@ export function createCompressor(codecs: readonly Codec[], seconds: () => number
   }
 }
 
+/** In one piece: each further piece would be another turn through the thread pool. */
 const zstd = (body: Uint8Array): Promise<Buffer> | Buffer =>
-  body.length < INLINE_BELOW ? zstdCompressSync(body, ZSTD) : compressLarge(body, ZSTD)
+  body.length < INLINE_BELOW
+    ? zstdCompressSync(body, ZSTD)
+    : compressLarge(body, { ...ZSTD, chunkSize: body.length + 1024 })
 
 const deflate = (body: Uint8Array): Uint8Array => deflateSync(body, { level: DEFLATE_LEVEL })
 

@@ -14,7 +14,7 @@ import {
 import { join } from 'node:path'
 import { type Random, randomInt, seededRandom } from '@understudy/shared/core/random'
 import { systemClock } from '@understudy/shared/core/time'
-import { FrameFlag, type Op } from '@understudy/shared/protocol/replication'
+import { decodeOps, FrameFlag, type Op } from '@understudy/shared/protocol/replication'
 import { pino } from 'pino'
 import { expect, test } from 'vitest'
 import { createApplier } from './applier.ts'
@@ -58,7 +58,8 @@ async function batches(base: string, theirs: StateTree): Promise<Op[][]> {
   const ours = await scan(base)
   const keys = new Set([...ours.keys(), ...theirs.keys()])
   const onUnreadable = () => expect.unreachable()
-  return [...batchesFor([...keys], { ours, theirs, roots: rootsOf(base), xattrs: false, onUnreadable })]
+  const source = { ours, theirs, roots: rootsOf(base), xattrs: false, onUnreadable }
+  return [...batchesFor([...keys], source)].map(({ body }) => decodeOps(body))
 }
 
 /** Opens the store after a crash, brings it up to what is in `from`, and says whether its copy was whole. */

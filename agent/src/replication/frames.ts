@@ -11,6 +11,7 @@ import {
   HEADER_BYTES,
 } from '@understudy/shared/protocol/replication'
 import type { Codec } from '@understudy/shared/protocol/replication-messages'
+import { release } from './buffer-pool.ts'
 import type { Compressor } from './compression.ts'
 
 /** What every agent can decompress. */
@@ -25,10 +26,14 @@ export interface FrameSpec {
   readonly body: Uint8Array
 }
 
-/** Header, digest and body, compressed where that pays. */
+/**
+ * Header, digest and body, compressed where that pays. `room` is what the body lies in, with space for a header before
+ * it: then nothing else is allocated, and the body is gone.
+ */
 export async function packFrame(
   { type, epoch, seq, flags, body }: FrameSpec,
   compressor: Compressor,
+  room?: Buffer,
 ): Promise<Buffer> {
   const { bytes, flag } = await compressor.compress(body)
   const prefix = encodeHeaderPrefix({
@@ -39,10 +44,11 @@ export async function packFrame(
     rawBytes: body.length,
     bodyBytes: bytes.length,
   })
-  const frame = Buffer.allocUnsafeSlow(HEADER_BYTES + bytes.length)
+  const frame = room?.subarray(0, HEADER_BYTES + bytes.length) ?? Buffer.alloc(HEADER_BYTES + bytes.length)
   frame.set(prefix)
   frame.set(digestOf(prefix, bytes), prefix.length)
-  frame.set(bytes, HEADER_BYTES)
+  if (bytes !== body || !room) frame.set(bytes, HEADER_BYTES)
+  if (bytes !== body) release(bytes)
   return frame
 }
 

@@ -2,6 +2,8 @@ import { between, type Clock, type Mono } from '@understudy/shared/core/time'
 import { FrameFlag, FrameType } from '@understudy/shared/protocol/replication'
 import type { PrimaryMessage } from '@understudy/shared/protocol/replication-messages'
 import type { WebSocket } from 'ws'
+import type { Batch } from './batches.ts'
+import type { BufferPool } from './buffer-pool.ts'
 import type { Compressor } from './compression.ts'
 import { packFrame } from './frames.ts'
 import type { Gate } from './gate.ts'
@@ -30,8 +32,8 @@ export interface OutgoingFlow {
   readonly oldest: Mono | undefined
   /** What the replica took lately, in bytes of content per second; undefined before that can be said. */
   readonly bytesPerSecond: number | undefined
-  /** Resolves once the batch has its place in the window. */
-  send(body: Uint8Array, since: Mono, flags: number): Promise<void>
+  /** Resolves once the batch has its place in the window. Its buffer goes back to the pool. */
+  send(batch: Batch, since: Mono, flags: number): Promise<void>
   say(message: PrimaryMessage): void
   onAck(durable: number, taken: number): void
   /** Takes a new connection; everything after `taken` is sent again. */
@@ -47,6 +49,8 @@ interface InFlight {
   readonly since: Mono
   /** Packed; until then nothing after it is sent either. */
   frame: Buffer | undefined
+  /** What the frame lies in. */
+  room: Buffer | undefined
   taken: boolean
 }
 
@@ -55,6 +59,7 @@ export interface FlowSurroundings {
   readonly clock: Clock
   readonly gate: Gate
   readonly compressor: Compressor
+  readonly pool: BufferPool
   readonly pace: Pace
   /** Bytes that may be under way and not taken. */
   readonly window: () => number
@@ -65,7 +70,7 @@ export interface FlowSurroundings {
 }
 
 export function createOutgoingFlow(surroundings: FlowSurroundings): OutgoingFlow {
-  const { epoch, clock, gate, compressor, pace, window, isUrgent, ended, onFailure } = surroundings
+  const { epoch, clock, gate, compressor, pool, pace, window, isUrgent, ended, onFailure } = surroundings
   const inFlight: InFlight[] = []
   let socket: WebSocket | undefined
   let seq = 0
@@ -88,15 +93,30 @@ export function createOutgoingFlow(surroundings: FlowSurroundings): OutgoingFlow
     }
   }
 
-  async function pack(batch: InFlight, body: Uint8Array, flags: number): Promise<void> {
+  async function pack(batch: InFlight, { body, buffer }: Batch, flags: number): Promise<void> {
     packing += 1
     try {
-      batch.frame = await packFrame({ type: FrameType.batch, epoch, seq: batch.seq, flags, body }, compressor)
+      const { seq: number } = batch
+      const spec = { type: FrameType.batch, epoch, seq: number, flags, body }
+      const frame = await packFrame(spec, compressor, buffer)
+      // A small one would keep a large buffer for as long as it is under way.
+      const small = frame.length < buffer.length / 16
+      batch.frame = small ? Buffer.from(frame) : frame
+      if (small) pool.give(buffer)
+      else batch.room = buffer
       push()
     } finally {
       packing -= 1
       gate.wake()
     }
+  }
+
+  /** The replica has it: it will never be sent again. */
+  function drop(batch: InFlight): void {
+    batch.taken = true
+    batch.frame = undefined
+    if (batch.room) pool.give(batch.room)
+    batch.room = undefined
   }
 
   function measure(bytes: number): void {
@@ -128,21 +148,22 @@ export function createOutgoingFlow(surroundings: FlowSurroundings): OutgoingFlow
     get bytesPerSecond() {
       return speed
     },
-    async send(body, since, flags) {
-      await pace.take(body.length, isUrgent(), ended)
+    async send(made, since, flags) {
+      const bytes = made.body.length
+      await pace.take(bytes, isUrgent(), ended)
       await gate.until(() => {
         const waiting = notTaken()
         return (
           packing < PACKED_AHEAD &&
-          (waiting === 0 || waiting + body.length <= window()) &&
+          (waiting === 0 || waiting + bytes <= window()) &&
           (socket?.bufferedAmount ?? 0) <= SOCKET_BYTES
         )
       })
       seq += 1
-      const batch: InFlight = { seq, bytes: body.length, since, frame: undefined, taken: false }
+      const batch: InFlight = { seq, bytes, since, frame: undefined, room: undefined, taken: false }
       if (inFlight.length === 0) run = { since: clock.mono(), bytes: 0 }
       inFlight.push(batch)
-      void pack(batch, body, flags & (FrameFlag.bulk | FrameFlag.last)).catch(onFailure)
+      void pack(batch, made, flags & (FrameFlag.bulk | FrameFlag.last)).catch(onFailure)
     },
     say(message) {
       if (socket?.readyState === socket?.OPEN) socket?.send(JSON.stringify(message))
@@ -152,8 +173,7 @@ export function createOutgoingFlow(surroundings: FlowSurroundings): OutgoingFlow
       for (const batch of inFlight) {
         if (batch.seq > taken) break
         if (!batch.taken) bytes += batch.bytes
-        batch.taken = true
-        batch.frame = undefined
+        drop(batch)
       }
       while (inFlight[0] && inFlight[0].seq <= durable && inFlight[0].taken) inFlight.shift()
       measure(bytes)
@@ -162,11 +182,7 @@ export function createOutgoingFlow(surroundings: FlowSurroundings): OutgoingFlow
     attach(connected, taken) {
       socket = connected
       next = taken + 1
-      for (const batch of inFlight)
-        if (batch.seq <= taken) {
-          batch.taken = true
-          batch.frame = undefined
-        }
+      for (const batch of inFlight) if (batch.seq <= taken) drop(batch)
       push()
       gate.wake()
     },

@@ -3,6 +3,7 @@ import { type Clock, millis } from '@understudy/shared/core/time'
 import {
   encodeManifest,
   FrameFlag,
+  type FrameHeader,
   FrameType,
   type ManifestEntry,
 } from '@understudy/shared/protocol/replication'
@@ -12,6 +13,7 @@ import {
   type ReplicaMessage,
 } from '@understudy/shared/protocol/replication-messages'
 import type { WebSocket } from 'ws'
+import { release } from './buffer-pool.ts'
 import { createCompressor } from './compression.ts'
 import { checkFrame, packFrame, unpackBody } from './frames.ts'
 import type { ReceiverStore } from './receiver-store.ts'
@@ -21,7 +23,7 @@ import { digestOfRanges } from './verification.ts'
 
 const MANIFEST_BYTES = 1024 * 1024
 /** What is in place and not synced yet is synced after this long, if nothing else makes it. */
-const SYNC_AFTER = millis(500)
+const SYNC_AFTER = millis(1000)
 
 export interface SyncProgress {
   readonly bytesDone: number
@@ -128,7 +130,8 @@ export function createReceiverSession(parts: SessionParts): ReceiverSession {
 
   /** Nothing asks for it, but what is in place should not stay unsynced. */
   function syncLater(): void {
-    cancelSync ??= clock.timer(SYNC_AFTER, () => {
+    cancelSync?.()
+    cancelSync = clock.timer(SYNC_AFTER, () => {
       cancelSync = undefined
       inOrder(async () => {
         durable = (await store.commit(true)).durable
@@ -175,7 +178,7 @@ export function createReceiverSession(parts: SessionParts): ReceiverSession {
       if (header.epoch !== epoch) throw new Error(`a batch of epoch ${header.epoch} in epoch ${epoch}`)
       if (header.seq !== seq + 1) throw new Error(`batch ${header.seq} after ${seq}`)
       try {
-        if (body) await store.place(header, await body)
+        if (body) await place(header, frame, await body)
         else await store.journal(header, frame)
       } catch (error) {
         if (isAppError(error, 'disk_full'))
@@ -187,6 +190,12 @@ export function createReceiverSession(parts: SessionParts): ReceiverSession {
       onCopy()
       startCommit()
     })
+  }
+
+  async function place(header: FrameHeader, frame: Uint8Array, body: Uint8Array): Promise<void> {
+    await store.place(header, body)
+    release(body)
+    release(frame)
   }
 
   async function onControl(data: Buffer): Promise<void> {

@@ -17,8 +17,8 @@ import type { Xattrs } from './xattrs.ts'
 
 /** The journal is emptied once it is this long, and whenever nothing comes in. */
 const CHECKPOINT_BYTES = 32 * 1024 * 1024
-/** What is put in place without the journal is synced after this much. */
-const BULK_SYNC_BYTES = 128 * 1024 * 1024
+/** The space on the disk is looked at again after this much. */
+const SPACE_BYTES = 16 * 1024 * 1024
 /** The event loop is given back after a batch of this size. */
 const YIELD_BYTES = 64 * 1024
 
@@ -96,6 +96,7 @@ export async function openReceiverStore(
   let lastBulk = 0
   /** Bytes that are in place without having been in the journal, and are not synced. */
   let unsyncedBulk = 0
+  let spaceFor = 0
   await applyReady().catch((error: unknown) =>
     log.warn({ event: 'replication.replay_failed', why: messageOf(error) }),
   )
@@ -138,6 +139,14 @@ export async function openReceiverStore(
     else applier.apply(ops)
     journal.placed(entry)
     if (entry.bytes > YIELD_BYTES) await new Promise(setImmediate)
+  }
+
+  /** Asks the system only once in a while. */
+  async function ensureSpace(bytes: number): Promise<void> {
+    spaceFor -= bytes
+    if (spaceFor > 0) return
+    await assertSpace(roots.directories, SPACE_BYTES + bytes)
+    spaceFor = SPACE_BYTES
   }
 
   async function settleAttributes(): Promise<void> {
@@ -201,7 +210,7 @@ export async function openReceiverStore(
     place: (header, body) =>
       serial(async () => {
         if (broken) throw broken
-        await assertSpace(roots.directories, header.rawBytes)
+        await ensureSpace(header.rawBytes)
         // A batch that is put in place by itself leaves a mixture of old and new until the transfer is complete.
         await mark.set(false)
         lastBulk = header.seq
@@ -225,7 +234,7 @@ export async function openReceiverStore(
       serial(async () => {
         const upTo = taken
         await applyReady()
-        if (unsyncedBulk >= BULK_SYNC_BYTES || (all && unsyncedBulk > 0)) await checkpointNow()
+        if (all && unsyncedBulk > 0) await checkpointNow()
         if (unsyncedBulk === 0) durable = upTo
         return { durable, taken: upTo }
       }),

@@ -16,14 +16,24 @@ import { openXattrs } from './xattrs.ts'
 
 export { createApplier } from './applier.ts'
 export { batchesFor } from './batches.ts'
+export { createCompressor } from './compression.ts'
 export { forgetCopy, vouchForCopy, writeDurably } from './copy-mark.ts'
 export { checkFrame, packFrame, unpackBody } from './frames.ts'
 export type { SyncProgress } from './receiver-session.ts'
 export { createScanner, type Scanner } from './scanner.ts'
+export { createSelection } from './selection.ts'
 export type { Sealed, SenderLimits } from './sender.ts'
 export type { SessionLag } from './session-types.ts'
 export { checkStateDirectories, createStateRoots, type StateRoots } from './state-files.ts'
-export { addToTree, type Entry, type Key, manifestOf, treeDigest } from './state-tree.ts'
+export {
+  addToTree,
+  type Key,
+  manifestOf,
+  type ReadonlyTree,
+  StateTree,
+  treeDigest,
+} from './state-tree.ts'
+export { openXattrs, type Xattrs } from './xattrs.ts'
 
 /**
  * Keeps the state directories of one instance equal to another's. The role machine (agent/src/role) says in which

@@ -5,6 +5,7 @@ import { encodeManifest, FrameFlag, FrameType } from '@understudy/shared/protoco
 import { pino } from 'pino'
 import { expect, test } from 'vitest'
 import type { WebSocket } from 'ws'
+import { createBufferPool } from './buffer-pool.ts'
 import { checkFrame, packFrame } from './frames.ts'
 import { createPace } from './pace.ts'
 import { pageCount } from './page-hash.ts'
@@ -62,6 +63,7 @@ test('a group that grows beyond 64 MiB while it is sent goes on in bulk, and is 
       clock: systemClock,
       log: pino({ level: 'silent' }),
       pace: createPace(0, systemClock),
+      pool: createBufferPool(),
       window: () => 8 * MIB,
       isHeld: () => false,
       isUrgent: () => false,

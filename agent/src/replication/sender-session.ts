@@ -2,16 +2,11 @@ import { randomUUID } from 'node:crypto'
 import { AppError, messageOf } from '@understudy/shared/core/app-error'
 import type { InstanceId } from '@understudy/shared/core/ids'
 import { between, type Clock, type Mono, millis } from '@understudy/shared/core/time'
-import {
-  decodeManifest,
-  encodeOps,
-  FrameFlag,
-  FrameType,
-  type Op,
-} from '@understudy/shared/protocol/replication'
+import { decodeManifest, FrameFlag, FrameType } from '@understudy/shared/protocol/replication'
 import type { Logger } from 'pino'
 import type { WebSocket } from 'ws'
-import { type BatchSource, batchesFor } from './batches.ts'
+import { type Batch, type BatchSource, batchesFor } from './batches.ts'
+import type { BufferPool } from './buffer-pool.ts'
 import { createCompressor } from './compression.ts'
 import { checkFrame, knownCodecs, unpackBody } from './frames.ts'
 import { createGate } from './gate.ts'
@@ -41,6 +36,7 @@ export interface SessionSurroundings {
   readonly clock: Clock
   readonly log: Logger
   readonly pace: Pace
+  readonly pool: BufferPool
   readonly window: () => number
   /** A hand-over to another replica is under way: this one waits. */
   readonly isHeld: () => boolean
@@ -50,7 +46,7 @@ export interface SessionSurroundings {
 }
 
 export function createSenderSession(surroundings: SessionSurroundings, join: Join): SenderSession {
-  const { instance, epoch, scanner, roots, clock, log, cutsOnly, isHeld } = surroundings
+  const { instance, epoch, scanner, roots, clock, log, pool, cutsOnly, isHeld } = surroundings
   const { tree } = scanner
   const stream = randomUUID()
   const theirs = new StateTree()
@@ -179,25 +175,24 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     groups += 1
     let bulk = (groups === 1 && !join.whole) || bytesIn(keys) > GROUP_BYTES
     let bytes = 0
-    const send = async (ops: readonly Op[], last: boolean) => {
-      const body = encodeOps(ops)
-      bytes += body.length
+    const send = async (batch: Batch, last: boolean) => {
+      bytes += batch.body.length
       // Files may grow between the count and their turn: the rest goes in bulk.
       bulk ||= bytes > GROUP_BYTES
-      await sendBody(body, since, bulk ? FrameFlag.bulk : last ? FrameFlag.last : 0)
+      await sendBatch(batch, since, bulk ? FrameFlag.bulk : last ? FrameFlag.last : 0)
     }
-    let held: Op[] | undefined
-    for (const ops of batchesFor(keys, source)) {
+    let held: Batch | undefined
+    for (const batch of batchesFor(keys, source, pool)) {
       if (held) await send(held, false)
-      held = ops
+      held = batch
     }
     if (held) await send(held, true)
     return { bulk }
   }
 
-  async function sendBody(body: Uint8Array, since: Mono, flags: number): Promise<void> {
+  async function sendBatch(batch: Batch, since: Mono, flags: number): Promise<void> {
     if (flags & FrameFlag.bulk) wholeAt = undefined
-    await flow.send(body, since, flags)
+    await flow.send(batch, since, flags)
   }
 
   const bytesIn = (keys: Iterable<Key>) => differingBytes(keys, tree, theirs)
@@ -348,14 +343,14 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
             hint: 'Cut more often (workload.cut_every_seconds), or let the state stream without cuts.',
           },
         )
-      const bodies = [...batchesFor(keys, source)].map(encodeOps)
+      const batches = [...batchesFor(keys, source, pool)]
       dirty.clear()
       dirtySince = undefined
       pumping = true
       const captured = safe.capture()
       const sendAll = async () => {
-        for (const [index, body] of bodies.entries())
-          await sendBody(body, since, index === bodies.length - 1 ? FrameFlag.last : 0)
+        for (const [index, batch] of batches.entries())
+          await sendBatch(batch, since, index === batches.length - 1 ? FrameFlag.last : 0)
         captured(flow)
         sayWhole(true)
       }

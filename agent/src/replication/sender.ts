@@ -5,6 +5,7 @@ import { PROTOCOL_VERSION } from '@understudy/shared/protocol/version'
 import type { Logger } from 'pino'
 import type { WebSocket } from 'ws'
 import type { PeerIdentity } from '../identity/identity.ts'
+import { createBufferPool } from './buffer-pool.ts'
 import { planFinalSync } from './final-sync.ts'
 import { createListener } from './listener.ts'
 import { createPace } from './pace.ts'
@@ -85,6 +86,7 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
   const sockets = new Map<InstanceId, WebSocket>()
   const parked = new Map<InstanceId, () => void>()
   const pace = createPace(limits.bytesPerSecond, clock)
+  const pool = createBufferPool()
   let allowedEpoch = -1
   let serving: { epoch: number; scanner: Scanner } | undefined
   /** The replica that is to take over: nobody else is sent anything, and the bandwidth limit does not hold for it. */
@@ -163,6 +165,7 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
         clock,
         log,
         pace,
+        pool,
         window: () =>
           Math.max(WINDOW_BYTES_MIN, Math.min(WINDOW_BYTES, limits.memoryBytes / Math.max(1, sessions.size))),
         isHeld: () => heir !== undefined && heir !== instance,

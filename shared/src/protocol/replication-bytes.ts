@@ -25,6 +25,7 @@ export interface Metadata {
 /** Bytes that `meta` takes. */
 export const metaBytes = (meta: Metadata): number => 22 + meta.xattrs.length
 
+/** Throws RangeError where there is no room. */
 export class Writer {
   #at = 0
   readonly #body: Uint8Array
@@ -33,6 +34,19 @@ export class Writer {
   constructor(body: Uint8Array) {
     this.#body = body
     this.#view = new DataView(body.buffer, body.byteOffset, body.length)
+  }
+  /** Bytes that are written. */
+  get at(): number {
+    return this.#at
+  }
+  /** What comes next, to be filled from outside; returns how much of it was. */
+  fill(length: number, into: (room: Uint8Array) => number): number {
+    const lengthAt = this.#at
+    this.#at += 4
+    const filled = into(this.#body.subarray(this.#at, this.#at + length))
+    this.#view.setUint32(lengthAt, filled)
+    this.#at += filled
+    return filled
   }
   u8(value: number): void {
     this.#view.setUint8(this.#at, value)

@@ -1,6 +1,6 @@
 import { type Metadata, malformed, metaBytes, Reader, safeNumber, Writer } from './replication-bytes.ts'
 
-export type { Metadata } from './replication-bytes.ts'
+export { type Metadata, Writer } from './replication-bytes.ts'
 
 /**
  * The state stream between a primary and one replica: a WebSocket that the replica opens. Text frames are control
@@ -151,23 +151,41 @@ export function opBytes(op: Op): number {
 export function encodeOps(ops: readonly Op[]): Uint8Array {
   const body = new Uint8Array(ops.reduce((sum, op) => sum + opBytes(op), 0))
   const out = new Writer(body)
-  for (const op of ops) {
-    out.u8(opCode[op.kind])
-    out.name(op)
-    if (op.kind === 'dir' || op.kind === 'file' || op.kind === 'symlink') out.meta(op.meta)
-    if (op.kind === 'file') {
-      out.u64(op.size)
-      out.u8(op.fresh ? 1 : 0)
-    }
-    if (op.kind === 'symlink') out.text(op.target)
-    if (op.kind === 'link') out.name(op.target)
-    if (op.kind === 'write') {
-      out.u64(op.offset)
-      out.u32(op.bytes.length)
-      out.bytes(op.bytes)
-    }
-  }
+  for (const op of ops) appendOp(out, op)
   return body
+}
+
+export function appendOp(out: Writer, op: Op): void {
+  if (op.kind === 'write') {
+    appendWrite(out, op, op.offset, op.bytes.length, (room) => {
+      room.set(op.bytes)
+      return op.bytes.length
+    })
+    return
+  }
+  out.u8(opCode[op.kind])
+  out.name(op)
+  if (op.kind === 'dir' || op.kind === 'file' || op.kind === 'symlink') out.meta(op.meta)
+  if (op.kind === 'file') {
+    out.u64(op.size)
+    out.u8(op.fresh ? 1 : 0)
+  }
+  if (op.kind === 'symlink') out.text(op.target)
+  if (op.kind === 'link') out.name(op.target)
+}
+
+/** A `write` whose bytes are put in place by `into`, which says how many there were. */
+export function appendWrite(
+  out: Writer,
+  name: FileName,
+  offset: number,
+  length: number,
+  into: (room: Uint8Array) => number,
+): number {
+  out.u8(opCode.write)
+  out.name(name)
+  out.u64(offset)
+  return out.fill(length, into)
 }
 
 /**

@@ -1,0 +1,37 @@
+import { HEADER_BYTES } from '@understudy/shared/protocol/replication'
+
+/** Room for a frame: the header, 1 MiB of content, and one more op of the largest kind. */
+const FRAME_BYTES = HEADER_BYTES + 1024 * 1024 + 512 * 1024
+/** Buffers that are kept for the next use. */
+const KEPT = 12
+
+/**
+ * Buffers that frames are built in, used again and again: fresh memory for each would cost more than what is done
+ * with it.
+ */
+export interface BufferPool {
+  take(): Buffer
+  give(buffer: Buffer): void
+}
+
+export function createBufferPool(): BufferPool {
+  const free: Buffer[] = []
+  return {
+    take: () => free.pop() ?? Buffer.allocUnsafeSlow(FRAME_BYTES),
+    give(buffer) {
+      if (buffer.length === FRAME_BYTES && free.length < KEPT) free.push(buffer)
+    },
+  }
+}
+
+/** Memory that comes from a pool of Node's own is never larger than this. */
+const SHARED_BYTES = 64 * 1024
+
+/**
+ * Gives memory back at once that nobody looks at any more, instead of at some later collection. `bytes` must be all
+ * that is used of its ArrayBuffer.
+ */
+export function release(bytes: Uint8Array): void {
+  const { buffer } = bytes
+  if (bytes.length > SHARED_BYTES && buffer instanceof ArrayBuffer && !buffer.detached) buffer.transfer(0)
+}
