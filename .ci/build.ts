@@ -1,14 +1,14 @@
 import { createHash } from 'node:crypto'
 import { chmod, copyFile, cp, mkdir, readdir, readFile, rm, writeFile } from 'node:fs/promises'
-import { dirname, join, relative } from 'node:path'
+import { basename, dirname, join, relative } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { build } from 'vite'
 import { buildDashboard, dashboardFolder } from './dashboard-build.ts'
 
 /**
- * `pnpm build`: what is put on machines, in `dist/`. One JavaScript file for the agent, one for the coordinator with
- * SQLite's native file and the dashboard beside it, and the SHA-256 of each file.
+ * `pnpm build`: what is put on machines, in `dist/`. One JavaScript file for the agent, with one more for snapshots in
+ * S3; one for the coordinator with SQLite's native file and the dashboard beside it; and the SHA-256 of each file.
  */
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -16,7 +16,8 @@ const target = join(root, 'dist')
 
 /** The agent is downloaded onto every instance and the dashboard into every browser, so both are watched. */
 const budgets: Readonly<Record<string, number>> = {
-  'agent.js': 900 * 1024,
+  'agent.js': 1000 * 1024,
+  'agent-s3.js': 800 * 1024,
   'coordinator.js': 2800 * 1024,
   'dashboard/assets': 200 * 1024,
 }
@@ -30,7 +31,7 @@ async function main(): Promise<void> {
     return say('Usage: pnpm build\n\nWrites dist/: agent.js, coordinator.js, better-sqlite3/, dashboard/')
   await rm(target, { recursive: true, force: true })
   await mkdir(target, { recursive: true })
-  await Promise.all([bundle('agent'), bundle('coordinator'), buildDashboard()])
+  await Promise.all([bundle('agent'), bundle('agent', S3_SDK), bundle('coordinator'), buildDashboard()])
   await copySqlite()
   await cp(dashboardFolder, join(target, 'dashboard'), { recursive: true })
   await writeFile(join(target, 'package.json'), '{ "type": "module", "private": true }\n')
@@ -42,31 +43,40 @@ async function main(): Promise<void> {
   await weigh(files)
 }
 
-/** Everything in one file, so that an instance needs Node and nothing else: no registry, no node_modules. */
-async function bundle(name: 'agent' | 'coordinator'): Promise<void> {
+/** Loaded by the agent when it opens a store in S3. */
+const S3_SDK = { source: 'snapshot/s3-sdk.ts', file: 'agent-s3.js' }
+
+/**
+ * Everything in one file, so that an instance needs Node and nothing else: no registry, no node_modules. `part` is
+ * a file that the program loads only when it needs it.
+ */
+async function bundle(name: 'agent' | 'coordinator', part?: typeof S3_SDK): Promise<void> {
+  const file = part?.file ?? `${name}.js`
   await build({
     root: join(root, name),
     configFile: false,
     logLevel: 'warn',
     build: {
-      ssr: 'src/main.ts',
+      ssr: `src/${part?.source ?? 'main.ts'}`,
       outDir: target,
       emptyOutDir: false,
       target: 'node24',
       minify: false,
       rolldownOptions: {
+        external: part ? [] : [new RegExp(`/${basename(S3_SDK.source)}$`)],
         output: {
-          entryFileNames: `${name}.js`,
+          entryFileNames: file,
+          paths: (id) => (id.endsWith(`/${basename(S3_SDK.source)}`) ? `./${S3_SDK.file}` : id),
           format: 'esm',
           codeSplitting: false,
-          banner: '#!/usr/bin/env node',
+          ...(part ? {} : { banner: '#!/usr/bin/env node' }),
           minify: { compress: true, mangle: false, codegen: { removeWhitespace: false } },
         },
       },
     },
     ssr: { noExternal: true },
   })
-  await chmod(join(target, `${name}.js`), 0o755)
+  if (!part) await chmod(join(target, file), 0o755)
 }
 
 async function copySqlite(): Promise<void> {

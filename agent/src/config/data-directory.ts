@@ -8,6 +8,8 @@ export interface DataDirectory {
   readonly identity: string
   readonly role: string
   readonly replication: string
+  /** There while a restore has not ended. */
+  readonly restore: string
   readonly record: string
   readonly statusSocket: string
   /** Gives the directory free for another agent. */
@@ -35,6 +37,7 @@ export function openDataDirectory(path: string): DataDirectory {
     identity: identityIn(path),
     role: join(path, 'role.json'),
     replication: join(path, 'replication'),
+    restore: join(path, 'restore.json'),
     record: recordIn(path),
     statusSocket: statusSocketOf(path),
     unlock: () => rmSync(lock, { force: true }),

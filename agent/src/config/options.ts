@@ -8,6 +8,7 @@ import {
 } from '@understudy/shared/core/options'
 import { z } from 'zod'
 import { IMDS_DEFAULT_ENDPOINT } from '../imds/imds-client.ts'
+import { snapshotOptions } from './snapshot-options.ts'
 import { workloadSchema } from './workload.ts'
 
 /** Every setting of the agent. `--help`, docs/configuration.md and the checks are generated from this table. */
@@ -88,6 +89,7 @@ export const agentOptions = {
     env: 'MANUAL_REPLICA_ENABLED',
     doc: 'Replicas may be created by hand',
   },
+  ...snapshotOptions,
   log_level: {
     schema: logLevel(),
     env: 'LOG_LEVEL',
