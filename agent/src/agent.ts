@@ -1,10 +1,9 @@
 import { randomUUID } from 'node:crypto'
-import { type AgentId, agentId, instanceId } from '@understudy/shared/core/ids'
+import { agentId, instanceId } from '@understudy/shared/core/ids'
 import type { Random } from '@understudy/shared/core/random'
 import { runServices, type Service } from '@understudy/shared/core/service'
 import { between, type Clock, everyPeriod, seconds } from '@understudy/shared/core/time'
 import { defaultLeasePolicy } from '@understudy/shared/failover/lease'
-import type { Lease } from '@understudy/shared/failover/member-types'
 import type {
   CoordinatorMessage,
   Degradation,
@@ -19,6 +18,7 @@ import type { AgentConfig } from './config/options.ts'
 import { openIdentity } from './identity/identity.ts'
 import { createImdsClient } from './imds/imds-client.ts'
 import { createNoticeWatcher, type NoticeListener } from './imds/notice-watcher.ts'
+import { advertised, linkUrl } from './link/addresses.ts'
 import { type Enrolment, enrolUntilDone, readEnrolment, saveEnrolment } from './link/enrolment.ts'
 import { createLink, type LinkPeer } from './link/link.ts'
 import { openRecord, recordStatus, withRecord } from './record/record.ts'
@@ -26,11 +26,15 @@ import { checkStateDirectories, openReplication } from './replication/replicatio
 import { createHooks } from './role/hooks.ts'
 import { createRole } from './role/role.ts'
 import { openRoleStore } from './role/role-store.ts'
+import { openSnapshots, situationOf, snapshotRoutes, startOnWhole } from './snapshot/snapshot.ts'
+import { leaseView } from './status/lease-view.ts'
 import { type AgentStatus, serveStatus } from './status/status-socket.ts'
 import { AGENT_VERSION } from './version.ts'
 
 /** How long an agent that ends waits until its replicas have the last writes of the workload. */
 const FLUSH_BUDGET = seconds(2)
+/** The same for its last snapshot, where no replica follows; less than a service manager waits. */
+const LAST_SNAPSHOT_BUDGET = seconds(12)
 
 export interface AgentSurroundings {
   readonly config: AgentConfig
@@ -94,6 +98,15 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     random,
     log,
   })
+  const snapshots = await openSnapshots({
+    config,
+    data,
+    agent,
+    instance: self,
+    situation: () => situationOf(role.member, replication.lags(), openNotice !== undefined),
+    clock,
+    log,
+  })
   const replication = await openReplication({
     self,
     identity,
@@ -109,7 +122,10 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     onCopy: () => reportCopy(),
   })
   // The same after a restart of the daemon, and never that of another one on this machine.
-  const hooks = createHooks(config.workload, `${agent}/${self}:${config.data_dir}`, clock, log)
+  const hooks = startOnWhole(
+    createHooks(config.workload, `${agent}/${self}:${config.data_dir}`, clock, log),
+    snapshots.recovery,
+  )
   const role = createRole({
     agent,
     instance: self,
@@ -117,6 +133,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     clock,
     hooks,
     replication: withRecord(replication, record),
+    recovery: snapshots.recovery,
     store,
     log,
     report: (report) => send(report),
@@ -168,7 +185,13 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     link.report({
       kind: 'sync',
       epoch: member.epoch,
-      sync: replication.whole ? 'ready' : receiving ? 'syncing' : 'none',
+      sync: snapshots.recovery.unfinished
+        ? 'none'
+        : replication.whole
+          ? 'ready'
+          : receiving
+            ? 'syncing'
+            : 'none',
       ...(trouble ? { why: trouble.message.slice(0, 500) } : {}),
     })
   }
@@ -268,6 +291,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     const list: Degradation[] = [...link.degraded]
     if (watcher.degraded) list.push(watcher.degraded)
     if (identity.degraded) list.push(identity.degraded)
+    if (snapshots.service?.degraded) list.push(snapshots.service.degraded)
     const { trouble } = replication
     if (trouble)
       list.push({
@@ -314,6 +338,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
         lag_bytes: lag.bytes,
         lag_ms: lag.millis,
       })),
+      snapshots: snapshots.service?.status ?? null,
       open_notice: openNotice ?? null,
       record: recordStatus(record),
       degraded: degraded(),
@@ -326,7 +351,12 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     clock,
   })
   const servers = await Promise.all([
-    serveStatus(data.statusSocket, status, commitRoutes(commit), log),
+    serveStatus(
+      data.statusSocket,
+      status,
+      { ...commitRoutes(commit), ...snapshotRoutes(snapshots.service) },
+      log,
+    ),
     ...(config.commit_socket === undefined ? [] : [serveCommit(config.commit_socket, commit, log)]),
   ]).catch(async (error: unknown) => {
     await replication.close()
@@ -350,39 +380,19 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
       role: role.member.role.kind,
       epoch: role.member.epoch,
     })
-    await runServices([link, identity, watcher, progressLog], signal)
+    await runServices(
+      [link, identity, watcher, progressLog, ...(snapshots.service ? [snapshots.service] : [])],
+      signal,
+    )
   } finally {
+    const last = { primary: role.member.role.kind === 'primary', epoch: role.member.epoch }
     await role.end()
+    const attached = replication.lags().some(({ lag }) => lag.attached)
     await replication.flush(FLUSH_BUDGET)
+    if (last.primary && !attached) await snapshots.service?.takeLast(last.epoch, LAST_SNAPSHOT_BUDGET)
     for (const server of servers) server.close()
     await role.close()
     await replication.close()
+    snapshots.close()
   }
-}
-
-function leaseView(lease: Lease, clock: Clock): AgentStatus['lease'] {
-  if (lease.kind === 'until')
-    return { mode: 'leased', remaining_ms: Math.max(0, Math.round(lease.at - clock.mono())) }
-  return { mode: lease.kind, remaining_ms: null }
-}
-
-/** `http` becomes `ws`, `https` becomes `wss`. */
-function linkUrl(coordinatorUrl: string, agent: AgentId): string {
-  const url = new URL(coordinatorUrl)
-  url.protocol = url.protocol === 'https:' ? 'wss:' : 'ws:'
-  url.pathname = `${url.pathname.replace(/\/+$/, '')}/api/agents/${agent}/link`
-  return url.href
-}
-
-/** Where replicas are told to dial: what the operator says, else the instance's private address. */
-function advertised(
-  config: AgentConfig,
-  enrolment: Enrolment,
-  port: number,
-): { host: string; port: number } | null {
-  if (config.replication_advertise) {
-    const match = /^(.*?)(?::(\d+))?$/.exec(config.replication_advertise)
-    return { host: match?.[1] ?? config.replication_advertise, port: match?.[2] ? Number(match[2]) : port }
-  }
-  return enrolment.privateIp ? { host: enrolment.privateIp, port } : null
 }

@@ -9,12 +9,13 @@ import { openDataDirectory, recordIn, statusSocketOf } from './config/data-direc
 import { DEFAULT_CONFIG_FILE, type LoadedConfig, loadConfig } from './config/load.ts'
 import { agentOptions } from './config/options.ts'
 import { printRecord, readRecord } from './record/record.ts'
+import { listSnapshots, restoreCommand, snapshotCommand } from './snapshot/snapshot.ts'
 import { doctor } from './status/doctor.ts'
 import { printStatus } from './status/print-status.ts'
 import { askStatus } from './status/status-socket.ts'
 import { AGENT_VERSION } from './version.ts'
 
-const commands = ['run', 'status', 'commit', 'record', 'doctor'] as const
+const commands = ['run', 'status', 'commit', 'record', 'snapshot', 'snapshots', 'restore', 'doctor'] as const
 type Command = (typeof commands)[number]
 
 const HELP = `understudy-agent ${AGENT_VERSION}: protects one workload on one instance
@@ -26,11 +27,17 @@ Commands:
   status   what the running agent says of itself; exit 8 when it is degraded
   commit   wait until everything written so far is durable on a replica
   record   which instances were primary and why, as far as this one knows
+  snapshot   let the running agent make a snapshot of the state now
+  snapshots  list the snapshots of this agent, the newest first
+  restore    put a snapshot into the empty state directories, with the agent stopped
   doctor   check configuration, metadata service, coordinator, directories and hooks, one line each
 
 Options (flags win over environment, environment over file):
   --config <file>  (default ${DEFAULT_CONFIG_FILE})
-  --json           one JSON object on standard output (status, commit, record, doctor)
+  --json           one JSON object on standard output (all but run)
+  --at <id>        which snapshot to restore (default the newest)
+  --force          move aside what is in the state directories (restore)
+  --agent <id>     whose snapshots, if this instance has not joined (snapshots, restore)
   --timeout <seconds>  how long commit waits (default 10)
 ${helpOf(agentOptions)}
 
@@ -42,12 +49,15 @@ interface Invocation {
   readonly file: string
   readonly json: boolean
   readonly timeout: string | undefined
+  readonly at: string | undefined
+  readonly force: boolean
+  readonly agent: string | undefined
   readonly flags: Record<string, unknown>
 }
 
 function parseInvocation(argv: readonly string[]): Invocation | 'help' | 'version' {
   const { values, positionals } = parseFlags(argv)
-  const { help, version, json, config, timeout, ...flags } = values
+  const { help, version, json, config, timeout, at, force, agent, ...flags } = values
   if (version) return 'version'
   const [word, ...rest] = positionals
   if (help || word === undefined || word === 'help') return 'help'
@@ -65,6 +75,9 @@ function parseInvocation(argv: readonly string[]): Invocation | 'help' | 'versio
     file: typeof config === 'string' ? config : DEFAULT_CONFIG_FILE,
     json: json === true,
     timeout: typeof timeout === 'string' ? timeout : undefined,
+    at: typeof at === 'string' ? at : undefined,
+    force: force === true,
+    agent: typeof agent === 'string' ? agent : undefined,
     flags: keysOfFlags(flags),
   }
 }
@@ -75,6 +88,9 @@ function parseFlags(argv: readonly string[]) {
     config: { type: 'string' },
     json: { type: 'boolean' },
     timeout: { type: 'string' },
+    at: { type: 'string' },
+    force: { type: 'boolean' },
+    agent: { type: 'string' },
     help: { type: 'boolean', short: 'h' },
     version: { type: 'boolean' },
   } as const
@@ -95,6 +111,8 @@ async function main(argv: readonly string[]): Promise<number> {
   if (command === 'doctor') return doctor({ file, flags, env: process.env, json, print })
   const loaded = loadConfig(file, flags, process.env)
   if (command === 'run') return run(loaded)
+  if (command === 'snapshot' || command === 'snapshots' || command === 'restore')
+    return aboutSnapshots(command, invocation, loaded.config)
   if (command === 'commit') {
     const { data_dir: data, commit_socket: socket } = loaded.config
     const answer = await askCommit(socket ?? statusSocketOf(data), commitBudget(timeout))
@@ -114,6 +132,25 @@ async function main(argv: readonly string[]): Promise<number> {
   print(json ? `${JSON.stringify(status)}\n` : printStatus(status))
   return status.degraded.length > 0 || !status.connected ? 8 : 0
 }
+
+function aboutSnapshots(
+  command: 'snapshot' | 'snapshots' | 'restore',
+  { json, at, force, agent }: Invocation,
+  config: LoadedConfig['config'],
+): Promise<number> {
+  if ((at !== undefined || force) && command !== 'restore')
+    throw new AppError('input_invalid', `--at and --force belong to restore, not to ${command}`)
+  const progress = (text: string) => process.stderr.write(text)
+  const parts = { config, json, agent, clock: systemClock, print, progress }
+  if (command === 'snapshot') return snapshotCommand(parts)
+  if (command === 'snapshots') return listSnapshots(parts)
+  const stop = new AbortController()
+  for (const name of ['SIGINT', 'SIGTERM'] as const)
+    process.once(name, () => stop.abort(new AppError('outcome_unknown', STOPPED)))
+  return restoreCommand({ ...parts, at, force, signal: stop.signal })
+}
+
+const STOPPED = 'stopped: the same command goes on where this one was'
 
 async function run({ config, file }: LoadedConfig): Promise<number> {
   const log = pino({

@@ -14,5 +14,5 @@ export const withRecord = (replication: RoleReplication, record: AgentRecord): R
   stopFollowing: () => replication.stopFollowing(),
   drain: (...args) => replication.drain(...args),
   seal: (...args) => record.still(() => replication.seal(...args)),
-  finish: (discard) => replication.finish(discard),
+  finish: (...args) => replication.finish(...args),
 })

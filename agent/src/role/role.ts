@@ -8,6 +8,7 @@ import type { Member, MemberEffect, MemberEvent } from '@understudy/shared/failo
 import type { Report } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
 import type { RoleReplication } from '../record/record.ts'
+import { describeRestored, type Recovery } from '../snapshot/snapshot.ts'
 import type { HookOutcome, Hooks } from './hooks.ts'
 import type { RoleStore } from './role-store.ts'
 
@@ -48,6 +49,8 @@ export interface RoleSurroundings {
   readonly clock: Clock
   readonly hooks: Hooks
   readonly replication: RoleReplication
+  /** Brings back what was kept outside when this instance is to begin with nothing. */
+  readonly recovery: Recovery
   readonly store: RoleStore
   readonly log: Logger
   readonly report: (report: Report) => void
@@ -58,7 +61,7 @@ export interface RoleSurroundings {
 }
 
 export function createRole(parts: RoleSurroundings): Role {
-  const { agent, instance, clock, hooks, replication, store, log, report } = parts
+  const { agent, instance, clock, hooks, replication, recovery, store, log, report } = parts
   let member = newMember(parts.policy)
   let incident: IncidentId | undefined
   let running = new AbortController()
@@ -115,8 +118,10 @@ export function createRole(parts: RoleSurroundings): Role {
       case 'report':
         return report(effect.report)
       case 'receive':
+        await recovery.abandon()
         return parts.followUpstream(effect.epoch, effect.primary)
       case 'stop-receiving':
+        await recovery.stop()
         return replication.stopFollowing()
       case 'serve':
         return replication.serve(effect.epoch)
@@ -127,7 +132,7 @@ export function createRole(parts: RoleSurroundings): Role {
         return runHook(effect)
       case 'finish-receiving':
         return operate('finish-receiving', effect.turn, async () => {
-          await replication.finish(effect.discard)
+          await (effect.discard ? beginAnew() : replication.finish(false))
           return { kind: 'applied' as const, turn: effect.turn, ok: true }
         })
       case 'drain':
@@ -138,6 +143,13 @@ export function createRole(parts: RoleSurroundings): Role {
       case 'seal':
         return operate('seal', effect.turn, () => seal(effect))
     }
+  }
+
+  /** With the newest snapshot, where there is one; else with nothing. */
+  async function beginAnew(): Promise<void> {
+    const started = clock.mono()
+    const restored = await recovery.begin((refill) => replication.finish(true, refill))
+    if (restored) reportStep('snapshot-restored', started, true, describeRestored(restored))
   }
 
   async function seal(effect: MemberEffect & { kind: 'seal' }): Promise<MemberEvent & { kind: 'sealed' }> {
@@ -235,6 +247,7 @@ export function createRole(parts: RoleSurroundings): Role {
       closed = true
       cancelTick?.()
       running.abort()
+      await recovery.stop()
       await effects(() => undefined)
     },
   }

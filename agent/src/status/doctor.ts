@@ -13,6 +13,7 @@ import { parseIdentity } from '../imds/imds-documents.ts'
 import { readEnrolment } from '../link/enrolment.ts'
 import { probe } from '../link/http.ts'
 import { checkStateDirectories } from '../replication/replication.ts'
+import { checkStore } from '../snapshot/snapshot.ts'
 import { askStatus } from './status-socket.ts'
 import { checkSocketDirectory } from './unix-socket.ts'
 
@@ -96,6 +97,7 @@ async function checkAll(config: AgentConfig): Promise<Check[]> {
     await check('membership', () => membershipOf(config)),
     await check('certificate', () => certificateOf(config)),
     await check('replication port', () => replicationPortOf(config)),
+    ...(config.snapshot_store === undefined ? [] : [await check('snapshots', () => snapshotsOf(config))]),
     ...Object.entries(config.workload.hooks).flatMap(([name, hook]) =>
       hook && 'command' in hook ? [checkProgram(`${name} hook`, hook.command[0] ?? '', config)] : [],
     ),
@@ -147,6 +149,9 @@ function certificateOf({ data_dir: data }: AgentConfig): string {
   const self = { agent: enrolled.agentId, instance: enrolled.instanceId }
   return describeCredentials(identityIn(data), self, systemClock.now())
 }
+
+const snapshotsOf = (config: AgentConfig): Promise<string> =>
+  checkStore(config, readEnrolment(enrolmentIn(config.data_dir))?.agentId, systemClock)
 
 async function replicationPortOf(config: AgentConfig): Promise<string> {
   const { replication_host: host, replication_port: port, data_dir: data } = config

@@ -28,12 +28,19 @@ export function printStatus(status: AgentStatus): string {
       `${switched.instance} since ${switched.at}, epoch ${switched.epoch}; ${status.record?.switches} in the record`,
     ])
   if (sync) facts.push(['received', `${sync.bytes_done} of ${sync.bytes_total} bytes, batch ${sync.seq}`])
+  if (status.snapshots) facts.push(['snapshot', snapshotOf(status.snapshots)])
   for (const replica of status.replicas)
     facts.push([
       'replica',
       `${replica.instance_id} ${replica.attached ? 'attached' : 'catching up'}, ${replica.lag_bytes} bytes and ${formatMillis(replica.lag_ms)} behind`,
     ])
   return `${[...problems, ...facts.map(([name, value]) => `${name.padEnd(9)} ${value}`)].join('\n')}\n`
+}
+
+function snapshotOf({ store, last_id, age_ms }: NonNullable<AgentStatus['snapshots']>): string {
+  return last_id === null || age_ms === null
+    ? `none since the agent was started, ${store}`
+    : `${last_id}, ${formatMillis(age_ms)} old, ${store}`
 }
 
 function copyOf(status: AgentStatus): string {

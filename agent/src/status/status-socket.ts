@@ -5,6 +5,7 @@ import { degradationSchema } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
 import { z } from 'zod'
 import { switchSchema } from '../record/record.ts'
+import { snapshotStatusSchema } from '../snapshot/snapshot.ts'
 import { askAgent } from './local-client.ts'
 import { answerJson, createLocalServer, type LocalRoutes } from './local-server.ts'
 import { listenPrivately } from './unix-socket.ts'
@@ -27,6 +28,8 @@ export const agentStatusSchema = z.object({
   replicas: z.array(
     z.object({ instance_id: z.string(), attached: z.boolean(), lag_bytes: z.int(), lag_ms: z.number() }),
   ),
+  /** Null where no store is configured. */
+  snapshots: snapshotStatusSchema.nullable().default(null),
   open_notice: z.string().nullable(),
   /** Changes of primary that this instance knows of; null from an agent that keeps no record. */
   record: z.object({ switches: z.int(), last_switch: switchSchema.nullable() }).nullable().default(null),
