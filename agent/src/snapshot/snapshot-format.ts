@@ -73,7 +73,7 @@ export function snapshotId(takenAt: Date, epoch: number, seq: number): string {
 }
 
 /** undefined for what is not the name of a snapshot. */
-export function parseSnapshotId(id: string): SnapshotName | undefined {
+function parseSnapshotId(id: string): SnapshotName | undefined {
   const match = /^(\d{4})(\d\d)(\d\d)T(\d\d)(\d\d)(\d\d)Z-(\d{1,15})-(\d{1,15})$/.exec(id)
   if (!match) return undefined
   const [year, month, day, hour, minute, second, epoch, seq] = match.slice(1).map(Number)

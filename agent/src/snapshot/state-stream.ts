@@ -4,7 +4,6 @@ import {
   decodeManifest,
   decodeOps,
   encodeManifest,
-  encodeOps,
   FrameType,
   HEADER_BYTES,
   type ManifestEntry,
@@ -166,7 +165,7 @@ export function refusing<T>(pack: Pack, run: () => T): T {
   }
 }
 
-export const damaged = ({ sha256 }: Pack, why: string, cause?: unknown): AppError =>
+const damaged = ({ sha256 }: Pack, why: string, cause?: unknown): AppError =>
   new AppError('state_unreadable', `the pack ${sha256.slice(0, 12)} of the snapshot is damaged: ${why}`, {
     hint: OLDER,
     cause,
