@@ -93,12 +93,13 @@ test('an instance that takes over from nothing begins with the newest snapshot, 
   const [newest] = await list()
   fleet.rig.cloud.interrupt(primaryOf(before), undefined)
   const incident = await fleet.incidentAfter('agent-s', known)
-  expect(incident.outcome).toBe('relaunched')
+  expect(incident).toMatchObject({ outcome: 'relaunched', loss: { kind: 'bounded' } })
   const restored = incident.steps.find(({ step }) => step === 'snapshot-restored')
   expect(restored?.ok).toBe(true)
   expect(restored?.detail).toMatch(/^snapshot \d{8}T\d{6}Z-\d+-\d+, \d+ bytes in .* it is \d+ s old/)
   const through = /since (\S+) is lost/.exec(restored?.detail ?? '')?.[1] ?? ''
   expect(Date.parse(through)).toBeGreaterThanOrEqual(Date.parse(newest?.taken_at ?? ''))
+  expect(incident.loss?.state_through).toBe(through)
   await expectLostOnlySince(through)
 })
 

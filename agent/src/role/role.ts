@@ -1,14 +1,14 @@
 import { messageOf } from '@understudy/shared/core/app-error'
 import type { AgentId, IncidentId, InstanceId } from '@understudy/shared/core/ids'
 import { createSerial } from '@understudy/shared/core/serial'
-import { between, type Clock, type Mono, millis, plus } from '@understudy/shared/core/time'
+import { between, type Clock, type Instant, type Mono, millis, plus } from '@understudy/shared/core/time'
 import type { LeasePolicy } from '@understudy/shared/failover/lease'
 import { newMember, stepMember } from '@understudy/shared/failover/member'
 import type { Member, MemberEffect, MemberEvent } from '@understudy/shared/failover/member-types'
 import type { Report } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
 import type { RoleReplication } from '../record/record.ts'
-import { describeRestored, type Recovery } from '../snapshot/snapshot.ts'
+import { describeRestored, type Recovery, throughOf } from '../snapshot/snapshot.ts'
 import type { HookOutcome, Hooks } from './hooks.ts'
 import type { RoleStore } from './role-store.ts'
 
@@ -149,7 +149,8 @@ export function createRole(parts: RoleSurroundings): Role {
   async function beginAnew(): Promise<void> {
     const started = clock.mono()
     const restored = await recovery.begin((refill) => replication.finish(true, refill))
-    if (restored) reportStep('snapshot-restored', started, true, describeRestored(restored))
+    if (restored)
+      reportStep('snapshot-restored', started, true, describeRestored(restored), throughOf(restored))
   }
 
   async function seal(effect: MemberEffect & { kind: 'seal' }): Promise<MemberEvent & { kind: 'sealed' }> {
@@ -212,7 +213,13 @@ export function createRole(parts: RoleSurroundings): Role {
     idle.clear()
   }
 
-  function reportStep(step: string, started: Mono, ok: boolean, detail: string): void {
+  function reportStep(
+    step: string,
+    started: Mono,
+    ok: boolean,
+    detail: string,
+    stateThrough?: Instant,
+  ): void {
     if (incident === undefined) return
     report({
       kind: 'step',
@@ -223,6 +230,7 @@ export function createRole(parts: RoleSurroundings): Role {
       at: clock.now(),
       ok,
       detail: detail.slice(0, 2000),
+      ...(stateThrough === undefined ? {} : { stateThrough }),
     })
   }
 

@@ -1,6 +1,13 @@
 import { join } from 'node:path'
 import { AppError } from '@understudy/shared/core/app-error'
-import { type Clock, formatMillis, type Millis, millis } from '@understudy/shared/core/time'
+import {
+  type Clock,
+  formatMillis,
+  type Instant,
+  instant,
+  type Millis,
+  millis,
+} from '@understudy/shared/core/time'
 import type { Logger } from 'pino'
 import { createApplier, createScanner, StateTree, treeDigest } from '../replication/replication.ts'
 import type { RestoreMark } from './restore-mark.ts'
@@ -211,6 +218,9 @@ async function* fetchAhead(store: SnapshotStore, packs: readonly Pack[], signal:
     await Promise.allSettled(coming.map(({ content }) => content))
   }
 }
+
+/** What was written before then is there. */
+export const throughOf = ({ snapshot }: Restored): Instant => instant(Date.parse(snapshot.taken_at))
 
 /** For the log, the incident and people. */
 export const describeRestored = ({ snapshot, age, took }: Restored): string =>

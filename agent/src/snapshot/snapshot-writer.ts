@@ -18,7 +18,7 @@ import type { State } from './state.ts'
 import { addManifest, type BuiltPack, manifestPacks, packsFor } from './state-stream.ts'
 import { createUploads } from './uploads.ts'
 
-const UPLOADS_AT_ONCE = 3
+const UPLOADS_AT_ONCE = 2
 /**
  * Packs that no snapshot names are left this long: they may belong to one that is still being made. A pack is taken
  * over without sending it only while it is well younger than that, or named by the last snapshot.

@@ -14,7 +14,7 @@ import { openState } from './state.ts'
 import { discardedIn } from './state-directories.ts'
 
 export type { Recovery } from './recovery.ts'
-export { describeRestored } from './restore.ts'
+export { describeRestored, throughOf } from './restore.ts'
 export { listSnapshots, restoreCommand, snapshotCommand } from './snapshot-commands.ts'
 export { type SnapshotService, situationOf, snapshotStatusSchema } from './snapshot-service.ts'
 export { snapshotRoutes } from './snapshot-socket.ts'

@@ -59,3 +59,12 @@ test('a move that failed tells how long nobody served, where that is known, and 
     loss: null,
   })
 })
+
+test('an instance that began with a snapshot has lost what was written after it', () => {
+  const restored = { ...flight(), restoredThrough: instant(1_700_000_000_000) }
+  expect(lossOf(restored, 'relaunched', 500)).toMatchObject({
+    kind: 'bounded',
+    state_through: '2023-11-14T22:13:20.000Z',
+    at_most_ms: null,
+  })
+})

@@ -31,6 +31,8 @@ export interface Flight {
   lastWord: LastWord | undefined
   target: InstanceId | undefined
   replicaId: string | undefined
+  /** The new primary began with a snapshot of then instead of with nothing. */
+  restoredThrough: Instant | undefined
   /** A replica was made because of this incident. */
   emergency: boolean
   readonly waiters: Set<() => void>
@@ -54,6 +56,7 @@ export const newFlight = (incident: OpenIncident, zero: Mono, oldEpoch: number, 
   lastWord: undefined,
   target: undefined,
   replicaId: undefined,
+  restoredThrough: undefined,
   emergency: false,
   waiters: new Set(),
 })
@@ -109,6 +112,8 @@ export function gapOf(flight: Flight, routedAt: Mono): { from: Mono; millis: num
 
 /** What may be missing on the new primary, said so that it can be checked. */
 export function lossOf(flight: Flight, outcome: 'promoted' | 'relaunched', heartbeatMillis: number): Loss {
+  if (outcome === 'relaunched' && flight.restoredThrough !== undefined)
+    return lossSince(flight.restoredThrough)
   if (outcome === 'relaunched')
     return {
       kind: 'everything',
@@ -138,6 +143,18 @@ export function lossOf(flight: Flight, outcome: 'promoted' | 'relaunched', heart
     at_most_ms: atMost,
     bytes_behind: lastWord.lagBytes,
     sentence: `at most what was written in the ${formatMillis(atMost)} after ${new Date(through).toISOString()}; everything before that is here`,
+  }
+}
+
+/** How long that was, no clock here can say. */
+function lossSince(through: Instant): Loss {
+  const at = new Date(through).toISOString()
+  return {
+    kind: 'bounded',
+    state_through: at,
+    at_most_ms: null,
+    bytes_behind: null,
+    sentence: `what was written after the snapshot of ${at}, with which the workload began; everything before that is here`,
   }
 }
 

@@ -245,6 +245,8 @@ export function createLinkEvents(parts: {
       // The workload went on: nobody was missing after all.
       if (step.step === 'workload-thawed') flight.quietFrom = undefined
     }
+    if (flight?.incident.id === step.incident && step.ok)
+      flight.restoredThrough = step.stateThrough ?? flight.restoredThrough
     if (step.step === 'workload-thawed' && step.ok)
       incidents.servedAgain(step.incident, plus(began, step.tookMillis))
     const roundTrip = reporter?.heartbeat?.message.roundTripMillis ?? UNKNOWN_ROUND_TRIP

@@ -213,7 +213,7 @@ export function relaunch(
     return quiet(group, ...holders.map(({ instance }) => ({ kind: 'check-instance' as const, instance })))
   const empty = emptyMember(group)
   if (!empty) return quiet(group)
-  const detail = `no copy of the state is left: ${empty.instance} starts with an empty one`
+  const detail = `no instance has a copy of the state: ${empty.instance} starts with an empty one, or with a snapshot`
   return after(
     [stepOf(incident, 'state-lost', detail)],
     commit(group, empty.instance, incident, { fresh: true }),

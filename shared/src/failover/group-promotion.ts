@@ -113,7 +113,7 @@ export function onRouted(
     why: returned
       ? `no other instance could take over: ${primary} runs on at epoch ${group.epoch}`
       : fresh
-        ? `no replica was ready: ${primary} started with an empty state`
+        ? `no replica was ready: ${primary} started without what the old primary had`
         : `${primary} took over at epoch ${group.epoch}`,
   }
   const alone = ![...steady.members.values()].some(

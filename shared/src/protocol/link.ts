@@ -103,6 +103,8 @@ const stepReport = z.object({
   at: instantSchema,
   ok: z.boolean(),
   detail: z.string().max(2000),
+  /** `snapshot-restored`: what was written before then is here, by the clock of the instance that made the snapshot. */
+  stateThrough: instantSchema.optional(),
 })
 
 /** An interruption notice or a rebalance recommendation that this instance read from its own metadata service. */
