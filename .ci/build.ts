@@ -16,7 +16,7 @@ const target = join(root, 'dist')
 
 /** The agent is downloaded onto every instance and the dashboard into every browser, so both are watched. */
 const budgets: Readonly<Record<string, number>> = {
-  'agent.js': 1000 * 1024,
+  'agent.js': 1100 * 1024,
   'agent-s3.js': 800 * 1024,
   'coordinator.js': 2800 * 1024,
   'dashboard/assets': 200 * 1024,
