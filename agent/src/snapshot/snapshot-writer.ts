@@ -1,6 +1,6 @@
 import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
 import type { AgentId, InstanceId } from '@understudy/shared/core/ids'
-import { type Clock, hours, type Instant, instant } from '@understudy/shared/core/time'
+import { type Clock, hours, type Instant, instant, type Mono } from '@understudy/shared/core/time'
 import type { Logger } from 'pino'
 import {
   createScanner,
@@ -12,7 +12,7 @@ import {
 } from '../replication/replication.ts'
 import { AGENT_VERSION } from '../version.ts'
 import { cutByName, reasonForBase, superfluous } from './chain.ts'
-import { type Pack, type Snapshot, snapshotId } from './snapshot-format.ts'
+import { type Pack, type Snapshot, type SnapshotName, snapshotId } from './snapshot-format.ts'
 import type { SnapshotStore } from './snapshot-store.ts'
 import type { State } from './state.ts'
 import { addManifest, type BuiltPack, manifestPacks, packsFor } from './state-stream.ts'
@@ -27,6 +27,7 @@ const UNNAMED_LIFE = hours(24)
 const TAKE_OVER_UNTIL = hours(12)
 /** An upload in parts that has not ended by then never will. */
 const UNFINISHED_LIFE = hours(1)
+const TIDY_EVERY = hours(1)
 
 export interface SnapshotProgress {
   readonly step: 'looking' | 'sending' | 'publishing'
@@ -88,7 +89,7 @@ export function createSnapshotWriter(parts: WriterSurroundings): SnapshotWriter 
   /** Names that have changed since `known` was made; undefined when nobody has looked. */
   let changed: Set<Key> | undefined
   let known: Known | undefined
-  let swept = false
+  let tidiedAt: Mono | undefined
 
   async function look(frozen: boolean): Promise<Scanner> {
     scanner ??= createScanner({
@@ -156,7 +157,7 @@ export function createSnapshotWriter(parts: WriterSurroundings): SnapshotWriter 
     changed = new Set()
 
     report.step('sending')
-    const sender = createSender(there, before?.snapshot.packs ?? [], report, signal)
+    const sender = createSender(there, objectsOf(before?.snapshot), report, signal)
     const { packs, manifest } = await sendAll(sender, groups, ours, theirs)
     report.step('publishing')
     const snapshot: Snapshot = {
@@ -261,43 +262,39 @@ export function createSnapshotWriter(parts: WriterSurroundings): SnapshotWriter 
     }
   }
 
-  /** Removes old snapshots, then packs that none names. Trouble with it is logged: the snapshot itself is there. */
+  /** Removes old snapshots. Trouble with it is logged: the new one is there. */
   async function prune(now: Instant, replaced: readonly string[], signal: AbortSignal): Promise<void> {
     try {
       await store.removeSnapshots(replaced, signal)
       const names = await store.names(signal)
-      const old = superfluous(names, parts.keep)
-      if (!swept) await store.sweep(instant(now - UNFINISHED_LIFE), signal)
-      if (old.length > 0 || !swept) await removeAll(names, old, now, signal)
-      swept = true
+      const old = superfluous(names, parts.keep).map(({ id }) => id)
+      await store.removeSnapshots(old, signal)
+      const begun = clock.mono()
+      if (tidiedAt !== undefined && begun - tidiedAt < TIDY_EVERY) return
+      await tidy(
+        names.filter(({ id }) => !old.includes(id)),
+        now,
+        signal,
+      )
+      tidiedAt = begun
     } catch (error) {
       log.warn({ event: 'snapshot.not_pruned', why: messageOf(error) })
     }
   }
 
-  async function removeAll(
-    names: readonly { id: string }[],
-    old: readonly { id: string }[],
-    now: Instant,
-    signal: AbortSignal,
-  ): Promise<void> {
-    const gone = new Set(old.map(({ id }) => id))
+  /** Removes what no snapshot names. One that cannot be read keeps every pack where it is. */
+  async function tidy(names: readonly SnapshotName[], now: Instant, signal: AbortSignal): Promise<void> {
+    const uploads = await store.sweep(instant(now - UNFINISHED_LIFE), signal)
     const named = new Set<string>()
-    // Read before anything is removed: one that cannot be read keeps every pack where it is.
-    for (const { id } of names.filter((name) => !gone.has(name.id))) {
-      const { packs, manifest } = known?.snapshot.id === id ? known.snapshot : await store.read(id, signal)
-      for (const { sha256 } of [...packs, ...manifest]) named.add(sha256)
+    for (const { id } of names) {
+      const snapshot = known?.snapshot.id === id ? known.snapshot : await store.read(id, signal)
+      for (const { sha256 } of objectsOf(snapshot)) named.add(sha256)
     }
-    await store.removeSnapshots([...gone], signal)
-    const unnamed = [...(await store.packs(signal))].filter(
-      ([sha256, { modified }]) => !named.has(sha256) && now - modified > UNNAMED_LIFE,
+    const unnamed = [...(await store.packs(signal))].flatMap(([sha256, { modified }]) =>
+      !named.has(sha256) && now - modified > UNNAMED_LIFE ? [sha256] : [],
     )
-    await store.removePacks(
-      unnamed.map(([sha256]) => sha256),
-      signal,
-    )
-    if (gone.size + unnamed.length > 0)
-      log.info({ event: 'snapshot.pruned', snapshots: gone.size, packs: unnamed.length })
+    await store.removePacks(unnamed, signal)
+    log.debug({ event: 'snapshot.tidied', packs: unnamed.length, uploads })
   }
 
   return {
@@ -318,6 +315,9 @@ function groupsOf(tree: ReadonlyTree): Key[][] {
   for (const [key, { kind }] of tree) (kind === 'link' ? links : names).push(key)
   return [...cutByName(names, (key) => tree.file(key)?.size ?? 0), links]
 }
+
+const objectsOf = (snapshot: Snapshot | undefined): Pack[] =>
+  snapshot ? [...snapshot.packs, ...snapshot.manifest] : []
 
 type Report = ReturnType<typeof createReport>
 

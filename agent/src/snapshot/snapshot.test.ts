@@ -9,6 +9,7 @@ import {
   rmSync,
   symlinkSync,
   truncateSync,
+  utimesSync,
   writeFileSync,
 } from 'node:fs'
 import { join } from 'node:path'
@@ -186,6 +187,28 @@ test('old snapshots go, with packs that nobody needs; those that are kept can be
   const names = await b.names()
   expect(names).toHaveLength(2)
   for (const name of names) expect(picture(await b.back(name))).toEqual(pictures.get(name))
+})
+
+test('packs that no snapshot names go after a day; those that one names stay, however old', async () => {
+  const b = await bench({ keep: 2 })
+  for (let round = 0; round < 4; round += 1) {
+    put(b.state, `file-${round}`, noise(5000, round))
+    await b.take()
+  }
+  const packs = join(b.storeAt, 'orders/packs')
+  const orphans = ['1', '2'].map((digit) => digit.repeat(64))
+  for (const orphan of orphans) put(packs, orphan, 'of a snapshot that was never made')
+  const longAgo = new Date(Date.now() - 25 * 3_600_000)
+  const before = readdirSync(packs)
+  for (const name of before) if (name !== orphans[1]) utimesSync(join(packs, name), longAgo, longAgo)
+  b.restart()
+  await b.take()
+  const after = readdirSync(packs)
+  expect(after).not.toContain(orphans[0])
+  expect(after).toContain(orphans[1])
+  expect(after.length).toBeLessThan(before.length)
+  for (const name of await b.names()) await b.back(name)
+  expect(picture(await b.back())).toEqual(picture(b.state))
 })
 
 test('a chain that is much larger than the state is begun anew', async () => {
