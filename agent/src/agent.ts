@@ -4,13 +4,7 @@ import type { Random } from '@understudy/shared/core/random'
 import { runServices, type Service } from '@understudy/shared/core/service'
 import { between, type Clock, everyPeriod, seconds } from '@understudy/shared/core/time'
 import { defaultLeasePolicy } from '@understudy/shared/failover/lease'
-import type {
-  CoordinatorMessage,
-  Degradation,
-  Heartbeat,
-  Report,
-  Upstream,
-} from '@understudy/shared/protocol/link'
+import type { CoordinatorMessage, Heartbeat, Report, Upstream } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
 import { commitRoutes, createCommit, serveCommit } from './commit/commit.ts'
 import type { DataDirectory } from './config/data-directory.ts'
@@ -23,14 +17,17 @@ import { type Enrolment, enrolUntilDone, readEnrolment, saveEnrolment } from './
 import { createLink, type LinkPeer } from './link/link.ts'
 import { openRecord, recordStatus, withRecord } from './record/record.ts'
 import { checkStateDirectories, openReplication } from './replication/replication.ts'
+import { createCuts } from './role/cuts.ts'
 import { createHooks } from './role/hooks.ts'
 import { createRole } from './role/role.ts'
 import { openRoleStore } from './role/role-store.ts'
 import { openSnapshots, situationOf, snapshotRoutes, startOnWhole } from './snapshot/snapshot.ts'
+import { degradationsOf } from './status/degradations.ts'
 import { leaseView } from './status/lease-view.ts'
 import { type AgentStatus, serveStatus } from './status/status-socket.ts'
 import { AGENT_VERSION } from './version.ts'
 
+const MIB = 1024 * 1024
 /** How long an agent that ends waits until its replicas have the last writes of the workload. */
 const FLUSH_BUDGET = seconds(2)
 /** The same for its last snapshot, where no replica follows; less than a service manager waits. */
@@ -107,6 +104,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     clock,
     log,
   })
+  const { cut_every_seconds: cutEvery } = config.workload
   const replication = await openReplication({
     self,
     identity,
@@ -116,16 +114,37 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     dataDirectory: data.replication,
     host: config.replication_host,
     port: config.replication_port,
+    limits: {
+      memoryBytes: config.replication_memory * MIB,
+      bytesPerSecond: config.replication_bandwidth * MIB,
+      cutsOnly: cutEvery !== undefined,
+    },
     clock,
     random,
     log,
     onCopy: () => reportCopy(),
   })
   // The same after a restart of the daemon, and never that of another one on this machine.
-  const hooks = startOnWhole(
-    createHooks(config.workload, `${agent}/${self}:${config.data_dir}`, clock, log),
-    snapshots.recovery,
-  )
+  const workloadKey = `${agent}/${self}:${config.data_dir}`
+  const ownHooks = createHooks(config.workload, workloadKey, clock, log)
+  const cuts =
+    cutEvery === undefined
+      ? undefined
+      : createCuts({
+          every: seconds(cutEvery),
+          hooks: ownHooks,
+          hasHooks: config.workload.hooks.freeze !== undefined,
+          key: workloadKey,
+          clock,
+          log,
+          cut: (hold) => record.still(() => replication.cut(hold)),
+          wanted: () => {
+            const { role: now, workload, epoch } = role.member
+            const needed = now.kind === 'primary' && workload === 'running' && replication.lags().length > 0
+            return needed ? { agent, instance: self, epoch } : undefined
+          },
+        })
+  const hooks = startOnWhole(cuts?.hooks ?? ownHooks, snapshots.recovery)
   const role = createRole({
     agent,
     instance: self,
@@ -287,31 +306,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     log,
   })
 
-  function degraded(): Degradation[] {
-    const list: Degradation[] = [...link.degraded]
-    if (watcher.degraded) list.push(watcher.degraded)
-    if (identity.degraded) list.push(identity.degraded)
-    if (snapshots.service?.degraded) list.push(snapshots.service.degraded)
-    const { trouble } = replication
-    if (trouble)
-      list.push({
-        code: trouble.code,
-        message: trouble.message.slice(0, 500),
-        ...(trouble.hint === undefined ? {} : { hint: trouble.hint }),
-      })
-    const unreadable = replication.unreadable()
-    const [first] = unreadable
-    if (first)
-      list.push({
-        code: 'state_unreadable',
-        message: `${unreadable.size} names of the state cannot be read: ${first[0]} (${first[1]})`.slice(
-          0,
-          500,
-        ),
-        hint: 'Let the agent run as a user that can read everything below the state directories.',
-      })
-    return list
-  }
+  const degraded = () => degradationsOf(link, [watcher, identity, snapshots.service, cuts], replication)
 
   function status(): AgentStatus {
     const { member } = role
@@ -337,7 +332,9 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
         attached: lag.attached,
         lag_bytes: lag.bytes,
         lag_ms: lag.millis,
+        verified: lag.verified,
       })),
+      cuts: cuts?.status ?? null,
       snapshots: snapshots.service?.status ?? null,
       open_notice: openNotice ?? null,
       record: recordStatus(record),
@@ -381,7 +378,9 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
       epoch: role.member.epoch,
     })
     await runServices(
-      [link, identity, watcher, progressLog, ...(snapshots.service ? [snapshots.service] : [])],
+      [link, identity, watcher, progressLog, cuts?.service, snapshots.service].filter(
+        (service) => service !== undefined,
+      ),
       signal,
     )
   } finally {

@@ -67,6 +67,18 @@ export const agentOptions = {
     value: '<path>',
     doc: 'Unix socket on which a workload of another user may wait for durability; for the group of its directory, off by default',
   },
+  replication_memory: {
+    schema: wholeNumber(8, 4096).default(64),
+    env: 'UNDERSTUDY_REPLICATION_MEMORY',
+    value: '<MiB>',
+    doc: 'What may be under way to all replicas together and not taken by them yet, in MiB',
+  },
+  replication_bandwidth: {
+    schema: number(0, 100_000).default(0),
+    env: 'UNDERSTUDY_REPLICATION_BANDWIDTH',
+    value: '<MiB/s>',
+    doc: 'Content sent to all replicas together, in MiB per second; 0 is no limit. The last of the state before a hand-over does not wait for it',
+  },
   sync_update_interval: {
     schema: number(1, 3600).default(10),
     env: 'SYNC_UPDATE_INTERVAL',

@@ -62,6 +62,11 @@ export const workloadSchema = z.strictObject({
   include: patterns,
   exclude: patterns,
   priority: patterns,
+  /**
+   * So often the workload is held still for a moment, and a replica gets what has changed as one whole; without it
+   * changes stream as they come.
+   */
+  cut_every_seconds: z.number({ error: 'must be a number from 0.1 to 3600' }).min(0.1).max(3600).optional(),
   /** Where the hooks run; the directory of the file by default. */
   directory: z.string().optional(),
   /** Extra variables for the hooks. */

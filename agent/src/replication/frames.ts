@@ -97,7 +97,7 @@ function unpack(body: Uint8Array, flags: number, rawBytes: number): Promise<Uint
   if ((flags & FrameFlag.zstd) === 0) return body
   return rawBytes < INLINE_BELOW
     ? zstdDecompressSync(body, { maxOutputLength })
-    : decompressLarge(body, { maxOutputLength, chunkSize: Math.max(rawBytes, 64) })
+    : decompressLarge(body, { maxOutputLength, chunkSize: rawBytes + 64 })
 }
 
 const wrongLength = ({ seq, rawBytes }: FrameHeader, cause?: unknown): AppError =>

@@ -3,6 +3,7 @@ import { AppError, messageOf } from '@understudy/shared/core/app-error'
 import type { InstanceId } from '@understudy/shared/core/ids'
 import { between, type Clock, type Mono, millis } from '@understudy/shared/core/time'
 import { decodeManifest, FrameFlag, FrameType } from '@understudy/shared/protocol/replication'
+import type { PrimaryMessage } from '@understudy/shared/protocol/replication-messages'
 import type { Logger } from 'pino'
 import type { WebSocket } from 'ws'
 import { type Batch, type BatchSource, batchesFor } from './batches.ts'
@@ -69,6 +70,10 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
   const safe = createSafeMoments()
   const answers = new Map<number, boolean>()
   let barriers = 0
+  /** What was asked and is not answered: it is asked again over the next connection. */
+  let asked: PrimaryMessage | undefined
+  /** Names of the group that is being sent. */
+  let sending: readonly Key[] = []
 
   const flow = createOutgoingFlow({
     ...surroundings,
@@ -115,14 +120,17 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
   function onMismatch(keys: readonly Key[]): void {
     log.error({ event: 'replication.mismatch', instance, names: keys.slice(0, 10), count: keys.length })
     reread = new Set(keys)
+    askToReread(keys)
+  }
+
+  const askToReread = (keys: Iterable<Key>) =>
     flow.say({
       type: 'reread',
-      files: keys.map((key) => {
+      files: Array.from(keys, (key) => {
         const { root, path } = splitKey(key)
         return [root, path]
       }),
     })
-  }
 
   function pump(): void {
     if (pumping || !manifestDone || reread || gate.failure) return
@@ -141,11 +149,13 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
   async function pumpAll(): Promise<void> {
     while (dirty.size > 0 && !reread && (streaming || preferred)) {
       await gate.until(() => !isHeld())
+      const all = preferred === undefined
       const { bulk } = await sendGroup(takeNext())
       // A group that is put in place at once leaves a whole copy, even if more has changed meanwhile.
-      if (!bulk) sayWhole()
+      if (!bulk && all) sayWhole()
     }
-    if (dirty.size === 0) safe.sent(flow)
+    if (dirty.size > 0) return
+    safe.sent(flow)
     sayWhole()
   }
 
@@ -182,11 +192,13 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
       await sendBatch(batch, since, bulk ? FrameFlag.bulk : last ? FrameFlag.last : 0)
     }
     let held: Batch | undefined
+    sending = keys
     for (const batch of batchesFor(keys, source, pool)) {
       if (held) await send(held, false)
       held = batch
     }
     if (held) await send(held, true)
+    sending = []
     return { bulk }
   }
 
@@ -196,7 +208,8 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
   }
 
   const bytesIn = (keys: Iterable<Key>) => differingBytes(keys, tree, theirs)
-  const pendingBytes = (which?: (key: Key) => boolean) => bytesIn(which ? [...dirty].filter(which) : dirty)
+  const pendingBytes = (which: (key: Key) => boolean = () => true) =>
+    bytesIn(sending.length === 0 ? [...dirty].filter(which) : new Set([...dirty, ...sending].filter(which)))
 
   function lag(): SessionLag {
     const oldest = flow.oldest ?? dirtySince
@@ -260,6 +273,8 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     next.send(JSON.stringify({ type: 'accepted', epoch, stream, resumed }))
     flow.attach(next, resumed ? resume.seq : 0)
     if (resumed && wholeAt !== undefined) flow.say({ type: 'whole', seq: wholeAt })
+    if (resumed && reread) askToReread(reread)
+    if (resumed && asked) flow.say(asked)
     gate.wake()
     pump()
   }
@@ -327,10 +342,16 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     },
     canResume: ({ resume }) =>
       gate.failure === undefined && manifestDone && resume?.stream === stream && flow.canResume(resume.seq),
+    canCapture() {
+      // What is under way is finished first, and nothing more is begun.
+      const begun = manifestDone && groups > 0
+      if (begun) streaming = false
+      return begun && connected && !pumping && !reread && gate.failure === undefined
+    },
     capture(limit) {
       const keys = [...dirty]
       const since = dirtySince ?? clock.mono()
-      if (!manifestDone || pumping || reread)
+      if (!this.canCapture())
         throw new AppError('not_ready', `${instance} still gets what came before`, { retryable: true })
       const bytes = bytesIn(keys)
       streaming = bytes > limit
@@ -379,8 +400,13 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
       const id = barriers
       const { xattrs } = join
       const digest = treeDigest(tree, { except: new Set(except), xattrs })
-      flow.say({ type: 'barrier', id, seq: flow.seq, digest, except: [...except], xattrs })
-      await gate.until(() => answers.has(id), signal)
+      asked = { type: 'barrier', id, seq: flow.seq, digest, except: [...except], xattrs }
+      flow.say(asked)
+      await gate
+        .until(() => answers.has(id), signal)
+        .finally(() => {
+          asked = undefined
+        })
       if (!answers.get(id))
         throw new AppError('conflict', `the tree on ${instance} differs although every batch arrived`, {
           hint: 'Something else writes into the state directories of the replica. It is compared again in full.',

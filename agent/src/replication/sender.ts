@@ -312,12 +312,15 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
     },
     async cut(hold) {
       const scanner = scannerNow()
+      if (![...sessions.values()].some((session) => session.canCapture()))
+        throw new AppError('not_ready', 'every replica still gets what came before', { retryable: true })
       const send: (() => void)[] = []
       const problems: unknown[] = []
       await hold(async () => {
         await scanner.exact()
         const share = limits.memoryBytes / Math.max(1, sessions.size)
         for (const session of sessions.values()) {
+          if (!session.canCapture()) continue
           try {
             send.push(session.capture(share))
           } catch (error) {

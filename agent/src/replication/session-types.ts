@@ -29,6 +29,8 @@ export interface SenderSession {
   detach(): void
   /** Nothing is held back any more; names that are preferred go first, as a group of their own. */
   sendAll(preferred?: (key: Key) => boolean): void
+  /** Whether a cut can be taken now; if not, everything is done so that the next one can. */
+  canCapture(): boolean
   /** Reads what is dirty into memory, to be sent as one group; throws AppError `conflict` when it is too much. */
   capture(limit: number): () => void
   /** Resolves once the replica has a whole copy and is close behind. */

@@ -72,8 +72,8 @@ export async function pair(
   const replica: Replication = await open(replicaIdentity, to, options, () => copies.push(replica.whole))
   await primary.serve(1)
   primary.allow(1, [{ instanceId: REPLICA, token: TOKEN }])
-  const follow = () =>
-    replica.follow(1, { instanceId: PRIMARY, host: '127.0.0.1', port: primary.port, token: TOKEN })
+  const follow = (port = primary.port) =>
+    replica.follow(1, { instanceId: PRIMARY, host: '127.0.0.1', port, token: TOKEN })
   return { from: join(from, 'state'), to: join(to, 'state'), primary, replica, follow, copies }
 }
 

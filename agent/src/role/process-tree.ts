@@ -18,11 +18,31 @@ export async function killMarked(key: string): Promise<number> {
     if (pids.length === 0) return killed.size
     for (const pid of pids) {
       killed.add(pid)
-      signalOne(pid)
+      signalOne(pid, 'SIGKILL')
     }
     await new Promise((resolve) => setTimeout(resolve, 2))
   }
   throw new Error(`processes ${markedProcesses(key).join(', ')} do not end`)
+}
+
+/**
+ * Stops every process whose environment carries the key (SIGSTOP), and returns once the kernel says that they stand
+ * still. Returns how many there are.
+ */
+export async function pauseMarked(key: string): Promise<number> {
+  for (let round = 0; round < ROUNDS; round += 1) {
+    const pids = markedProcesses(key)
+    const moving = pids.filter((pid) => !isPaused(pid))
+    if (moving.length === 0) return pids.length
+    for (const pid of moving) signalOne(pid, 'SIGSTOP')
+    await new Promise((resolve) => setTimeout(resolve, 1))
+  }
+  throw new Error(`processes of the workload do not stand still: ${markedProcesses(key).join(', ')}`)
+}
+
+/** Lets them go on. */
+export function resumeMarked(key: string): void {
+  for (const pid of markedProcesses(key)) signalOne(pid, 'SIGCONT')
 }
 
 function markedProcesses(key: string): number[] {
@@ -43,17 +63,31 @@ function environmentOf(pid: string): string {
 }
 
 /** Ended, and only waiting for its parent to notice. */
-function isZombie(pid: string): boolean {
+const isZombie = (pid: string): boolean => /[Z-]/.test(stateOf(pid))
+
+/** Every thread of it stands still. */
+function isPaused(pid: number): boolean {
   try {
-    return /^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'latin1'))
+    return readdirSync(`/proc/${pid}/task`).every((thread) =>
+      /[TtZX-]/.test(stateOf(`${pid}/task/${thread}`)),
+    )
   } catch {
     return true
   }
 }
 
-function signalOne(pid: number): void {
+/** The letter of proc(5); `-` for one that is gone. */
+function stateOf(path: string): string {
   try {
-    process.kill(pid, 'SIGKILL')
+    return /^State:\s+(\S)/m.exec(readFileSync(`/proc/${path}/status`, 'latin1'))?.[1] ?? '-'
+  } catch {
+    return '-'
+  }
+}
+
+function signalOne(pid: number, signal: NodeJS.Signals): void {
+  try {
+    process.kill(pid, signal)
   } catch {
     // It has ended already.
   }

@@ -156,9 +156,11 @@ export function createRole(parts: RoleSurroundings): Role {
   async function seal(effect: MemberEffect & { kind: 'seal' }): Promise<MemberEvent & { kind: 'sealed' }> {
     const { role } = member
     const urgent = role.kind === 'handing-over' && role.urgent
-    const { seq, unreadable } = await replication.seal(effect.target, effect.budget, urgent)
-    if (unreadable > 0) log.error({ event: 'role.sealed_without', unreadable, incident })
-    return { kind: 'sealed', turn: effect.turn, ok: true, seq }
+    const { seq, unreadable, leftBytes, why } = await replication.seal(effect.target, effect.budget, urgent)
+    const sealed = { kind: 'sealed', turn: effect.turn, ok: true, seq } as const
+    if (unreadable === 0 && leftBytes === 0) return sealed
+    log.error({ event: 'role.sealed_without', unreadable, leftBytes, why, incident })
+    return { ...sealed, left: { bytes: leftBytes, names: unreadable } }
   }
 
   /** Begins something that ends with an event of its own; the effects after it do not wait for it. */
@@ -270,5 +272,9 @@ const failureOf = (name: 'finish-receiving' | 'drain' | 'seal', turn: number, wh
   return { kind: 'applied', turn, ok: false, why }
 }
 
-const detailOf = (event: MemberEvent): string =>
-  event.kind === 'sealed' ? `the replica confirmed everything up to batch ${event.seq}` : ''
+const detailOf = (event: MemberEvent): string => (event.kind === 'sealed' ? sealedDetail(event) : '')
+
+const sealedDetail = ({ seq, left }: MemberEvent & { kind: 'sealed' }): string =>
+  left
+    ? `the replica has everything up to batch ${seq}, without ${left.bytes} bytes and ${left.names} names`
+    : `the replica confirmed everything up to batch ${seq}`

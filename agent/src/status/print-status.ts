@@ -28,6 +28,7 @@ export function printStatus(status: AgentStatus): string {
       `${switched.instance} since ${switched.at}, epoch ${switched.epoch}; ${status.record?.switches} in the record`,
     ])
   if (sync) facts.push(['received', `${sync.bytes_done} of ${sync.bytes_total} bytes, batch ${sync.seq}`])
+  if (status.cuts) facts.push(['cut', cutOf(status.cuts)])
   if (status.snapshots) facts.push(['snapshot', snapshotOf(status.snapshots)])
   for (const replica of status.replicas)
     facts.push([
@@ -36,6 +37,11 @@ export function printStatus(status: AgentStatus): string {
     ])
   return `${[...problems, ...facts.map(([name, value]) => `${name.padEnd(9)} ${value}`)].join('\n')}\n`
 }
+
+const cutOf = ({ taken, failed, pause_ms, age_ms }: NonNullable<AgentStatus['cuts']>): string =>
+  pause_ms === null || age_ms === null
+    ? 'none yet'
+    : `${formatMillis(age_ms)} ago, held the workload for ${pause_ms} ms; ${taken} taken, ${failed} failed`
 
 function snapshotOf({ store, last_id, age_ms }: NonNullable<AgentStatus['snapshots']>): string {
   return last_id === null || age_ms === null

@@ -26,8 +26,25 @@ export const agentStatusSchema = z.object({
   whole_copy: z.boolean(),
   sync: z.object({ bytes_done: z.int(), bytes_total: z.int(), seq: z.int() }).nullable(),
   replicas: z.array(
-    z.object({ instance_id: z.string(), attached: z.boolean(), lag_bytes: z.int(), lag_ms: z.number() }),
+    z.object({
+      instance_id: z.string(),
+      attached: z.boolean(),
+      lag_bytes: z.int(),
+      lag_ms: z.number(),
+      /** What was compared on both disks since the replica connected, and what differed. */
+      verified: z.object({ passes: z.int(), files: z.int(), bytes: z.int(), mismatches: z.int() }),
+    }),
   ),
+  /** Null where the state streams without cuts. */
+  cuts: z
+    .object({
+      taken: z.int(),
+      failed: z.int(),
+      pause_ms: z.number().nullable(),
+      age_ms: z.number().nullable(),
+    })
+    .nullable()
+    .default(null),
   /** Null where no store is configured. */
   snapshots: snapshotStatusSchema.nullable().default(null),
   open_notice: z.string().nullable(),

@@ -24,6 +24,16 @@ test('after a sealed hand-over nothing is missing', () => {
   })
 })
 
+test('what a deadline left no time for is a number, not nothing', () => {
+  const left = { bytes: 4096, names: 1 }
+  expect(lossOf({ ...flight(), sealed: true, left }, 'promoted', 500)).toMatchObject({
+    kind: 'bounded',
+    bytes_behind: 4096,
+    sentence:
+      '4096 bytes of changes for which the deadline left no time, and what was in 1 names that could not be read; everything else is here',
+  })
+})
+
 test('after a silent loss everything from the last safe moment on may be missing', () => {
   const wall = Date.UTC(2026, 0, 1)
   const lastWord = {

@@ -25,6 +25,8 @@ export interface Flight {
   quietFrom: Mono | undefined
   /** It gave the epoch up after the replica had confirmed everything. */
   sealed: boolean
+  /** What it gave up all the same, because of the deadline or because it could not be read. */
+  left: { readonly bytes: number; readonly names: number } | undefined
   /** When the new primary passed its health check. */
   promotedAt: Mono | undefined
   /** What the old primary last said of the replica that took over. */
@@ -52,6 +54,7 @@ export const newFlight = (incident: OpenIncident, zero: Mono, oldEpoch: number, 
   lastHeard,
   quietFrom: undefined,
   sealed: false,
+  left: undefined,
   promotedAt: undefined,
   lastWord: undefined,
   target: undefined,
@@ -122,6 +125,7 @@ export function lossOf(flight: Flight, outcome: 'promoted' | 'relaunched', heart
       bytes_behind: null,
       sentence: 'everything: no copy of the state was left and the workload began with an empty one',
     }
+  if (flight.left) return lossOfRest(flight.left)
   if (flight.sealed)
     return noLoss('nothing: the replica confirmed every byte before the old primary gave up its epoch')
   const { lastWord } = flight
@@ -143,6 +147,21 @@ export function lossOf(flight: Flight, outcome: 'promoted' | 'relaunched', heart
     at_most_ms: atMost,
     bytes_behind: lastWord.lagBytes,
     sentence: `at most what was written in the ${formatMillis(atMost)} after ${new Date(through).toISOString()}; everything before that is here`,
+  }
+}
+
+/** The old primary said what it gave up without. */
+function lossOfRest({ bytes, names }: NonNullable<Flight['left']>): Loss {
+  const parts = [
+    ...(bytes > 0 ? [`${bytes} bytes of changes for which the deadline left no time`] : []),
+    ...(names > 0 ? [`what was in ${names} names that could not be read`] : []),
+  ]
+  return {
+    kind: 'bounded',
+    state_through: null,
+    at_most_ms: null,
+    bytes_behind: bytes,
+    sentence: `${parts.join(', and ')}; everything else is here`,
   }
 }
 

@@ -194,7 +194,10 @@ export function createLinkEvents(parts: {
       case 'promotion-failed':
         return runner.dispatch({ kind: 'promotion-failed', instance, epoch: report.epoch, why: report.why })
       case 'released':
-        if (runner.flight) runner.flight.sealed = true
+        if (runner.flight) {
+          runner.flight.sealed = true
+          runner.flight.left = report.left
+        }
         return runner.dispatch({ kind: 'released', instance, epoch: report.epoch, target: report.target })
       case 'hand-over-failed':
         return runner.dispatch({ kind: 'hand-over-failed', instance, epoch: report.epoch, why: report.why })

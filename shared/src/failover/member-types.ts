@@ -79,6 +79,12 @@ export type Lease =
 
 export type Hook = 'start' | 'stop' | 'freeze' | 'thaw' | 'health'
 
+/** What a replica that takes over does not have: content in bytes, and names that could not be read. */
+export interface Left {
+  readonly bytes: number
+  readonly names: number
+}
+
 export type MemberEvent =
   /** The daemon has started. `active`: it was primary, or about to be, when it ended. */
   | { readonly kind: 'booted'; readonly epoch: number; readonly active: boolean }
@@ -101,6 +107,8 @@ export type MemberEvent =
       readonly turn: number
       readonly ok: boolean
       readonly seq: number
+      /** What the replica does not have all the same. */
+      readonly left?: Left
       readonly why?: string
     }
   /** The daemon is to end: nothing of the workload may be left without somebody who watches its lease. */
@@ -138,6 +146,7 @@ export type MemberReport =
       readonly incident: IncidentId
       readonly target: InstanceId
       readonly seq: number
+      readonly left?: Left
     }
   | {
       readonly kind: 'hand-over-failed'

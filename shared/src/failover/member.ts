@@ -117,6 +117,7 @@ function onSealed(member: Member, event: MemberEvent & { kind: 'sealed' }): Memb
     incident,
     target: role.target,
     seq: event.seq,
+    ...(event.left === undefined ? {} : { left: event.left }),
   }
   const next: Member = {
     ...member,

@@ -134,6 +134,8 @@ export const reportSchema = z.discriminatedUnion('kind', [
     incident: incidentIdSchema,
     target: instanceIdSchema,
     seq: countSchema,
+    /** What the target does not have, because of the deadline or because it could not be read. */
+    left: z.object({ bytes: countSchema, names: countSchema }).optional(),
   }),
   z.object({
     kind: z.literal('hand-over-failed'),

@@ -1,0 +1,179 @@
+import { type ChildProcess, spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
+import { millis, systemClock } from '@understudy/shared/core/time'
+import { pino } from 'pino'
+import { afterEach, expect, test } from 'vitest'
+import { pair, scratch, until } from '../replication/testing.ts'
+import { type Cuts, createCuts } from './cuts.ts'
+import type { HookOutcome, Hooks } from './hooks.ts'
+import { killMarked, WORKLOAD_KEY } from './process-tree.ts'
+
+const KEY = `cuts-test-${process.pid}`
+const FACTS = { agent: 'a', instance: 'i', epoch: 1 }
+const cleanups: (() => Promise<unknown> | void)[] = []
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
+})
+
+/** Writes a line into a log, then the same number into a database, again and again; says what is committed. */
+const WORKLOAD = `
+const { DatabaseSync } = require('node:sqlite')
+const { appendFileSync } = require('node:fs')
+const db = new DatabaseSync('app.db')
+db.exec('PRAGMA journal_mode = WAL; PRAGMA synchronous = NORMAL; PRAGMA wal_autocheckpoint = 20; CREATE TABLE IF NOT EXISTS t (n INTEGER PRIMARY KEY, filler TEXT)')
+const insert = db.prepare('INSERT INTO t (n, filler) VALUES (?, ?)')
+let n = 0
+const step = () => {
+  for (let i = 0; i < 5; i += 1) {
+    n += 1
+    appendFileSync('app.log', n + ' ' + 'x'.repeat(n % 300) + '\\n')
+    insert.run(n, 'y'.repeat((n * 37) % 2000))
+  }
+  process.send(n)
+  setTimeout(step, 3)
+}
+step()
+`
+
+function startWorkload(directory: string): { child: ChildProcess; committed: () => number } {
+  let committed = 0
+  const child = spawn(process.execPath, ['--no-warnings', '-e', WORKLOAD], {
+    cwd: directory,
+    env: { ...process.env, [WORKLOAD_KEY]: KEY },
+    stdio: ['ignore', 'ignore', 'inherit', 'ipc'],
+  })
+  child.on('message', (n) => {
+    committed = Number(n)
+  })
+  cleanups.push(() => killMarked(KEY))
+  return { child, committed: () => committed }
+}
+
+const noHooks: Hooks = {
+  run: async () => ({ ok: true, output: '' }),
+  kill: async () => ({ ok: true, output: '' }),
+}
+
+function runCuts(
+  parts: Partial<Parameters<typeof createCuts>[0]> & { cut: Parameters<typeof createCuts>[0]['cut'] },
+): Cuts {
+  const cuts = createCuts({
+    every: millis(60),
+    hooks: noHooks,
+    hasHooks: false,
+    key: KEY,
+    clock: systemClock,
+    log: pino({ level: 'silent' }),
+    wanted: () => FACTS,
+    ...parts,
+  })
+  const stop = new AbortController()
+  const running = cuts.service.run(stop.signal)
+  cleanups.push(async () => {
+    stop.abort()
+    await running
+  })
+  return cuts
+}
+
+test('a database and a log that were cut while they were written to are of one moment on the replica', async () => {
+  const { from, to, primary, replica, follow } = await pair(scratch(), undefined, {
+    limits: { cutsOnly: true },
+  })
+  const { child, committed } = startWorkload(from)
+  await until(() => committed() > 0)
+  const cuts = runCuts({ cut: (hold) => primary.cut(hold) })
+  follow()
+  await until(() => replica.whole && cuts.status.taken > 2)
+  for (let round = 0; round < 3; round += 1) {
+    const before = committed()
+    const started = systemClock.mono()
+    await until(() => {
+      const safe = primary.lags()[0]?.lag.safeMillis
+      return typeof safe === 'number' && systemClock.mono() - safe > started
+    })
+    expect(committed()).toBeGreaterThan(before)
+    if (round < 2) continue
+    child.kill('SIGKILL')
+    await once(child, 'exit')
+    await replica.finish(false)
+    const db = new DatabaseSync(join(to, 'app.db'))
+    expect(db.prepare('PRAGMA integrity_check').get()).toEqual({ integrity_check: 'ok' })
+    const { rows, last } = db.prepare('SELECT count(*) AS rows, max(n) AS last FROM t').get() as {
+      rows: number
+      last: number
+    }
+    db.close()
+    expect(rows).toBe(last)
+    expect(last).toBeGreaterThanOrEqual(before)
+    const lines = readFileSync(join(to, 'app.log'), 'utf8').split('\n')
+    expect(lines.pop()).toBe('')
+    expect(lines.every((line, index) => line.startsWith(`${index + 1} `))).toBe(true)
+    // The line comes first, the row second: never the other way round, and never more than one apart.
+    expect([last, last + 1]).toContain(lines.length)
+  }
+  expect(cuts.degraded).toBeUndefined()
+}, 30_000)
+
+test('without a process that could be held still a cut says what is missing', async () => {
+  const cuts = runCuts({ cut: async (hold) => hold(() => Promise.resolve()) })
+  await until(() => cuts.status.failed > 0)
+  expect(cuts.degraded?.message).toContain('no process of the workload')
+  expect(cuts.status.taken).toBe(0)
+})
+
+test('the hooks freeze and thaw hold the workload where there are any', async () => {
+  const ran: string[] = []
+  const hooks: Hooks = {
+    ...noHooks,
+    run: async (hook) => {
+      ran.push(hook)
+      return { ok: true, output: '' }
+    },
+  }
+  const cuts = runCuts({
+    hooks,
+    hasHooks: true,
+    cut: async (hold) => hold(async () => void ran.push('capture')),
+  })
+  await until(() => cuts.status.taken > 1)
+  expect(ran.slice(0, 6)).toEqual(['freeze', 'capture', 'thaw', 'freeze', 'capture', 'thaw'])
+})
+
+test('an order waits until a cut has let the workload go, and nothing is captured any more', async () => {
+  const ran: string[] = []
+  let frozen: (outcome: HookOutcome) => void = () => undefined
+  const hooks: Hooks = {
+    ...noHooks,
+    run(hook) {
+      ran.push(hook)
+      if (hook !== 'freeze' || ran.length > 1) return Promise.resolve({ ok: true, output: '' })
+      return new Promise((resolve) => (frozen = resolve))
+    },
+  }
+  const cuts = runCuts({
+    every: millis(60_000),
+    hooks,
+    hasHooks: true,
+    cut: async (hold) => hold(async () => void ran.push('capture')),
+  })
+  await until(() => ran.length === 1)
+  const ordered = cuts.hooks.run('stop', FACTS, new AbortController().signal)
+  frozen({ ok: true, output: '' })
+  await ordered
+  expect(ran).toEqual(['freeze', 'thaw', 'stop'])
+})
+
+test('a workload that stands still because the agent was killed goes on when the next one begins', async () => {
+  const directory = scratch()
+  writeFileSync(join(directory, 'x'), '')
+  const { child, committed } = startWorkload(directory)
+  await until(() => committed() > 0)
+  child.kill('SIGSTOP')
+  const before = committed()
+  runCuts({ every: millis(60_000), wanted: () => undefined, cut: async () => undefined })
+  await until(() => committed() > before + 50)
+})

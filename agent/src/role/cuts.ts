@@ -1,0 +1,170 @@
+import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
+import type { Service } from '@understudy/shared/core/service'
+import { between, type Clock, type Millis, type Mono, millis, sleep } from '@understudy/shared/core/time'
+import type { Degradation } from '@understudy/shared/protocol/link'
+import type { Logger } from 'pino'
+import type { HookFacts, HookOutcome, Hooks } from './hooks.ts'
+import { pauseMarked, resumeMarked } from './process-tree.ts'
+
+/** Below this a pause is nothing to speak of in the log. */
+const LONG_PAUSE = 100
+
+/**
+ * Cuts: every so often the workload is held still for a moment, and what has changed is captured and sent as one group.
+ * A replica then always holds the state of one moment, at the price of the pause and of being a period behind.
+ *
+ * The workload is held by its own hooks `freeze` and `thaw` where there are any, else by SIGSTOP and SIGCONT of every
+ * process that the start hook has left.
+ */
+export interface Cuts {
+  readonly service: Service
+  /** The workload's hooks: none of them begins while a cut holds the workload still. */
+  readonly hooks: Hooks
+  readonly degraded: Degradation | undefined
+  readonly status: CutsStatus
+}
+
+export interface CutsStatus {
+  readonly taken: number
+  readonly failed: number
+  /** How long the last one held the workload still, and how long ago it was; null before the first. */
+  readonly pause_ms: number | null
+  readonly age_ms: number | null
+}
+
+export interface CutsSurroundings {
+  readonly every: Millis
+  readonly hooks: Hooks
+  /** The workload has hooks to hold it still. */
+  readonly hasHooks: boolean
+  /** Marks the processes of the workload. */
+  readonly key: string
+  readonly clock: Clock
+  readonly log: Logger
+  /** Captures and sends the state; `hold` is called with what has to happen while the workload stands still. */
+  readonly cut: (hold: (capture: () => Promise<void>) => Promise<void>) => Promise<void>
+  /** The facts for hooks, while the workload runs here and there is somebody to send it to; else undefined. */
+  readonly wanted: () => HookFacts | undefined
+}
+
+export function createCuts(surroundings: CutsSurroundings): Cuts {
+  const { every, hooks, hasHooks, key, clock, log, cut, wanted } = surroundings
+  let current: { calledOff: boolean; readonly ended: Promise<void> } | undefined
+  let trouble: string | undefined
+  let last: { readonly at: Mono; readonly pause: Millis } | undefined
+  let taken = 0
+  let failed = 0
+
+  // Left behind by an agent that was killed in the middle of a cut.
+  if (!hasHooks) resumeMarked(key)
+
+  /** Whatever is ordered comes first: a cut that is under way lets go and is forgotten. */
+  async function yieldToOrders(): Promise<void> {
+    if (!current) return
+    current.calledOff = true
+    await current.ended
+  }
+
+  async function takeOne(facts: HookFacts): Promise<void> {
+    let done: () => void = () => undefined
+    const mine = { calledOff: false, ended: new Promise<void>((resolve) => (done = resolve)) }
+    current = mine
+    try {
+      await cut(async (capture) => {
+        if (mine.calledOff) return
+        const started = clock.mono()
+        await hold(facts)
+        try {
+          if (!mine.calledOff) await capture()
+        } finally {
+          await letGo(facts)
+          last = { at: clock.mono(), pause: between(started, clock.mono()) }
+          // Orders need not wait for the sending.
+          current = undefined
+          done()
+        }
+      })
+    } finally {
+      if (current === mine) current = undefined
+      done()
+    }
+  }
+
+  async function hold(facts: HookFacts): Promise<void> {
+    if (hasHooks) return assertOk(await hooks.run('freeze', facts, new AbortController().signal))
+    const processes = await pauseMarked(key)
+    if (processes > 0) return
+    throw new AppError('config_invalid', 'there is no process of the workload that a cut could hold still', {
+      hint: 'What a service manager starts needs the hooks `freeze` and `thaw` for workload.cut_every_seconds.',
+    })
+  }
+
+  async function letGo(facts: HookFacts): Promise<void> {
+    if (hasHooks) return assertOk(await hooks.run('thaw', facts, new AbortController().signal))
+    resumeMarked(key)
+  }
+
+  async function period(): Promise<void> {
+    const facts = wanted()
+    if (!facts) return
+    try {
+      await takeOne(facts)
+      taken += 1
+      trouble = undefined
+      if (last && last.pause > LONG_PAUSE)
+        log.info({ event: 'cut.long_pause', millis: Math.round(last.pause) })
+    } catch (error) {
+      // A first copy, or a slow network: the next one comes soon.
+      if (isAppError(error, 'not_ready')) return
+      failed += 1
+      if (trouble === undefined) log.warn({ event: 'cut.failed', why: messageOf(error) })
+      trouble = messageOf(error)
+    }
+  }
+
+  return {
+    service: {
+      name: 'cuts',
+      async run(signal) {
+        while (!signal.aborted) {
+          const started = clock.mono()
+          await period()
+          const rest = millis(Math.max(every - between(started, clock.mono()), 10))
+          await sleep(clock, rest, signal).catch(() => undefined)
+        }
+      },
+    },
+    hooks: {
+      async run(hook, facts, signal) {
+        // Asking for its health disturbs nobody.
+        if (hook !== 'health') await yieldToOrders()
+        return hooks.run(hook, facts, signal)
+      },
+      kill() {
+        if (current) current.calledOff = true
+        return hooks.kill()
+      },
+    },
+    get degraded() {
+      return trouble === undefined
+        ? undefined
+        : {
+            code: 'cut_failed',
+            message: `the last cut of the state failed: ${trouble}`.slice(0, 500),
+            hint: 'The replicas keep the state of the last cut that succeeded.',
+          }
+    },
+    get status() {
+      return {
+        taken,
+        failed,
+        pause_ms: last ? Math.round(last.pause * 10) / 10 : null,
+        age_ms: last ? Math.round(between(last.at, clock.mono())) : null,
+      }
+    },
+  }
+}
+
+function assertOk(outcome: HookOutcome): void {
+  if (!outcome.ok) throw new AppError('unavailable', outcome.why ?? 'the hook failed', { retryable: true })
+}
