@@ -5,12 +5,19 @@ import { diskFull } from './durable-files.ts'
 /** Always left free on the disk, so that the workload can start. */
 const RESERVE_BYTES = 16 * 1024 * 1024
 
-/** @throws AppError `disk_full` when there is no room for so much, and the reserve */
-export async function assertSpace(directories: readonly string[], bytes: number): Promise<void> {
+/**
+ * Returns how much room there is beyond that, in bytes.
+ * @throws AppError `disk_full` when there is no room for so much, and the reserve
+ */
+export async function assertSpace(directories: readonly string[], bytes: number): Promise<number> {
+  let least = Number.POSITIVE_INFINITY
   for (const directory of directories) {
     const { bavail, bsize } = await statfs(directory)
-    if (bavail * bsize < bytes + RESERVE_BYTES) throw diskFull(directory)
+    const left = bavail * bsize - bytes - RESERVE_BYTES
+    if (left < 0) throw diskFull(directory)
+    least = Math.min(least, left)
   }
+  return least
 }
 
 /** Moves what is in a directory into another. @throws AppError `state_unreadable` */

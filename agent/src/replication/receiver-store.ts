@@ -145,8 +145,8 @@ export async function openReceiverStore(
   async function ensureSpace(bytes: number): Promise<void> {
     spaceFor -= bytes
     if (spaceFor > 0) return
-    await assertSpace(roots.directories, SPACE_BYTES + bytes)
-    spaceFor = SPACE_BYTES
+    // Others write on the same disk: only a part of what is left is counted on.
+    spaceFor = Math.min(SPACE_BYTES, (await assertSpace(roots.directories, bytes)) / 4)
   }
 
   async function settleAttributes(): Promise<void> {
