@@ -16,11 +16,12 @@ export interface HashedFile {
   readonly pages: BigUint64Array
 }
 
-const part = Buffer.allocUnsafe(PART)
+/** Buffers that nobody reads into at the moment. */
+const parts: Buffer[] = []
 
 /**
- * Hashes a file from page `from` on; earlier pages are taken from `pages`. Call it from one place at a time: it
- * shares one buffer. Throws the system's error; ENOENT and ELOOP mean that the name is something else by now.
+ * Hashes a file from page `from` on; earlier pages are taken from `pages`. Throws the system's error; ENOENT and
+ * ELOOP mean that the name is something else by now.
  */
 export async function hashFile(path: Buffer, from: number, pages: BigUint64Array): Promise<HashedFile> {
   const fd = openSync(path, READ_FLAGS)
@@ -32,32 +33,41 @@ export async function hashFile(path: Buffer, from: number, pages: BigUint64Array
     closeSync(fd)
   }
   const handle = await open(path, READ_FLAGS)
+  const part = parts.pop() ?? Buffer.allocUnsafeSlow(PART)
   try {
-    return await hashLarge(handle, from, pages)
+    return await hashLarge(handle, part, from, pages)
   } finally {
+    parts.push(part)
     await handle.close()
   }
 }
+
+const small = Buffer.allocUnsafe(SMALL)
 
 function hashSmall(fd: number, stat: Stat, from: number, known: BigUint64Array): HashedFile {
   const pages = withRoom(known, pageCount(stat.size))
   let at = from * PAGE_BYTES
   const start = at
   while (at < stat.size) {
-    const got = readSync(fd, part, at - start, Math.min(stat.size - at, SMALL - (at - start)), at)
+    const got = readSync(fd, small, at - start, Math.min(stat.size - at, SMALL - (at - start)), at)
     if (got === 0) break
     at += got
   }
-  hashPages(part.subarray(0, Math.max(at - start, 0)), pages, from)
+  hashPages(small.subarray(0, Math.max(at - start, 0)), pages, from)
   return { stat, size: Math.min(at, stat.size), pages }
 }
 
-async function hashLarge(handle: FileHandle, from: number, known: BigUint64Array): Promise<HashedFile> {
+async function hashLarge(
+  handle: FileHandle,
+  part: Buffer,
+  from: number,
+  known: BigUint64Array,
+): Promise<HashedFile> {
   const stat = toStat(await handle.stat({ bigint: true }))
   const pages = withRoom(known, pageCount(stat.size))
   let at = from * PAGE_BYTES
   while (at < stat.size) {
-    const got = await readPart(handle, at, Math.min(PART, stat.size - at))
+    const got = await readPart(handle, part, at, Math.min(PART, stat.size - at))
     hashPages(part.subarray(0, got), pages, at / PAGE_BYTES)
     at += got
     if (got < PART) break
@@ -65,8 +75,8 @@ async function hashLarge(handle: FileHandle, from: number, known: BigUint64Array
   return { stat, size: Math.min(at, stat.size), pages }
 }
 
-/** Fills the shared buffer; short only at the end of the file. */
-async function readPart(handle: FileHandle, at: number, length: number): Promise<number> {
+/** Fills the buffer; short only at the end of the file. */
+async function readPart(handle: FileHandle, part: Buffer, at: number, length: number): Promise<number> {
   let filled = 0
   while (filled < length) {
     const { bytesRead } = await handle.read(part, filled, length - filled, at + filled)

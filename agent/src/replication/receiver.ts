@@ -202,6 +202,8 @@ async function receiveOnce(
 ): Promise<Ended> {
   const { identity, roots, store, xattrs, clock, signal, epoch, self, upstream, onCopy, resume } = connection
   const { agent } = identity.self
+  // It may have been told to stop while it read its disk.
+  signal.throwIfAborted()
   const socket = new WebSocket(`wss://${hostOf(upstream.host)}:${upstream.port}/replication`, {
     ...clientTls(credentialsOf(identity), { agent, instance: upstream.instanceId }),
     headers: { authorization: `Bearer ${upstream.token}`, 'x-understudy-instance': self },
