@@ -1,10 +1,15 @@
 import { z } from 'zod'
 import { countSchema, epochSchema, instanceIdSchema } from './primitives.ts'
+import { isConfined } from './replication.ts'
 
 /** Text frames of the state stream; see replication.ts. */
 
 /** A name below a state directory, as bytes in a latin1 string. */
-const pathSchema = z.string().min(1).max(4096)
+const pathSchema = z
+  .string()
+  .min(1)
+  .max(4096)
+  .refine(isConfined, { error: 'the name leads outside the state directory, or is not of bytes' })
 
 /** Part of a file: root, path, offset, length. */
 const rangeSchema = z.tuple([z.int().min(0).max(255), pathSchema, countSchema, countSchema])

@@ -227,12 +227,21 @@ function decodeOp(input: Reader): Op {
   }
 }
 
-/** A name stays below its root: no empty, `.` or `..` component, no leading slash, no NUL. */
-export function assertConfined(path: string, mayBeRoot: boolean): void {
-  if (path === '' && mayBeRoot) return
-  const parts = path.split('/')
-  if (path.includes('\0') || parts.some((part) => part === '' || part === '.' || part === '..'))
-    throw malformed(`the name ${JSON.stringify(path.slice(0, 200))} leads outside the state directory`)
+function assertConfined(path: string, mayBeRoot: boolean): void {
+  if ((path === '' && mayBeRoot) || isConfined(path)) return
+  throw malformed(`the name ${JSON.stringify(path.slice(0, 200))} leads outside the state directory`)
+}
+
+/**
+ * A name stays below its root: no empty, `.` or `..` component, no leading slash, no NUL. Nor is there anything in it
+ * but bytes: of a character above 255 the file system would see the lowest eight bits, which may be a dot or a slash.
+ */
+export function isConfined(path: string): boolean {
+  for (let index = 0; index < path.length; index += 1) {
+    const code = path.charCodeAt(index)
+    if (code === 0 || code > 255) return false
+  }
+  return path.split('/').every((part) => part !== '' && part !== '.' && part !== '..')
 }
 
 /** What the replica has under one name. A large file comes in several parts, in order of `pageFrom`. */
