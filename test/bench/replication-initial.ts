@@ -51,6 +51,7 @@ export async function measureInitial(rig: ReplicationRig, size: TreeSize): Promi
       )
     }
   clear(rig, 'initial')
+  clear(rig, 'initial-copies')
   return {
     ours: medians(costs.ours),
     rsync: medians(costs.rsync),
@@ -60,7 +61,7 @@ export async function measureInitial(rig: ReplicationRig, size: TreeSize): Promi
 }
 
 async function copyByOurs(rig: ReplicationRig, primary: string, gib: number): Promise<InitialCost> {
-  const pair = await openRigPair(rig, primary, clear(rig, 'initial-copy'))
+  const pair = await openRigPair(rig, primary, freshTarget(rig))
   const wire = loopbackBytes()
   const cpu = await pair.cpuSeconds()
   const start = Number(process.hrtime.bigint()) / 1e6
@@ -70,7 +71,6 @@ async function copyByOurs(rig: ReplicationRig, primary: string, gib: number): Pr
   const wireMib = (loopbackBytes() - wire) / MIB
   const memory = await pair.close()
   expectEqual(rig, '(a) ours', pair.from, pair.to)
-  clear(rig, 'initial-copy')
   return {
     seconds: (whole - start) / 1000,
     withSyncSeconds: (done - start) / 1000,
@@ -89,14 +89,13 @@ async function copyByRsync(
   from: string,
   gib: number,
 ): Promise<InitialCost> {
-  const to = clear(rig, 'initial-copy')
+  const to = freshTarget(rig)
   mkdirSync(to)
   const wire = loopbackBytes()
   const cost = await (rig.rival as NonNullable<typeof rig.rival>).rsync(args, from, to)
   const wireMib = (loopbackBytes() - wire) / MIB
   const syncSeconds = syncDisk(to)
   expectEqual(rig, `(a) rsync ${args.join(' ')}`, from, to)
-  clear(rig, 'initial-copy')
   return {
     seconds: cost.seconds,
     withSyncSeconds: cost.seconds + syncSeconds,
@@ -109,16 +108,28 @@ async function copyByRsync(
   }
 }
 
+let targets = 0
+
+/**
+ * A directory that was never there. Nothing is removed before the last run: ext4 looks for minutes at every inode that
+ * was freed lately before it makes a new one, which would be measured instead.
+ */
+function freshTarget(rig: ReplicationRig): string {
+  targets += 1
+  const copies = join(rig.directory, 'initial-copies')
+  mkdirSync(copies, { recursive: true })
+  return join(copies, String(targets))
+}
+
 /** What the disk and the page cache can do at all. */
 async function plainCopy(rig: ReplicationRig, from: string, gib: number): Promise<InitialCost> {
-  const to = clear(rig, 'initial-copy')
+  const to = freshTarget(rig)
   const cpu = cpuOfEndedChildren('self')
   const start = performance.now()
   execFileSync('cp', ['-a', from, to])
   const seconds = (performance.now() - start) / 1000
   const cpuSecondsPerGib = (cpuOfEndedChildren('self') - cpu) / gib
   const withSyncSeconds = seconds + syncDisk(to)
-  clear(rig, 'initial-copy')
   const none = { wireMib: 0, nearRssMib: 0, farRssMib: 0, nearAnonMib: 0, farAnonMib: 0 }
   return { seconds, withSyncSeconds, cpuSecondsPerGib, ...none }
 }

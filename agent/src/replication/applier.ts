@@ -12,16 +12,19 @@ import {
   symlinkSync,
   writeSync,
 } from 'node:fs'
+import { totalmem } from 'node:os'
 import { AppError, systemCodeOf } from '@understudy/shared/core/app-error'
 import { type Metadata, type Op, PAGE_BYTES } from '@understudy/shared/protocol/replication'
 import { diskFull } from './durable-files.ts'
-import { hashPages, resizePages } from './page-hash.ts'
+import { hashPages, pageCount, resizePages } from './page-hash.ts'
 import { type StateRoots, statOf } from './state-files.ts'
 import { type Key, keyOf, parentOf, type StateTree, splitKey } from './state-tree.ts'
 import { createUnsynced } from './unsynced.ts'
 import type { Xattrs } from './xattrs.ts'
 
-const WRITE_FLAGS = constants.O_RDWR | constants.O_NOFOLLOW
+const WRITE_FLAGS = constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLOCK
+/** The hashes of one file take no more of the memory than one part in this many. */
+const MEMORY_SHARE = 4
 const NO_PAGES = new BigUint64Array(0)
 /** What the agent needs to change what is below a directory, or in a file, when it is not root. */
 const OWN_DIRECTORY = 0o700
@@ -52,6 +55,8 @@ export function createApplier(roots: StateRoots, tree: StateTree, xattrs: Xattrs
   const touched = new Set<Key>()
   const attributes = new Map<Key, string>()
   const owner = process.geteuid?.() === 0
+  /** Directories that were seen on disk since the present batch was begun. */
+  const seen = new Set<Key>()
 
   /** Every directory above `key` is one, on disk and not only in the stream. */
   const assertParents = (key: Key): void => {
@@ -59,11 +64,11 @@ export function createApplier(roots: StateRoots, tree: StateTree, xattrs: Xattrs
     const parts = path.split('/')
     for (let depth = 0; depth < parts.length; depth += 1) {
       const parent = keyOf(root, parts.slice(0, depth).join('/'))
-      const known = tree.get(parent)
-      if (known?.kind === 'dir') continue
+      if (seen.has(parent)) continue
       const stat = statOf(roots.pathOf(parent))
       if (stat?.kind !== 'dir')
         throw new AppError('protocol', `refused to write below ${parent}, which is not a directory`)
+      seen.add(parent)
     }
   }
 
@@ -81,6 +86,7 @@ export function createApplier(roots: StateRoots, tree: StateTree, xattrs: Xattrs
   const remove = (key: Key): void => {
     touchParent(key)
     rmSync(roots.pathOf(key), { recursive: true, force: true })
+    if (tree.get(key)?.kind !== 'file') seen.clear()
     tree.remove(key)
     attributes.delete(key)
     unsynced.remove(key)
@@ -113,6 +119,10 @@ export function createApplier(roots: StateRoots, tree: StateTree, xattrs: Xattrs
   }
 
   const ensureFile = (key: Key, meta: Metadata, size: number, fresh: boolean): void => {
+    if (pageCount(size) * 8 > totalmem() / MEMORY_SHARE)
+      throw new AppError('protocol', `refused ${key}: its ${size} bytes are too many for the memory here`, {
+        hint: 'The replica needs 8 bytes of memory per 4 KiB of state: use a larger instance type.',
+      })
     const path = roots.pathOf(key)
     const stat = statOf(path)
     // A further name of some file becomes a file of its own.
@@ -225,6 +235,7 @@ export function createApplier(roots: StateRoots, tree: StateTree, xattrs: Xattrs
   return {
     tree,
     apply(ops, guard = (_, apply) => apply()) {
+      seen.clear()
       try {
         for (const op of ops) guard(op, () => applyOne(op))
         finish(ops)

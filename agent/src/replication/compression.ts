@@ -1,5 +1,4 @@
-import { promisify } from 'node:util'
-import { constants, zstdCompress, zstdCompressSync } from 'node:zlib'
+import { constants, zstdCompressSync } from 'node:zlib'
 import { FrameFlag } from '@understudy/shared/protocol/replication'
 import type { Codec } from '@understudy/shared/protocol/replication-messages'
 import { deflateSync } from 'fflate'
@@ -7,18 +6,19 @@ import { deflateSync } from 'fflate'
 /**
  * Makes bodies smaller where that pays. Among the codecs that both ends know, the one is used that is measured to
  * bring bytes over soonest; what looks random is sent as it is.
+ *
+ * It is done by the event loop itself: the thread pool's way costs a stream object for each body, which live long
+ * enough to keep the garbage collector busy for a quarter of all the time (docs/benchmarks.md).
  */
 export interface Compressor {
   /** Never larger than `body`; `flag` says how it is packed, 0 for not at all. */
-  compress(body: Uint8Array): Promise<{ readonly bytes: Uint8Array; readonly flag: number }>
+  compress(body: Uint8Array): { readonly bytes: Uint8Array; readonly flag: number }
 }
 
 const ZSTD = { params: { [constants.ZSTD_c_compressionLevel]: 1 } }
 const DEFLATE_LEVEL = 1
-/** Not worth compressing below this, and compressed by the event loop itself below the second. */
+/** Not worth compressing below this. */
 const COMPRESS_FROM = 512
-const INLINE_BELOW = 32 * 1024
-const compressLarge = promisify(zstdCompress)
 
 /** Every so many bodies the codecs are measured against each other, on this much of one. */
 const TRIAL_EVERY = 64
@@ -44,7 +44,7 @@ export function createCompressor(codecs: readonly Codec[], seconds: () => number
     const sample = body.subarray(0, TRIAL_BYTES)
     for (const codec of codecs) {
       const started = seconds()
-      const packed = codec === 'zstd' ? zstdCompressSync(sample, ZSTD) : deflate(sample)
+      const packed = codec === 'zstd' ? zstd(sample) : deflate(sample)
       const now = {
         secondsPerByte: (seconds() - started) / sample.length,
         ratio: packed.length / sample.length,
@@ -54,24 +54,21 @@ export function createCompressor(codecs: readonly Codec[], seconds: () => number
   }
 
   return {
-    async compress(body) {
+    compress(body) {
       const plain = { bytes: body, flag: 0 }
       if (codecs.length === 0 || body.length < COMPRESS_FROM || looksRandom(body)) return plain
       // The first few bodies are small and say little; with one codec there is nothing to choose.
       if (codecs.length > 1 && bodies % TRIAL_EVERY === 1) trial(body)
       bodies += 1
       const codec = chooseCodec(codecs, measured)
-      const bytes = codec === 'zstd' ? await zstd(body) : deflate(body)
+      const bytes = codec === 'zstd' ? zstd(body) : deflate(body)
       return bytes.length < body.length ? { bytes, flag: flags[codec] } : plain
     },
   }
 }
 
-/** In one piece: each further piece would be another turn through the thread pool. */
-const zstd = (body: Uint8Array): Promise<Buffer> | Buffer =>
-  body.length < INLINE_BELOW
-    ? zstdCompressSync(body, ZSTD)
-    : compressLarge(body, { ...ZSTD, chunkSize: body.length + 1024 })
+/** Into one buffer, which is never too small. */
+const zstd = (body: Uint8Array): Buffer => zstdCompressSync(body, { ...ZSTD, chunkSize: body.length + 1024 })
 
 const deflate = (body: Uint8Array): Uint8Array => deflateSync(body, { level: DEFLATE_LEVEL })
 

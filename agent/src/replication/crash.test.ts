@@ -73,7 +73,7 @@ async function recover(base: string, from: string): Promise<{ whole: boolean; be
   let seq = 0
   for (const ops of await batches(from, tree)) {
     seq += 1
-    await take(store, await frameOf(seq, ops, FrameFlag.bulk))
+    await take(store, frameOf(seq, ops, FrameFlag.bulk))
   }
   await store.commit(true)
   await store.checkpoint()
@@ -112,7 +112,7 @@ test('after a crash at any point of a transfer in bulk the store opens, and is w
   let seq = 0
   for (const ops of await batches(from, theirs)) {
     seq += 1
-    await take(store, await frameOf(seq, ops, FrameFlag.bulk))
+    await take(store, frameOf(seq, ops, FrameFlag.bulk))
     crash()
     await store.commit(true)
     crash()
@@ -193,7 +193,7 @@ test.each([1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12])(
       for (let i = 0; i < 4; i += 1) change(random, stateOf(from))
       groups.push(...(await batches(from, theirs)))
     }
-    const frames = await Promise.all(groups.map((ops, index) => frameOf(index + 1, ops, FrameFlag.last)))
+    const frames = groups.map((ops, index) => frameOf(index + 1, ops, FrameFlag.last))
     const ops = groups.flat()
     for (let done = 0; done <= ops.length; done += 1) {
       const at = copyOf(base)
@@ -214,7 +214,7 @@ test('a journal that does not fit what is on disk is set aside, and the primary 
   writeFileSync(join(stateOf(from), 'a'), 'right')
   const base = directory()
   await recover(base, from)
-  const { frame } = await frameOf(
+  const { frame } = frameOf(
     1,
     [{ kind: 'write', root: 0, path: 'none', offset: 0, bytes: Buffer.from('x') }],
     FrameFlag.last,

@@ -28,6 +28,8 @@ export async function hashFile(path: Buffer, from: number, pages: BigUint64Array
   let stat: Stat
   try {
     stat = toStat(fstatSync(fd, { bigint: true }))
+    // A pipe or a device has taken the name: the next look says so.
+    if (stat.kind !== 'file') return { stat, size: 0, pages: new BigUint64Array(0) }
     if (stat.size - from * PAGE_BYTES <= SMALL) return hashSmall(fd, stat, from, pages)
   } finally {
     closeSync(fd)

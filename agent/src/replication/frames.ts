@@ -1,6 +1,5 @@
 import { createHash, timingSafeEqual } from 'node:crypto'
-import { promisify } from 'node:util'
-import { inflateRawSync, zstdDecompress, zstdDecompressSync } from 'node:zlib'
+import { inflateRawSync, zstdDecompressSync } from 'node:zlib'
 import { AppError } from '@understudy/shared/core/app-error'
 import {
   decodeHeader,
@@ -30,12 +29,12 @@ export interface FrameSpec {
  * Header, digest and body, compressed where that pays. `room` is what the body lies in, with space for a header before
  * it: then nothing else is allocated, and the body is gone.
  */
-export async function packFrame(
+export function packFrame(
   { type, epoch, seq, flags, body }: FrameSpec,
   compressor: Compressor,
   room?: Buffer,
-): Promise<Buffer> {
-  const { bytes, flag } = await compressor.compress(body)
+): Buffer {
+  const { bytes, flag } = compressor.compress(body)
   const prefix = encodeHeaderPrefix({
     type,
     flags: flags | flag,
@@ -70,19 +69,15 @@ export function checkFrame(frame: Uint8Array): FrameHeader {
   return header
 }
 
-/** Unpacked by the event loop itself below this. */
-const INLINE_BELOW = 64 * 1024
-const decompressLarge = promisify(zstdDecompress)
-
 /**
  * The body of a frame that `checkFrame` has passed. Never takes more memory than the header names.
  * @throws AppError `protocol` when it does not decompress to exactly that length
  */
-export async function unpackBody(frame: Uint8Array, header: FrameHeader): Promise<Uint8Array> {
+export function unpackBody(frame: Uint8Array, header: FrameHeader): Uint8Array {
   const body = frame.subarray(HEADER_BYTES)
   const { flags, rawBytes } = header
   try {
-    const raw = await unpack(body, flags, rawBytes)
+    const raw = unpack(body, flags, rawBytes)
     if (raw.length === rawBytes) return raw
   } catch (error) {
     throw wrongLength(header, error)
@@ -90,14 +85,12 @@ export async function unpackBody(frame: Uint8Array, header: FrameHeader): Promis
   throw wrongLength(header)
 }
 
-function unpack(body: Uint8Array, flags: number, rawBytes: number): Promise<Uint8Array> | Uint8Array {
+function unpack(body: Uint8Array, flags: number, rawBytes: number): Uint8Array {
   const maxOutputLength = Math.max(rawBytes, 1)
   // fflate packs, but what comes in is unpacked by zlib, which stops at a length.
   if (flags & FrameFlag.deflate) return inflateRawSync(body, { maxOutputLength })
   if ((flags & FrameFlag.zstd) === 0) return body
-  return rawBytes < INLINE_BELOW
-    ? zstdDecompressSync(body, { maxOutputLength })
-    : decompressLarge(body, { maxOutputLength, chunkSize: rawBytes + 64 })
+  return zstdDecompressSync(body, { maxOutputLength, chunkSize: Math.max(rawBytes + 64, 64) })
 }
 
 const wrongLength = ({ seq, rawBytes }: FrameHeader, cause?: unknown): AppError =>

@@ -90,7 +90,6 @@ export function createListener({ identity, clock, log, isOpen, onJoin, onLeave }
   function greet(socket: WebSocket, instance: InstanceId): void {
     const late = clock.timer(JOIN_TIMEOUT, () => socket.close(1008, 'no join'))
     let session: SenderSession | undefined
-    let manifest = Promise.resolve()
     socket.on('error', (error) =>
       log.debug({ event: 'replication.socket_error', instance, error: error.message }),
     )
@@ -101,9 +100,7 @@ export function createListener({ identity, clock, log, isOpen, onJoin, onLeave }
     socket.on('message', (data: Buffer, binary) => {
       if (binary) {
         if (!session) return socket.close(1008, 'no join')
-        const joined = session
-        manifest = manifest.then(() => joined.onManifest(data))
-        return
+        return session.onManifest(data)
       }
       const message = parse(data)
       if (!message) return socket.close(1007, 'malformed message')

@@ -1,5 +1,6 @@
+import { AppError } from '@understudy/shared/core/app-error'
 import { between, type Clock, type Mono } from '@understudy/shared/core/time'
-import { FrameFlag, FrameType } from '@understudy/shared/protocol/replication'
+import { FrameType } from '@understudy/shared/protocol/replication'
 import type { PrimaryMessage } from '@understudy/shared/protocol/replication-messages'
 import type { WebSocket } from 'ws'
 import type { Batch } from './batches.ts'
@@ -9,8 +10,8 @@ import { packFrame } from './frames.ts'
 import type { Gate } from './gate.ts'
 import type { Pace } from './pace.ts'
 
-/** Batches are packed this many at a time; packing uses other threads. */
-const PACKED_AHEAD = 3
+/** The event loop is given back after a batch of this size. */
+const YIELD_BYTES = 64 * 1024
 const SOCKET_BYTES = 2 * 1024 * 1024
 /** The speed is taken over runs of at least this, and renewed after so long. */
 const SPEED_BYTES = 256 * 1024
@@ -35,7 +36,8 @@ export interface OutgoingFlow {
   /** Resolves once the batch has its place in the window. Its buffer goes back to the pool. */
   send(batch: Batch, since: Mono, flags: number): Promise<void>
   say(message: PrimaryMessage): void
-  onAck(durable: number, taken: number): void
+  /** @throws AppError `protocol` when it cannot be so */
+  onAck(ack: { readonly durable: number; readonly taken: number }): void
   /** Takes a new connection; everything after `taken` is sent again. */
   attach(socket: WebSocket, taken: number): void
   detach(): void
@@ -44,14 +46,12 @@ export interface OutgoingFlow {
 }
 
 interface InFlight {
-  readonly seq: number
   readonly bytes: number
   readonly since: Mono
-  /** Packed; until then nothing after it is sent either. */
+  /** Until it is taken. */
   frame: Buffer | undefined
-  /** What the frame lies in. */
+  /** What the frame lies in, if it goes back to the pool. */
   room: Buffer | undefined
-  taken: boolean
 }
 
 export interface FlowSurroundings {
@@ -66,57 +66,57 @@ export interface FlowSurroundings {
   /** The last of the state before a hand-over: it does not wait for the bandwidth limit. */
   readonly isUrgent: () => boolean
   readonly ended: AbortSignal
-  readonly onFailure: (error: unknown) => void
 }
 
 export function createOutgoingFlow(surroundings: FlowSurroundings): OutgoingFlow {
-  const { epoch, clock, gate, compressor, pool, pace, window, isUrgent, ended, onFailure } = surroundings
+  const { epoch, clock, gate, compressor, pool, pace, window, isUrgent, ended } = surroundings
+  /** From the first that is not durable to the last, without a gap. */
   const inFlight: InFlight[] = []
   let socket: WebSocket | undefined
   let seq = 0
+  let durable = 0
+  let taken = 0
   /** The next batch that this connection gets. */
   let next = 1
-  let packing = 0
+  /** Bytes that are not taken, and bytes that are not durable. */
+  let waiting = 0
+  let flying = 0
   let speed: number | undefined
   let run: { since: Mono; bytes: number } | undefined
 
-  const notTaken = () => inFlight.reduce((sum, batch) => sum + (batch.taken ? 0 : batch.bytes), 0)
+  const at = (number: number) => inFlight[number - durable - 1]
 
-  /** Sends what is packed, in order. */
+  /** Sends what this connection has not got yet, in order. */
   function push(): void {
-    if (socket?.readyState !== socket?.OPEN) return
-    for (const batch of [...inFlight]) {
-      if (batch.seq < next) continue
-      if (!batch.frame) return
-      next = batch.seq + 1
-      socket?.send(batch.frame, { binary: true }, () => gate.wake())
+    if (!socket || socket.readyState !== socket.OPEN) return
+    for (let batch = at(next); batch?.frame; batch = at(next)) {
+      next += 1
+      socket.send(batch.frame, { binary: true }, () => gate.wake())
     }
   }
 
-  async function pack(batch: InFlight, { body, buffer }: Batch, flags: number): Promise<void> {
-    packing += 1
-    try {
-      const { seq: number } = batch
-      const spec = { type: FrameType.batch, epoch, seq: number, flags, body }
-      const frame = await packFrame(spec, compressor, buffer)
-      // A small one would keep a large buffer for as long as it is under way.
-      const small = frame.length < buffer.length / 16
-      batch.frame = small ? Buffer.from(frame) : frame
-      if (small) pool.give(buffer)
-      else batch.room = buffer
-      push()
-    } finally {
-      packing -= 1
-      gate.wake()
-    }
+  function pack({ body, buffer }: Batch, flags: number): { frame: Buffer; room: Buffer | undefined } {
+    const frame = packFrame({ type: FrameType.batch, epoch, seq, flags, body }, compressor, buffer)
+    if (frame.length >= buffer.length / 16) return { frame, room: buffer }
+    // A small one would keep a large buffer for as long as it is under way.
+    const copy = Buffer.from(frame)
+    pool.give(buffer)
+    return { frame: copy, room: undefined }
   }
 
-  /** The replica has it: it will never be sent again. */
-  function drop(batch: InFlight): void {
-    batch.taken = true
-    batch.frame = undefined
-    if (batch.room) pool.give(batch.room)
-    batch.room = undefined
+  /** The replica has everything up to here: it will never be sent again. Returns its bytes. */
+  function take(upTo: number): number {
+    let bytes = 0
+    for (; taken < upTo; taken += 1) {
+      const batch = at(taken + 1)
+      if (!batch) continue
+      bytes += batch.bytes
+      batch.frame = undefined
+      if (batch.room) pool.give(batch.room)
+      batch.room = undefined
+    }
+    waiting -= bytes
+    return bytes
   }
 
   function measure(bytes: number): void {
@@ -134,10 +134,10 @@ export function createOutgoingFlow(surroundings: FlowSurroundings): OutgoingFlow
       return seq
     },
     get durable() {
-      return (inFlight[0]?.seq ?? seq + 1) - 1
+      return durable
     },
     get bytesInFlight() {
-      return inFlight.reduce((sum, batch) => sum + batch.bytes, 0)
+      return flying
     },
     get batchesInFlight() {
       return inFlight.length
@@ -148,50 +148,42 @@ export function createOutgoingFlow(surroundings: FlowSurroundings): OutgoingFlow
     get bytesPerSecond() {
       return speed
     },
-    async send(made, since, flags) {
-      const bytes = made.body.length
-      await pace.take(bytes, isUrgent(), ended)
-      await gate.until(() => {
-        const waiting = notTaken()
-        return (
-          packing < PACKED_AHEAD &&
-          (waiting === 0 || waiting + bytes <= window()) &&
-          (socket?.bufferedAmount ?? 0) <= SOCKET_BYTES
-        )
-      })
-      seq += 1
-      const batch: InFlight = { seq, bytes, since, frame: undefined, room: undefined, taken: false }
+    async send(batch, since, flags) {
+      const bytes = batch.body.length
+      await pace.take(bytes, isUrgent, ended)
+      await gate.until(
+        () => (waiting === 0 || waiting + bytes <= window()) && (socket?.bufferedAmount ?? 0) <= SOCKET_BYTES,
+      )
       if (inFlight.length === 0) run = { since: clock.mono(), bytes: 0 }
-      inFlight.push(batch)
-      void pack(batch, made, flags & (FrameFlag.bulk | FrameFlag.last)).catch(onFailure)
+      seq += 1
+      waiting += bytes
+      flying += bytes
+      inFlight.push({ bytes, since, ...pack(batch, flags) })
+      push()
+      // Packing a large one takes milliseconds: whoever waits for the event loop comes next.
+      if (bytes > YIELD_BYTES) await new Promise(setImmediate)
     },
     say(message) {
       if (socket?.readyState === socket?.OPEN) socket?.send(JSON.stringify(message))
     },
-    onAck(durable, taken) {
-      let bytes = 0
-      for (const batch of inFlight) {
-        if (batch.seq > taken) break
-        if (!batch.taken) bytes += batch.bytes
-        drop(batch)
-      }
-      while (inFlight[0] && inFlight[0].seq <= durable && inFlight[0].taken) inFlight.shift()
-      measure(bytes)
+    onAck(ack) {
+      if (ack.taken > seq || ack.durable > ack.taken || ack.taken < taken || ack.durable < durable)
+        throw new AppError('protocol', `acknowledged ${ack.durable} and ${ack.taken} of ${seq} batches`)
+      measure(take(ack.taken))
+      for (const { bytes } of inFlight.splice(0, ack.durable - durable)) flying -= bytes
+      durable = ack.durable
       gate.wake()
     },
-    attach(connected, taken) {
+    attach(connected, upTo) {
       socket = connected
-      next = taken + 1
-      for (const batch of inFlight) if (batch.seq <= taken) drop(batch)
+      take(upTo)
+      next = upTo + 1
       push()
       gate.wake()
     },
     detach() {
       socket = undefined
     },
-    canResume(taken) {
-      const first = inFlight.find((batch) => !batch.taken)
-      return taken <= seq && taken >= (first?.seq ?? seq + 1) - 1
-    },
+    canResume: (upTo) => upTo >= taken && upTo < next,
   }
 }

@@ -24,6 +24,10 @@ import { digestOfRanges } from './verification.ts'
 const MANIFEST_BYTES = 1024 * 1024
 /** What is in place and not synced yet is synced after this long, if nothing else makes it. */
 const SYNC_AFTER = millis(1000)
+/** Nothing more is read from the network while so much of it waits; a primary never has more under way. */
+const WAITING_BYTES = 16 * 1024 * 1024
+/** Questions of the primary that wait for a batch. */
+const WAITING_QUESTIONS = 16
 
 export interface SyncProgress {
   readonly bytesDone: number
@@ -73,9 +77,12 @@ export function createReceiverSession(parts: SessionParts): ReceiverSession {
   let received = parts.resume?.received ?? 0
   let total = parts.resume?.total ?? { bytes: 0, files: 0 }
   let committing = false
+  let failed = false
   let wholeFrom: number | undefined
   let durable = 0
   let cancelSync: (() => void) | undefined
+  /** Bytes that have come over this connection and are not looked at yet. */
+  let waiting = 0
   const barriers: (PrimaryMessage & { type: 'barrier' })[] = []
   const verifies: (PrimaryMessage & { type: 'verify' })[] = []
   let tail: Promise<void> = Promise.resolve()
@@ -84,9 +91,13 @@ export function createReceiverSession(parts: SessionParts): ReceiverSession {
   const say = (message: ReplicaMessage) => {
     if (socket.readyState === socket.OPEN) socket.send(JSON.stringify(message))
   }
+  const fail = (error: unknown) => {
+    failed = true
+    reject(error)
+  }
   /** One thing after the other, in the order of arrival; the first failure ends the connection. */
   const inOrder = (task: () => Promise<void> | void) => {
-    tail = tail.then(task).catch(reject)
+    tail = tail.then(() => (failed ? undefined : task())).catch(fail)
   }
 
   const report = () =>
@@ -103,7 +114,7 @@ export function createReceiverSession(parts: SessionParts): ReceiverSession {
     if (committing) return
     committing = true
     committed = commit()
-      .catch(reject)
+      .catch(fail)
       .finally(() => {
         committing = false
       })
@@ -112,8 +123,8 @@ export function createReceiverSession(parts: SessionParts): ReceiverSession {
   async function commit(): Promise<void> {
     for (;;) {
       const upTo = seq
-      const wanted = Math.max(wholeFrom ?? 0, barriers[0]?.seq ?? 0)
-      const result = await store.commit(wanted > durable && wanted <= upTo)
+      const wants = (at = 0) => at > durable && at <= upTo
+      const result = await store.commit(wants(wholeFrom) || wants(barriers[0]?.seq))
       durable = result.durable
       say({ type: 'ack', ...result })
       await settle(result.taken)
@@ -126,7 +137,8 @@ export function createReceiverSession(parts: SessionParts): ReceiverSession {
 
   /** Something waits for a batch that is here already. */
   const isDue = (): boolean =>
-    (wholeFrom !== undefined && wholeFrom <= seq) || barriers.some((barrier) => barrier.seq <= seq)
+    (wholeFrom !== undefined && wholeFrom <= seq) ||
+    [...barriers, ...verifies].some((asked) => asked.seq <= seq)
 
   /** Nothing asks for it, but what is in place should not stay unsynced. */
   function syncLater(): void {
@@ -159,26 +171,28 @@ export function createReceiverSession(parts: SessionParts): ReceiverSession {
     for (let verify = verifies[0]; verify && verify.seq <= taken; verify = verifies[0]) {
       verifies.shift()
       const { ranges, sha256, id } = verify
-      const found = await store.still(() =>
-        digestOfRanges(ranges, (root, path) => roots.pathOf(keyOf(root, path))),
-      )
+      const found = await store.still(() => digestOfRanges(ranges, roots))
       say({ type: 'verified', id, equal: found === sha256 })
     }
   }
 
-  /** Unpacking goes on in other threads while what came before is put in place. */
+  function assertNext(header: FrameHeader): void {
+    if (stream === undefined) throw new Error('a batch before the primary has accepted')
+    if (header.epoch !== epoch) throw new Error(`a batch of epoch ${header.epoch} in epoch ${epoch}`)
+    if (header.seq !== seq + 1) throw new Error(`batch ${header.seq} after ${seq}`)
+  }
+
   function onBatch(frame: Buffer): void {
     const header = checkFrame(frame)
     if (header.type !== FrameType.batch) throw new Error('unexpected frame')
-    const bulk = (header.flags & FrameFlag.bulk) !== 0
-    const body = bulk ? unpackBody(frame, header) : undefined
-    body?.catch(() => undefined)
+    waiting += frame.length
+    if (waiting > WAITING_BYTES) socket.pause()
     inOrder(async () => {
-      if (stream === undefined) throw new Error('a batch before the primary has accepted')
-      if (header.epoch !== epoch) throw new Error(`a batch of epoch ${header.epoch} in epoch ${epoch}`)
-      if (header.seq !== seq + 1) throw new Error(`batch ${header.seq} after ${seq}`)
+      waiting -= frame.length
+      if (waiting <= WAITING_BYTES && socket.isPaused) socket.resume()
+      assertNext(header)
       try {
-        if (body) await place(header, frame, await body)
+        if (header.flags & FrameFlag.bulk) await place(header, frame)
         else await store.journal(header, frame)
       } catch (error) {
         if (isAppError(error, 'disk_full'))
@@ -192,7 +206,8 @@ export function createReceiverSession(parts: SessionParts): ReceiverSession {
     })
   }
 
-  async function place(header: FrameHeader, frame: Uint8Array, body: Uint8Array): Promise<void> {
+  async function place(header: FrameHeader, frame: Uint8Array): Promise<void> {
+    const body = unpackBody(frame, header)
     await store.place(header, body)
     release(body)
     release(frame)
@@ -216,11 +231,9 @@ export function createReceiverSession(parts: SessionParts): ReceiverSession {
         wholeFrom = message.seq
         return startCommit()
       case 'barrier':
-        barriers.push(message)
-        return startCommit()
+        return ask(barriers, message)
       case 'verify':
-        verifies.push(message)
-        return startCommit()
+        return ask(verifies, message)
       case 'reread': {
         const found = await store.reread(message.files.map(([root, path]) => keyOf(root, path)))
         return sendManifest(socket, epoch, found)
@@ -228,8 +241,15 @@ export function createReceiverSession(parts: SessionParts): ReceiverSession {
     }
   }
 
+  function ask<T>(questions: T[], question: T): void {
+    if (questions.length === WAITING_QUESTIONS) throw new Error('the primary asks too much at once')
+    questions.push(question)
+    startCommit()
+  }
+
   async function onAccepted(message: PrimaryMessage & { type: 'accepted' }): Promise<void> {
     if (stream !== undefined) throw new Error('accepted twice')
+    if (message.epoch !== epoch) throw new Error(`accepted in epoch ${message.epoch} instead of ${epoch}`)
     if (message.resumed) {
       if (message.stream !== parts.resume?.stream) throw new Error('another stream than was asked for')
       seq = store.taken
@@ -262,7 +282,7 @@ export function createReceiverSession(parts: SessionParts): ReceiverSession {
         if (binary) onBatch(data)
         else inOrder(() => onControl(data))
       } catch (error) {
-        reject(error)
+        fail(error)
       }
     },
   }
@@ -278,18 +298,18 @@ async function sendManifest(
   let part: ManifestEntry[] = []
   let bytes = 0
   let seq = 0
-  const flush = async (last: boolean) => {
+  const flush = (last: boolean) => {
     seq += 1
     const body = encodeManifest(part)
     const flags = last ? FrameFlag.last : 0
-    socket.send(await packFrame({ type: FrameType.manifest, epoch, seq, flags, body }, compressor))
+    socket.send(packFrame({ type: FrameType.manifest, epoch, seq, flags, body }, compressor))
     part = []
     bytes = 0
   }
   for (const entry of manifestOf(tree)) {
     part.push(entry)
     bytes += 64 + entry.path.length + (entry.kind === 'file' ? entry.pages.length * 8 : 0)
-    if (bytes >= MANIFEST_BYTES) await flush(false)
+    if (bytes >= MANIFEST_BYTES) flush(false)
   }
-  await flush(true)
+  flush(true)
 }

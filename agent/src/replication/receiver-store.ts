@@ -11,7 +11,7 @@ import { hashFile } from './file-content.ts'
 import { unpackBody } from './frames.ts'
 import { type JournaledFrame, openJournal } from './journal.ts'
 import { createReplay, type Replay } from './replay.ts'
-import { type StateRoots, statOf } from './state-files.ts'
+import { parentsAreDirectories, type StateRoots, statOf } from './state-files.ts'
 import { type DigestOptions, type Entry, type Key, StateTree, treeDigest } from './state-tree.ts'
 import type { Xattrs } from './xattrs.ts'
 
@@ -129,7 +129,7 @@ export async function openReceiverStore(
   }
 
   async function applyOne(entry: JournaledFrame, first: JournaledFrame): Promise<void> {
-    const ops = decodeOps(await unpackBody(await journal.read(entry), entry.header))
+    const ops = decodeOps(unpackBody(await journal.read(entry), entry.header))
     // What was written into two files before they became one must not be replayed over the one.
     if (!replay && ops.some(({ kind }) => kind === 'link')) {
       await applier.sync()
@@ -157,7 +157,7 @@ export async function openReceiverStore(
 
   async function readEntry(key: Key): Promise<Entry | undefined> {
     const path = roots.pathOf(key)
-    if (statOf(path)?.kind !== 'file') return undefined
+    if (!parentsAreDirectories(roots, key) || statOf(path)?.kind !== 'file') return undefined
     const { stat, size, pages } = await hashFile(path, 0, new BigUint64Array(0))
     const xattrsOf = applier.tree.file(key)?.meta.xattrs ?? ''
     return { kind: 'file', meta: { ...stat.meta, xattrs: xattrsOf }, size, pages }
@@ -258,6 +258,8 @@ export async function openReceiverStore(
     digest: (options) => treeDigest(applier.tree, options),
     reread: (keys) =>
       serial(async () => {
+        // What has come and is not in place yet would be missing from what is read.
+        await applyReady()
         const found = new Map<Key, Entry>()
         for (const key of keys) {
           const entry = await readEntry(key)

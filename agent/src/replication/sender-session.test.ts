@@ -74,9 +74,7 @@ test('a group that grows beyond 64 MiB while it is sent goes on in bulk, and is 
   session.attach(socket as unknown as WebSocket, joined)
   const body = encodeManifest([])
   const flags = FrameFlag.last
-  await session.onManifest(
-    await packFrame({ type: FrameType.manifest, epoch: 1, seq: 1, flags, body }, zstdOnly),
-  )
+  await session.onManifest(packFrame({ type: FrameType.manifest, epoch: 1, seq: 1, flags, body }, zstdOnly))
   // As much as may be under way, and no more.
   await until(() => sent.length === 7)
   hold('b', 60 * MIB)

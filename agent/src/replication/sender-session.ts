@@ -3,7 +3,7 @@ import { AppError, messageOf } from '@understudy/shared/core/app-error'
 import type { InstanceId } from '@understudy/shared/core/ids'
 import { between, type Clock, type Mono, millis } from '@understudy/shared/core/time'
 import { decodeManifest, FrameFlag, FrameType } from '@understudy/shared/protocol/replication'
-import type { PrimaryMessage } from '@understudy/shared/protocol/replication-messages'
+import type { PrimaryMessage, ReplicaMessage } from '@understudy/shared/protocol/replication-messages'
 import type { Logger } from 'pino'
 import type { WebSocket } from 'ws'
 import { type Batch, type BatchSource, batchesFor } from './batches.ts'
@@ -80,7 +80,6 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     gate,
     compressor: createCompressor(codecs, () => performance.now() / 1000),
     ended: ended.signal,
-    onFailure: fail,
   })
   const source: BatchSource = {
     ours: tree,
@@ -237,12 +236,12 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     void verification.run(ended.signal).catch(() => undefined)
   }
 
-  async function onManifest(frame: Uint8Array): Promise<void> {
+  function onManifest(frame: Uint8Array): void {
     try {
       const header = checkFrame(frame)
       if ((manifestDone && !reread) || header.type !== FrameType.manifest || header.epoch !== epoch)
         throw new AppError('protocol', 'a manifest was not expected')
-      for (const entry of decodeManifest(await unpackBody(frame, header))) {
+      for (const entry of decodeManifest(unpackBody(frame, header))) {
         reread?.delete(`${entry.root}/${entry.path}`)
         addToTree(theirs, entry)
         if (manifestDone) dirty.add(`${entry.root}/${entry.path}`)
@@ -253,6 +252,16 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     } catch (error) {
       fail(error)
     }
+  }
+
+  function onAck(message: ReplicaMessage & { type: 'ack' }): void {
+    try {
+      flow.onAck(message)
+    } catch (error) {
+      return fail(error)
+    }
+    safe.acked(flow)
+    gate.wake()
   }
 
   /** What was asked for and not shown is not there. */
@@ -301,9 +310,7 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
         case 'join':
           return
         case 'ack':
-          flow.onAck(message.durable, message.taken)
-          safe.acked(flow)
-          return gate.wake()
+          return onAck(message)
         case 'nack':
           log.warn({ event: 'replication.refused', instance, seq: message.seq, code: message.code })
           return end(

@@ -23,7 +23,7 @@ export interface SenderSession {
   /** The scanner has looked: at some names, or at everything as of `completeSince`. */
   looked(changed: ReadonlySet<Key>, completeSince?: Mono): void
   onMessage(message: ReplicaMessage): void
-  onManifest(frame: Uint8Array): Promise<void>
+  onManifest(frame: Uint8Array): void
   /** Takes a connection of the same replica; goes on where it was if that can be. */
   attach(socket: WebSocket, join: Join): void
   detach(): void

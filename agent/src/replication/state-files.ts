@@ -2,7 +2,7 @@ import { type BigIntStats, constants, lstatSync, readdirSync, readlinkSync } fro
 import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import type { Metadata } from '@understudy/shared/protocol/replication'
 import { createSelection, type Selection } from './selection.ts'
-import { type Key, splitKey } from './state-tree.ts'
+import { type Key, parentOf, splitKey } from './state-tree.ts'
 
 const EVERYTHING = createSelection({ include: [], exclude: [], priority: [] })
 
@@ -106,8 +106,16 @@ export const readNames = (path: Buffer): string[] =>
 export const readTarget = (path: Buffer): string =>
   readlinkSync(path, { encoding: 'buffer' }).toString('latin1')
 
-/** Opens for reading without following a link that somebody put in the way. */
-export const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW
+/** Opens for reading without following a link that somebody put in the way, or waiting for the other end of a pipe. */
+export const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK
+
+/** Every directory above `key` is one on disk: no link leads elsewhere. */
+export function parentsAreDirectories(roots: StateRoots, key: Key): boolean {
+  for (let parent = parentOf(key); ; parent = parentOf(parent)) {
+    if (statOf(roots.pathOf(parent))?.kind !== 'dir') return false
+    if (parent.endsWith('/')) return true
+  }
+}
 
 /**
  * Checks that every state directory can be used before the workload depends on it.

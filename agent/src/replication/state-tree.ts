@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto'
+import { AppError } from '@understudy/shared/core/app-error'
 import type { ManifestEntry, Metadata, Op } from '@understudy/shared/protocol/replication'
 import { PAGE_BYTES } from '@understudy/shared/protocol/replication'
 import { pageCount, withRoom } from './page-hash.ts'
@@ -221,6 +222,8 @@ export function addToTree(tree: StateTree, entry: ManifestEntry): void {
       return
     case 'file': {
       const known = entry.pageFrom > 0 ? tree.file(key) : undefined
+      if (entry.pageFrom > (known?.pages.length ?? 0))
+        throw new AppError('protocol', `the manifest shows a part of ${key} without the one before`)
       // Only as long as what has come: a size alone, however large, takes no memory.
       const pages = withRoom(known?.pages ?? NO_PAGES, entry.pageFrom + entry.pages.length)
       pages.set(entry.pages, entry.pageFrom)

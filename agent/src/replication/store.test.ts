@@ -59,7 +59,7 @@ const content = (state: string): Record<string, string> =>
 
 test('a batch is nothing before it is committed, and all of it afterwards', async () => {
   const { store, state } = await openStore()
-  await take(store, await frameOf(1, [...file('a', 'one'), ...file('b', 'two')]))
+  await take(store, frameOf(1, [...file('a', 'one'), ...file('b', 'two')]))
   expect(content(state)).toEqual({})
   expect(await store.commit(true)).toEqual({ durable: 1, taken: 1 })
   expect(content(state)).toEqual({ a: 'one', b: 'two' })
@@ -67,18 +67,18 @@ test('a batch is nothing before it is committed, and all of it afterwards', asyn
 
 test('of a group nothing is put in place before its last batch has come', async () => {
   const { store, state } = await openStore()
-  await take(store, await frameOf(1, file('a', 'one'), 0))
+  await take(store, frameOf(1, file('a', 'one'), 0))
   await store.commit(true)
   expect(content(state)).toEqual({})
-  await take(store, await frameOf(2, file('b', 'two')))
+  await take(store, frameOf(2, file('b', 'two')))
   await store.commit(true)
   expect(content(state)).toEqual({ a: 'one', b: 'two' })
 })
 
 test('a crash at any byte of the journal leaves the last whole group', async () => {
-  const first = await frameOf(1, file('a', 'old'))
-  const second = await frameOf(2, file('a', 'new'), 0)
-  const third = await frameOf(3, file('b', 'new'))
+  const first = frameOf(1, file('a', 'old'))
+  const second = frameOf(2, file('a', 'new'), 0)
+  const third = frameOf(3, file('b', 'new'))
   const journal = Buffer.concat([first.frame, second.frame, third.frame])
   for (let length = 0; length <= journal.length; length += 1) {
     const base = scratch()
@@ -104,7 +104,7 @@ test('a journal that is replayed twice has the effect of once', async () => {
     { kind: 'remove', root: 0, path: 'a' },
     { kind: 'symlink', root: 0, path: 'l', meta: meta(0o777), target: 'd/x' },
   ]
-  await take(store, await frameOf(1, ops))
+  await take(store, frameOf(1, ops))
   const journal = join(base, 'data', 'journal')
   copyFileSync(journal, `${journal}.copy`)
   await store.commit(true)
@@ -117,8 +117,8 @@ test('a journal that is replayed twice has the effect of once', async () => {
 
 test('a damaged byte in the journal is found and everything from there on is dropped', async () => {
   const { store, state, base } = await openStore()
-  await take(store, await frameOf(1, file('a', 'one')))
-  await take(store, await frameOf(2, file('b', 'two')))
+  await take(store, frameOf(1, file('a', 'one')))
+  await take(store, frameOf(2, file('b', 'two')))
   await store.close()
   const path = join(base, 'data', 'journal')
   const bytes = readFileSync(path)
@@ -133,7 +133,7 @@ test('metadata arrives: mode, and time to the microsecond', async () => {
   const { store, state } = await openStore()
   await take(
     store,
-    await frameOf(1, [{ kind: 'file', root: 0, path: 'a', meta: meta(0o640), size: 0, fresh: false }]),
+    frameOf(1, [{ kind: 'file', root: 0, path: 'a', meta: meta(0o640), size: 0, fresh: false }]),
   )
   await store.commit(true)
   const stat = lstatSync(join(state, 'a'), { bigint: true })
@@ -143,7 +143,7 @@ test('metadata arrives: mode, and time to the microsecond', async () => {
 
 test('what is discarded is moved aside, not deleted', async () => {
   const { store, state, base } = await openStore()
-  await take(store, await frameOf(1, file('a', 'precious')))
+  await take(store, frameOf(1, file('a', 'precious')))
   await store.commit(true)
   await store.discard('then')
   expect(readdirSync(state)).toEqual([])
@@ -154,7 +154,7 @@ test('nothing is written through a symlink that somebody put in the way', async 
   const { store, state, base } = await openStore()
   mkdirSync(join(base, 'outside'))
   symlinkSync(join(base, 'outside'), join(state, 'door'))
-  await take(store, await frameOf(1, file('door/evil', 'x')))
+  await take(store, frameOf(1, file('door/evil', 'x')))
   await expect(store.commit(true)).rejects.toThrow('which is not a directory')
   expect(existsSync(join(base, 'outside/evil'))).toBe(false)
 })
@@ -163,7 +163,7 @@ test('a file that is a symlink on disk is replaced, and what it led to is untouc
   const { store, state, base } = await openStore()
   writeFileSync(join(base, 'victim'), 'safe')
   symlinkSync(join(base, 'victim'), join(state, 'a'))
-  await take(store, await frameOf(1, file('a', 'mine')))
+  await take(store, frameOf(1, file('a', 'mine')))
   await store.commit(true)
   expect(readFileSync(join(base, 'victim'), 'utf8')).toBe('safe')
   expect(lstatSync(join(state, 'a')).isFile()).toBe(true)
@@ -187,7 +187,7 @@ test.each<[string, Op[]]>([
 })
 
 test('a frame whose body or header was changed does not pass', async () => {
-  const { frame } = await frameOf(1, file('a', 'z'.repeat(5000)))
+  const { frame } = frameOf(1, file('a', 'z'.repeat(5000)))
   for (const at of [3, 11, 19, 40, frame.length - 1]) {
     const bad = Buffer.from(frame)
     bad[at] = (bad[at] ?? 0) ^ 1
@@ -199,15 +199,15 @@ test.each(['zstd', 'deflate'] as const)(
   'a body that unpacks to more than its header says is refused (%s)',
   async (codec) => {
     const body = new Uint8Array(4 * 1024 * 1024)
-    const bomb = await packFrame(
+    const bomb = packFrame(
       { type: FrameType.batch, epoch: 1, seq: 1, flags: FrameFlag.last, body },
       createCompressor([codec], () => 0),
     )
     const header = checkFrame(bomb)
     expect(bomb.length).toBeLessThan(100_000)
-    expect(await unpackBody(bomb, header)).toEqual(Buffer.from(body))
+    expect(unpackBody(bomb, header)).toEqual(Buffer.from(body))
     for (const rawBytes of [100, body.length - 1, body.length + 1])
-      await expect(unpackBody(bomb, { ...header, rawBytes })).rejects.toThrow(
+      expect(() => unpackBody(bomb, { ...header, rawBytes })).toThrow(
         `does not decompress to ${rawBytes} bytes`,
       )
   },
@@ -220,11 +220,11 @@ test.skipIf(!canMount)(
     mountSmallDisk(base, 24)
     cleanups.push(() => unmountDisk(base))
     const { store, state } = await openStore(base)
-    await take(store, await frameOf(1, file('a', 'old')))
+    await take(store, frameOf(1, file('a', 'old')))
     await store.commit(true)
     const filler = join(base, 'filler')
     writeFileSync(filler, Buffer.alloc(6 * 1024 * 1024))
-    const big = await frameOf(2, file('a', 'n'.repeat(3 * 1024 * 1024)))
+    const big = frameOf(2, file('a', 'n'.repeat(3 * 1024 * 1024)))
     await expect(take(store, big)).rejects.toMatchObject({ code: 'disk_full', retryable: true })
     await store.commit(true)
     expect(content(state)).toEqual({ a: 'old' })
@@ -245,13 +245,13 @@ test.skipIf(!canMount)(
     const { store, state } = await openStore(base)
     await store.markWhole()
     const size = 3 * 1024 * 1024
-    await take(store, await frameOf(1, [...file('a', 'new'), ...file('b', 'n'.repeat(size))]))
+    await take(store, frameOf(1, [...file('a', 'new'), ...file('b', 'n'.repeat(size))]))
     // Somebody else fills the disk after there was room for it.
     const filler = join(base, 'filler')
     fill(filler)
     await expect(store.commit(true)).rejects.toMatchObject({ code: 'disk_full' })
     expect(store.whole).toBe(false)
-    await expect(take(store, await frameOf(2, file('c', 'x')))).rejects.toMatchObject({ code: 'disk_full' })
+    await expect(take(store, frameOf(2, file('c', 'x')))).rejects.toMatchObject({ code: 'disk_full' })
     await expect(store.dropPartial()).rejects.toMatchObject({ code: 'disk_full' })
     await store.close()
 

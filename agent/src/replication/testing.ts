@@ -88,15 +88,15 @@ export const noXattrs: Xattrs = {
 export const zstdOnly = createCompressor(['zstd'], () => 0)
 
 /** One batch of epoch 1, as it comes over the network. */
-export async function frameOf(seq: number, ops: readonly Op[], flags: number = FrameFlag.last) {
+export function frameOf(seq: number, ops: readonly Op[], flags: number = FrameFlag.last) {
   const body = encodeOps(ops)
-  const frame = await packFrame({ type: FrameType.batch, epoch: 1, seq, flags, body }, zstdOnly)
+  const frame = packFrame({ type: FrameType.batch, epoch: 1, seq, flags, body }, zstdOnly)
   return { frame, header: checkFrame(frame) }
 }
 
 /** What a replica does with a batch. */
-export async function take(store: ReceiverStore, { frame, header }: Awaited<ReturnType<typeof frameOf>>) {
-  if (header.flags & FrameFlag.bulk) await store.place(header, await unpackBody(frame, header))
+export async function take(store: ReceiverStore, { frame, header }: ReturnType<typeof frameOf>) {
+  if (header.flags & FrameFlag.bulk) await store.place(header, unpackBody(frame, header))
   else await store.journal(header, frame)
 }
 

@@ -4,8 +4,8 @@ import { between, type Clock, type Millis, millis, sleep } from '@understudy/sha
 import { PAGE_BYTES } from '@understudy/shared/protocol/replication'
 import type { PrimaryMessage } from '@understudy/shared/protocol/replication-messages'
 import { hashPages, pageCount } from './page-hash.ts'
-import { READ_FLAGS, type StateRoots } from './state-files.ts'
-import { type FileEntry, type Key, type ReadonlyTree, splitKey } from './state-tree.ts'
+import { parentsAreDirectories, READ_FLAGS, type StateRoots, statOf } from './state-files.ts'
+import { type FileEntry, type Key, keyOf, type ReadonlyTree, splitKey } from './state-tree.ts'
 
 /** Read and compared at once. */
 const CHUNK_BYTES = 4 * 1024 * 1024
@@ -168,7 +168,7 @@ function readInto(
   { ours, roots, onUnseen }: VerificationParts,
 ): boolean {
   const bytes = buffer.subarray(0, length)
-  if (!readRange(roots.pathOf(key), bytes, offset)) return false
+  if (!readRange(roots, key, bytes, offset)) return false
   const found = new BigUint64Array(pageCount(length))
   hashPages(bytes, found, 0)
   const first = offset / PAGE_BYTES
@@ -181,9 +181,12 @@ function readInto(
   return false
 }
 
-function readRange(path: Buffer, bytes: Uint8Array, offset: number): boolean {
+/** Fills `bytes` from a regular file below the roots; false where that is not to be had. */
+function readRange(roots: StateRoots, key: Key, bytes: Uint8Array, offset: number): boolean {
   let fd: number
   try {
+    const path = roots.pathOf(key)
+    if (statOf(path)?.kind !== 'file' || !parentsAreDirectories(roots, key)) return false
     fd = openSync(path, READ_FLAGS)
   } catch {
     // Gone or unreadable: the next look says so.
@@ -204,13 +207,13 @@ function readRange(path: Buffer, bytes: Uint8Array, offset: number): boolean {
  */
 export async function digestOfRanges(
   ranges: readonly (readonly [root: number, path: string, offset: number, length: number])[],
-  pathOf: (root: number, path: string) => Buffer,
+  roots: StateRoots,
 ): Promise<string | undefined> {
   const hash = createHash('sha256')
   for (const [root, path, offset, length] of ranges) {
     if (length > RANGE_BYTES) return undefined
     const bytes = buffer.subarray(0, length)
-    if (!readRange(pathOf(root, path), bytes, offset)) return undefined
+    if (!readRange(roots, keyOf(root, path), bytes, offset)) return undefined
     hash.update(bytes)
     if (length > RANGE_BYTES / 4) await new Promise(setImmediate)
   }

@@ -486,7 +486,7 @@ test('a pack that leads outside the state directories is refused, whatever its c
   const { snapshot } = await b.take()
   const meta = { mode: 0o644, uid: 0, gid: 0, mtimeMicros: 0, xattrs: '' }
   const body = encodeOps([{ kind: 'file', root: 0, path: '../outside', meta, size: 0, fresh: true }])
-  const content = await packFrame(
+  const content = packFrame(
     { type: FrameType.batch, epoch: 0, seq: 1, flags: 0, body },
     createCompressor([], () => 0),
   )

@@ -53,7 +53,7 @@ function createPacker(type: FrameType) {
       return bytes >= PACK_BYTES
     },
     async add(body: Uint8Array) {
-      const frame = await packFrame({ type, epoch: 0, seq: frames.length + 1, flags: 0, body }, compressor)
+      const frame = packFrame({ type, epoch: 0, seq: frames.length + 1, flags: 0, body }, compressor)
       frames.push(frame)
       bytes += frame.length
       raw += body.length
@@ -143,17 +143,15 @@ async function* bodiesIn(content: Buffer, pack: Pack, type: FrameType): AsyncGen
     const end = at + HEADER_BYTES + (at + HEADER_BYTES <= content.length ? content.readUInt32BE(at + 24) : 0)
     if (end > content.length) throw damaged(pack, 'it ends in the middle of a frame')
     const frame = content.subarray(at, end)
-    yield await bodyOf(frame, pack, type)
+    yield bodyOf(frame, pack, type)
     at = end
   }
 }
 
-async function bodyOf(frame: Buffer, pack: Pack, type: FrameType): Promise<Uint8Array> {
+function bodyOf(frame: Buffer, pack: Pack, type: FrameType): Uint8Array {
   const header = refusing(pack, () => checkFrame(frame))
   if (header.type !== type) throw damaged(pack, `it has a frame of type ${header.type}`)
-  return unpackBody(frame, header).catch((error: unknown) => {
-    throw isAppError(error, 'protocol') ? damaged(pack, error.message, error) : error
-  })
+  return refusing(pack, () => unpackBody(frame, header))
 }
 
 /** What a stream would refuse is damage here: nobody sends it again. */
