@@ -1,5 +1,6 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
+import type { Clock } from '@understudy/shared/core/time'
 import {
   appendOp,
   appendWrite,
@@ -9,8 +10,8 @@ import {
   Writer,
 } from '@understudy/shared/protocol/replication'
 import { type BufferPool, createBufferPool } from './buffer-pool.ts'
-import { hashPages, resizePages } from './page-hash.ts'
-import { READ_FLAGS, type StateRoots } from './state-files.ts'
+import { hashPages, pageCount, resizePages } from './page-hash.ts'
+import { READ_FLAGS, type Stat, type StateRoots, toStat } from './state-files.ts'
 import {
   differingPages,
   type Entry,
@@ -23,6 +24,7 @@ import {
   sameEntry,
   splitKey,
 } from './state-tree.ts'
+import type { WholeRead } from './tree-reader.ts'
 
 /** A batch is closed once its body reaches this. */
 const BATCH_BYTES = 1024 * 1024
@@ -41,6 +43,9 @@ export interface BatchSource {
   readonly xattrs: boolean
   /** A name cannot be read; it is left as the replica has it. */
   readonly onUnreadable: (key: Key, why: string) => void
+  /** A file that was only seen before has been read whole. */
+  readonly onRead?: (key: Key, read: WholeRead) => void
+  readonly clock?: Clock
 }
 
 /** The body of a batch, in a buffer that has room for a header before it. */
@@ -153,7 +158,8 @@ function* fileOps(key: Key, ours: FileEntry, source: BatchSource): Generator<Op 
   }
   try {
     // Where it has grown since the last look the rest comes later; where it has shrunk there is no more to send.
-    const size = Math.min(entry.size, fstatSync(fd).size)
+    const stat = toStat(fstatSync(fd, { bigint: true }))
+    const size = Math.min(entry.size, stat.size)
     if (!before) theirs.remove(key)
     const sent: FileEntry = {
       kind: 'file',
@@ -163,8 +169,9 @@ function* fileOps(key: Key, ours: FileEntry, source: BatchSource): Generator<Op 
     }
     theirs.set(key, sent)
     yield { kind: 'file', ...splitKey(key), meta: sent.meta, size, fresh: !before }
+    if (ours.unread) yield* unreadOps(key, fd, sent, stat, source)
     // Compared only now: a change of size makes pages unknown that looked equal.
-    yield* pageOps(key, fd, sent, differingPages(entry, sent))
+    else yield* pageOps(key, fd, sent, differingPages(entry, sent))
   } catch (error) {
     onUnreadable(key, messageOf(error))
   } finally {
@@ -188,5 +195,48 @@ function* pageOps(key: Key, fd: number, sent: FileEntry, pages: readonly number[
       return got
     }
     yield { kind: 'read', ...name, offset, length, into }
+  }
+}
+
+const run = Buffer.allocUnsafe(RUN_PAGES * PAGE_BYTES)
+
+/** All of a file whose content nobody has looked at yet, but for what a replica has already: pages of zeros. */
+function* unreadOps(
+  key: Key,
+  fd: number,
+  sent: FileEntry,
+  stat: Stat,
+  { onRead, clock }: BatchSource,
+): Generator<ReadOp> {
+  const began = clock && { startedWall: clock.now(), started: clock.mono() }
+  const name = splitKey(key)
+  const found = new BigUint64Array(RUN_PAGES)
+  for (let at = 0; at < sent.size; at += run.length) {
+    const got = readSync(fd, run, 0, Math.min(run.length, sent.size - at), at)
+    if (got === 0) return
+    hashPages(run.subarray(0, got), found, 0)
+    const first = at / PAGE_BYTES
+    const differs = (page: number) => found[page] !== sent.pages[first + page]
+    for (const [from, to] of stretches(pageCount(got), differs)) {
+      const bytes = run.subarray(from * PAGE_BYTES, Math.min(to * PAGE_BYTES, got))
+      sent.pages.set(found.subarray(from, to), first + from)
+      const into = (room: Uint8Array) => {
+        room.set(bytes)
+        return bytes.length
+      }
+      yield { kind: 'read', ...name, offset: at + from * PAGE_BYTES, length: bytes.length, into }
+    }
+  }
+  if (began && stat.size === sent.size) onRead?.(key, { ...began, stat, pages: sent.pages.slice() })
+}
+
+/** Runs of numbers below `count` for which something holds: from, and up to but not with. */
+function* stretches(count: number, holds: (number: number) => boolean): Generator<[number, number]> {
+  for (let from = 0; from < count; from += 1) {
+    if (!holds(from)) continue
+    let to = from + 1
+    while (to < count && holds(to)) to += 1
+    yield [from, to]
+    from = to
   }
 }

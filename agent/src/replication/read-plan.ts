@@ -11,6 +11,8 @@ export interface ReadFacts {
   readonly racy: boolean
   /** Every page was read since the last change; false after only the tail was. */
   readonly complete: boolean
+  /** It was only seen. Whoever sends it first reads it. */
+  readonly unread?: true
   readonly hashedAt: number
   readonly hashTook: number
 }
@@ -37,6 +39,7 @@ export function planRead(
   const certain = same && !facts.racy && facts.complete
   if (certain) return 'nothing'
   if (exact) return 'whole'
+  if (facts.unread) return same ? 'nothing' : 'whole'
   const affordable = now - facts.hashedAt >= facts.hashTook * HASH_SHARE
   if (!same && stat.size > known.size && known.size > 0 && !(affordable && !facts.complete)) return 'tail'
   return affordable ? 'whole' : 'nothing'

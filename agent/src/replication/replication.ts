@@ -1,7 +1,7 @@
 import type { AppError } from '@understudy/shared/core/app-error'
 import type { InstanceId } from '@understudy/shared/core/ids'
 import type { Random } from '@understudy/shared/core/random'
-import type { Clock, Millis } from '@understudy/shared/core/time'
+import { type Clock, type Millis, minutes } from '@understudy/shared/core/time'
 import type { Upstream } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
 import type { PeerIdentity } from '../identity/identity.ts'
@@ -110,6 +110,7 @@ const DEFAULT_LIMITS: SenderLimits = {
   memoryBytes: 64 * 1024 * 1024,
   bytesPerSecond: 0,
   cutsOnly: false,
+  verifyEvery: minutes(10),
 }
 
 /**

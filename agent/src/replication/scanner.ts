@@ -3,7 +3,7 @@ import { type Clock, type Mono, millis } from '@understudy/shared/core/time'
 import { createHints } from './hints.ts'
 import type { StateRoots } from './state-files.ts'
 import type { Key, StateTree } from './state-tree.ts'
-import { createTreeReader, type Pass } from './tree-reader.ts'
+import { createTreeReader, type Pass, type WholeRead } from './tree-reader.ts'
 import type { Xattrs } from './xattrs.ts'
 
 /** Hints are gathered this long, so that a burst of writes becomes one look. */
@@ -31,6 +31,10 @@ export interface Scanner {
   full(): Promise<void>
   /** Looks at everything and trusts nothing that may have changed unseen. The workload must be frozen. */
   exact(): Promise<void>
+  /** Reads those of these files that were only seen. */
+  read(keys: readonly Key[]): Promise<void>
+  /** Somebody has read the whole file. */
+  learn(key: Key, read: WholeRead): void
   /** A name could not be read, or holds something else than it seems: it is read in full at the next look. */
   distrust(key: Key, why?: string): void
   stop(): void
@@ -40,6 +44,8 @@ export interface ScannerSurroundings {
   readonly roots: StateRoots
   readonly clock: Clock
   readonly xattrs: Xattrs
+  /** A file that is seen for the first time is only read when it is asked for, or changes. */
+  readonly lazy?: boolean
   /**
    * Called after each look with the names that changed or vanished; after a look at everything also with when that
    * began: whatever was written before then has been seen.
@@ -47,8 +53,9 @@ export interface ScannerSurroundings {
   readonly onLook: (changed: ReadonlySet<Key>, completeSince?: Mono) => void
 }
 
-export function createScanner({ roots, clock, xattrs, onLook }: ScannerSurroundings): Scanner {
-  const reader = createTreeReader(roots, clock)
+export function createScanner(surroundings: ScannerSurroundings): Scanner {
+  const { roots, clock, xattrs, onLook, lazy = false } = surroundings
+  const reader = createTreeReader(roots, clock, lazy)
   const hinted = new Set<Key>()
   const serial = createSerial()
   const hints = createHints(roots, onHint)
@@ -133,6 +140,17 @@ export function createScanner({ roots, clock, xattrs, onLook }: ScannerSurroundi
     },
     full: () => serial(() => lookAtAll(false)),
     exact: () => serial(() => lookAtAll(true)),
+    read: (keys) =>
+      serial(async () => {
+        const pass = newPass(false, false)
+        for (const key of keys) {
+          if (!reader.tree.file(key)?.unread) continue
+          reader.distrust(key)
+          await reader.look(key, pass)
+        }
+        finish(pass)
+      }),
+    learn: reader.learn,
     distrust: reader.distrust,
     stop() {
       running = false

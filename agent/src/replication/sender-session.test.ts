@@ -1,6 +1,6 @@
 import { truncateSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { systemClock } from '@understudy/shared/core/time'
+import { minutes, systemClock } from '@understudy/shared/core/time'
 import { encodeManifest, FrameFlag, FrameType } from '@understudy/shared/protocol/replication'
 import { pino } from 'pino'
 import { expect, test } from 'vitest'
@@ -58,7 +58,7 @@ test('a group that grows beyond 64 MiB while it is sent goes on in bulk, and is 
     {
       instance: REPLICA,
       epoch: 1,
-      scanner: { tree, distrust: () => undefined },
+      scanner: { tree, distrust: () => undefined, read: async () => undefined, learn: () => undefined },
       roots: createStateRoots([state]),
       clock: systemClock,
       log: pino({ level: 'silent' }),
@@ -68,13 +68,14 @@ test('a group that grows beyond 64 MiB while it is sent goes on in bulk, and is 
       isHeld: () => false,
       isUrgent: () => false,
       cutsOnly: false,
+      verifyEvery: minutes(10),
     },
     joined,
   )
   session.attach(socket as unknown as WebSocket, joined)
   const body = encodeManifest([])
   const flags = FrameFlag.last
-  await session.onManifest(packFrame({ type: FrameType.manifest, epoch: 1, seq: 1, flags, body }, zstdOnly))
+  session.onManifest(packFrame({ type: FrameType.manifest, epoch: 1, seq: 1, flags, body }, zstdOnly))
   // As much as may be under way, and no more.
   await until(() => sent.length === 7)
   hold('b', 60 * MIB)

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { AppError, messageOf } from '@understudy/shared/core/app-error'
 import type { InstanceId } from '@understudy/shared/core/ids'
-import { between, type Clock, type Mono, millis } from '@understudy/shared/core/time'
+import { between, type Clock, type Millis, type Mono, millis } from '@understudy/shared/core/time'
 import { decodeManifest, FrameFlag, FrameType } from '@understudy/shared/protocol/replication'
 import type { PrimaryMessage, ReplicaMessage } from '@understudy/shared/protocol/replication-messages'
 import type { Logger } from 'pino'
@@ -32,7 +32,7 @@ const EXCEPTED_NAMES = 1000
 export interface SessionSurroundings {
   readonly instance: InstanceId
   readonly epoch: number
-  readonly scanner: Pick<Scanner, 'tree' | 'distrust'>
+  readonly scanner: Pick<Scanner, 'tree' | 'distrust' | 'read' | 'learn'>
   readonly roots: StateRoots
   readonly clock: Clock
   readonly log: Logger
@@ -44,6 +44,7 @@ export interface SessionSurroundings {
   readonly isUrgent: () => boolean
   /** Changes go over only as captured by a cut, once the replica has a first copy. */
   readonly cutsOnly: boolean
+  readonly verifyEvery: Millis
 }
 
 export function createSenderSession(surroundings: SessionSurroundings, join: Join): SenderSession {
@@ -87,12 +88,15 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     roots,
     xattrs: join.xattrs,
     onUnreadable: (key, why) => scanner.distrust(key, why),
+    onRead: scanner.learn,
+    clock,
   }
   const verification = createVerification({
     ours: tree,
     theirs,
     roots,
     clock,
+    every: surroundings.verifyEvery,
     quiet: (signal) => gate.until(() => connected && isWhole() && !pumping && !reread, signal),
     isDirty: (key) => dirty.has(key),
     seq: () => flow.seq,
@@ -226,7 +230,9 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     }
   }
 
-  function begin(): void {
+  async function begin(): Promise<void> {
+    // What is to be compared has to be read; all else is read when it is sent.
+    await scanner.read([...theirs.keys()].filter((key) => theirs.file(key)))
     manifestDone = true
     for (const key of tree.keys()) dirty.add(key)
     for (const key of theirs.keys()) dirty.add(key)
@@ -248,7 +254,7 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
       }
       if ((header.flags & FrameFlag.last) === 0) return
       if (manifestDone) return onReread()
-      begin()
+      void begin().catch(fail)
     } catch (error) {
       fail(error)
     }

@@ -40,6 +40,8 @@ export interface SenderLimits {
   readonly bytesPerSecond: number
   /** Changes go over only as captured by a cut. */
   readonly cutsOnly: boolean
+  /** From the beginning of one comparison of both disks to that of the next, at least. */
+  readonly verifyEvery: Millis
 }
 
 /** The primary's end: listens for replicas and sends them the state while this instance serves an epoch. */
@@ -171,6 +173,7 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
         isHeld: () => heir !== undefined && heir !== instance,
         isUrgent: () => heir === instance,
         cutsOnly: limits.cutsOnly,
+        verifyEvery: limits.verifyEvery,
       },
       message,
     )
@@ -245,6 +248,7 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
         roots,
         clock,
         xattrs,
+        lazy: true,
         onLook: (changed, completeSince) => {
           for (const session of sessions.values()) session.looked(changed, completeSince)
         },
@@ -302,9 +306,14 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
           retryable: true,
         })
       await scanner.full()
-      const safe = await Promise.allSettled(attached.map((session) => session.safe(moment, signal)))
-      const durable = attached.filter((_, index) => safe[index]?.status === 'fulfilled')
-      if (durable.length > 0) return durable.map(({ instance }) => instance)
+      const durable: InstanceId[] = []
+      const safe = attached.map(async (session) => {
+        await session.safe(moment, signal)
+        durable.push(session.instance)
+      })
+      // One is enough: another may be stuck.
+      await Promise.any(safe).catch(() => undefined)
+      if (durable.length > 0) return [...durable]
       throw new AppError('not_ready', `no replica has it on disk within ${Math.round(budget)} ms`, {
         hint: 'It may still arrive. Ask for more time, or see `understudy-agent status` for the lag.',
         retryable: true,

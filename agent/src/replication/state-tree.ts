@@ -18,6 +18,8 @@ export interface FileEntry {
   readonly size: number
   /** One hash per page of 4 KiB; longer than needed where the file has shrunk. */
   readonly pages: BigUint64Array
+  /** It was only seen, not read: `pages` is empty. Never so in what a replica has. */
+  readonly unread?: true
 }
 
 /** `<root>/<path>`, where `path` is latin1 for bytes; the root itself is `<root>/`. */

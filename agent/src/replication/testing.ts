@@ -77,6 +77,29 @@ export async function pair(
   return { from: join(from, 'state'), to: join(to, 'state'), primary, replica, follow, copies }
 }
 
+/** A primary, and as many replicas, each with where it dials in and where its state is. */
+export async function oneToMany(count: number, options: PairOptions = {}) {
+  const from = scratch()
+  const names = Array.from({ length: count }, (_, index) => instanceId(`i-replica${index + 1}`))
+  const [identity, ...identities] = await testIdentity(PRIMARY, ...names)
+  const primary = await open(identity, from, options)
+  await primary.serve(1)
+  primary.allow(
+    1,
+    names.map((name) => ({ instanceId: name, token: TOKEN })),
+  )
+  const replicas = await Promise.all(
+    identities.map(async (own) => {
+      const to = scratch()
+      const replica = await open(own, to, options)
+      const follow = (port = primary.port) =>
+        replica.follow(1, { instanceId: PRIMARY, host: '127.0.0.1', port, token: TOKEN })
+      return { name: own.self.instance, to: join(to, 'state'), replica, follow }
+    }),
+  )
+  return { from: join(from, 'state'), primary, replicas }
+}
+
 export const noXattrs: Xattrs = {
   available: false,
   read: async (paths) => paths.map(() => ''),

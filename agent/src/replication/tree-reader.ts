@@ -1,5 +1,5 @@
 import { messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
-import type { Clock } from '@understudy/shared/core/time'
+import type { Clock, Instant, Mono } from '@understudy/shared/core/time'
 import type { Metadata } from '@understudy/shared/protocol/replication'
 import { PAGE_BYTES } from '@understudy/shared/protocol/replication'
 import { hashFile } from './file-content.ts'
@@ -41,11 +41,23 @@ export interface TreeReader {
   look(key: Key, pass: Pass): Promise<void>
   everything(pass: Pass): Promise<void>
   setAttributes(key: Key, xattrs: string, pass: Pass): void
+  /** The file was read from one end to the other for another purpose: that is what it holds. */
+  learn(key: Key, read: WholeRead): void
   /** The name could not be read after all, or holds something else than it seems: it is read in full next time. */
   distrust(key: Key, why?: string): void
 }
 
-export function createTreeReader(roots: StateRoots, clock: Clock): TreeReader {
+/** What was read of a file, and when that began. */
+export interface WholeRead {
+  /** As it was before the first byte was read. */
+  readonly stat: Stat
+  readonly pages: BigUint64Array
+  readonly startedWall: Instant
+  readonly started: Mono
+}
+
+/** `lazy`: a file that is seen for the first time is not read, because it will be when it is sent. */
+export function createTreeReader(roots: StateRoots, clock: Clock, lazy: boolean): TreeReader {
   const tree = new StateTree()
   const facts = new Map<Key, ReadFacts>()
   const unreadable = new Map<Key, string>()
@@ -192,14 +204,26 @@ export function createTreeReader(roots: StateRoots, clock: Clock): TreeReader {
     const known = tree.file(key)
     const plan = planRead(stat, known, before, pass.exact, clock.mono())
     if (plan === 'nothing') return
+    if (lazy && !known && !before && !pass.exact) return note(key, stat, pass)
     const from = plan === 'tail' && known ? Math.floor(known.size / PAGE_BYTES) : 0
     await readFile(key, from, from > 0 && known ? known.pages : NO_PAGES, pass)
   }
 
+  /** The file is there; what is in it, nobody has asked yet. */
+  function note(key: Key, stat: Stat, pass: Pass): void {
+    const { size } = stat
+    change(key, { kind: 'file', meta: metaOf(key, stat), size, pages: NO_PAGES, unread: true }, pass)
+    facts.set(key, { stat, racy: false, complete: false, unread: true, hashedAt: 0, hashTook: 0 })
+  }
+
+  /** Two writes within a tick leave the same time stamp: one after the reading began may not show. */
+  const isRacy = (stat: Stat, startedWall: Instant): boolean =>
+    stat.changedNs > BigInt(Math.round(startedWall)) * 1_000_000n - TICK_NS
+
   /** Hashes a file from page `from` on. */
   async function readFile(key: Key, from: number, pages: BigUint64Array, pass: Pass): Promise<void> {
     const before = facts.get(key)
-    const startedWall = BigInt(Math.round(clock.now())) * 1_000_000n
+    const startedWall = clock.now()
     const started = clock.mono()
     const hashed = await hashFile(roots.pathOf(key), from, pages)
     const took = clock.mono() - started
@@ -208,7 +232,7 @@ export function createTreeReader(roots: StateRoots, clock: Clock): TreeReader {
     change(key, { kind: 'file', meta: metaOf(key, stat), size, pages: hashed.pages }, pass)
     facts.set(key, {
       stat,
-      racy: stat.changedNs > startedWall - TICK_NS,
+      racy: isRacy(stat, startedWall),
       complete: from === 0,
       hashedAt: started,
       hashTook: from === 0 ? took : (before?.hashTook ?? took),
@@ -251,6 +275,19 @@ export function createTreeReader(roots: StateRoots, clock: Clock): TreeReader {
       if (!entry || entry.kind === 'link' || entry.meta.xattrs === xattrs) return
       tree.set(key, { ...entry, meta: { ...entry.meta, xattrs } })
       pass.changed.add(key)
+    },
+    learn(key, { stat, pages, startedWall, started }) {
+      const entry = tree.file(key)
+      if (!entry?.unread || entry.size !== stat.size) return
+      tree.set(key, { kind: 'file', meta: entry.meta, size: entry.size, pages })
+      const took = clock.mono() - started
+      facts.set(key, {
+        stat,
+        racy: isRacy(stat, startedWall),
+        complete: true,
+        hashedAt: started,
+        hashTook: took,
+      })
     },
     distrust(key, why) {
       facts.delete(key)

@@ -14,8 +14,8 @@ const RANGE_BYTES = 1024 * 1024
 /** Verification takes one part in this many of the time: at first, right after the full sync, and later. */
 const FIRST_SHARE = 4
 const LATER_SHARE = 50
-/** Everything is verified again at most this often. */
-const PASS_EVERY = 600_000
+/** Between two comparisons nothing is read for this long, or for a whole period where that is less. */
+const REST = 1000
 const ANSWER_TIMEOUT = 60_000
 
 /** How far the comparison of both disks is. */
@@ -40,6 +40,8 @@ interface VerificationParts {
   readonly theirs: ReadonlyTree
   readonly roots: StateRoots
   readonly clock: Clock
+  /** Everything is compared again at most this often. */
+  readonly every: Millis
   /** Resolves once nothing is being put into batches at this moment. */
   readonly quiet: (signal: AbortSignal) => Promise<void>
   readonly isDirty: (key: Key) => boolean
@@ -62,7 +64,7 @@ interface Range {
 const buffer = Buffer.allocUnsafeSlow(RANGE_BYTES)
 
 export function createVerification(parts: VerificationParts): Verification {
-  const { theirs, clock, quiet, isDirty, say, onMismatch } = parts
+  const { theirs, clock, every, quiet, isDirty, say, onMismatch } = parts
   const verified = { passes: 0, files: 0, bytes: 0, mismatches: 0 }
   const answers = new Map<number, (equal: boolean) => void>()
   let ids = 0
@@ -72,8 +74,8 @@ export function createVerification(parts: VerificationParts): Verification {
       const started = clock.mono()
       await pass(signal)
       verified.passes += 1
-      const rest = PASS_EVERY - between(started, clock.mono())
-      await sleep(clock, millis(Math.max(rest, 1000)), signal)
+      const rest = every - between(started, clock.mono())
+      await sleep(clock, millis(Math.max(rest, Math.min(REST, every))), signal)
     }
   }
 
@@ -177,7 +179,8 @@ function readInto(
     return true
   }
   const known = ours.file(key)
-  if (known && found.some((page, index) => page !== known.pages[first + index])) onUnseen(key)
+  if (known && !known.unread && found.some((page, index) => page !== known.pages[first + index]))
+    onUnseen(key)
   return false
 }
 
