@@ -1,11 +1,12 @@
 import { AppError } from '@understudy/shared/core/app-error'
 import { between, type Clock, type Mono } from '@understudy/shared/core/time'
-import { FrameType } from '@understudy/shared/protocol/replication'
+import { FrameFlag, FrameType } from '@understudy/shared/protocol/replication'
 import type { PrimaryMessage } from '@understudy/shared/protocol/replication-messages'
 import type { WebSocket } from 'ws'
 import type { Batch } from './batches.ts'
 import type { BufferPool } from './buffer-pool.ts'
-import type { Compressor } from './compression.ts'
+import { createBulkTrial } from './bulk-trial.ts'
+import { asItIs, type Compressor } from './compression.ts'
 import { packFrame } from './frames.ts'
 import type { Gate } from './gate.ts'
 import type { Pace } from './pace.ts'
@@ -81,6 +82,7 @@ export function createOutgoingFlow(surroundings: FlowSurroundings): OutgoingFlow
   /** Bytes that are not taken, and bytes that are not durable. */
   let waiting = 0
   let flying = 0
+  const trial = createBulkTrial(() => clock.mono())
   let speed: number | undefined
   let run: { since: Mono; bytes: number } | undefined
 
@@ -96,7 +98,9 @@ export function createOutgoingFlow(surroundings: FlowSurroundings): OutgoingFlow
   }
 
   function pack({ body, buffer }: Batch, flags: number): { frame: Buffer; room: Buffer | undefined } {
-    const frame = packFrame({ type: FrameType.batch, epoch, seq, flags, body }, compressor, buffer)
+    const plain = (flags & FrameFlag.bulk) !== 0 && !trial.compresses
+    const spec = { type: FrameType.batch, epoch, seq, flags, body }
+    const frame = packFrame(spec, plain ? asItIs : compressor, buffer)
     if (frame.length >= buffer.length / 16) return { frame, room: buffer }
     // A small one would keep a large buffer for as long as it is under way.
     const copy = Buffer.from(frame)
@@ -169,7 +173,9 @@ export function createOutgoingFlow(surroundings: FlowSurroundings): OutgoingFlow
     onAck(ack) {
       if (ack.taken > seq || ack.durable > ack.taken || ack.taken < taken || ack.durable < durable)
         throw new AppError('protocol', `acknowledged ${ack.durable} and ${ack.taken} of ${seq} batches`)
-      measure(take(ack.taken))
+      const bytes = take(ack.taken)
+      measure(bytes)
+      trial.taken(bytes)
       for (const { bytes } of inFlight.splice(0, ack.durable - durable)) flying -= bytes
       durable = ack.durable
       gate.wake()
