@@ -284,7 +284,7 @@ async function primary() {
       isHeld: () => false,
       isUrgent: () => false,
       cutsOnly: false,
-      verifyEvery: minutes(10),
+      verify: { every: minutes(10), share: 50 },
     },
     JOIN,
   )

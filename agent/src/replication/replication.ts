@@ -110,7 +110,7 @@ const DEFAULT_LIMITS: SenderLimits = {
   memoryBytes: 64 * 1024 * 1024,
   bytesPerSecond: 0,
   cutsOnly: false,
-  verifyEvery: minutes(10),
+  verify: { every: minutes(10), share: 50 },
 }
 
 /**

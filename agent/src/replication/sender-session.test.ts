@@ -68,7 +68,7 @@ test('a group that grows beyond 64 MiB while it is sent goes on in bulk, and is 
       isHeld: () => false,
       isUrgent: () => false,
       cutsOnly: false,
-      verifyEvery: minutes(10),
+      verify: { every: minutes(10), share: 50 },
     },
     joined,
   )

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { AppError, messageOf } from '@understudy/shared/core/app-error'
 import type { InstanceId } from '@understudy/shared/core/ids'
-import { between, type Clock, type Millis, type Mono, millis } from '@understudy/shared/core/time'
+import { between, type Clock, type Mono, millis } from '@understudy/shared/core/time'
 import { decodeManifest, FrameFlag, FrameType } from '@understudy/shared/protocol/replication'
 import type { PrimaryMessage, ReplicaMessage } from '@understudy/shared/protocol/replication-messages'
 import type { Logger } from 'pino'
@@ -19,7 +19,7 @@ import type { Join, SenderSession, SessionLag } from './session-types.ts'
 import type { StateRoots } from './state-files.ts'
 import { addToTree, type Key, StateTree, splitKey, treeDigest } from './state-tree.ts'
 import { countXattrs, differingBytes, totalBytes } from './tree-sizes.ts'
-import { createVerification } from './verification.ts'
+import { createVerification, type VerificationPace } from './verification.ts'
 
 /** More than this is not held back to be applied as a whole. */
 const GROUP_BYTES = 64 * 1024 * 1024
@@ -44,7 +44,7 @@ export interface SessionSurroundings {
   readonly isUrgent: () => boolean
   /** Changes go over only as captured by a cut, once the replica has a first copy. */
   readonly cutsOnly: boolean
-  readonly verifyEvery: Millis
+  readonly verify: VerificationPace
 }
 
 export function createSenderSession(surroundings: SessionSurroundings, join: Join): SenderSession {
@@ -96,7 +96,7 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     theirs,
     roots,
     clock,
-    every: surroundings.verifyEvery,
+    pace: surroundings.verify,
     quiet: (signal) => gate.until(() => connected && isWhole() && !pumping && !reread, signal),
     isDirty: (key) => dirty.has(key),
     seq: () => flow.seq,
@@ -106,6 +106,8 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
   })
 
   const isWhole = () => wholeAt !== undefined && flow.durable >= wholeAt
+
+  const isSafe = (moment: Mono) => isWhole() && safe.since !== undefined && safe.since >= moment
 
   function fail(error: unknown): void {
     end(error instanceof AppError ? error : new AppError('internal', messageOf(error), { cause: error }))
@@ -123,6 +125,8 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
   function onMismatch(keys: readonly Key[]): void {
     log.error({ event: 'replication.mismatch', instance, names: keys.slice(0, 10), count: keys.length })
     reread = new Set(keys)
+    // A file that turns out to be another has its names no more.
+    for (const key of keys) for (const link of theirs.linksTo(key)) dirty.add(link)
     askToReread(keys)
   }
 
@@ -404,8 +408,8 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
         signal,
       )
     },
-    safe: (moment, signal) =>
-      gate.until(() => isWhole() && safe.since !== undefined && safe.since >= moment, signal),
+    isSafe,
+    safe: (moment, signal) => gate.until(() => isSafe(moment), signal),
     async barrier(except, signal) {
       if (except.length > EXCEPTED_NAMES)
         throw new AppError('state_unreadable', `${except.length} names of the state cannot be read`)

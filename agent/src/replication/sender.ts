@@ -13,6 +13,7 @@ import { createScanner, type Scanner } from './scanner.ts'
 import { createSenderSession } from './sender-session.ts'
 import type { Join, SenderSession, SessionLag } from './session-types.ts'
 import type { StateRoots } from './state-files.ts'
+import type { VerificationPace } from './verification.ts'
 import type { Xattrs } from './xattrs.ts'
 
 /** A replica that has lost its connection may go on where it was within this time. */
@@ -40,8 +41,7 @@ export interface SenderLimits {
   readonly bytesPerSecond: number
   /** Changes go over only as captured by a cut. */
   readonly cutsOnly: boolean
-  /** From the beginning of one comparison of both disks to that of the next, at least. */
-  readonly verifyEvery: Millis
+  readonly verify: VerificationPace
 }
 
 /** The primary's end: listens for replicas and sends them the state while this instance serves an epoch. */
@@ -173,7 +173,7 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
         isHeld: () => heir !== undefined && heir !== instance,
         isUrgent: () => heir === instance,
         cutsOnly: limits.cutsOnly,
-        verifyEvery: limits.verifyEvery,
+        verify: limits.verify,
       },
       message,
     )

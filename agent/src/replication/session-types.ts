@@ -43,6 +43,8 @@ export interface SenderSession {
   wake(): void
   /** Resolves once nothing is left to send and everything sent is durable over there. */
   settled(signal: AbortSignal): Promise<void>
+  /** Everything written before `moment` is durable over there. */
+  isSafe(moment: Mono): boolean
   /** Resolves once everything written before `moment` is durable over there. */
   safe(moment: Mono, signal: AbortSignal): Promise<void>
   /** Resolves once the replica says that its tree is the same but for these names; throws AppError when it is not. */

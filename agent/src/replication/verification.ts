@@ -5,15 +5,14 @@ import { PAGE_BYTES } from '@understudy/shared/protocol/replication'
 import type { PrimaryMessage } from '@understudy/shared/protocol/replication-messages'
 import { hashPages, pageCount } from './page-hash.ts'
 import { parentsAreDirectories, READ_FLAGS, type StateRoots, statOf } from './state-files.ts'
-import { type FileEntry, type Key, keyOf, type ReadonlyTree, splitKey } from './state-tree.ts'
+import { type Entry, type Key, keyOf, type ReadonlyTree, splitKey } from './state-tree.ts'
 
 /** Read and compared at once. */
 const CHUNK_BYTES = 4 * 1024 * 1024
 const CHUNK_RANGES = 256
 const RANGE_BYTES = 1024 * 1024
-/** Verification takes one part in this many of the time: at first, right after the full sync, and later. */
+/** The first comparison, right after the full sync, takes at least one part in this many of the time. */
 const FIRST_SHARE = 4
-const LATER_SHARE = 50
 /** Between two comparisons nothing is read for this long, or for a whole period where that is less. */
 const REST = 1000
 const ANSWER_TIMEOUT = 60_000
@@ -35,13 +34,19 @@ export interface Verification {
   onAnswer(id: number, equal: boolean): void
 }
 
+export interface VerificationPace {
+  /** From the beginning of one comparison of everything to that of the next, at least. */
+  readonly every: Millis
+  /** One part in this many of the time. */
+  readonly share: number
+}
+
 interface VerificationParts {
   readonly ours: ReadonlyTree
   readonly theirs: ReadonlyTree
   readonly roots: StateRoots
   readonly clock: Clock
-  /** Everything is compared again at most this often. */
-  readonly every: Millis
+  readonly pace: VerificationPace
   /** Resolves once nothing is being put into batches at this moment. */
   readonly quiet: (signal: AbortSignal) => Promise<void>
   readonly isDirty: (key: Key) => boolean
@@ -56,7 +61,7 @@ interface VerificationParts {
 
 interface Range {
   readonly key: Key
-  readonly entry: FileEntry
+  readonly entry: Entry
   readonly offset: number
   readonly length: number
 }
@@ -64,7 +69,7 @@ interface Range {
 const buffer = Buffer.allocUnsafeSlow(RANGE_BYTES)
 
 export function createVerification(parts: VerificationParts): Verification {
-  const { theirs, clock, every, quiet, isDirty, say, onMismatch } = parts
+  const { theirs, clock, pace, quiet, isDirty, say, onMismatch } = parts
   const verified = { passes: 0, files: 0, bytes: 0, mismatches: 0 }
   const answers = new Map<number, (equal: boolean) => void>()
   let ids = 0
@@ -74,8 +79,8 @@ export function createVerification(parts: VerificationParts): Verification {
       const started = clock.mono()
       await pass(signal)
       verified.passes += 1
-      const rest = every - between(started, clock.mono())
-      await sleep(clock, millis(Math.max(rest, Math.min(REST, every))), signal)
+      const rest = pace.every - between(started, clock.mono())
+      await sleep(clock, millis(Math.max(rest, Math.min(REST, pace.every))), signal)
     }
   }
 
@@ -84,7 +89,7 @@ export function createVerification(parts: VerificationParts): Verification {
       const started = clock.mono()
       await quiet(signal)
       await compare(chunk, signal)
-      const share = verified.passes === 0 ? FIRST_SHARE : LATER_SHARE
+      const share = verified.passes === 0 ? Math.min(FIRST_SHARE, pace.share) : pace.share
       await sleep(clock, pauseAfter(between(started, clock.mono()), share), signal)
     }
   }
@@ -119,7 +124,7 @@ export function createVerification(parts: VerificationParts): Verification {
     onMismatch([...new Set(ranges.map(({ key }) => key))])
   }
 
-  const changed = ({ key, entry }: Range): boolean => theirs.file(key) !== entry || isDirty(key)
+  const changed = ({ key, entry }: Range): boolean => theirs.get(key) !== entry || isDirty(key)
 
   /** undefined when none has come. */
   async function answer(id: number, signal: AbortSignal): Promise<boolean | undefined> {
@@ -147,20 +152,28 @@ const pauseAfter = (took: number, share: number): Millis => millis(Math.max(took
 function* chunksOf(tree: ReadonlyTree): Generator<Range[]> {
   let chunk: Range[] = []
   let bytes = 0
-  for (const key of [...tree.keys()]) {
-    for (let offset = 0; ; offset += RANGE_BYTES) {
-      const entry = tree.file(key)
-      if (!entry || offset >= entry.size) break
-      const length = Math.min(RANGE_BYTES, entry.size - offset)
-      chunk.push({ key, entry, offset, length })
-      bytes += length
+  for (const key of [...tree.keys()])
+    for (const range of rangesOf(key, tree)) {
+      chunk.push(range)
+      bytes += range.length
       if (bytes < CHUNK_BYTES && chunk.length < CHUNK_RANGES) continue
       yield chunk
       chunk = []
       bytes = 0
     }
-  }
   if (chunk.length > 0) yield chunk
+}
+
+/** Of an empty file, and of a further name of a file, it is only compared whether there is one. */
+function* rangesOf(key: Key, tree: ReadonlyTree): Generator<Range> {
+  const named = tree.get(key)
+  if (named?.kind !== 'file' && named?.kind !== 'link') return
+  if (named.kind === 'link' || named.size === 0) yield { key, entry: named, offset: 0, length: 0 }
+  for (let offset = 0; ; offset += RANGE_BYTES) {
+    const entry = tree.file(key)
+    if (!entry || offset >= entry.size) return
+    yield { key, entry, offset, length: Math.min(RANGE_BYTES, entry.size - offset) }
+  }
 }
 
 /** Adds what our disk holds to the hash if that is what was sent; says so when it is not even what was seen. */
@@ -174,7 +187,7 @@ function readInto(
   const found = new BigUint64Array(pageCount(length))
   hashPages(bytes, found, 0)
   const first = offset / PAGE_BYTES
-  if (found.every((page, index) => page === entry.pages[first + index])) {
+  if (entry.kind !== 'file' || found.every((page, index) => page === entry.pages[first + index])) {
     hash.update(bytes)
     return true
   }
