@@ -145,8 +145,9 @@ export async function openReceiverStore(
   async function ensureSpace(bytes: number): Promise<void> {
     spaceFor -= bytes
     if (spaceFor > 0) return
+    const unplaced = [...ready.flat(), ...group].reduce((sum, { header }) => sum + header.rawBytes, 0)
     // Others write on the same disk: only a part of what is left is counted on.
-    spaceFor = Math.min(SPACE_BYTES, (await assertSpace(roots.directories, bytes)) / 4)
+    spaceFor = Math.min(SPACE_BYTES, (await assertSpace(roots.directories, unplaced + bytes)) / 4)
   }
 
   async function settleAttributes(): Promise<void> {
@@ -199,8 +200,7 @@ export async function openReceiverStore(
     journal: (header, frame) =>
       serial(async () => {
         if (broken) throw broken
-        const unplaced = [...ready.flat(), ...group].reduce((sum, entry) => sum + entry.header.rawBytes, 0)
-        await assertSpace(roots.directories, unplaced + header.rawBytes + frame.length)
+        await ensureSpace(header.rawBytes + frame.length)
         group.push(await journal.append(frame, header))
         taken = header.seq
         if ((header.flags & FrameFlag.last) === 0) return
