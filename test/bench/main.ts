@@ -4,6 +4,7 @@ import type { Bench, Given } from './bench.ts'
 /** `pnpm bench NAME`: each measures one promise of the product, side by side with what it is compared with. */
 
 const benches: Readonly<Record<string, () => Promise<{ bench: Bench }>>> = {
+  codecs: () => import('./codecs.ts'),
   failover: () => import('./failover.ts'),
   replication: () => import('./replication.ts'),
 }
