@@ -216,7 +216,7 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
 
   const bytesIn = (keys: Iterable<Key>) => differingBytes(keys, tree, theirs)
   const pendingBytes = (which: (key: Key) => boolean = () => true) =>
-    bytesIn(sending.length === 0 ? [...dirty].filter(which) : new Set([...dirty, ...sending].filter(which)))
+    bytesIn(new Set([...sending, ...[...dirty].filter(which)]))
 
   function lag(): SessionLag {
     const oldest = flow.oldest ?? dirtySince
@@ -348,7 +348,15 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     preferredSent: (signal) =>
       gate.until(() => preferred === undefined && !pumping && flow.batchesInFlight === 0, signal),
     withhold() {
+      const before = streaming
       streaming = false
+      return () => {
+        streaming = before
+        pump()
+      }
+    },
+    get whole() {
+      return isWhole()
     },
     wake: gate.wake,
     get seq() {

@@ -19,7 +19,7 @@ import type { Xattrs } from './xattrs.ts'
 /** A replica that has lost its connection may go on where it was within this time. */
 const PARKED = millis(60_000)
 /** One replica has no more under way than this, however much memory there is: it is enough for a fast network. */
-const WINDOW_BYTES = 8 * 1024 * 1024
+const WINDOW_BYTES = 4 * 1024 * 1024
 const WINDOW_BYTES_MIN = 1024 * 1024
 
 /** How the last of the state went over. */
@@ -221,23 +221,53 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
     signal: AbortSignal,
     tolerant: boolean,
   ): Promise<{ leftBytes: number; why: string }> {
-    const { bytesPerSecond } = session
     const left = between(clock.mono(), deadline)
-    const dirtyBytes = session.pendingBytes()
-    const priorityBytes = session.pendingBytes((key) => roots.isPriority(key))
+    const dirtyBytes = session.lag.bytes
+    const underWay = dirtyBytes - session.pendingBytes()
+    const priorityBytes = session.pendingBytes((key) => roots.isPriority(key)) + underWay
+    const { bytesPerSecond } = session
     const { plan, why } = planFinalSync({ left, bytesPerSecond, dirtyBytes, priorityBytes })
     log.info({ event: 'replication.final_sync', plan, why, target: session.instance })
-    if (plan === 'everything' || !tolerant) {
-      session.sendAll()
-      await session.settled(signal)
-      return { leftBytes: 0, why }
+    try {
+      if (plan === 'everything' || !tolerant) {
+        session.sendAll()
+        await session.settled(signal)
+        return { leftBytes: 0, why }
+      }
+      if (plan === 'priority') {
+        session.sendAll((key) => roots.isPriority(key))
+        await session.preferredSent(signal)
+      }
+      return { leftBytes: leftOf(session), why }
+    } catch (error) {
+      if (!tolerant || !signal.aborted || session.ended) throw error
+      return { leftBytes: leftOf(session), why: `${why}; it took longer` }
     }
-    if (plan === 'priority') {
-      session.sendAll((key) => roots.isPriority(key))
-      await session.preferredSent(signal)
-    }
+  }
+
+  /** What the replica goes without. @throws AppError `not_ready` when it has no whole copy of any moment */
+  function leftOf(session: SenderSession): number {
     session.withhold()
-    return { leftBytes: session.pendingBytes(), why }
+    if (session.whole) return session.lag.bytes
+    throw new AppError(
+      'not_ready',
+      `${session.instance} has only a part of a copy, and no time for the rest`,
+      {
+        retryable: true,
+      },
+    )
+  }
+
+  /** Nothing is begun while the last look is taken: what goes first is decided after it. */
+  async function lastLook(scanner: Scanner, target: InstanceId, tolerant: boolean): Promise<() => void> {
+    const goOn = tolerant ? sessions.get(target)?.withhold() : undefined
+    try {
+      await scanner.exact()
+    } catch (error) {
+      goOn?.()
+      throw error
+    }
+    return () => goOn?.()
   }
 
   return {
@@ -275,13 +305,18 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
       within(target, budget, `${target} did not confirm the last of the state`, async (signal) => {
         const scanner = scannerNow()
         const deadline = plus(clock.mono(), budget)
-        await scanner.exact()
-        const { unreadable } = scanner
-        if (unreadable.size > 0 && !tolerant) throw unreadableError(unreadable)
-        const session = sessionOf(target)
-        const { leftBytes, why } = await sendTheRest(session, deadline, signal, tolerant)
-        if (leftBytes === 0) await session.barrier([...unreadable.keys()], signal)
-        return { seq: session.seq, unreadable: unreadable.size, leftBytes, why }
+        const goOn = await lastLook(scanner, target, tolerant)
+        try {
+          const { unreadable } = scanner
+          if (unreadable.size > 0 && !tolerant) throw unreadableError(unreadable)
+          const session = sessionOf(target)
+          const { leftBytes, why } = await sendTheRest(session, deadline, signal, tolerant)
+          if (leftBytes === 0) await session.barrier([...unreadable.keys()], signal)
+          return { seq: session.seq, unreadable: unreadable.size, leftBytes, why }
+        } catch (error) {
+          goOn()
+          throw error
+        }
       }),
     async flush(budget) {
       const signal = AbortSignal.timeout(Math.ceil(budget))

@@ -18,7 +18,7 @@ export interface SenderSession {
   /** What a replica that comes back has can be gone on from. */
   canResume(join: Join): boolean
   readonly bytesPerSecond: number | undefined
-  /** Content in names that are not sent yet, in bytes; with a condition only theirs. */
+  /** Content in names that are not sent yet, in bytes; with a condition only theirs, and what is being sent. */
   pendingBytes(which?: (key: Key) => boolean): number
   /** The scanner has looked: at some names, or at everything as of `completeSince`. */
   looked(changed: ReadonlySet<Key>, completeSince?: Mono): void
@@ -37,8 +37,10 @@ export interface SenderSession {
   near(signal: AbortSignal): Promise<void>
   /** Resolves once the names that were preferred, and nothing after them, are durable over there. */
   preferredSent(signal: AbortSignal): Promise<void>
-  /** Sends nothing more of its own accord. */
-  withhold(): void
+  /** Begins to send nothing more of its own accord, until the result is called. */
+  withhold(): () => void
+  /** The replica has a whole copy on its disk, of some moment. */
+  readonly whole: boolean
   /** Asks again whether what it waits for holds. */
   wake(): void
   /** Resolves once nothing is left to send and everything sent is durable over there. */
