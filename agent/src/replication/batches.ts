@@ -27,7 +27,7 @@ import {
 import type { WholeRead } from './tree-reader.ts'
 
 /** A batch is closed once its body reaches this. */
-const BATCH_BYTES = 1024 * 1024
+const BATCH_BYTES = 512 * 1024
 /** Neighbouring pages are read and sent together up to this. */
 const RUN_PAGES = 64
 const NO_PAGES = new BigUint64Array(0)

@@ -1,7 +1,7 @@
 import { HEADER_BYTES } from '@understudy/shared/protocol/replication'
 
-/** Room for a frame: the header, 1 MiB of content, and one more op of the largest kind. */
-const FRAME_BYTES = HEADER_BYTES + 1024 * 1024 + 512 * 1024
+/** Room for a frame: the header, a batch, and one more op of the largest kind: 256 KiB, a name and its attributes. */
+const FRAME_BYTES = HEADER_BYTES + 512 * 1024 + 384 * 1024
 /** Buffers that are kept for the next use. */
 const KEPT = 12
 

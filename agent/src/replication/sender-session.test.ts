@@ -77,15 +77,15 @@ test('a group that grows beyond 64 MiB while it is sent goes on in bulk, and is 
   const flags = FrameFlag.last
   session.onManifest(packFrame({ type: FrameType.manifest, epoch: 1, seq: 1, flags, body }, zstdOnly))
   // As much as may be under way, and no more.
-  await until(() => sent.length === 7)
+  await until(() => sent.length === 15)
   hold('b', 60 * MIB)
   acknowledges = true
-  session.onMessage({ type: 'ack', durable: 7, taken: 7 })
+  session.onMessage({ type: 'ack', durable: 15, taken: 15 })
   await until(() => session.lag.attached)
 
-  expect(sent.slice(0, 63).every(({ flags }) => flags === 0)).toBe(true)
-  expect(sent.slice(64).every(({ flags }) => flags === FrameFlag.bulk)).toBe(true)
-  expect(sent.length).toBeGreaterThan(75)
+  expect(sent.slice(0, 127).every(({ flags }) => flags === 0)).toBe(true)
+  expect(sent.slice(129).every(({ flags }) => flags === FrameFlag.bulk)).toBe(true)
+  expect(sent.length).toBeGreaterThan(150)
   expect(said.at(-1)).toEqual({ type: 'whole', seq: sent.length })
   session.close('the test is over')
 })

@@ -18,7 +18,7 @@ import type { Xattrs } from './xattrs.ts'
 
 /** A replica that has lost its connection may go on where it was within this time. */
 const PARKED = millis(60_000)
-/** One replica has no more under way than this, however much memory there is: it is enough for a fast network. */
+/** One replica has no more under way than this, however much memory there is: 80 MB/s at 50 ms there and back. */
 const WINDOW_BYTES = 4 * 1024 * 1024
 const WINDOW_BYTES_MIN = 1024 * 1024
 
