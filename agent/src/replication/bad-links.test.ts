@@ -99,6 +99,17 @@ test('a slow network is used in full, and a file that changes meanwhile is sent 
   expect(readFileSync(join(to, 'changing'))).toEqual(readFileSync(changing))
 })
 
+test('a replica that is told to stop stops, however far it is', async () => {
+  const { network, follow, attached, replica } = await connected(3 * MIB)
+  for (let wait = 0; wait < 40; wait += 4) {
+    follow(network.port)
+    if (wait > 0) await sleep(wait)
+    await Promise.race([replica.stopFollowing(), sleep(5000).then(() => expect.unreachable('it goes on'))])
+  }
+  follow(network.port)
+  await until(attached)
+})
+
 test('a break during a seal does not end it', async () => {
   const { network, follow, attached, sealed, from } = await connected(1000)
   follow(network.port)
