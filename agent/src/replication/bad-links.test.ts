@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto'
 import {
   appendFileSync,
+  existsSync,
   linkSync,
   mkdirSync,
   readFileSync,
@@ -109,6 +110,33 @@ test('a replica that is told to stop stops, however far it is', async () => {
   follow(network.port)
   await until(attached)
 })
+
+/** The timers that run for connections of this port, as the kernel shows them: 2 is that of keep-alive. */
+const kernelTimers = (port: number): string[] =>
+  readFileSync('/proc/net/tcp', 'utf8')
+    .split('\n')
+    .map((line) => line.trim().split(/\s+/))
+    .filter(
+      ([, ...fields]) =>
+        fields[2] === '01' &&
+        fields.slice(0, 2).some((end) => Number.parseInt(end?.split(':')[1] ?? '', 16) === port),
+    )
+    .map((fields) => fields[5]?.slice(0, 2) ?? '')
+
+test.skipIf(!existsSync('/proc/net/tcp'))(
+  'a machine that has vanished is noticed: both ends ask whether the other is there (skipped without /proc/net/tcp)',
+  async () => {
+    const { primary, follow, attached, replica } = await pair().then((both) => ({
+      ...both,
+      attached: () => both.replica.whole && (both.primary.lags()[0]?.lag.attached ?? false),
+    }))
+    follow()
+    await until(attached)
+    // Once nothing is under way any more.
+    await until(() => kernelTimers(primary.port).join() === '02,02')
+    await replica.stopFollowing()
+  },
+)
 
 test('a break during a seal does not end it', async () => {
   const { network, follow, attached, sealed, from } = await connected(1000)

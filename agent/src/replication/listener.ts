@@ -17,6 +17,12 @@ import type { Join, SenderSession } from './session-types.ts'
 /** A replica has this long to say what it wants. */
 const JOIN_TIMEOUT = millis(5000)
 
+/**
+ * A connection on which nothing comes for this long is asked by the kernel whether it is still there, and given up ten
+ * seconds later: a machine or a network that is gone says nothing.
+ */
+export const KEEP_ALIVE_AFTER = millis(5000)
+
 /** Where replicas dial in: lets in those that are allowed, and hands over what they say. */
 export interface Listener {
   /** @throws AppError `port_in_use` */
@@ -64,6 +70,7 @@ export function createListener({ identity, clock, log, isOpen, onJoin, onLeave }
       socket.end(`HTTP/1.1 ${refusal ?? '400 Bad Request'}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n`)
       return
     }
+    request.socket.setKeepAlive(true, KEEP_ALIVE_AFTER)
     sockets.handleUpgrade(request, socket, head, (ws) => greet(ws, instance as InstanceId))
   })
 

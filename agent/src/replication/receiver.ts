@@ -10,6 +10,7 @@ import type { Logger } from 'pino'
 import { WebSocket } from 'ws'
 import { asPeerError, type Credentials, clientTls, type PeerIdentity } from '../identity/identity.ts'
 import { knownCodecs } from './frames.ts'
+import { KEEP_ALIVE_AFTER } from './listener.ts'
 import { createReceiverSession, type Resumable, type SyncProgress } from './receiver-session.ts'
 import type { ReceiverStore } from './receiver-store.ts'
 import { createScanner } from './scanner.ts'
@@ -246,6 +247,7 @@ async function receiveOnce(
           resume: resume && store.canGoOn ? { stream: resume.stream, seq: store.taken } : null,
         }),
       )
+      socket.on('upgrade', (response) => response.socket.setKeepAlive(true, KEEP_ALIVE_AFTER))
       socket.on('message', (data: Buffer, binary) => session.receive(data, binary))
       socket.on('error', (error) => {
         lost = asPeerError(error)
