@@ -25,7 +25,7 @@ export interface Scanner {
   /** Names that could not be read, with the reason. */
   readonly unreadable: ReadonlyMap<Key, string>
   readonly unwatched: number
-  /** Begins to watch and to scan. */
+  /** Scans from time to time from now on, and watches once everything has been looked at. */
   start(): void
   /** Looks at everything once. */
   full(): Promise<void>
@@ -136,20 +136,23 @@ export function createScanner(surroundings: ScannerSurroundings): Scanner {
     start() {
       if (running) return
       running = true
-      cancelScan = clock.timer(millis(0), () => void scanLoop())
+      cancelScan = clock.timer(millis(SCAN_EVERY_MIN), () => void scanLoop())
     },
     full: () => serial(() => lookAtAll(false)),
     exact: () => serial(() => lookAtAll(true)),
-    read: (keys) =>
-      serial(async () => {
+    read: (keys) => {
+      const unread = keys.filter((key) => reader.tree.file(key)?.unread)
+      if (unread.length === 0) return Promise.resolve()
+      return serial(async () => {
         const pass = newPass(false, false)
-        for (const key of keys) {
+        for (const key of unread) {
           if (!reader.tree.file(key)?.unread) continue
           reader.distrust(key)
           await reader.look(key, pass)
         }
         finish(pass)
-      }),
+      })
+    },
     learn: reader.learn,
     distrust: reader.distrust,
     stop() {
