@@ -80,6 +80,16 @@ test('a directory that becomes a symlink within one batch leads nowhere', () => 
   untouched()
 })
 
+test('a directory that becomes a symlink to itself keeps nothing from being synced', async () => {
+  const { state, applier } = replica()
+  applier.apply([directory('d'), directory('d/e'), ...file('d/e/a', 'fine')])
+  applier.apply([{ kind: 'symlink', ...named('d'), meta: meta(), target: 'd' }, ...file('b', 'fine')])
+  await applier.sync()
+  applier.apply([directory('d'), ...file('d/e', 'fine')])
+  await applier.sync()
+  expect(readFileSync(join(state, 'd/e'), 'utf8')).toBe('fine')
+})
+
 test('a file that somebody has replaced by a symlink is not written through, nor is its mode changed', () => {
   const { state, outside, applier, untouched } = replica()
   applier.apply(file('a', 'fine'))

@@ -68,8 +68,8 @@ export function statOf(path: Buffer): Stat | undefined {
     const stats = lstatSync(path, { bigint: true, throwIfNoEntry: false })
     return stats && toStat(stats)
   } catch (error) {
-    // What was a directory above it is a file by now.
-    if (systemCodeOf(error) === 'ENOTDIR') return undefined
+    // What was a directory above it is a file by now, or a symlink that leads in a circle.
+    if (systemCodeOf(error) === 'ENOTDIR' || systemCodeOf(error) === 'ELOOP') return undefined
     throw error
   }
 }
