@@ -74,7 +74,7 @@ test('what was written into two files before they became one is not written agai
     { a: 'anew', b: 'anew', c: 'anew' },
   ]
   for (const [index, ops] of groups.entries()) {
-    await take(store, await frameOf(index + 1, ops))
+    await take(store, frameOf(index + 1, ops))
     const journaled = crashed(base)
     await store.commit(false)
     const placed = crashed(base)
@@ -92,14 +92,14 @@ test('what was written into two files before they became one is not written agai
 test('a group of several batches with a link in the last is put in place as a whole after a crash, or not at all', async () => {
   const base = directory()
   const store = await open(base)
-  await take(store, await frameOf(1, [...file('a', 'old a'), ...file('b', 'old b')]))
+  await take(store, frameOf(1, [...file('a', 'old a'), ...file('b', 'old b')]))
   await store.commit(true)
   await store.markWhole()
-  await take(store, await frameOf(2, file('a', 'new a', false), 0))
-  await take(store, await frameOf(3, file('d', 'new d'), 0))
+  await take(store, frameOf(2, file('a', 'new a', false), 0))
+  await take(store, frameOf(3, file('d', 'new d'), 0))
   const before = await open(crashed(base))
   expect(before.whole).toBe(true)
-  await take(store, await frameOf(4, [link('b', 'a')]))
+  await take(store, frameOf(4, [link('b', 'a')]))
   const journaled = crashed(base)
   await store.commit(false)
   for (const at of [journaled, crashed(base)]) {
@@ -114,7 +114,7 @@ test('a journal of which the beginning is dropped holds the rest, whatever is le
   const { journal } = await openJournal(path)
   const entries = []
   for (const seq of [1, 2, 3]) {
-    const { frame, header } = await frameOf(seq, file('a', `${seq}`.repeat(2000)))
+    const { frame, header } = frameOf(seq, file('a', `${seq}`.repeat(2000)))
     entries.push({ frame, entry: await journal.append(frame, header) })
   }
   const [, second, third] = entries
@@ -124,7 +124,7 @@ test('a journal of which the beginning is dropped holds the rest, whatever is le
   expect(journal.bytes).toBe(second.frame.length + third.frame.length)
   for (const { frame, entry } of [second, third])
     expect(Buffer.compare(await journal.read({ ...entry, frame: undefined }), frame)).toBe(0)
-  const { frame, header } = await frameOf(4, file('a', 'four'))
+  const { frame, header } = frameOf(4, file('a', 'four'))
   const fourth = await journal.append(frame, header)
   expect(Buffer.compare(await journal.read({ ...fourth, frame: undefined }), frame)).toBe(0)
   await journal.sync()
@@ -167,10 +167,10 @@ test.skipIf(withoutXattrs !== undefined)(
       { kind: 'file', root: 0, path: 'a', meta: meta(attributes(value)), size: 0, fresh: false },
       { kind: 'dir', root: 0, path: 'd', meta: { ...meta(attributes(value)), mode: 0o755 } },
     ]
-    await take(store, await frameOf(1, ops('one')))
+    await take(store, frameOf(1, ops('one')))
     await store.commit(true)
-    await take(store, await frameOf(2, ops('two'), 0))
-    await take(store, await frameOf(3, [...file('b', 'x'), link('c', 'a')], FrameFlag.last))
+    await take(store, frameOf(2, ops('two'), 0))
+    await take(store, frameOf(3, [...file('b', 'x'), link('c', 'a')], FrameFlag.last))
     await store.commit(true)
     expect(crashes).toHaveLength(4)
     for (const [index, at] of crashes.entries()) {

@@ -91,8 +91,8 @@ async function replica() {
     })
     const tell = (message: PrimaryMessage | object) =>
       session.receive(Buffer.from(JSON.stringify(message)), false)
-    const give = async (...frames: readonly (Buffer | Promise<Buffer>)[]) => {
-      for (const frame of frames) session.receive(Buffer.from(await frame), true)
+    const give = async (...frames: readonly Buffer[]) => {
+      for (const frame of frames) session.receive(Buffer.from(frame), true)
       await session.idle()
     }
     const accept = async (message: object = {}) => {
@@ -119,7 +119,7 @@ test('what comes in turn is taken', async () => {
 const first = () => batch(1, writing('a', 'right'))
 const evil = writing('a', 'wrong')
 
-test.each<[string, (Buffer | Promise<Buffer>)[], string]>([
+test.each<[string, Buffer[], string]>([
   ['the same batch twice', [first(), first()], 'batch 1 after 1'],
   ['two batches in the wrong order', [first(), batch(3, evil), batch(2, evil)], 'batch 3 after 1'],
   ['a batch with the number 0', [first(), batch(0, evil)], 'batch 0 after 1'],
@@ -239,7 +239,7 @@ test('what comes faster than it can be put in place is not read from the network
     { kind: 'file', root: 0, path: 'a', meta, size: bytes.length, fresh: false },
     { kind: 'write', root: 0, path: 'a', offset: 0, bytes },
   ]
-  const frames = await Promise.all(Array.from({ length: 20 }, (_, index) => batch(index + 1, ops)))
+  const frames = Array.from({ length: 20 }, (_, index) => batch(index + 1, ops))
   for (const frame of frames) session.receive(frame, true)
   expect(state.paused).toBe(true)
   await session.idle()
@@ -292,9 +292,9 @@ async function primary() {
   const fake = fakeSocket()
   session.attach(fake.socket, JOIN)
   const stream = String(fake.said[0]?.stream)
-  const manifest = async (flags: number = FrameFlag.last, epoch = 3) =>
+  const manifest = (flags: number = FrameFlag.last, epoch = 3) =>
     session.onManifest(
-      await packFrame({ type: FrameType.manifest, epoch, seq: 1, flags, body: encodeManifest([]) }, zstdOnly),
+      packFrame({ type: FrameType.manifest, epoch, seq: 1, flags, body: encodeManifest([]) }, zstdOnly),
     )
   const change = async (text: string) => {
     const { length } = fake.sent
@@ -307,10 +307,10 @@ async function primary() {
 
 test('a primary sends nothing before the manifest is complete', async () => {
   const { sent, manifest, session, said } = await primary()
-  await manifest(0)
+  manifest(0)
   await new Promise(setImmediate)
   expect(sent).toEqual([])
-  await manifest()
+  manifest()
   await until(() => said.some(({ type }) => type === 'whole'))
   expect(sent).toHaveLength(1)
   session.close('done')
@@ -329,10 +329,10 @@ test.each<[string, (made: Awaited<ReturnType<typeof primary>>) => unknown]>([
       session.onMessage({ type: 'ack', durable: 0, taken: 1 })
     },
   ],
-  ['a batch as a manifest', async ({ session }) => session.onManifest(await batch(1, []))],
+  ['a batch as a manifest', ({ session }) => session.onManifest(batch(1, []))],
 ])('%s ends the session of a replica', async (_, act) => {
   const made = await primary()
-  await made.manifest()
+  made.manifest()
   await until(() => made.sent.length === 1)
   await act(made)
   expect(made.session.ended).toBe(true)
@@ -342,13 +342,13 @@ test.each<[string, (made: Awaited<ReturnType<typeof primary>>) => unknown]>([
 
 test('a manifest of another epoch ends the session', async () => {
   const { manifest, session } = await primary()
-  await manifest(FrameFlag.last, 2)
+  manifest(FrameFlag.last, 2)
   expect(session.ended).toBe(true)
 })
 
 test('an answer to a question that was never asked has no effect', async () => {
   const { manifest, session } = await primary()
-  await manifest()
+  manifest()
   const answers: ReplicaMessage[] = [
     { type: 'barrier-reached', id: 77, equal: false },
     { type: 'verified', id: 77, equal: false },
@@ -360,7 +360,7 @@ test('an answer to a question that was never asked has no effect', async () => {
 
 test('a stream goes on only for the same stream, after what was taken and not after what was never sent', async () => {
   const { manifest, session, stream, sent, change } = await primary()
-  await manifest()
+  manifest()
   await until(() => sent.length === 1)
   await change('two')
   session.onMessage({ type: 'ack', durable: 1, taken: 1 })

@@ -20,6 +20,8 @@ export interface TestNetwork {
   /** Nothing goes either way, and nothing is closed, until `flow`. */
   stall(): void
   flow(): void
+  /** Leads to another port from the next connection on. */
+  leadTo(port: number): void
   /** Bytes per second downwards; 0 is as fast as it goes. */
   slow(bytesPerSecond: number): void
 }
@@ -35,6 +37,7 @@ const SLICE_SECONDS = 0.02
 export async function createNetwork(target: number): Promise<TestNetwork> {
   const pairs = new Set<readonly [Socket, Socket]>()
   let [down, up, opened] = [0, 0, 0]
+  let port = target
   let cutAt = Number.POSITIVE_INFINITY
   let standsStill: Promise<void> | undefined
   let flows: (() => void) | undefined
@@ -72,7 +75,7 @@ export async function createNetwork(target: number): Promise<TestNetwork> {
 
   const server = createServer((replica) => {
     opened += 1
-    const primary = connect(target, '127.0.0.1')
+    const primary = connect(port, '127.0.0.1')
     const sockets = [replica, primary] as const
     pairs.add(sockets)
     for (const socket of sockets) {
@@ -119,6 +122,9 @@ export async function createNetwork(target: number): Promise<TestNetwork> {
     flow() {
       standsStill = undefined
       flows?.()
+    },
+    leadTo(next) {
+      port = next
     },
     slow(bytesPerSecond) {
       speed = bytesPerSecond

@@ -18,7 +18,9 @@ import type { Xattrs } from './xattrs.ts'
 
 const log = pino({ level: process.env.TEST_LOG ?? 'silent' })
 const cleanups: (() => Promise<void> | void)[] = []
+const instances = new Set<Replication>()
 afterEach(async () => {
+  for (const instance of [...instances].reverse()) await closeInstance(instance)
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
 })
 
@@ -32,7 +34,8 @@ export function scratch(): string {
   return directory
 }
 
-async function open(
+/** One instance, whose state is in `<base>/state`; opened again after `close` it is the same one. */
+export async function openInstance(
   identity: TestIdentity,
   base: string,
   options: PairOptions,
@@ -53,8 +56,13 @@ async function open(
     log,
     onCopy,
   })
-  cleanups.push(() => replication.close())
+  instances.add(replication)
   return replication
+}
+
+export async function closeInstance(instance: Replication): Promise<void> {
+  instances.delete(instance)
+  await instance.close()
 }
 
 export type PairOptions = Pick<Partial<ReplicationOptions>, 'limits' | 'selection' | 'recordDirectory'>
@@ -67,9 +75,11 @@ export async function pair(
 ) {
   const from = scratch()
   const [primaryIdentity, replicaIdentity] = identities ?? (await testIdentity(PRIMARY, REPLICA))
-  const primary = await open(primaryIdentity, from, options)
+  const primary = await openInstance(primaryIdentity, from, options)
   const copies: boolean[] = []
-  const replica: Replication = await open(replicaIdentity, to, options, () => copies.push(replica.whole))
+  const replica: Replication = await openInstance(replicaIdentity, to, options, () =>
+    copies.push(replica.whole),
+  )
   await primary.serve(1)
   primary.allow(1, [{ instanceId: REPLICA, token: TOKEN }])
   const follow = (port = primary.port) =>
@@ -82,7 +92,7 @@ export async function oneToMany(count: number, options: PairOptions = {}) {
   const from = scratch()
   const names = Array.from({ length: count }, (_, index) => instanceId(`i-replica${index + 1}`))
   const [identity, ...identities] = await testIdentity(PRIMARY, ...names)
-  const primary = await open(identity, from, options)
+  const primary = await openInstance(identity, from, options)
   await primary.serve(1)
   primary.allow(
     1,
@@ -91,7 +101,7 @@ export async function oneToMany(count: number, options: PairOptions = {}) {
   const replicas = await Promise.all(
     identities.map(async (own) => {
       const to = scratch()
-      const replica = await open(own, to, options)
+      const replica = await openInstance(own, to, options)
       const follow = (port = primary.port) =>
         replica.follow(1, { instanceId: PRIMARY, host: '127.0.0.1', port, token: TOKEN })
       return { name: own.self.instance, to: join(to, 'state'), replica, follow }
