@@ -282,7 +282,8 @@ export function createReceiverSession(parts: SessionParts): ReceiverSession {
         if (binary) onBatch(data)
         else inOrder(() => onControl(data))
       } catch (error) {
-        fail(error)
+        // What came before it is taken.
+        inOrder(() => Promise.reject(error))
       }
     },
   }
