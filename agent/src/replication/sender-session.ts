@@ -67,6 +67,8 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
   let reread: Set<Key> | undefined
   /** Changes are sent as they are seen; else only what a cut has captured. */
   let streaming = !cutsOnly || !join.whole
+  /** What streams is of no one moment although it should be: the copy is not whole before the next cut. */
+  let mixing = cutsOnly && !join.whole
   let groups = 0
   const safe = createSafeMoments()
   const answers = new Map<number, boolean>()
@@ -166,9 +168,8 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     sayWhole()
   }
 
-  /** What streams between cuts is a mixture: only a cut makes it whole. */
-  function sayWhole(captured = !cutsOnly): void {
-    if (wholeAt !== undefined || !captured) return
+  function sayWhole(): void {
+    if (wholeAt !== undefined || mixing) return
     wholeAt = flow.seq
     flow.say({ type: 'whole', seq: wholeAt })
   }
@@ -190,7 +191,7 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     if (dirty.size === 0) dirtySince = undefined
     // A copy that is not whole is a mixture anyway: nothing has to be held back for it.
     groups += 1
-    let bulk = (groups === 1 && !join.whole) || bytesIn(keys) > GROUP_BYTES
+    let bulk = mixing || (groups === 1 && !join.whole) || bytesIn(keys) > GROUP_BYTES
     let bytes = 0
     const send = async (batch: Batch, last: boolean) => {
       bytes += batch.body.length
@@ -343,6 +344,8 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     sendAll(which) {
       preferred = which
       streaming = which === undefined
+      // The workload stands still.
+      mixing = false
       pump()
     },
     preferredSent: (signal) =>
@@ -358,7 +361,11 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     get whole() {
       return isWhole()
     },
-    wake: gate.wake,
+    release() {
+      // Nothing but cuts again.
+      if (cutsOnly && !mixing) streaming = false
+      gate.wake()
+    },
     get seq() {
       return flow.durable
     },
@@ -369,7 +376,7 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
       gate.failure === undefined && manifestDone && resume?.stream === stream && flow.canResume(resume.seq),
     canCapture() {
       // What is under way is finished first, and nothing more is begun.
-      const begun = manifestDone && groups > 0
+      const begun = manifestDone && (groups > 0 || join.whole)
       if (begun) streaming = false
       return begun && connected && !pumping && !reread && gate.failure === undefined
     },
@@ -379,9 +386,10 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
       if (!this.canCapture())
         throw new AppError('not_ready', `${instance} still gets what came before`, { retryable: true })
       const bytes = bytesIn(keys)
-      streaming = bytes > limit
-      if (streaming) pump()
-      if (streaming)
+      mixing = bytes > limit
+      streaming = mixing
+      if (mixing) pump()
+      if (mixing)
         throw new AppError(
           'conflict',
           `${bytes} bytes have changed since the last cut, at most ${limit} fit`,
@@ -398,7 +406,7 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
         for (const [index, batch] of batches.entries())
           await sendBatch(batch, since, index === batches.length - 1 ? FrameFlag.last : 0)
         captured(flow)
-        sayWhole(true)
+        sayWhole()
       }
       return () =>
         void sendAll()
@@ -409,7 +417,8 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
           })
     },
     near: (signal) =>
-      gate.until(() => isWhole() && pendingBytes() + flow.bytesInFlight <= NEAR_BYTES, signal),
+      // Between cuts nothing is sent: what has changed goes over with the seal.
+      gate.until(() => isWhole() && (cutsOnly || pendingBytes() + flow.bytesInFlight <= NEAR_BYTES), signal),
     async settled(signal) {
       await gate.until(
         () => manifestDone && !reread && dirty.size === 0 && !pumping && flow.batchesInFlight === 0,

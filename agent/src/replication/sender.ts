@@ -210,7 +210,7 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
       throw asBudgetError(error, signal, what, budget)
     } finally {
       heir = undefined
-      for (const session of sessions.values()) session.wake()
+      for (const session of sessions.values()) session.release()
     }
   }
 

@@ -41,8 +41,8 @@ export interface SenderSession {
   withhold(): () => void
   /** The replica has a whole copy on its disk, of some moment. */
   readonly whole: boolean
-  /** Asks again whether what it waits for holds. */
-  wake(): void
+  /** The hand-over to some replica is over, well or not. */
+  release(): void
   /** Resolves once nothing is left to send and everything sent is durable over there. */
   settled(signal: AbortSignal): Promise<void>
   /** Everything written before `moment` is durable over there. */

@@ -3,10 +3,11 @@ import { once } from 'node:events'
 import { readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { isAppError } from '@understudy/shared/core/app-error'
 import { millis, systemClock } from '@understudy/shared/core/time'
 import { pino } from 'pino'
 import { afterEach, expect, test } from 'vitest'
-import { pair, scratch, until } from '../replication/testing.ts'
+import { pair, REPLICA, scratch, until } from '../replication/testing.ts'
 import { type Cuts, createCuts } from './cuts.ts'
 import type { HookOutcome, Hooks } from './hooks.ts'
 import { killMarked, WORKLOAD_KEY } from './process-tree.ts'
@@ -176,4 +177,73 @@ test('a workload that stands still because the agent was killed goes on when the
   const before = committed()
   runCuts({ every: millis(60_000), wanted: () => undefined, cut: async () => undefined })
   await until(() => committed() > before + 50)
+})
+
+test('a workload that could only be held in part is let go', async () => {
+  const ran: string[] = []
+  const hooks: Hooks = {
+    ...noHooks,
+    run: async (hook) => {
+      ran.push(hook)
+      return hook === 'freeze' ? { ok: false, why: 'no', output: '' } : { ok: true, output: '' }
+    },
+  }
+  const cuts = runCuts({ hooks, hasHooks: true, cut: async (hold) => hold(() => Promise.resolve()) })
+  await until(() => cuts.status.failed > 0)
+  expect(ran.slice(0, 2)).toEqual(['freeze', 'thaw'])
+})
+
+test('cuts go on in a new session, and a hand-over between two of them takes everything', async () => {
+  const { from, to, primary, replica, follow } = await pair(scratch(), undefined, {
+    limits: { cutsOnly: true },
+  })
+  const cut = () => primary.cut(async (capture) => capture())
+  const cutDone = async () => {
+    for (;;)
+      try {
+        return await cut()
+      } catch {
+        await new Promise((resolve) => setTimeout(resolve, 5))
+      }
+  }
+  writeFileSync(join(from, 'a'), 'first')
+  follow()
+  await until(() => primary.lags().length > 0)
+  await cutDone()
+  await until(() => replica.whole)
+  await replica.stopFollowing()
+  writeFileSync(join(from, 'a'), 'second')
+  follow()
+  await until(() => primary.lags()[0]?.lag.bytes !== undefined && replica.progress !== null)
+  await cutDone()
+  await until(() => readFileSync(join(to, 'a'), 'utf8') === 'second')
+  writeFileSync(join(from, 'b'), Buffer.alloc(4_000_000, 'changed since the last cut '))
+  await primary.drain(REPLICA, millis(5000))
+  await primary.seal(REPLICA, millis(5000), false)
+  expect(readFileSync(join(to, 'b')).length).toBe(4_000_000)
+})
+
+test('what is too much for a cut is a mixture until the next one, and counts as none', async () => {
+  const { from, to, primary, replica, follow, copies } = await pair(scratch(), undefined, {
+    limits: { cutsOnly: true, memoryBytes: 2 * 1024 * 1024 },
+  })
+  const problems: unknown[] = []
+  /** One cut after the other. */
+  const cutUntil = async (holds: () => boolean) => {
+    const deadline = Date.now() + 10_000
+    while (!holds() && Date.now() < deadline) {
+      await primary.cut(async (capture) => capture()).catch((error: unknown) => problems.push(error))
+      await new Promise((resolve) => setTimeout(resolve, 5))
+    }
+    expect(holds()).toBe(true)
+  }
+  writeFileSync(join(from, 'a'), 'x')
+  follow()
+  await until(() => primary.lags().length > 0)
+  await cutUntil(() => replica.whole)
+  writeFileSync(join(from, 'big'), Buffer.alloc(8_000_000, 'more than fits '))
+  await cutUntil(() => problems.some((problem) => isAppError(problem, 'conflict')))
+  await cutUntil(() => copies.length >= 3 && replica.whole)
+  expect(copies.slice(0, 3)).toEqual([true, false, true])
+  expect(readFileSync(join(to, 'big')).length).toBe(8_000_000)
 })

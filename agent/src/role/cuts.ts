@@ -73,8 +73,9 @@ export function createCuts(surroundings: CutsSurroundings): Cuts {
       await cut(async (capture) => {
         if (mine.calledOff) return
         const started = clock.mono()
-        await hold(facts)
         try {
+          // A part of it may stand still even when this fails.
+          await hold(facts)
           if (!mine.calledOff) await capture()
         } finally {
           await letGo(facts)

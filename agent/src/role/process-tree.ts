@@ -7,14 +7,13 @@ export const WORKLOAD_KEY = 'AGENT_WORKLOAD_KEY'
 const ROUNDS = 50
 
 /**
- * Kills every process whose environment carries the key, and what those have started meanwhile. Linux only: it reads
- * /proc. Processes that a service manager starts for a hook do not carry it; for those `stop` must work.
- * Returns how many there were.
+ * Kills every process of the workload, and what those have started meanwhile. Linux only: it reads /proc. Processes
+ * that a service manager starts for a hook are not found; for those `stop` must work. Returns how many there were.
  */
 export async function killMarked(key: string): Promise<number> {
   const killed = new Set<number>()
   for (let round = 0; round < ROUNDS; round += 1) {
-    const pids = markedProcesses(key)
+    const pids = processesOf(key)
     if (pids.length === 0) return killed.size
     for (const pid of pids) {
       killed.add(pid)
@@ -22,48 +21,97 @@ export async function killMarked(key: string): Promise<number> {
     }
     await new Promise((resolve) => setTimeout(resolve, 2))
   }
-  throw new Error(`processes ${markedProcesses(key).join(', ')} do not end`)
+  throw new Error(`processes ${processesOf(key).join(', ')} do not end`)
 }
 
 /**
- * Stops every process whose environment carries the key (SIGSTOP), and returns once the kernel says that they stand
- * still. Returns how many there are.
+ * Stops every process of the workload (SIGSTOP), and returns once the kernel says that they stand still. Returns how
+ * many there are.
  */
 export async function pauseMarked(key: string): Promise<number> {
   for (let round = 0; round < ROUNDS; round += 1) {
-    const pids = markedProcesses(key)
+    const pids = processesOf(key)
     const moving = pids.filter((pid) => !isPaused(pid))
     if (moving.length === 0) return pids.length
     for (const pid of moving) signalOne(pid, 'SIGSTOP')
     await new Promise((resolve) => setTimeout(resolve, 1))
   }
-  throw new Error(`processes of the workload do not stand still: ${markedProcesses(key).join(', ')}`)
+  throw new Error(`processes of the workload do not stand still: ${processesOf(key).join(', ')}`)
 }
 
 /** Lets them go on. */
 export function resumeMarked(key: string): void {
-  for (const pid of markedProcesses(key)) signalOne(pid, 'SIGCONT')
+  for (const pid of processesOf(key)) signalOne(pid, 'SIGCONT')
 }
 
-function markedProcesses(key: string): number[] {
+/** What /proc says of one process. */
+export interface ProcessFacts {
+  readonly pid: number
+  readonly parent: number
+  /** It was begun by a hook of this workload, as its environment says. */
+  readonly marked: boolean
+  /** It is in the control group that systemd has made for this daemon. */
+  readonly inService: boolean
+}
+
+/**
+ * Which processes are the workload's: those that carry the mark; whatever descends from one, because many programs
+ * write over their environment; and whatever else lives on in the daemon's own service without being its child. Pure.
+ */
+export function workloadAmong(processes: readonly ProcessFacts[], self: number): number[] {
+  const byPid = new Map(processes.map((process) => [process.pid, process]))
+  const isOurs = (start: ProcessFacts): boolean => {
+    let belongs = start.inService
+    const seen = new Set<number>()
+    for (let at: ProcessFacts | undefined = start; at && !seen.has(at.pid); at = byPid.get(at.parent)) {
+      if (at.marked) return true
+      // What the daemon runs for itself.
+      if (at.parent === self) belongs = false
+      seen.add(at.pid)
+    }
+    return belongs
+  }
+  return processes.filter((process) => process.pid !== self && isOurs(process)).map(({ pid }) => pid)
+}
+
+function processesOf(key: string): number[] {
   const mark = `${WORKLOAD_KEY}=${key}\0`
-  return readdirSync('/proc')
-    .filter((name) => /^\d+$/.test(name))
-    .filter((pid) => environmentOf(pid).includes(mark) && !isZombie(pid))
-    .map(Number)
+  const service = serviceOf('self')
+  const processes: ProcessFacts[] = []
+  for (const name of readdirSync('/proc')) {
+    if (!/^\d+$/.test(name) || /[ZX-]/.test(stateOf(name))) continue
+    processes.push({
+      pid: Number(name),
+      parent: parentOf(name),
+      marked: environmentOf(name).includes(mark),
+      inService: service !== undefined && serviceOf(name) === service,
+    })
+  }
+  return workloadAmong(processes, process.pid)
 }
 
-function environmentOf(pid: string): string {
+/** The control group of a systemd service; undefined in a session, a container or a scope, which others share. */
+function serviceOf(pid: string): string | undefined {
+  const path = /^0::(.*)$/m.exec(read(`/proc/${pid}/cgroup`))?.[1]
+  return path && /\/[^/]+\.service$/.test(path) && process.env.INVOCATION_ID ? path : undefined
+}
+
+const environmentOf = (pid: string): string => `${read(`/proc/${pid}/environ`)}\0`
+
+const parentOf = (pid: string): number =>
+  Number(/^PPid:\s+(\d+)/m.exec(read(`/proc/${pid}/status`))?.[1] ?? 0)
+
+/** The letter of proc(5); `-` for one that is gone. */
+const stateOf = (path: string): string => /^State:\s+(\S)/m.exec(read(`/proc/${path}/status`))?.[1] ?? '-'
+
+/** Empty for what has ended meanwhile, or is another user's. */
+function read(path: string): string {
   try {
-    return `${readFileSync(`/proc/${pid}/environ`, 'latin1')}\0`
+    return readFileSync(path, 'latin1')
   } catch {
-    // Ended meanwhile, or another user's.
     return ''
   }
 }
-
-/** Ended, and only waiting for its parent to notice. */
-const isZombie = (pid: string): boolean => /[Z-]/.test(stateOf(pid))
 
 /** Every thread of it stands still. */
 function isPaused(pid: number): boolean {
@@ -73,15 +121,6 @@ function isPaused(pid: number): boolean {
     )
   } catch {
     return true
-  }
-}
-
-/** The letter of proc(5); `-` for one that is gone. */
-function stateOf(path: string): string {
-  try {
-    return /^State:\s+(\S)/m.exec(readFileSync(`/proc/${path}/status`, 'latin1'))?.[1] ?? '-'
-  } catch {
-    return '-'
   }
 }
 

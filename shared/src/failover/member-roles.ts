@@ -1,3 +1,4 @@
+import { millis } from '../core/time.ts'
 import {
   begin,
   hook,
@@ -118,7 +119,14 @@ function onHandOver(member: Member, order: Order & { kind: 'hand-over' }): Membe
   }
   const role = { kind: 'handing-over', step: 'draining', target, budget, urgent } as const
   if (isQuiet(member)) return seal({ ...member, incident }, role)
-  return begin(member, { role, incident }, (turn) => ({ kind: 'drain', turn, target, budget }))
+  // Before a deadline half of the time is for catching up, the other half for the last of it.
+  const each = urgent ? millis(budget / 2) : budget
+  return begin(member, { role: { ...role, budget: each }, incident }, (turn) => ({
+    kind: 'drain',
+    turn,
+    target,
+    budget: each,
+  }))
 }
 
 export function seal(member: Member, role: Role & { kind: 'handing-over' }): MemberStep {

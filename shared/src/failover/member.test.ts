@@ -330,3 +330,19 @@ test('a daemon that ends stops the workload first, serves replicas until then, a
     expect.objectContaining({ kind: 'persist' }),
   )
 })
+
+test('before a deadline a replica that is far behind is sealed to all the same, in the time that is left', () => {
+  const m = primaryAt(4)
+  const draining = m.handOver(4, true)
+  expect(draining).toContainEqual(expect.objectContaining({ kind: 'drain', budget: millis(2500) }))
+  m.done('drained', false)
+  const sealing = m.ended('freeze')
+  expect(sealing).toContainEqual(expect.objectContaining({ kind: 'seal', budget: millis(2500) }))
+})
+
+test('without one the workload goes on where it is', () => {
+  const m = primaryAt(4)
+  expect(m.handOver(4)).toContainEqual(expect.objectContaining({ kind: 'drain', budget: millis(5000) }))
+  m.done('drained', false)
+  expect(m.member.role.kind).toBe('primary')
+})

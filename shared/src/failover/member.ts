@@ -101,7 +101,9 @@ function onApplied(member: Member, event: MemberEvent & { kind: 'applied' }): Me
 function onDrained(member: Member, event: MemberEvent & { kind: 'drained' }): MemberStep {
   const { role } = member
   if (role.kind !== 'handing-over' || role.step !== 'draining') return stay(member)
-  if (!event.ok) return returnToPrimary(member, event.why ?? 'the replica could not catch up in time')
+  // Before a deadline the seal decides what there is still time for.
+  if (!event.ok && !role.urgent)
+    return returnToPrimary(member, event.why ?? 'the replica could not catch up in time')
   if (isQuiet(member)) return seal(member, role)
   return begin(member, { role: { ...role, step: 'freezing' }, workload: 'freezing' }, hook('freeze'))
 }
