@@ -1,14 +1,5 @@
-import {
-  appendFileSync,
-  mkdirSync,
-  readFileSync,
-  renameSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs'
+import { appendFileSync, mkdirSync, readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { pick, type Random, randomInt, seededRandom } from '@understudy/shared/core/random'
 import { millis } from '@understudy/shared/core/time'
 import { expect, test } from 'vitest'
 import { PRIMARY, pair, picture, REPLICA, TOKEN, until } from './testing.ts'
@@ -30,52 +21,6 @@ test('a replica gets the whole tree and then what changes', async () => {
   await primary.seal(REPLICA, millis(5000), false)
   expect(picture(to)).toEqual(picture(from))
 })
-
-function edit(random: Random, root: string): void {
-  const names = ['a', 'b', 'c', 'd/e', 'd/f', 'g/h/i', 'j']
-  const path = join(root, pick(random, names))
-  try {
-    switch (randomInt(random, 0, 6)) {
-      case 0:
-        return rmSync(path, { recursive: true, force: true })
-      case 1:
-        return appendFileSync(path, Buffer.alloc(randomInt(random, 1, 9000), randomInt(random, 0, 255)))
-      case 2:
-        return renameSync(path, join(root, pick(random, names)))
-      case 3:
-        rmSync(path, { recursive: true, force: true })
-        return symlinkSync(pick(random, names), path)
-      case 4: {
-        const bytes = readFileSync(path)
-        bytes[randomInt(random, 0, Math.max(bytes.length - 1, 0))] = randomInt(random, 0, 255)
-        return writeFileSync(path, bytes.subarray(0, randomInt(random, 0, bytes.length)))
-      }
-      default:
-        mkdirSync(join(path, '..'), { recursive: true })
-        return writeFileSync(path, Buffer.alloc(randomInt(random, 0, 20_000), randomInt(random, 0, 255)))
-    }
-  } catch {
-    // Not every edit fits the tree as it is.
-  }
-}
-
-test.each([1, 2, 3, 4, 5, 6])(
-  'after a seal both trees are the same, whatever was done (seed %i)',
-  async (seed) => {
-    const random = seededRandom(seed)
-    const { from, to, primary, replica, follow } = await pair()
-    for (let i = 0; i < 20; i += 1) edit(random, from)
-    for (let i = 0; i < 20; i += 1) edit(random, to)
-    follow()
-    await until(() => replica.whole)
-    for (let round = 0; round < 8; round += 1) {
-      for (let i = 0; i < 15; i += 1) edit(random, from)
-      if (random() < 0.5) await new Promise((resolve) => setTimeout(resolve, random() * 20))
-      await primary.seal(REPLICA, millis(5000), false)
-      expect(picture(to)).toEqual(picture(from))
-    }
-  },
-)
 
 test('a replica with the wrong token, of another epoch, or unknown gets nothing', async () => {
   const { from, to, primary, replica } = await pair()
