@@ -4,6 +4,7 @@ import { createServer } from 'node:net'
 import { delimiter, dirname, isAbsolute, join } from 'node:path'
 import { AppError, isAppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import { systemClock } from '@understudy/shared/core/time'
+import { pino } from 'pino'
 import { enrolmentIn, identityIn, statusSocketOf } from '../config/data-directory.ts'
 import { type LoadedConfig, loadConfig } from '../config/load.ts'
 import type { AgentConfig } from '../config/options.ts'
@@ -12,7 +13,7 @@ import { createImdsClient } from '../imds/imds-client.ts'
 import { parseIdentity } from '../imds/imds-documents.ts'
 import { readEnrolment } from '../link/enrolment.ts'
 import { probe } from '../link/http.ts'
-import { checkStateDirectories } from '../replication/replication.ts'
+import { checkStateDirectories, openXattrs } from '../replication/replication.ts'
 import { checkStore } from '../snapshot/snapshot.ts'
 import { askStatus } from './status-socket.ts'
 import { checkSocketDirectory } from './unix-socket.ts'
@@ -62,6 +63,14 @@ async function check(name: string, run: () => Promise<string> | string): Promise
   }
 }
 
+/** Nothing that an installation fails by: most states have none. */
+async function attributesHere(): Promise<string> {
+  const { available } = await openXattrs(pino({ level: 'silent' }))
+  return available
+    ? 'extended attributes are replicated'
+    : 'extended attributes are not replicated; if the state has access lists or capabilities, install the package attr on every instance'
+}
+
 async function checkAll(config: AgentConfig): Promise<Check[]> {
   const imds = createImdsClient(config.imds_endpoint, systemClock, Math.random)
   const metadata = await check('metadata service', async () => {
@@ -90,6 +99,7 @@ async function checkAll(config: AgentConfig): Promise<Check[]> {
       return config.workload.state.join(', ')
     }),
     await check('disk', () => diskOf(config)),
+    await check('attributes', attributesHere),
     await check('data directory', () => dataDirectoryOf(config)),
     ...(config.commit_socket === undefined
       ? []
