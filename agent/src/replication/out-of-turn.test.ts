@@ -378,3 +378,25 @@ test('a stream goes on only for the same stream, after what was taken and not af
   session.close('done')
   expect(resume(2)).toBe(false)
 })
+
+test('what was asked before a break, and not answered, is asked again after it', async () => {
+  const { manifest, session, stream, sent, said } = await primary()
+  manifest()
+  await until(() => sent.length === 1)
+  session.onMessage({ type: 'ack', durable: 1, taken: 1 })
+  await until(() => said.some(({ type }) => type === 'verify'))
+  const { id } = said.find(({ type }) => type === 'verify') ?? {}
+  session.onMessage({ type: 'verified', id: Number(id), equal: false })
+  await until(() => said.some(({ type }) => type === 'reread'))
+  const sealed = session.barrier([], AbortSignal.timeout(10_000))
+
+  session.detach()
+  const next = fakeSocket()
+  session.attach(next.socket, { ...JOIN, resume: { stream, seq: 1 } })
+  const again = next.said.filter(({ type }) => type === 'reread' || type === 'barrier')
+  expect(again).toEqual(said.filter(({ type }) => type === 'reread' || type === 'barrier'))
+  expect(again).toHaveLength(2)
+  session.onMessage({ type: 'barrier-reached', id: Number(again[1]?.id), equal: true })
+  await sealed
+  session.close('done')
+})

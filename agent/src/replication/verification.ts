@@ -76,6 +76,8 @@ export function createVerification(parts: VerificationParts): Verification {
 
   async function run(signal: AbortSignal): Promise<void> {
     while (!signal.aborted) {
+      // Before the replica has a first copy there would be nothing to compare.
+      await quiet(signal)
       const started = clock.mono()
       await pass(signal)
       verified.passes += 1
