@@ -1,51 +1,27 @@
 import { randomUUID } from 'node:crypto'
 import { AppError, messageOf } from '@understudy/shared/core/app-error'
-import type { InstanceId } from '@understudy/shared/core/ids'
-import { between, type Clock, type Mono, millis } from '@understudy/shared/core/time'
+import { between, type Mono, millis } from '@understudy/shared/core/time'
 import { decodeManifest, FrameFlag, FrameType } from '@understudy/shared/protocol/replication'
-import type { PrimaryMessage, ReplicaMessage } from '@understudy/shared/protocol/replication-messages'
-import type { Logger } from 'pino'
+import type { ReplicaMessage } from '@understudy/shared/protocol/replication-messages'
 import type { WebSocket } from 'ws'
+import { createBarriers } from './barriers.ts'
 import { type Batch, type BatchSource, batchesFor } from './batches.ts'
-import type { BufferPool } from './buffer-pool.ts'
 import { createCompressor } from './compression.ts'
 import { checkFrame, knownCodecs, unpackBody } from './frames.ts'
 import { createGate } from './gate.ts'
 import { createOutgoingFlow } from './outgoing-flow.ts'
-import type { Pace } from './pace.ts'
+import { createRereading } from './rereading.ts'
 import { createSafeMoments } from './safe-moments.ts'
-import type { Scanner } from './scanner.ts'
-import type { Join, SenderSession, SessionLag } from './session-types.ts'
-import type { StateRoots } from './state-files.ts'
-import { addToTree, type Key, StateTree, splitKey, treeDigest } from './state-tree.ts'
+import type { Join, SenderSession, SessionLag, SessionSurroundings } from './session-types.ts'
+import { addToTree, type Key, keyOf, StateTree } from './state-tree.ts'
 import { countXattrs, differingBytes, totalBytes } from './tree-sizes.ts'
-import { createVerification, type VerificationPace } from './verification.ts'
+import { createVerification } from './verification.ts'
 
 /** More than this is not held back to be applied as a whole. */
 const GROUP_BYTES = 64 * 1024 * 1024
 /** Close enough behind to take over: this much, or this long. */
 const NEAR_BYTES = 1024 * 1024
 const NEAR_MILLIS = millis(2000)
-/** Names that a barrier may leave out. */
-const EXCEPTED_NAMES = 1000
-
-export interface SessionSurroundings {
-  readonly instance: InstanceId
-  readonly epoch: number
-  readonly scanner: Pick<Scanner, 'tree' | 'distrust' | 'read' | 'learn'>
-  readonly roots: StateRoots
-  readonly clock: Clock
-  readonly log: Logger
-  readonly pace: Pace
-  readonly pool: BufferPool
-  readonly window: () => number
-  /** A hand-over to another replica is under way: this one waits. */
-  readonly isHeld: () => boolean
-  readonly isUrgent: () => boolean
-  /** Changes go over only as captured by a cut, once the replica has a first copy. */
-  readonly cutsOnly: boolean
-  readonly verify: VerificationPace
-}
 
 export function createSenderSession(surroundings: SessionSurroundings, join: Join): SenderSession {
   const { instance, epoch, scanner, roots, clock, log, pool, cutsOnly, isHeld } = surroundings
@@ -63,18 +39,12 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
   let preferred: ((key: Key) => boolean) | undefined
   /** Up to here the replica has been told that its copy is whole; undefined during a transfer that it is not. */
   let wholeAt: number | undefined
-  /** Files that the replica reads again; nothing is sent until it has shown them. */
-  let reread: Set<Key> | undefined
   /** Changes are sent as they are seen; else only what a cut has captured. */
   let streaming = !cutsOnly || !join.whole
   /** What streams is of no one moment although it should be: the copy is not whole before the next cut. */
   let mixing = cutsOnly && !join.whole
   let groups = 0
   const safe = createSafeMoments()
-  const answers = new Map<number, boolean>()
-  let barriers = 0
-  /** What was asked and is not answered: it is asked again over the next connection. */
-  let asked: PrimaryMessage | undefined
   /** Names of the group that is being sent. */
   let sending: readonly Key[] = []
 
@@ -84,6 +54,8 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     compressor: createCompressor(codecs, () => performance.now() / 1000),
     ended: ended.signal,
   })
+  const reread = createRereading(theirs, dirty, flow.say)
+  const barriers = createBarriers({ instance, tree, xattrs: join.xattrs, gate, flow })
   const source: BatchSource = {
     ours: tree,
     theirs,
@@ -99,7 +71,7 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     roots,
     clock,
     pace: surroundings.verify,
-    quiet: (signal) => gate.until(() => connected && isWhole() && !pumping && !reread, signal),
+    quiet: (signal) => gate.until(() => connected && isWhole() && !pumping && !reread.active, signal),
     isDirty: (key) => dirty.has(key),
     seq: () => flow.seq,
     say: flow.say,
@@ -126,23 +98,11 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
   /** The replica reads from disk what it has, and is sent what differs. */
   function onMismatch(keys: readonly Key[]): void {
     log.error({ event: 'replication.mismatch', instance, names: keys.slice(0, 10), count: keys.length })
-    reread = new Set(keys)
-    // A file that turns out to be another has its names no more.
-    for (const key of keys) for (const link of theirs.linksTo(key)) dirty.add(link)
-    askToReread(keys)
+    reread.begin(keys)
   }
 
-  const askToReread = (keys: Iterable<Key>) =>
-    flow.say({
-      type: 'reread',
-      files: Array.from(keys, (key) => {
-        const { root, path } = splitKey(key)
-        return [root, path]
-      }),
-    })
-
   function pump(): void {
-    if (pumping || !manifestDone || reread || gate.failure) return
+    if (pumping || !manifestDone || reread.active || gate.failure) return
     if (!streaming && !preferred) return
     pumping = true
     void pumpAll()
@@ -156,7 +116,7 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
   }
 
   async function pumpAll(): Promise<void> {
-    while (dirty.size > 0 && !reread && (streaming || preferred)) {
+    while (dirty.size > 0 && !reread.active && (streaming || preferred)) {
       await gate.until(() => !isHeld())
       const all = preferred === undefined
       const { bulk } = await sendGroup(takeNext())
@@ -250,12 +210,11 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
   function onManifest(frame: Uint8Array): void {
     try {
       const header = checkFrame(frame)
-      if ((manifestDone && !reread) || header.type !== FrameType.manifest || header.epoch !== epoch)
+      if ((manifestDone && !reread.active) || header.type !== FrameType.manifest || header.epoch !== epoch)
         throw new AppError('protocol', 'a manifest was not expected')
       for (const entry of decodeManifest(unpackBody(frame, header))) {
-        reread?.delete(`${entry.root}/${entry.path}`)
         addToTree(theirs, entry)
-        if (manifestDone) dirty.add(`${entry.root}/${entry.path}`)
+        if (manifestDone) reread.shown(keyOf(entry.root, entry.path))
       }
       if ((header.flags & FrameFlag.last) === 0) return
       if (manifestDone) return onReread()
@@ -275,13 +234,8 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     gate.wake()
   }
 
-  /** What was asked for and not shown is not there. */
   function onReread(): void {
-    for (const key of reread ?? []) {
-      theirs.remove(key)
-      dirty.add(key)
-    }
-    reread = undefined
+    reread.end()
     dirtySince ??= clock.mono()
     pump()
   }
@@ -293,8 +247,10 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     next.send(JSON.stringify({ type: 'accepted', epoch, stream, resumed }))
     flow.attach(next, resumed ? resume.seq : 0)
     if (resumed && wholeAt !== undefined) flow.say({ type: 'whole', seq: wholeAt })
-    if (resumed && reread) askToReread(reread)
-    if (resumed && asked) flow.say(asked)
+    if (resumed) {
+      reread.askAgain()
+      barriers.askAgain()
+    }
     gate.wake()
     pump()
   }
@@ -330,8 +286,7 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
             }),
           )
         case 'barrier-reached':
-          answers.set(message.id, message.equal)
-          return gate.wake()
+          return barriers.onAnswer(message.id, message.equal)
         case 'verified':
           return verification.onAnswer(message.id, message.equal)
       }
@@ -362,9 +317,10 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
       return isWhole()
     },
     release() {
-      // Nothing but cuts again.
-      if (cutsOnly && !mixing) streaming = false
+      // Everything streams again, or nothing but cuts.
+      streaming = !cutsOnly || mixing
       gate.wake()
+      pump()
     },
     get seq() {
       return flow.durable
@@ -378,7 +334,7 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
       // What is under way is finished first, and nothing more is begun.
       const begun = manifestDone && (groups > 0 || join.whole)
       if (begun) streaming = false
-      return begun && connected && !pumping && !reread && gate.failure === undefined
+      return begun && connected && !pumping && !reread.active && gate.failure === undefined
     },
     capture(limit) {
       const keys = [...dirty]
@@ -421,32 +377,12 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
       gate.until(() => isWhole() && (cutsOnly || pendingBytes() + flow.bytesInFlight <= NEAR_BYTES), signal),
     async settled(signal) {
       await gate.until(
-        () => manifestDone && !reread && dirty.size === 0 && !pumping && flow.batchesInFlight === 0,
+        () => manifestDone && !reread.active && dirty.size === 0 && !pumping && flow.batchesInFlight === 0,
         signal,
       )
     },
-    isSafe,
     safe: (moment, signal) => gate.until(() => isSafe(moment), signal),
-    async barrier(except, signal) {
-      if (except.length > EXCEPTED_NAMES)
-        throw new AppError('state_unreadable', `${except.length} names of the state cannot be read`)
-      barriers += 1
-      const id = barriers
-      const { xattrs } = join
-      const digest = treeDigest(tree, { except: new Set(except), xattrs })
-      asked = { type: 'barrier', id, seq: flow.seq, digest, except: [...except], xattrs }
-      flow.say(asked)
-      await gate
-        .until(() => answers.has(id), signal)
-        .finally(() => {
-          asked = undefined
-        })
-      if (!answers.get(id))
-        throw new AppError('conflict', `the tree on ${instance} differs although every batch arrived`, {
-          hint: 'Something else writes into the state directories of the replica. It is compared again in full.',
-          retryable: true,
-        })
-    },
+    barrier: barriers.ask,
     close: (why) => end(new AppError('unavailable', why, { retryable: true })),
   }
 }

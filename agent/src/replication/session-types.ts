@@ -1,9 +1,14 @@
 import type { InstanceId } from '@understudy/shared/core/ids'
-import type { Millis, Mono } from '@understudy/shared/core/time'
+import type { Clock, Millis, Mono } from '@understudy/shared/core/time'
 import type { ReplicaMessage } from '@understudy/shared/protocol/replication-messages'
+import type { Logger } from 'pino'
 import type { WebSocket } from 'ws'
+import type { BufferPool } from './buffer-pool.ts'
+import type { Pace } from './pace.ts'
+import type { Scanner } from './scanner.ts'
+import type { StateRoots } from './state-files.ts'
 import type { Key } from './state-tree.ts'
-import type { Verified } from './verification.ts'
+import type { VerificationPace, Verified } from './verification.ts'
 
 /**
  * One replica that receives from this primary. What it still has to get is a set of names, not a queue: a name that
@@ -45,8 +50,6 @@ export interface SenderSession {
   release(): void
   /** Resolves once nothing is left to send and everything sent is durable over there. */
   settled(signal: AbortSignal): Promise<void>
-  /** Everything written before `moment` is durable over there. */
-  isSafe(moment: Mono): boolean
   /** Resolves once everything written before `moment` is durable over there. */
   safe(moment: Mono, signal: AbortSignal): Promise<void>
   /** Resolves once the replica says that its tree is the same but for these names; throws AppError when it is not. */
@@ -67,4 +70,22 @@ export interface SessionLag {
   readonly verified: Verified
   /** Names with extended attributes that the replica cannot set. */
   readonly withoutXattrs: number
+}
+
+export interface SessionSurroundings {
+  readonly instance: InstanceId
+  readonly epoch: number
+  readonly scanner: Pick<Scanner, 'tree' | 'distrust' | 'read' | 'learn'>
+  readonly roots: StateRoots
+  readonly clock: Clock
+  readonly log: Logger
+  readonly pace: Pace
+  readonly pool: BufferPool
+  readonly window: () => number
+  /** A hand-over to another replica is under way: this one waits. */
+  readonly isHeld: () => boolean
+  readonly isUrgent: () => boolean
+  /** Changes go over only as captured by a cut, once the replica has a first copy. */
+  readonly cutsOnly: boolean
+  readonly verify: VerificationPace
 }

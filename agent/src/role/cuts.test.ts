@@ -14,7 +14,7 @@ import { killMarked, WORKLOAD_KEY } from './process-tree.ts'
 
 const KEY = `cuts-test-${process.pid}`
 const FACTS = { agent: 'a', instance: 'i', epoch: 1 }
-const cleanups: (() => Promise<unknown> | void)[] = []
+const cleanups: (() => Promise<unknown>)[] = []
 afterEach(async () => {
   for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
 })
