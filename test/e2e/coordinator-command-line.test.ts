@@ -151,7 +151,7 @@ test('a second coordinator on the same database is refused, and the first goes o
 
 test('migrate says what it did, and a second time that there is nothing to do', async () => {
   const dry = await coordinator(['migrate', '--dry-run', '--json', '--database', database])
-  expect(JSON.parse(dry.out)).toMatchObject({ dry_run: true, steps: [expect.any(String)] })
+  expect(JSON.parse(dry.out)).toMatchObject({ dry_run: true, steps: expect.arrayContaining(['0001-first']) })
   const first = await coordinator(['migrate', '--database', database])
   expect(first).toMatchObject({ code: 0, out: expect.stringMatching(/^done: 0001/) })
   const second = await coordinator(['migrate', '--database', database])
