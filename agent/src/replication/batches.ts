@@ -171,7 +171,7 @@ function* fileOps(key: Key, ours: FileEntry, source: BatchSource): Generator<Op 
     yield { kind: 'file', ...splitKey(key), meta: sent.meta, size, fresh: !before }
     if (ours.unread) yield* unreadOps(key, fd, sent, stat, source)
     // Compared only now: a change of size makes pages unknown that looked equal.
-    else yield* pageOps(key, fd, sent, differingPages(entry, sent))
+    else yield* pageOps(key, fd, sent, differingPages(entry, sent), source)
   } catch (error) {
     onUnreadable(key, messageOf(error))
   } finally {
@@ -179,7 +179,13 @@ function* fileOps(key: Key, ours: FileEntry, source: BatchSource): Generator<Op 
   }
 }
 
-function* pageOps(key: Key, fd: number, sent: FileEntry, pages: readonly number[]): Generator<ReadOp> {
+function* pageOps(
+  key: Key,
+  fd: number,
+  sent: FileEntry,
+  pages: readonly number[],
+  { onUnreadable }: BatchSource,
+): Generator<ReadOp> {
   const name = splitKey(key)
   for (let index = 0; index < pages.length; ) {
     const first = pages[index] ?? 0
@@ -190,9 +196,14 @@ function* pageOps(key: Key, fd: number, sent: FileEntry, pages: readonly number[
     const length = Math.min(count * PAGE_BYTES, sent.size - offset)
     if (length <= 0) return
     const into = (room: Uint8Array) => {
-      const got = readSync(fd, room, 0, length, offset)
-      hashPages(room.subarray(0, got), sent.pages, first)
-      return got
+      try {
+        const got = readSync(fd, room, 0, length, offset)
+        hashPages(room.subarray(0, got), sent.pages, first)
+        return got
+      } catch (error) {
+        onUnreadable(key, messageOf(error))
+        return 0
+      }
     }
     yield { kind: 'read', ...name, offset, length, into }
   }

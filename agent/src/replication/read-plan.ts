@@ -19,7 +19,8 @@ export interface ReadFacts {
 
 /**
  * How much of a file has to be read again. Pure.
- * - `nothing`: no change can have happened, or reading it again now would cost more than its share.
+ * - `nothing`: no change can have happened.
+ * - `later`: something may have, and reading it again now would cost more than its share.
  * - `tail`: it has grown; its old pages are taken on trust for now.
  * - `whole`: anything else.
  */
@@ -27,9 +28,9 @@ export function planRead(
   stat: Stat,
   known: FileEntry | undefined,
   facts: ReadFacts | undefined,
-  exact: boolean,
+  { exact, patient }: { readonly exact: boolean; readonly patient: boolean },
   now: number,
-): 'nothing' | 'tail' | 'whole' {
+): 'nothing' | 'later' | 'tail' | 'whole' {
   if (!known || !facts || facts.stat.inode !== stat.inode || facts.stat.device !== stat.device) return 'whole'
   const same =
     facts.stat.changedNs === stat.changedNs &&
@@ -40,7 +41,7 @@ export function planRead(
   if (certain) return 'nothing'
   if (exact) return 'whole'
   if (facts.unread) return same ? 'nothing' : 'whole'
-  const affordable = now - facts.hashedAt >= facts.hashTook * HASH_SHARE
+  const affordable = patient || now - facts.hashedAt >= facts.hashTook * HASH_SHARE
   if (!same && stat.size > known.size && known.size > 0 && !(affordable && !facts.complete)) return 'tail'
-  return affordable ? 'whole' : 'nothing'
+  return affordable ? 'whole' : 'later'
 }

@@ -143,14 +143,16 @@ export function createReceiver(surroundings: ReceiverSurroundings): Receiver {
         return
       }
       stopping?.abort()
+      // As long as it was never told to stop, nobody else has written here.
+      const onlyUs = following !== undefined
       const mine = new AbortController()
       stopping = mine
       const target: Following = { epoch, upstream, up: false }
       following = target
       running = running.then(() => {
         // Since it last followed anybody, anything may have been written here.
-        known = false
-        resume = undefined
+        if (!onlyUs) known = false
+        if (!onlyUs) resume = undefined
         return mine.signal.aborted ? undefined : loop(target, self, mine.signal)
       })
     },

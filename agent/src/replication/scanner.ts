@@ -1,5 +1,5 @@
 import { createSerial } from '@understudy/shared/core/serial'
-import { type Clock, type Mono, millis } from '@understudy/shared/core/time'
+import { type Clock, type Mono, millis, mono } from '@understudy/shared/core/time'
 import { createHints } from './hints.ts'
 import type { StateRoots } from './state-files.ts'
 import type { Key, StateTree } from './state-tree.ts'
@@ -29,12 +29,16 @@ export interface Scanner {
   start(): void
   /** Looks at everything once. */
   full(): Promise<void>
+  /** The same, and reads every file that may have changed, however long that takes. */
+  patient(): Promise<void>
   /** Looks at everything and trusts nothing that may have changed unseen. The workload must be frozen. */
   exact(): Promise<void>
   /** Reads those of these files that were only seen. */
   read(keys: readonly Key[]): Promise<void>
   /** Somebody has read the whole file. */
   learn(key: Key, read: WholeRead): void
+  /** The file holds something else than was read: if it shows no trace of that, it is read again. */
+  suspect(key: Key): void
   /** A name could not be read, or holds something else than it seems: it is read in full at the next look. */
   distrust(key: Key, why?: string): void
   stop(): void
@@ -76,22 +80,25 @@ export function createScanner(surroundings: ScannerSurroundings): Scanner {
   async function lookAtHints(): Promise<void> {
     const keys = [...hinted]
     hinted.clear()
-    const pass = newPass(false, false)
+    const pass = newPass()
     for (const key of keys) await reader.look(key, pass)
     finish(pass)
   }
 
-  async function lookAtAll(exact: boolean): Promise<void> {
+  async function lookAtAll(how: { exact?: boolean; patient?: boolean } = {}): Promise<void> {
     const started = clock.mono()
-    const pass = newPass(exact, true)
+    const pass = newPass({ ...how, complete: true })
     await reader.everything(pass)
     await readAttributes(pass)
-    finish(pass, started)
+    // What was written before then is known, in every file.
+    finish(pass, mono(Math.min(started, pass.knownSince)))
   }
 
-  const newPass = (exact: boolean, complete: boolean): Pass => ({
+  const newPass = ({ exact = false, patient = false, complete = false } = {}): Pass => ({
     exact,
+    patient,
     complete,
+    knownSince: Number.POSITIVE_INFINITY,
     changed: new Set(),
     also: new Set(),
     directories: false,
@@ -120,7 +127,7 @@ export function createScanner(surroundings: ScannerSurroundings): Scanner {
 
   async function scanLoop(): Promise<void> {
     const started = clock.mono()
-    await serial(() => lookAtAll(false))
+    await serial(() => lookAtAll())
     if (!running) return
     const took = clock.mono() - started
     const wait = Math.min(Math.max(took * SCAN_SHARE, SCAN_EVERY_MIN), SCAN_EVERY_MAX)
@@ -138,13 +145,14 @@ export function createScanner(surroundings: ScannerSurroundings): Scanner {
       running = true
       cancelScan = clock.timer(millis(SCAN_EVERY_MIN), () => void scanLoop())
     },
-    full: () => serial(() => lookAtAll(false)),
-    exact: () => serial(() => lookAtAll(true)),
+    full: () => serial(() => lookAtAll()),
+    patient: () => serial(() => lookAtAll({ patient: true })),
+    exact: () => serial(() => lookAtAll({ exact: true })),
     read: (keys) => {
       const unread = keys.filter((key) => reader.tree.file(key)?.unread)
       if (unread.length === 0) return Promise.resolve()
       return serial(async () => {
-        const pass = newPass(false, false)
+        const pass = newPass()
         for (const key of unread) {
           if (!reader.tree.file(key)?.unread) continue
           reader.distrust(key)
@@ -154,6 +162,7 @@ export function createScanner(surroundings: ScannerSurroundings): Scanner {
       })
     },
     learn: reader.learn,
+    suspect: reader.suspect,
     distrust: reader.distrust,
     stop() {
       running = false

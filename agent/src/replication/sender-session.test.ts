@@ -58,7 +58,13 @@ test('a group that grows beyond 64 MiB while it is sent goes on in bulk, and is 
     {
       instance: REPLICA,
       epoch: 1,
-      scanner: { tree, distrust: () => undefined, read: async () => undefined, learn: () => undefined },
+      scanner: {
+        tree,
+        distrust: () => undefined,
+        suspect: () => undefined,
+        read: async () => undefined,
+        learn: () => undefined,
+      },
       roots: createStateRoots([state]),
       clock: systemClock,
       log: pino({ level: 'silent' }),

@@ -14,7 +14,7 @@ import { createRereading } from './rereading.ts'
 import { createSafeMoments } from './safe-moments.ts'
 import type { Join, SenderSession, SessionLag, SessionSurroundings } from './session-types.ts'
 import { addToTree, type Key, keyOf, StateTree } from './state-tree.ts'
-import { countXattrs, differingBytes, totalBytes } from './tree-sizes.ts'
+import { countXattrs, differingBytes, differsByMoreThan, totalBytes } from './tree-sizes.ts'
 import { createVerification } from './verification.ts'
 
 /** More than this is not held back to be applied as a whole. */
@@ -75,14 +75,13 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     isDirty: (key) => dirty.has(key),
     seq: () => flow.seq,
     say: flow.say,
-    onUnseen: (key) => scanner.distrust(key),
+    onUnseen: scanner.suspect,
     onMismatch,
   })
 
   const isWhole = () => wholeAt !== undefined && flow.durable >= wholeAt
 
   const isSafe = (moment: Mono) => isWhole() && safe.since !== undefined && safe.since >= moment
-
   function fail(error: unknown): void {
     end(error instanceof AppError ? error : new AppError('internal', messageOf(error), { cause: error }))
   }
@@ -151,12 +150,14 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     if (dirty.size === 0) dirtySince = undefined
     // A copy that is not whole is a mixture anyway: nothing has to be held back for it.
     groups += 1
-    let bulk = mixing || (groups === 1 && !join.whole) || bytesIn(keys) > GROUP_BYTES
+    // A replica that takes over soon keeps the whole copy that it has: what comes too late is dropped as a whole.
+    const atomic = surroundings.isUrgent() && isWhole()
+    let bulk = !atomic && (mixing || (groups === 1 && !join.whole) || exceeds(keys, GROUP_BYTES))
     let bytes = 0
     const send = async (batch: Batch, last: boolean) => {
       bytes += batch.body.length
       // Files may grow between the count and their turn: the rest goes in bulk.
-      bulk ||= bytes > GROUP_BYTES
+      bulk ||= !atomic && bytes > GROUP_BYTES
       await sendBatch(batch, since, bulk ? FrameFlag.bulk : last ? FrameFlag.last : 0)
     }
     let held: Batch | undefined
@@ -170,12 +171,24 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     return { bulk }
   }
 
+  /** What is made counts as sent: half of it is of no use to anybody. */
+  function allBatches(keys: readonly Key[]): Batch[] {
+    try {
+      return [...batchesFor(keys, source, pool)]
+    } catch (error) {
+      fail(error)
+      throw error
+    }
+  }
+
   async function sendBatch(batch: Batch, since: Mono, flags: number): Promise<void> {
     if (flags & FrameFlag.bulk) wholeAt = undefined
+    await gate.until(() => !isHeld())
     await flow.send(batch, since, flags)
   }
 
   const bytesIn = (keys: Iterable<Key>) => differingBytes(keys, tree, theirs)
+  const exceeds = (keys: Iterable<Key>, limit: number) => differsByMoreThan(limit, keys, tree, theirs)
   const pendingBytes = (which: (key: Key) => boolean = () => true) =>
     bytesIn(new Set([...sending, ...[...dirty].filter(which)]))
 
@@ -341,19 +354,18 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
       const since = dirtySince ?? clock.mono()
       if (!this.canCapture())
         throw new AppError('not_ready', `${instance} still gets what came before`, { retryable: true })
-      const bytes = bytesIn(keys)
-      mixing = bytes > limit
+      mixing = exceeds(keys, limit)
       streaming = mixing
       if (mixing) pump()
       if (mixing)
         throw new AppError(
           'conflict',
-          `${bytes} bytes have changed since the last cut, at most ${limit} fit`,
+          `more than ${limit} bytes have changed since the last cut, which is what fits`,
           {
             hint: 'Cut more often (workload.cut_every_seconds), or let the state stream without cuts.',
           },
         )
-      const batches = [...batchesFor(keys, source, pool)]
+      const batches = allBatches(keys)
       dirty.clear()
       dirtySince = undefined
       pumping = true

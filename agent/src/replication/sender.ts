@@ -1,15 +1,15 @@
-import { AppError, isAppError } from '@understudy/shared/core/app-error'
+import { AppError } from '@understudy/shared/core/app-error'
 import type { InstanceId } from '@understudy/shared/core/ids'
-import { between, type Clock, type Millis, type Mono, millis, plus } from '@understudy/shared/core/time'
+import { type Clock, type Millis, millis, plus } from '@understudy/shared/core/time'
 import { PROTOCOL_VERSION } from '@understudy/shared/protocol/version'
 import type { Logger } from 'pino'
 import type { WebSocket } from 'ws'
 import type { PeerIdentity } from '../identity/identity.ts'
 import { createBufferPool } from './buffer-pool.ts'
-import { planFinalSync } from './final-sync.ts'
 import { createListener } from './listener.ts'
 import { createPace } from './pace.ts'
 import { createScanner, type Scanner } from './scanner.ts'
+import { asBudgetError, inTime, sendTheRest, unreadableError } from './sealing.ts'
 import { createSenderSession } from './sender-session.ts'
 import type { Join, SenderSession, SessionLag } from './session-types.ts'
 import type { StateRoots } from './state-files.ts'
@@ -18,6 +18,8 @@ import type { Xattrs } from './xattrs.ts'
 
 /** A replica that has lost its connection may go on where it was within this time. */
 const PARKED = millis(60_000)
+/** An epoch that was sealed is given up at once; if it is not, everything goes on after this. */
+const AFTER_SEAL = millis(10_000)
 /** One replica has no more under way than this, however much memory there is: 80 MB/s at 50 ms there and back. */
 const WINDOW_BYTES = 4 * 1024 * 1024
 const WINDOW_BYTES_MIN = 1024 * 1024
@@ -207,62 +209,28 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
     try {
       return await run(signal)
     } catch (error) {
+      release(heirNow)
       throw asBudgetError(error, signal, what, budget)
-    } finally {
-      heir = undefined
-      for (const session of sessions.values()) session.release()
     }
   }
 
-  /** Sends what the time allows. Returns how many bytes were left out, and why. */
-  async function sendTheRest(
-    session: SenderSession,
-    deadline: Mono,
-    signal: AbortSignal,
-    tolerant: boolean,
-  ): Promise<{ leftBytes: number; why: string }> {
-    const left = between(clock.mono(), deadline)
-    const dirtyBytes = session.lag.bytes
-    const underWay = dirtyBytes - session.pendingBytes()
-    const priorityBytes = session.pendingBytes((key) => roots.isPriority(key)) + underWay
-    const { bytesPerSecond } = session
-    const { plan, why } = planFinalSync({ left, bytesPerSecond, dirtyBytes, priorityBytes })
-    log.info({ event: 'replication.final_sync', plan, why, target: session.instance })
-    try {
-      if (plan === 'everything' || !tolerant) {
-        session.sendAll()
-        await session.settled(signal)
-        return { leftBytes: 0, why }
-      }
-      if (plan === 'priority') {
-        session.sendAll((key) => roots.isPriority(key))
-        await session.preferredSent(signal)
-      }
-      return { leftBytes: leftOf(session), why }
-    } catch (error) {
-      if (!tolerant || !signal.aborted || session.ended) throw error
-      return { leftBytes: leftOf(session), why: `${why}; it took longer` }
-    }
-  }
-
-  /** What the replica goes without. @throws AppError `not_ready` when it has no whole copy of any moment */
-  function leftOf(session: SenderSession): number {
-    session.withhold()
-    if (session.whole) return session.lag.bytes
-    throw new AppError(
-      'not_ready',
-      `${session.instance} has only a part of a copy, and no time for the rest`,
-      {
-        retryable: true,
-      },
-    )
+  /** The hand-over to this one is over, well or not: everybody is sent everything again. */
+  function release(former: InstanceId): void {
+    if (heir !== former) return
+    heir = undefined
+    for (const session of sessions.values()) session.release()
   }
 
   /** Nothing is begun while the last look is taken: what goes first is decided after it. */
-  async function lastLook(scanner: Scanner, target: InstanceId, tolerant: boolean): Promise<() => void> {
+  async function lastLook(
+    scanner: Scanner,
+    target: InstanceId,
+    tolerant: boolean,
+    signal: AbortSignal,
+  ): Promise<() => void> {
     const goOn = tolerant ? sessions.get(target)?.withhold() : undefined
     try {
-      await scanner.exact()
+      await inTime(scanner.exact(), signal)
     } catch (error) {
       goOn?.()
       throw error
@@ -294,24 +262,36 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
     stopServing() {
       serving?.scanner.stop()
       serving = undefined
+      heir = undefined
       for (const session of [...sessions.values()]) drop(session, 'this instance is not primary any more')
     },
     drain: (target, budget) =>
       within(target, budget, `${target} did not catch up`, async (signal) => {
-        await scannerNow().exact()
+        await inTime(scannerNow().exact(), signal)
         await sessionOf(target).near(signal)
+        release(target)
       }),
     seal: (target, budget, tolerant) =>
       within(target, budget, `${target} did not confirm the last of the state`, async (signal) => {
         const scanner = scannerNow()
         const deadline = plus(clock.mono(), budget)
-        const goOn = await lastLook(scanner, target, tolerant)
+        const goOn = await lastLook(scanner, target, tolerant, signal)
         try {
           const { unreadable } = scanner
           if (unreadable.size > 0 && !tolerant) throw unreadableError(unreadable)
           const session = sessionOf(target)
-          const { leftBytes, why } = await sendTheRest(session, deadline, signal, tolerant)
+          const { leftBytes, why } = await sendTheRest({
+            session,
+            deadline,
+            signal,
+            tolerant,
+            roots,
+            clock,
+            log,
+          })
           if (leftBytes === 0) await session.barrier([...unreadable.keys()], signal)
+          // It gets nothing more: a part of what was left out would only make a mixture of what it has.
+          clock.timer(AFTER_SEAL, () => release(target))
           return { seq: session.seq, unreadable: unreadable.size, leftBytes, why }
         } catch (error) {
           goOn()
@@ -340,7 +320,7 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
           hint: '`understudy-agent status` shows the replicas and how far they are.',
           retryable: true,
         })
-      await scanner.full()
+      await scanner.patient()
       const durable: InstanceId[] = []
       const safe = attached.map(async (session) => {
         await session.safe(moment, signal)
@@ -360,19 +340,23 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
         throw new AppError('not_ready', 'every replica still gets what came before', { retryable: true })
       const send: (() => void)[] = []
       const problems: unknown[] = []
-      await hold(async () => {
-        await scanner.exact()
-        const share = limits.memoryBytes / Math.max(1, sessions.size)
-        for (const session of sessions.values()) {
-          if (!session.canCapture()) continue
-          try {
-            send.push(session.capture(share))
-          } catch (error) {
-            problems.push(error)
+      try {
+        await hold(async () => {
+          await scanner.exact()
+          const share = limits.memoryBytes / Math.max(1, sessions.size)
+          for (const session of sessions.values()) {
+            if (!session.canCapture()) continue
+            try {
+              send.push(session.capture(share))
+            } catch (error) {
+              problems.push(error)
+            }
           }
-        }
-      })
-      for (const begin of send) begin()
+        })
+      } finally {
+        // What was captured is good, whether or not the workload could be let go.
+        for (const begin of send) begin()
+      }
       if (problems.length > 0) throw problems[0]
     },
     lags: () => [...sessions.values()].map((session) => ({ instance: session.instance, lag: session.lag })),
@@ -382,20 +366,4 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
       await listener.close()
     },
   }
-}
-
-function asBudgetError(error: unknown, signal: AbortSignal, what: string, budget: Millis): unknown {
-  if (!signal.aborted || isAppError(error)) return error
-  return new AppError('not_ready', `${what} within ${Math.round(budget)} ms`, { retryable: true })
-}
-
-function unreadableError(unreadable: ReadonlyMap<string, string>): AppError {
-  const [name, why] = [...unreadable][0] ?? ['', '']
-  return new AppError(
-    'state_unreadable',
-    `${unreadable.size} names of the state cannot be read: ${name} (${why})`,
-    {
-      hint: 'Let the agent run as a user that can read everything below the state directories.',
-    },
-  )
 }

@@ -5,7 +5,16 @@ import { PAGE_BYTES } from '@understudy/shared/protocol/replication'
 import { hashFile } from './file-content.ts'
 import { planRead, type ReadFacts } from './read-plan.ts'
 import { readNames, readTarget, type Stat, type StateRoots, statOf } from './state-files.ts'
-import { type Entry, type Key, keyOf, parentOf, StateTree, sameEntry, splitKey } from './state-tree.ts'
+import {
+  type Entry,
+  type FileEntry,
+  type Key,
+  keyOf,
+  parentOf,
+  StateTree,
+  sameEntry,
+  splitKey,
+} from './state-tree.ts'
 
 /** Two writes within one tick of the kernel's clock leave the same time stamp. */
 const TICK_NS = 20_000_000n
@@ -20,8 +29,12 @@ const GONE = new Set(['ENOENT', 'ENOTDIR', 'ELOOP'])
 export interface Pass {
   /** Nothing is trusted that may have changed unseen. */
   readonly exact: boolean
+  /** Files that may have changed are read, whatever it costs. */
+  readonly patient: boolean
   /** Everything is looked at, so what is found needs no second look. */
   readonly complete: boolean
+  /** When the oldest of the files was read that may have changed since, and were not read now. */
+  knownSince: number
   readonly changed: Set<Key>
   /** Names that have to be looked at as well: a directory whose names changed, a link whose file went away. */
   readonly also: Set<Key>
@@ -43,6 +56,8 @@ export interface TreeReader {
   setAttributes(key: Key, xattrs: string, pass: Pass): void
   /** The file was read from one end to the other for another purpose: that is what it holds. */
   learn(key: Key, read: WholeRead): void
+  /** The file holds something else than was read, and may show no trace of it: then it is read again. */
+  suspect(key: Key): void
   /** The name could not be read after all, or holds something else than it seems: it is read in full next time. */
   distrust(key: Key, why?: string): void
 }
@@ -87,7 +102,16 @@ export function createTreeReader(roots: StateRoots, clock: Clock, lazy: boolean)
     for (let root = 0; root < roots.directories.length; root += 1) await walk(keyOf(root, ''), pass, seen)
     for (const key of [...tree.keys()]) if (!seen.has(key) && tree.has(key)) forget(key, pass)
     for (const [id, key] of inodes) if (!tree.has(key)) inodes.delete(id)
+    for (const key of unreadable.keys()) if (isGone(key)) unreadable.delete(key)
     await lookAtOthersAlso(pass)
+  }
+
+  function isGone(key: Key): boolean {
+    try {
+      return statOf(roots.pathOf(key)) === undefined
+    } catch {
+      return false
+    }
   }
 
   async function walk(key: Key, pass: Pass, seen: Set<Key>): Promise<void> {
@@ -147,6 +171,7 @@ export function createTreeReader(roots: StateRoots, clock: Clock, lazy: boolean)
   }
 
   function vanished(key: Key, pass: Pass): undefined {
+    unreadable.delete(key)
     if (tree.has(key)) forget(key, pass)
   }
 
@@ -202,11 +227,25 @@ export function createTreeReader(roots: StateRoots, clock: Clock, lazy: boolean)
     const other = tree.get(key)
     if (other && other.kind !== 'file') forget(key, pass)
     const known = tree.file(key)
-    const plan = planRead(stat, known, before, pass.exact, clock.mono())
-    if (plan === 'nothing') return
-    if (lazy && !known && !before && !pass.exact) return note(key, stat, pass)
-    const from = plan === 'tail' && known ? Math.floor(known.size / PAGE_BYTES) : 0
-    await readFile(key, from, from > 0 && known ? known.pages : NO_PAGES, pass)
+    const plan = planRead(stat, known, before, pass, clock.mono())
+    switch (plan) {
+      case 'nothing':
+        return
+      case 'later':
+        pass.knownSince = Math.min(pass.knownSince, before?.hashedAt ?? 0)
+        return
+      case 'tail':
+        return readFrom(key, known, pass)
+      case 'whole':
+        if (lazy && !known && !before && !pass.exact) return note(key, stat, pass)
+        return readFile(key, 0, NO_PAGES, pass)
+    }
+  }
+
+  /** What has come after the last whole page that is known. */
+  function readFrom(key: Key, known: FileEntry | undefined, pass: Pass): Promise<void> {
+    const from = known ? Math.floor(known.size / PAGE_BYTES) : 0
+    return readFile(key, from, from > 0 && known ? known.pages : NO_PAGES, pass)
   }
 
   /** The file is there; what is in it, nobody has asked yet. */
@@ -278,7 +317,9 @@ export function createTreeReader(roots: StateRoots, clock: Clock, lazy: boolean)
     },
     learn(key, { stat, pages, startedWall, started }) {
       const entry = tree.file(key)
-      if (!entry?.unread || entry.size !== stat.size) return
+      const seen = facts.get(key)?.stat
+      // Mode, owner or the file itself have changed since it was seen: it is looked at again.
+      if (!entry?.unread || !seen || !isSameFile(seen, stat) || seen.changedNs !== stat.changedNs) return
       tree.set(key, { kind: 'file', meta: entry.meta, size: entry.size, pages })
       const took = clock.mono() - started
       facts.set(key, {
@@ -288,6 +329,12 @@ export function createTreeReader(roots: StateRoots, clock: Clock, lazy: boolean)
         hashedAt: started,
         hashTook: took,
       })
+    },
+    suspect(key) {
+      const known = facts.get(key)?.stat
+      const now = known && statOf(roots.pathOf(key))
+      // With a trace it is read again anyway, when its turn comes.
+      if (now && isSameFile(known, now) && known.changedNs === now.changedNs) facts.delete(key)
     },
     distrust(key, why) {
       facts.delete(key)

@@ -18,6 +18,22 @@ export function differingBytes(keys: Iterable<Key>, ours: ReadonlyTree, theirs: 
   return bytes
 }
 
+/** The same as a question, answered exactly. */
+export function differsByMoreThan(
+  limit: number,
+  keys: Iterable<Key>,
+  ours: ReadonlyTree,
+  theirs: ReadonlyTree,
+): boolean {
+  let bytes = 0
+  for (const key of keys) {
+    const entry = ours.file(key)
+    if (entry) bytes += bytesOfPages(entry, differingPages(entry, theirs.file(key)))
+    if (bytes > limit) return true
+  }
+  return false
+}
+
 export function totalBytes(tree: ReadonlyTree): number {
   let bytes = 0
   for (const entry of tree.values()) if (entry.kind === 'file') bytes += entry.size

@@ -1,3 +1,4 @@
+import { isUtf8 } from 'node:buffer'
 import { spawn } from 'node:child_process'
 import { open } from 'node:fs/promises'
 import { systemCodeOf } from '@understudy/shared/core/app-error'
@@ -20,6 +21,23 @@ export interface Unsynced {
 
 export function createUnsynced(roots: StateRoots): Unsynced {
   const names = new Set<Key>()
+  /** Something may be mounted below a state directory. */
+  function oneForEachDevice(keys: readonly Key[]): Buffer[] {
+    const paths = new Map<bigint, Buffer>()
+    for (const key of keys) {
+      const path = roots.pathOf(key)
+      const stat = statOf(path)
+      // What is not a directory may be a pipe by now, which would be waited for.
+      if (stat && (stat.kind === 'dir' || stat.kind === 'file')) paths.set(stat.device, path)
+    }
+    for (const directory of roots.directories) {
+      const path = Buffer.from(directory)
+      const stat = statOf(path)
+      if (stat) paths.set(stat.device, path)
+    }
+    return [...paths.values()]
+  }
+
   return {
     add: (key) => void names.add(key),
     remove(key) {
@@ -28,7 +46,7 @@ export function createUnsynced(roots: StateRoots): Unsynced {
     },
     async sync() {
       const mine = [...names]
-      if (mine.length > AT_ONCE && (await syncFileSystems(roots.directories))) {
+      if (mine.length > AT_ONCE && (await syncFileSystems(oneForEachDevice(mine)))) {
         for (const key of mine) names.delete(key)
         return
       }
@@ -46,9 +64,11 @@ export function createUnsynced(roots: StateRoots): Unsynced {
 }
 
 /** syncfs(2) by way of `sync -f` of the coreutils; false where it is not to be had. */
-function syncFileSystems(directories: readonly string[]): Promise<boolean> {
+function syncFileSystems(paths: readonly Buffer[]): Promise<boolean> {
+  // Arguments of a process are UTF-8, names need not be: those are synced one by one.
+  if (paths.some((path) => !isUtf8(path))) return Promise.resolve(false)
   return new Promise((resolve) => {
-    const child = spawn('sync', ['-f', '--', ...directories], { stdio: 'ignore' })
+    const child = spawn('sync', ['-f', '--', ...paths.map(String)], { stdio: 'ignore' })
     child.once('error', () => resolve(false))
     child.once('exit', (code) => resolve(code === 0))
   })

@@ -49,7 +49,7 @@ export interface CutsSurroundings {
 
 export function createCuts(surroundings: CutsSurroundings): Cuts {
   const { every, hooks, hasHooks, key, clock, log, cut, wanted } = surroundings
-  let current: { calledOff: boolean; readonly ended: Promise<void> } | undefined
+  let current: { calledOff: boolean; killed: boolean; readonly ended: Promise<void> } | undefined
   let trouble: string | undefined
   let last: { readonly at: Mono; readonly pause: Millis } | undefined
   let taken = 0
@@ -65,10 +65,12 @@ export function createCuts(surroundings: CutsSurroundings): Cuts {
     await current.ended
   }
 
-  async function takeOne(facts: HookFacts): Promise<void> {
+  /** Whether anything was captured. */
+  async function takeOne(facts: HookFacts): Promise<boolean> {
     let done: () => void = () => undefined
-    const mine = { calledOff: false, ended: new Promise<void>((resolve) => (done = resolve)) }
+    const mine = { calledOff: false, killed: false, ended: new Promise<void>((resolve) => (done = resolve)) }
     current = mine
+    let captured = false
     try {
       await cut(async (capture) => {
         if (mine.calledOff) return
@@ -76,9 +78,12 @@ export function createCuts(surroundings: CutsSurroundings): Cuts {
         try {
           // A part of it may stand still even when this fails.
           await hold(facts)
-          if (!mine.calledOff) await capture()
+          if (mine.calledOff) return
+          await capture()
+          captured = true
         } finally {
-          await letGo(facts)
+          // What is fenced stays so.
+          if (!mine.killed) await letGo(facts)
           last = { at: clock.mono(), pause: between(started, clock.mono()) }
           // Orders need not wait for the sending.
           current = undefined
@@ -89,6 +94,7 @@ export function createCuts(surroundings: CutsSurroundings): Cuts {
       if (current === mine) current = undefined
       done()
     }
+    return captured
   }
 
   async function hold(facts: HookFacts): Promise<void> {
@@ -109,7 +115,7 @@ export function createCuts(surroundings: CutsSurroundings): Cuts {
     const facts = wanted()
     if (!facts) return
     try {
-      await takeOne(facts)
+      if (!(await takeOne(facts))) return
       taken += 1
       trouble = undefined
       if (last && last.pause > LONG_PAUSE)
@@ -142,7 +148,7 @@ export function createCuts(surroundings: CutsSurroundings): Cuts {
         return hooks.run(hook, facts, signal)
       },
       kill() {
-        if (current) current.calledOff = true
+        if (current) Object.assign(current, { calledOff: true, killed: true })
         return hooks.kill()
       },
     },
