@@ -3,7 +3,7 @@ import { HEADER_BYTES } from '@understudy/shared/protocol/replication'
 /** Room for a frame: the header, a batch, and one more op of the largest kind: 256 KiB, a name and its attributes. */
 const FRAME_BYTES = HEADER_BYTES + 512 * 1024 + 384 * 1024
 /** Buffers that are kept for the next use. */
-const KEPT = 12
+const KEPT = 8
 
 /**
  * Buffers that frames are built in, used again and again: fresh memory for each would cost more than what is done

@@ -74,6 +74,14 @@ export function statOf(path: Buffer): Stat | undefined {
   }
 }
 
+let device = 0n
+
+/** One number for all files of a device, not one for each. */
+function sharedDevice(of: bigint): bigint {
+  if (of !== device) device = of
+  return device
+}
+
 export function toStat(stats: BigIntStats): Stat {
   const kind = stats.isDirectory()
     ? 'dir'
@@ -92,11 +100,12 @@ export function toStat(stats: BigIntStats): Stat {
       xattrs: '',
     },
     size: kind === 'file' ? Number(stats.size) : 0,
-    device: stats.dev,
+    device: sharedDevice(stats.dev),
     inode: stats.ino,
     links: kind === 'file' ? Number(stats.nlink) : 1,
     changedNs: stats.ctimeNs,
-    modifiedNs: stats.mtimeNs,
+    // Mostly the same moment: one number for both.
+    modifiedNs: stats.mtimeNs === stats.ctimeNs ? stats.ctimeNs : stats.mtimeNs,
   }
 }
 

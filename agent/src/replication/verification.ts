@@ -10,7 +10,7 @@ import { type Entry, type Key, keyOf, type ReadonlyTree, splitKey } from './stat
 /** Read and compared at once. */
 const CHUNK_BYTES = 4 * 1024 * 1024
 const CHUNK_RANGES = 256
-const RANGE_BYTES = 1024 * 1024
+const RANGE_BYTES = 256 * 1024
 /** The first comparison, right after the full sync, takes at least one part in this many of the time. */
 const FIRST_SHARE = 4
 /** Between two comparisons nothing is read for this long, or for a whole period where that is less. */
