@@ -175,6 +175,13 @@ test('the socket of a group answers commits and nothing else, to its members onl
   expect(await raw(path, 'GET', '/commit')).toMatchObject({ status: 404 })
 })
 
+const runsForOthers = () =>
+  new Promise<boolean>((resolve) => {
+    execFile(process.execPath, ['--version'], { uid: 65_534, gid: 65_534, cwd: '/' }, (error) =>
+      resolve(!error),
+    )
+  })
+
 test('another user may ask where the group lets it, and not otherwise', async ({ skip }) => {
   if (process.geteuid?.() !== 0) return skip('only root can ask as somebody else')
   const base = directory()
@@ -192,6 +199,7 @@ test('another user may ask where the group lets it, and not otherwise', async ({
         resolve(out.trim()),
       )
     })
+  if (!(await runsForOthers())) return skip('this Node lies in a directory that other users may not enter')
   expect(await askAs(65_533)).toBe('200')
   expect(await askAs(65_534)).toBe('EACCES')
 })
