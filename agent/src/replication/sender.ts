@@ -95,6 +95,7 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
   let serving: { epoch: number; scanner: Scanner } | undefined
   /** The replica that is to take over: nobody else is sent anything, and the bandwidth limit does not hold for it. */
   let heir: InstanceId | undefined
+  let cancelRelease: (() => void) | undefined
 
   const listener = createListener({
     identity,
@@ -205,6 +206,7 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
     run: (signal: AbortSignal) => Promise<T>,
   ): Promise<T> {
     const signal = AbortSignal.timeout(Math.ceil(budget))
+    cancelRelease?.()
     heir = heirNow
     try {
       return await run(signal)
@@ -263,6 +265,7 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
       serving?.scanner.stop()
       serving = undefined
       heir = undefined
+      cancelRelease?.()
       for (const session of [...sessions.values()]) drop(session, 'this instance is not primary any more')
     },
     drain: (target, budget) =>
@@ -291,7 +294,7 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
           })
           if (leftBytes === 0) await session.barrier([...unreadable.keys()], signal)
           // It gets nothing more: a part of what was left out would only make a mixture of what it has.
-          clock.timer(AFTER_SEAL, () => release(target))
+          cancelRelease = clock.timer(AFTER_SEAL, () => release(target))
           return { seq: session.seq, unreadable: unreadable.size, leftBytes, why }
         } catch (error) {
           goOn()
@@ -320,7 +323,10 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
           hint: '`understudy-agent status` shows the replicas and how far they are.',
           retryable: true,
         })
-      await scanner.patient()
+      // What takes longer than there is time for is answered as late below.
+      await inTime(scanner.patient(), signal).catch((error: unknown) => {
+        if (!signal.aborted) throw error
+      })
       const durable: InstanceId[] = []
       const safe = attached.map(async (session) => {
         await session.safe(moment, signal)
