@@ -92,8 +92,13 @@ async function stopChild(child: ChildProcess, ended: Promise<void>): Promise<voi
 }
 
 export interface JudgeChild {
+  /** Replaces the agent's client. With 0 writes per second it only reads. */
   write(agent: string, port: number, perSecond: number): void
+  /** Ends the agent's client and takes everything that was written away again. */
+  rest(agent: string): Promise<void>
   mark(agent: string): void
+  /** When another process than before the mark first answered, UTC ms; null when none has in time. */
+  takeover(agent: string, withinMillis: number): Promise<number | null>
   verify(agent: string): Promise<{ verdict: Verdict; gapMillis: number }>
   overlaps(witness: string): Promise<readonly string[]>
   stop(): Promise<void>
@@ -135,7 +140,10 @@ export function startJudgeChild(options: {
   }
   return {
     write: (agent, port, perSecond) => void tell({ kind: 'write', agent, port, perSecond }),
+    rest: async (agent) => void (await ask<'rest'>((id) => ({ kind: 'rest', id, agent }))),
     mark: (agent) => void tell({ kind: 'mark', agent }),
+    takeover: async (agent, withinMillis) =>
+      (await ask<'takeover'>((id) => ({ kind: 'takeover', id, agent, withinMillis }))).at,
     verify: (agent) => ask<'verdict'>((id) => ({ kind: 'verify', id, agent })),
     overlaps: async (witness) =>
       (await ask<'overlaps'>((id) => ({ kind: 'overlaps', id, witness }))).overlaps,

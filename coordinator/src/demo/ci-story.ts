@@ -60,20 +60,43 @@ export async function play(
   trigger: FailoverResult['trigger'],
   id: string,
   say: (text: string) => void,
-  strike: (instance: ReturnType<typeof primaryOf>) => Promise<void>,
+  strike: Strike,
 ): Promise<FailoverResult> {
+  return (await playOut(rig, trigger, id, say, strike)).result
+}
+
+type Strike = (instance: ReturnType<typeof primaryOf>) => Promise<void>
+
+export interface PlayedOut {
+  readonly result: FailoverResult
+  readonly incident: IncidentView
+  /** UTC milliseconds. */
+  readonly struckAt: number
+  /** When each write that is missing had been acknowledged, UTC milliseconds. */
+  readonly missing: readonly number[]
+}
+
+/** The same with all that is known of it. */
+export async function playOut(
+  rig: Rig,
+  trigger: FailoverResult['trigger'],
+  id: string,
+  say: (text: string) => void,
+  strike: Strike,
+): Promise<PlayedOut> {
   const before = await rig.operator.agent(id)
   const known = new Set((await rig.operator.incidents(id)).map((incident) => incident.id))
   rig.judge.mark(id)
+  const struckAt = Date.now()
   await strike(primaryOf(before))
   const incident = await untilClosed(rig, id, known)
   await untilAgent(rig.operator, id, 'serving again', isServing)
-  const result = await judge(rig, trigger, id, incident)
+  const { result, missing } = await judge(rig, trigger, id, incident)
   say(sentence(before.name, incident, result))
-  return result
+  return { result, incident, struckAt, missing }
 }
 
-async function untilClosed(rig: Rig, id: string, known: ReadonlySet<string>): Promise<IncidentView> {
+export async function untilClosed(rig: Rig, id: string, known: ReadonlySet<string>): Promise<IncidentView> {
   const deadline = performance.now() + 60_000
   for (;;) {
     const incidents = await rig.operator.incidents(id)
@@ -84,12 +107,13 @@ async function untilClosed(rig: Rig, id: string, known: ReadonlySet<string>): Pr
   }
 }
 
-async function judge(
+/** What the client says of a move that is over, beside what its record says. */
+export async function judge(
   rig: Rig,
   trigger: FailoverResult['trigger'],
   id: string,
   incident: IncidentView,
-): Promise<FailoverResult> {
+): Promise<Pick<PlayedOut, 'result' | 'missing'>> {
   const { verdict, gapMillis } = await rig.judge.verify(id)
   const { loss } = incident
   const lost = verdict.missing.length + verdict.wrong
@@ -99,7 +123,7 @@ async function judge(
     lost === 0 ||
     loss?.kind === 'everything' ||
     (loss?.kind === 'bounded' && through !== undefined && verdict.missing.every((at) => at >= through))
-  return {
+  const result: FailoverResult = {
     trigger,
     agent_id: id,
     outcome:
@@ -112,6 +136,7 @@ async function judge(
     loss_reported: loss?.sentence ?? 'not reported',
     as_reported: explained && verdict.wrong === 0,
   }
+  return { result, missing: verdict.missing }
 }
 
 /** Nothing may be lost with a warm replica and a warning; a loss without one must be what was reported. */

@@ -1,10 +1,13 @@
 import { appendFileSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
 import { demoAgents } from './fleet-story.ts'
 import { openKeyValueStore } from './kv-store.ts'
 import { findOverlaps } from './witness.ts'
+import { startWriter } from './writer.ts'
 
 const scratch: string[] = []
 afterEach(() => {
@@ -49,6 +52,66 @@ test('a torn end is cut off, and what comes after it is written in its place', (
   store2.put('c', '3')
   expect(openKeyValueStore(state).get('c')).toBe('3')
 })
+
+test('the store goes back to the last record that is kept, over segments and a restart', () => {
+  const state = directory()
+  const store = openKeyValueStore(state)
+  const large = 'v'.repeat(3 * 1024 * 1024)
+  for (const index of [1, 2, 3, 4]) store.put(`kept-${index}`, large)
+  store.sync()
+  const before = readdirSync(state).map((name) => readFileSync(join(state, name)))
+  for (const index of [1, 2, 3, 4, 5, 6]) store.put(`more-${index}`, large)
+  expect(readdirSync(state).length).toBeGreaterThan(before.length)
+  const isKept = (key: string) => key.startsWith('kept')
+  store.cutBack(isKept)
+  expect(store.size).toBe(4)
+  const after = readdirSync(state).map((name) => readFileSync(join(state, name)))
+  expect(after.every((bytes, index) => before[index]?.equals(bytes))).toBe(true)
+  expect(after).toHaveLength(before.length)
+  store.put('more-7', 'x')
+  store.sync()
+  const again = openKeyValueStore(state)
+  expect([...again.keys()]).toEqual(['kept-1', 'kept-2', 'kept-3', 'kept-4', 'more-7'])
+  again.cutBack(() => false)
+  expect([again.size, openKeyValueStore(state).size]).toEqual([0, 0])
+})
+
+test('the client learns that another process answers, and does not write where it only reads', async () => {
+  const first = await serve('i-1')
+  const reader = startWriter(first.port, 0)
+  const writer = startWriter(first.port, 200, 'a')
+  try {
+    await vi.waitFor(() => expect(writer.counters.acked).toBeGreaterThan(5))
+    writer.mark()
+    reader.mark()
+    expect(await writer.takeover(50)).toBeUndefined()
+    const moved = Date.now()
+    first.name = 'i-2'
+    expect(await writer.takeover(2000)).toBeGreaterThanOrEqual(moved)
+    expect(await reader.takeover(2000)).toBeGreaterThanOrEqual(moved)
+    expect(reader.counters.sent).toBe(0)
+    expect(first.asked.has('GET /health')).toBe(true)
+    expect(first.asked.has('PUT /kv/a-1')).toBe(true)
+  } finally {
+    await writer.stop()
+    await reader.stop()
+    first.server.closeAllConnections()
+    first.server.close()
+  }
+})
+
+/** Answers everything, under a name that can be changed. */
+async function serve(name: string) {
+  const asked = new Set<string>()
+  const server = createServer((request, response) => {
+    asked.add(`${request.method} ${request.url}`)
+    response.writeHead(200, { 'x-served-by': there.name })
+    response.end('ok')
+  })
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))
+  const there = { name, asked, server, port: (server.address() as AddressInfo).port }
+  return there
+}
 
 test('the witness sees two processes of one agent that ran at the same time', () => {
   const stamp = (agent: string, epoch: number, instance: string, pid: number) =>

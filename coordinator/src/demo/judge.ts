@@ -10,7 +10,9 @@ import { startWriter, type Verdict, type Writer } from './writer.ts'
 
 const requestSchema = z.discriminatedUnion('kind', [
   z.object({ kind: z.literal('write'), agent: z.string(), port: z.int(), perSecond: z.number() }),
+  z.object({ kind: z.literal('rest'), id: z.int(), agent: z.string() }),
   z.object({ kind: z.literal('mark'), agent: z.string() }),
+  z.object({ kind: z.literal('takeover'), id: z.int(), agent: z.string(), withinMillis: z.number() }),
   z.object({ kind: z.literal('verify'), id: z.int(), agent: z.string() }),
   z.object({ kind: z.literal('overlaps'), id: z.int(), witness: z.string() }),
   z.object({ kind: z.literal('stop') }),
@@ -19,6 +21,8 @@ export type JudgeRequest = z.infer<typeof requestSchema>
 
 export type JudgeAnswer =
   | { readonly kind: 'verdict'; readonly id: number; readonly verdict: Verdict; readonly gapMillis: number }
+  | { readonly kind: 'rest'; readonly id: number }
+  | { readonly kind: 'takeover'; readonly id: number; readonly at: number | null }
   | { readonly kind: 'overlaps'; readonly id: number; readonly overlaps: readonly string[] }
   | {
       readonly kind: 'counters'
@@ -29,16 +33,30 @@ const COUNTERS_EVERY = 250
 
 export async function runJudge(input: NodeJS.ReadableStream, output: NodeJS.WritableStream): Promise<void> {
   const writers = new Map<string, Writer>()
+  let started = 0
   const say = (answer: JudgeAnswer) => output.write(`${JSON.stringify(answer)}\n`)
 
   async function handle(message: JudgeRequest): Promise<void> {
     switch (message.kind) {
       case 'write':
-        writers.set(message.agent, startWriter(message.port, message.perSecond))
+        await writers.get(message.agent)?.stop()
+        started += 1
+        writers.set(message.agent, startWriter(message.port, message.perSecond, `w${started}`))
+        return
+      case 'rest':
+        await writers.get(message.agent)?.stop()
+        await writers.get(message.agent)?.clear()
+        writers.delete(message.agent)
+        say({ kind: 'rest', id: message.id })
         return
       case 'mark':
         writers.get(message.agent)?.mark()
         return
+      case 'takeover': {
+        const at = await writers.get(message.agent)?.takeover(message.withinMillis)
+        say({ kind: 'takeover', id: message.id, at: at ?? null })
+        return
+      }
       case 'verify': {
         const writer = writers.get(message.agent)
         if (!writer) return

@@ -8,6 +8,9 @@ import { type KeyValueStore, openKeyValueStore } from './kv-store.ts'
  * file that outlives its machine: the witness of who ran when.
  */
 
+/** Names the process that answers, so that a client can tell a new one from the one before. */
+const SERVED_BY = 'x-served-by'
+
 const MAX_VALUE = 8 * 1024 * 1024
 const STAMP_EVERY = 25
 
@@ -16,6 +19,7 @@ export function runKeyValueServer(env: Readonly<Record<string, string | undefine
   const store = openKeyValueStore(env.STATE_DIR ?? 'state')
   if (store.size === 0) fillBallast(store, Number(env.BALLAST_MIB ?? 0))
   const stamp = createWitness(env)
+  const servedBy = `${env.AGENT_INSTANCE_ID ?? ''}/${process.pid}`
 
   /** Writes that came in the same turn of the event loop are synced together. */
   let waiting: (() => void)[] = []
@@ -31,9 +35,14 @@ export function runKeyValueServer(env: Readonly<Record<string, string | undefine
   }
 
   const server = createServer((request, response) => {
+    response.setHeader(SERVED_BY, servedBy)
     const { pathname } = new URL(request.url ?? '/', 'http://kv')
     if (pathname === '/health') return send(response, 200, 'ok')
     if (pathname === '/dump') return dump(response, store)
+    if (pathname === '/kv' && request.method === 'DELETE') {
+      store.cutBack(isBallast)
+      return commit(() => send(response, 200, 'as it was at first'))
+    }
     const key = /^\/kv\/([A-Za-z0-9_.-]{1,200})$/.exec(pathname)?.[1]
     if (!key) return send(response, 404, 'no such path')
     if (request.method === 'PUT')
@@ -66,7 +75,7 @@ function send(response: ServerResponse, status: number, text: string): void {
 function dump(response: ServerResponse, store: KeyValueStore): void {
   response.writeHead(200, { 'content-type': 'application/x-ndjson' })
   for (const key of store.keys())
-    if (!key.startsWith('ballast')) response.write(`${JSON.stringify([key, store.get(key)])}\n`)
+    if (!isBallast(key)) response.write(`${JSON.stringify([key, store.get(key)])}\n`)
   response.end()
 }
 
@@ -81,6 +90,8 @@ function readBody(request: IncomingMessage, response: ServerResponse, done: (tex
   request.on('end', () => done(Buffer.concat(parts).toString('utf8')))
   request.on('error', () => response.destroy())
 }
+
+const isBallast = (key: string): boolean => key.startsWith('ballast')
 
 /** State that was there before, for measurements: it has to be copied and to be read at every start. */
 function fillBallast(store: KeyValueStore, mebibytes: number): void {

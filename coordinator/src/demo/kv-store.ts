@@ -1,4 +1,5 @@
 import {
+  closeSync,
   fdatasyncSync,
   ftruncateSync,
   mkdirSync,
@@ -6,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   readSync,
+  unlinkSync,
   writeSync,
 } from 'node:fs'
 import { join } from 'node:path'
@@ -23,6 +25,8 @@ export interface KeyValueStore {
   put(key: string, value: string): void
   /** Makes everything that was put durable. */
   sync(): void
+  /** Takes away everything that was put after the last key for which `isKept` holds; made durable by `sync`. */
+  cutBack(isKept: (key: string) => boolean): void
 }
 
 /** Where a value lies. */
@@ -44,9 +48,14 @@ export function openKeyValueStore(directory: string): KeyValueStore {
     .map((name) => Number.parseInt(name, 10))
     .sort((a, b) => a - b)
   let number = numbers.at(-1) ?? 1
-  for (const sealed of numbers.slice(0, -1))
-    readSegment(openSegment(directory, sealed), segmentPath(directory, sealed), places)
-  let file = openSegment(directory, number)
+  const files = new Map<number, number>()
+  const open = (segment: number) => {
+    const opened = openSegment(directory, segment)
+    files.set(segment, opened)
+    return opened
+  }
+  for (const sealed of numbers.slice(0, -1)) readSegment(open(sealed), segmentPath(directory, sealed), places)
+  let file = open(number)
   let used = readSegment(file, segmentPath(directory, number), places)
   // Only the last segment can have a torn end: the others were synced before the next was begun.
   ftruncateSync(file, used)
@@ -68,7 +77,7 @@ export function openKeyValueStore(directory: string): KeyValueStore {
         fdatasyncSync(file)
         number += 1
         used = 0
-        file = openSegment(directory, number)
+        file = open(number)
       }
       const { record, valueAt } = encode(key, value)
       writeSync(file, record)
@@ -76,8 +85,31 @@ export function openKeyValueStore(directory: string): KeyValueStore {
       used += record.length
     },
     sync: () => fdatasyncSync(file),
+    cutBack(isKept) {
+      const order = [...files.keys()].sort((a, b) => a - b)
+      const positionOf = (place: Place) => {
+        const index = order.findIndex((segment) => files.get(segment) === place.file)
+        return { index, end: place.at + place.length }
+      }
+      const ends = [...places].filter(([key]) => isKept(key)).map(([, place]) => positionOf(place))
+      const last = ends.reduce((a, b) => (isAfter(b, a) ? b : a), { index: 0, end: 0 })
+      for (const [key, place] of places) if (isAfter(positionOf(place), last)) places.delete(key)
+      for (const segment of order.slice(last.index + 1)) {
+        closeSync(files.get(segment) ?? -1)
+        files.delete(segment)
+        unlinkSync(segmentPath(directory, segment))
+      }
+      number = order[last.index] ?? number
+      file = files.get(number) ?? file
+      used = last.end
+      ftruncateSync(file, used)
+    },
   }
 }
+
+type Position = { readonly index: number; readonly end: number }
+const isAfter = (a: Position, b: Position): boolean =>
+  a.index > b.index || (a.index === b.index && a.end > b.end)
 
 const segmentPath = (directory: string, number: number): string =>
   join(directory, `${String(number).padStart(6, '0')}.log`)

@@ -1,5 +1,5 @@
 import { AppError } from '@understudy/shared/core/app-error'
-import { type AgentView, agentViewSchema } from '@understudy/shared/protocol/agents'
+import { type AgentSettings, type AgentView, agentViewSchema } from '@understudy/shared/protocol/agents'
 import { type FailoverResponse, failoverResponseSchema } from '@understudy/shared/protocol/failover'
 import { type IncidentView, incidentViewSchema } from '@understudy/shared/protocol/incidents'
 import { createReplicaResponseSchema } from '@understudy/shared/protocol/replicas'
@@ -10,6 +10,7 @@ export interface Operator {
   joinToken(agent: string, name: string, client: string): Promise<string>
   agents(): Promise<readonly AgentView[]>
   agent(id: string): Promise<AgentView>
+  change(agent: string, settings: Partial<AgentSettings>): Promise<void>
   createReplica(agent: string): Promise<void>
   deleteReplica(agent: string, replica: string): Promise<void>
   promote(agent: string, replica: string): Promise<FailoverResponse>
@@ -42,6 +43,7 @@ export function createOperator(url: string): Operator {
     agents: async () =>
       z.object({ items: z.array(agentViewSchema) }).parse(await call('GET', '/api/agents')).items,
     agent: async (id) => agentViewSchema.parse(await call('GET', `/api/agents/${id}`)),
+    change: async (agent, settings) => void (await call('PATCH', `/api/agents/${agent}`, settings)),
     createReplica: async (agent) =>
       void createReplicaResponseSchema.parse(
         await call('POST', `/api/agents/${agent}/replicas`, { created_by: 'demo' }),

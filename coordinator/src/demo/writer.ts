@@ -10,8 +10,15 @@ export interface Writer {
   /** Longest time between two acknowledgements since the last `mark`. */
   gap(): number
   mark(): void
+  /**
+   * When another process than before the mark first answered, UTC milliseconds. Waits for it; undefined when nobody
+   * did in time.
+   */
+  takeover(withinMillis: number): Promise<number | undefined>
   /** Reads everything back. What is missing is counted once and then expected no more. */
   verify(): Promise<Verdict>
+  /** Takes everything away that was written, whoever wrote it. */
+  clear(): Promise<void>
   stop(): Promise<void>
 }
 
@@ -27,8 +34,11 @@ export interface Verdict {
 const TIMEOUT = 500
 const RETRY_AFTER = 20
 const MAX_OPEN = 64
+/** Of a client that does not write. */
+const READS_PER_SECOND = 100
 
-export function startWriter(port: number, perSecond: number): Writer {
+/** `name` begins every key, so that no two clients of one store write the same. */
+export function startWriter(port: number, perSecond: number, name = 'w'): Writer {
   const agent = new Agent({ keepAlive: true, maxSockets: 8 })
   const acknowledged = new Map<string, { value: string; at: number }>()
   const counters = { sent: 0, acked: 0, retried: 0, lost: 0 }
@@ -37,20 +47,36 @@ export function startWriter(port: number, perSecond: number): Writer {
   let stopped = false
   let lastAck = performance.now()
   let longest = 0
+  let server: string | undefined
+  let serverAtMark: string | undefined
+  let takenOverAt: number | undefined
 
   const gap = () => Math.max(longest, performance.now() - lastAck)
 
+  function onAnswer(servedBy: string | undefined): void {
+    const now = performance.now()
+    longest = Math.max(longest, now - lastAck)
+    lastAck = now
+    server = servedBy
+    if (takenOverAt === undefined && serverAtMark !== undefined && servedBy !== serverAtMark)
+      takenOverAt = Date.now()
+  }
+
+  /** One that fails is not tried again: the next comes soon. */
+  async function look(): Promise<void> {
+    open += 1
+    await ask('GET', '/health')
+    open -= 1
+  }
+
   async function write(): Promise<void> {
-    const key = `w-${next}`
+    const key = `${name}-${next}`
     const value = `${next}:${'x'.repeat(80)}`
     next += 1
     open += 1
     counters.sent += 1
     for (let attempt = 1; !stopped; attempt += 1) {
-      if (await put(key, value)) {
-        const now = performance.now()
-        longest = Math.max(longest, now - lastAck)
-        lastAck = now
+      if (await ask('PUT', `/kv/${key}`, value)) {
         counters.acked += 1
         acknowledged.set(key, { value, at: Date.now() })
         break
@@ -61,20 +87,24 @@ export function startWriter(port: number, perSecond: number): Writer {
     open -= 1
   }
 
-  function put(key: string, value: string): Promise<boolean> {
+  function ask(method: string, path: string, body?: string): Promise<boolean> {
     return new Promise((resolve) => {
       const outgoing = request(
-        { host: '127.0.0.1', port, path: `/kv/${key}`, method: 'PUT', agent, timeout: TIMEOUT },
+        { host: '127.0.0.1', port, path, method, agent, timeout: TIMEOUT },
         (response) => {
           response.resume()
-          response.on('end', () => resolve(response.statusCode === 200))
+          response.on('end', () => {
+            const isDone = response.statusCode === 200
+            if (isDone) onAnswer(response.headers['x-served-by']?.toString())
+            resolve(isDone)
+          })
           response.on('error', () => resolve(false))
           response.on('close', () => resolve(false))
         },
       )
       outgoing.on('timeout', () => outgoing.destroy())
       outgoing.on('error', () => resolve(false))
-      outgoing.end(value)
+      outgoing.end(body)
     })
   }
 
@@ -94,9 +124,15 @@ export function startWriter(port: number, perSecond: number): Writer {
     return { acked: expected.length, missing, wrong }
   }
 
+  const rate = perSecond || READS_PER_SECOND
+  const begin = perSecond > 0 ? write : look
+  const startedAt = performance.now()
+  let begun = 0
+  // A timer comes late under load: what is due is counted, so that the rate is kept.
   const timer = setInterval(() => {
-    if (open < MAX_OPEN) void write()
-  }, 1000 / perSecond)
+    const due = Math.floor(((performance.now() - startedAt) * rate) / 1000)
+    for (; begun < due; begun += 1) if (open < MAX_OPEN) void begin()
+  }, 1000 / rate)
 
   return {
     counters,
@@ -104,8 +140,20 @@ export function startWriter(port: number, perSecond: number): Writer {
     mark() {
       longest = 0
       lastAck = performance.now()
+      serverAtMark = server
+      takenOverAt = undefined
+    },
+    async takeover(withinMillis) {
+      const deadline = performance.now() + withinMillis
+      while (takenOverAt === undefined && performance.now() < deadline)
+        await new Promise((resolve) => setTimeout(resolve, 20))
+      return takenOverAt
     },
     verify,
+    async clear() {
+      for (let tries = 0; tries < 500 && !(await ask('DELETE', '/kv')); tries += 1)
+        await new Promise((resolve) => setTimeout(resolve, RETRY_AFTER))
+    },
     async stop() {
       stopped = true
       clearInterval(timer)

@@ -89,6 +89,10 @@ export interface SimulatedCloud extends Service {
   /** Holds every process of the instance still, as a frozen hypervisor would, and lets them go on. */
   pause(instanceId: InstanceId): void
   resume(instanceId: InstanceId): void
+  /** Every process of the instance ends at once, as when its kernel crashes. Its disk stays, and the API sees nothing. */
+  crash(instanceId: InstanceId): void
+  /** Boots a crashed instance again, from the disk that it had. @throws AppError `conflict` when it has been ended */
+  reboot(instanceId: InstanceId): Promise<void>
   /** Ends everything and removes everything. */
   close(): Promise<void>
 }
@@ -102,6 +106,7 @@ interface Machine {
   readonly servicePort: number
   readonly replicationPort: number
   readonly imds: ImdsSimulator
+  readonly spec: LaunchSpec
   state: InstanceDescription['state']
   /** What the API says until then, after a loss that it has not noticed. */
   staleUntil: number
@@ -147,7 +152,7 @@ export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedC
     machines.set(machine.id, machine)
     log.info({ event: 'cloud.launched', instance: machine.id, pool: id, agent: spec.agentId })
     const [low, high] = options.bootMillis?.() ?? DEFAULT_BOOT
-    clock.timer(millis(randomInt(random, low, high)), () => boot(machine, spec))
+    clock.timer(millis(randomInt(random, low, high)), () => boot(machine))
     return { instanceId: machine.id }
   }
 
@@ -170,6 +175,7 @@ export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedC
       servicePort,
       replicationPort,
       imds,
+      spec,
       state: 'pending',
       staleUntil: 0,
       process: undefined,
@@ -177,7 +183,7 @@ export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedC
     }
   }
 
-  function boot(machine: Machine, spec: LaunchSpec): void {
+  function boot(machine: Machine): void {
     if (machine.state !== 'pending' || closing.signal.aborted) return
     mkdirSync(machine.directory, { recursive: true })
     mkdirSync(join(directory, 'logs'), { recursive: true })
@@ -188,7 +194,7 @@ export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedC
       imdsEndpoint: machine.imds.endpoint,
       servicePort: machine.servicePort,
       replicationPort: machine.replicationPort,
-      ...spec.userData,
+      ...machine.spec.userData,
     })
     machine.state = 'running'
     machine.process = startInstanceProcess({
@@ -316,6 +322,15 @@ export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedC
     rebalance: (id) => machineOf(id).imds.recommendRebalance(clock.now()),
     pause: (id) => machineOf(id).process?.signalAll('SIGSTOP'),
     resume: (id) => machineOf(id).process?.signalAll('SIGCONT'),
+    crash: (id) => machineOf(id).process?.signalAll('SIGKILL'),
+    async reboot(id) {
+      const machine = machineOf(id)
+      await machine.process?.ended
+      if (machine.state !== 'running')
+        throw new AppError('conflict', `the simulated instance ${id} is ${machine.state}`)
+      machine.state = 'pending'
+      boot(machine)
+    },
     run: (signal) =>
       everyPeriod(clock, MARKET_TICK, AbortSignal.any([signal, closing.signal]), () => {
         const minutes = options.marketMinutesPerSecond ?? 1
