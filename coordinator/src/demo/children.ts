@@ -92,8 +92,8 @@ async function stopChild(child: ChildProcess, ended: Promise<void>): Promise<voi
 }
 
 export interface JudgeChild {
-  /** Replaces the agent's client. With 0 writes per second it only reads. */
-  write(agent: string, port: number, perSecond: number): void
+  /** Replaces the agent's client. With 0 writes per second it only reads, 100 times a second if nothing else is said. */
+  write(agent: string, port: number, perSecond: number, readsPerSecond?: number): void
   /** Ends the agent's client and takes everything that was written away again. */
   rest(agent: string): Promise<void>
   mark(agent: string): void
@@ -139,7 +139,8 @@ export function startJudgeChild(options: {
     })
   }
   return {
-    write: (agent, port, perSecond) => void tell({ kind: 'write', agent, port, perSecond }),
+    write: (agent, port, perSecond, readsPerSecond) =>
+      void tell({ kind: 'write', agent, port, perSecond, readsPerSecond }),
     rest: async (agent) => void (await ask<'rest'>((id) => ({ kind: 'rest', id, agent }))),
     mark: (agent) => void tell({ kind: 'mark', agent }),
     takeover: async (agent, withinMillis) =>

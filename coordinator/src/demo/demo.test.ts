@@ -79,7 +79,7 @@ test('the store goes back to the last record that is kept, over segments and a r
 test('the client learns that another process answers, and does not write where it only reads', async () => {
   const first = await serve('i-1')
   const reader = startWriter(first.port, 0)
-  const writer = startWriter(first.port, 200, 'a')
+  const writer = startWriter(first.port, 200, { name: 'a' })
   try {
     await vi.waitFor(() => expect(writer.counters.acked).toBeGreaterThan(5))
     writer.mark()

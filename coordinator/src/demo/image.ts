@@ -1,4 +1,4 @@
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs'
+import { chmodSync, mkdirSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { stringify } from 'yaml'
 import type { MachineFacts, MachineImage } from '../cloud/simulated/simulated-cloud.ts'
@@ -24,6 +24,8 @@ export function createDemoImage(options: ImageOptions): MachineImage {
   return (facts) => {
     const { directory } = facts
     mkdirSync(join(directory, 'state'), { recursive: true })
+    // As after any boot: its number may be that of another process by now.
+    rmSync(join(directory, 'workload.pid'), { force: true })
     const hooks = join(directory, 'workload.sh')
     writeFileSync(hooks, hookScript(options.workloadCommand))
     chmodSync(hooks, 0o755)

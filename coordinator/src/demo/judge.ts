@@ -9,7 +9,13 @@ import { startWriter, type Verdict, type Writer } from './writer.ts'
  */
 
 const requestSchema = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('write'), agent: z.string(), port: z.int(), perSecond: z.number() }),
+  z.object({
+    kind: z.literal('write'),
+    agent: z.string(),
+    port: z.int(),
+    perSecond: z.number(),
+    readsPerSecond: z.number().optional(),
+  }),
   z.object({ kind: z.literal('rest'), id: z.int(), agent: z.string() }),
   z.object({ kind: z.literal('mark'), agent: z.string() }),
   z.object({ kind: z.literal('takeover'), id: z.int(), agent: z.string(), withinMillis: z.number() }),
@@ -41,7 +47,13 @@ export async function runJudge(input: NodeJS.ReadableStream, output: NodeJS.Writ
       case 'write':
         await writers.get(message.agent)?.stop()
         started += 1
-        writers.set(message.agent, startWriter(message.port, message.perSecond, `w${started}`))
+        writers.set(
+          message.agent,
+          startWriter(message.port, message.perSecond, {
+            name: `w${started}`,
+            readsPerSecond: message.readsPerSecond,
+          }),
+        )
         return
       case 'rest':
         await writers.get(message.agent)?.stop()

@@ -38,7 +38,14 @@ const MAX_OPEN = 64
 const READS_PER_SECOND = 100
 
 /** `name` begins every key, so that no two clients of one store write the same. */
-export function startWriter(port: number, perSecond: number, name = 'w'): Writer {
+export function startWriter(
+  port: number,
+  perSecond: number,
+  {
+    name = 'w',
+    readsPerSecond = READS_PER_SECOND,
+  }: { name?: string; readsPerSecond?: number | undefined } = {},
+): Writer {
   const agent = new Agent({ keepAlive: true, maxSockets: 8 })
   const acknowledged = new Map<string, { value: string; at: number }>()
   const counters = { sent: 0, acked: 0, retried: 0, lost: 0 }
@@ -124,7 +131,7 @@ export function startWriter(port: number, perSecond: number, name = 'w'): Writer
     return { acked: expected.length, missing, wrong }
   }
 
-  const rate = perSecond || READS_PER_SECOND
+  const rate = perSecond || readsPerSecond
   const begin = perSecond > 0 ? write : look
   const startedAt = performance.now()
   let begun = 0
