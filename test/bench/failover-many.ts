@@ -21,7 +21,7 @@ const POOL = 'm5.large@us-east-1a'
 /** So many instances start at once: they share this machine with everything else. */
 const BATCH = 5
 const LEAD = seconds(60)
-const READS_PER_SECOND = 20
+const READS_PER_SECOND = 5
 const WARM_UP = 2000
 const SEEN_WITHIN = 60_000
 /** New instances boot when it is over, as they would on machines of their own. */

@@ -1,0 +1,295 @@
+import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { afterEach, beforeEach, expect, test } from 'vitest'
+import type { PlayedOut } from '../../coordinator/src/demo/ci-story.ts'
+import { bench } from './failover.ts'
+import { type CasePlan, planFailover } from './failover-plan.ts'
+import { aimsOf, isRight, type Measured, percentiles, summarize, toJson, toTable } from './failover-report.ts'
+import { type Run, toRun } from './failover-run.ts'
+import { GATE, openFor } from './gate-server.ts'
+
+/** What the figures of the failover benchmark rest on. */
+
+let directory: string
+beforeEach(() => {
+  directory = mkdtempSync(join(tmpdir(), 'understudy-bench-test-'))
+})
+afterEach(() => rmSync(directory, { recursive: true, force: true }))
+
+const defaults = (entries: Readonly<Record<string, { value: unknown }>> = {}) =>
+  Object.fromEntries(Object.entries(entries).map(([key, { value }]) => [key, value]))
+const plan = (options: Record<string, number> = {}, texts: Record<string, string> = {}) =>
+  planFailover(
+    { ...(defaults(bench.options) as Record<string, number>), ...options },
+    { ...(defaults(bench.texts) as Record<string, string>), ...texts },
+  )
+
+test('by default every trigger meets both sizes of state, with and without writes, and 50 agents come last', () => {
+  const { states, many } = plan({ runs: 7 })
+  const cases = states.flatMap((state) => state.cases)
+  expect(cases).toHaveLength(12)
+  const names = cases.map(
+    ({ trigger, stateMib, writesPerSecond }) => `${trigger} ${stateMib} ${writesPerSecond}`,
+  )
+  expect(new Set(names).size).toBe(12)
+  expect(names).toContain('planned 1024 1000')
+  expect(many).toMatchObject({ trigger: 'notice', agents: 50, runs: 1 })
+})
+
+test('a notice with much state has as many runs as may be copied, and at least one', () => {
+  const runsOf = (options: Record<string, number>) =>
+    Object.fromEntries(
+      plan(options, { rates: '0' }).states.flatMap(({ cases }) =>
+        cases.map(({ trigger, stateMib, runs }) => [`${trigger} ${stateMib}`, runs]),
+      ),
+    )
+  expect(runsOf({ runs: 100, copy: 20_480 })).toEqual({
+    'notice 64': 100,
+    'kill 64': 100,
+    'planned 64': 100,
+    'notice 1024': 20,
+    'kill 1024': 100,
+    'planned 1024': 100,
+  })
+  expect(runsOf({ runs: 3, copy: 10 })).toMatchObject({ 'notice 64': 1, 'notice 1024': 1, 'kill 1024': 3 })
+})
+
+test('what is left out is left out, and a cold start is measured once, with the smallest state', () => {
+  const { states, many } = plan(
+    { runs: 2, cold: 3, agents: 0 },
+    { states: '16, 8,8', rates: '10', triggers: 'planned' },
+  )
+  expect(many).toBeUndefined()
+  expect(
+    states.map(({ stateMib, cases }) => [stateMib, cases.map(({ trigger, runs }) => [trigger, runs])]),
+  ).toEqual([
+    [
+      8,
+      [
+        ['planned', 2],
+        ['notice-no-replica', 3],
+      ],
+    ],
+    [16, [['planned', 2]]],
+  ])
+  expect(plan({ runs: 0, agents: 5, rounds: 2 })).toMatchObject({ states: [], many: { agents: 5, runs: 2 } })
+})
+
+test.each([
+  [{}, { states: '64,' }, '--states is "64,": it must be whole numbers up to 16384'],
+  [{}, { states: '99999' }, '--states'],
+  [{}, { rates: '-1' }, '--rates is "-1"'],
+  [
+    {},
+    { triggers: 'notice,crash' },
+    '--triggers is "notice,crash": it must be some of notice, kill, planned',
+  ],
+  [{ runs: 0, agents: 0 }, {}, 'there is nothing to measure'],
+])('%j %j is refused', (options: Record<string, number>, texts: Record<string, string>, said) => {
+  expect(() => plan(options, texts)).toThrow(said)
+})
+
+test('percentiles are by nearest rank, and null where nothing is known', () => {
+  const hundred = Array.from({ length: 100 }, (_, index) => 100 - index)
+  expect(percentiles(hundred)).toEqual({ p50: 50, p95: 95, p99: 99, max: 100 })
+  expect(percentiles([null, 3, 1, null, 2])).toEqual({ p50: 2, p95: 3, p99: 3, max: 3 })
+  expect(percentiles([null])).toEqual({ p50: null, p95: null, p99: null, max: null })
+})
+
+test('a run is what the record says beside what the client saw', () => {
+  const step = (name: string, ms: number | null, more: object = {}) => ({
+    step: name,
+    t_ms: 0,
+    duration_ms: ms,
+    ok: true,
+    reported_by: 'i-2',
+    ...more,
+  })
+  const played = {
+    result: {
+      outcome: 'promoted',
+      detect_to_promoted_ms: 200,
+      no_primary_ms: 150,
+      client_gap_ms: 160,
+      writes_acked: 10,
+      writes_lost: 2,
+      as_reported: true,
+    },
+    incident: {
+      detected_at: new Date(10_700).toISOString(),
+      no_primary_from_t_ms: 60,
+      no_primary_ms: 150,
+      new_instance_id: 'i-2',
+      steps: [
+        step('workload-started', 999, { ok: false }),
+        step('workload-started', 30),
+        step('health-check', 12),
+        step('health-check', 500, { reported_by: 'i-1' }),
+      ],
+    },
+    struckAt: 10_000,
+    missing: [9900, 9600],
+  } as unknown as PlayedOut
+  expect(toRun(played, 10_930)).toMatchObject({
+    detectToPromoted: 200,
+    noPrimary: 150,
+    clientGap: 160,
+    total: 930,
+    totalOfRecord: 910,
+    ownStart: 42,
+    lostMillis: 400,
+  })
+  const unknown = {
+    ...played,
+    incident: { ...played.incident, steps: [], no_primary_from_t_ms: null },
+    missing: [],
+  }
+  expect(toRun(unknown, null)).toMatchObject({
+    total: null,
+    totalOfRecord: null,
+    ownStart: null,
+    lostMillis: 0,
+  })
+})
+
+const casePlan = (more: Partial<CasePlan> = {}): CasePlan => ({
+  trigger: 'notice',
+  stateMib: 64,
+  writesPerSecond: 0,
+  agents: 1,
+  runs: 2,
+  ...more,
+})
+const run = (more: Partial<Run> = {}): Run => ({
+  outcome: 'promoted',
+  detectToPromoted: 250,
+  noPrimary: 240,
+  clientGap: 245,
+  total: 900,
+  totalOfRecord: 895,
+  ownStart: 90,
+  writesAcked: 100,
+  writesLost: 0,
+  lostMillis: 0,
+  asReported: true,
+  ...more,
+})
+const measured = (cases: Measured['cases'], more: Partial<Measured> = {}): Measured => ({
+  cases,
+  ownStarts: [{ stateMib: 64, millis: [100, 110, 105] }],
+  idle: [{ rssMib: 90, cpuPercent: 0.5, state_mib: 64 }],
+  overlaps: [],
+  ...more,
+})
+const report = (given: Measured) => {
+  const summaries = given.cases.map((each) => summarize(each, given.ownStarts))
+  const aims = aimsOf(summaries, given.idle)
+  return { summaries, aims, json: toJson(given, summaries, aims, {}), table: toTable(given, summaries, aims) }
+}
+
+test('the object has every promised name, with a value for each', () => {
+  const { json } = report(
+    measured([{ plan: casePlan(), runs: [run(), run({ noPrimary: 300 })], failures: [] }]),
+  )
+  expect(json).toMatchObject({
+    schema: 'understudy.bench.failover/v2',
+    cases: [
+      {
+        trigger: 'notice',
+        state_mib: 64,
+        writes_per_s: 0,
+        agents: 1,
+        runs: 2,
+        no_primary_p50_ms: 240,
+        no_primary_p99_ms: 300,
+        detect_to_promoted_p99_ms: 250,
+        total_p99_ms: 900,
+        own_start_alone_p50_ms: 105,
+        writes_acked: 200,
+        writes_lost: 0,
+      },
+    ],
+    idle: [{ rssMib: 90, cpuPercent: 0.5, state_mib: 64 }],
+    overlaps: [],
+    missed: [],
+    unmeasured: [],
+    ok: true,
+  })
+})
+
+test('each trigger has its own aim, met or missed by what was measured', () => {
+  const { aims, json } = report(
+    measured([
+      { plan: casePlan(), runs: [run({ noPrimary: 604 })], failures: [] },
+      { plan: casePlan({ trigger: 'planned' }), runs: [run({ noPrimary: 606 })], failures: [] },
+      { plan: casePlan({ trigger: 'kill' }), runs: [run({ noPrimary: 1400, total: 1501 })], failures: [] },
+      { plan: casePlan({ agents: 50, stateMib: 1 }), runs: [run({ detectToPromoted: 1999 })], failures: [] },
+      { plan: casePlan({ trigger: 'kill' }), runs: [run({ total: null })], failures: [] },
+    ]),
+  )
+  expect(aims.slice(0, 5).map(({ measured: value, limit, met }) => [value, limit, met])).toEqual([
+    [499, 500, true],
+    [501, 500, false],
+    [1501, 1500, false],
+    [1999, 2000, true],
+    [null, 1500, null],
+  ])
+  expect(json.missed).toHaveLength(2)
+  expect(json.unmeasured).toHaveLength(1)
+  expect(
+    aimsOf([], [{ rssMib: 111, cpuPercent: 1.6, state_mib: 1 }]).filter(({ met }) => met === false),
+  ).toHaveLength(2)
+})
+
+test.each([
+  ['two primaries', {}, run(), { overlaps: ['agent: i-1 ran again after i-2'] }],
+  ['a write that a notice lost', {}, run({ writesLost: 1 }), {}],
+  ['a loss that the record does not name', { trigger: 'kill' as const }, run({ asReported: false }), {}],
+  ['a run that nobody was promoted in', {}, run({ outcome: 'failed' }), {}],
+])('%s is wrong, however quick it was', (_, more, bad, others) => {
+  const { json } = report(
+    measured([{ plan: casePlan({ ...more, runs: 2 }), runs: [run(), bad], failures: [] }], others),
+  )
+  expect(json.ok).toBe(false)
+})
+
+test('a case that was broken off is wrong and told; a loss without a notice that its record names is right', () => {
+  const broken = measured([{ plan: casePlan(), runs: [run()], failures: ['no replica within 300 s'] }])
+  expect(report(broken).json.ok).toBe(false)
+  expect(report(broken).table).toContain('FAILED notice, 64 MiB, 0/s: no replica within 300 s')
+  expect(
+    isRight(report(measured([{ plan: casePlan({ runs: 3 }), runs: [run()], failures: [] }])).summaries, []),
+  ).toBe(false)
+  const kill = measured([
+    {
+      plan: casePlan({ trigger: 'kill', runs: 1 }),
+      runs: [run({ writesLost: 5, lostMillis: 20 })],
+      failures: [],
+    },
+  ])
+  expect(report(kill).json.ok).toBe(true)
+})
+
+test('the client has a row of its own where it saw something else than the record', () => {
+  const same = report(measured([{ plan: casePlan({ runs: 1 }), runs: [run()], failures: [] }])).table
+  expect(same).toMatch(/notice, 64 MiB, 0\/s: no primary +1 +240 +240 +240 +240 +1\.0/)
+  expect(same).not.toContain("client's gap")
+  const other = report(
+    measured([{ plan: casePlan({ runs: 1 }), runs: [run({ clientGap: 700 })], failures: [] }]),
+  )
+  expect(other.table).toMatch(/no primary, the client's gap +1 +700/)
+})
+
+test('a gate is open with an epoch and an agent that lives', () => {
+  expect(openFor(directory)).toBeUndefined()
+  const write = (text: string) => writeFileSync(join(directory, GATE), text)
+  write(`7 ${process.pid}\n`)
+  expect(openFor(directory)).toBe('7')
+  write('')
+  expect(openFor(directory)).toBeUndefined()
+  write('7 99999999\n')
+  expect(openFor(directory)).toBeUndefined()
+  mkdirSync(join(directory, 'other'))
+  expect(openFor(join(directory, 'other'))).toBeUndefined()
+})
