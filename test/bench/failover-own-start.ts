@@ -46,7 +46,7 @@ export async function measureOwnStart(
   const state = join(directory, 'state')
   const hook = (name: 'start' | 'stop') =>
     ended(
-      spawn('./workload.sh', [name], {
+      spawn(join(directory, 'workload.sh'), [name], {
         cwd: directory,
         env: {
           ...process.env,

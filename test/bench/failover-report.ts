@@ -144,7 +144,7 @@ function largest(values: readonly (number | null)[]): number | null {
   return known.length < values.length || known.length === 0 ? null : Math.max(...known)
 }
 
-export const nameOf = ({
+const nameOf = ({
   trigger,
   state_mib,
   writes_per_s,

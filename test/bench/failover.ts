@@ -28,7 +28,7 @@ export const bench: Bench = {
   summary:
     'How long a workload is without a primary when its instance is taken away, and what an idle agent costs',
   options: {
-    runs: { value: 5, doc: 'runs of each case; 100 for figures to publish' },
+    runs: { value: 4, doc: 'runs of each case; 100 for figures to publish' },
     copy: {
       value: 3072,
       doc: 'MiB that one case may copy anew: a notice costs an instance, so with much state it has fewer runs',

@@ -55,7 +55,7 @@ export async function runCiStory(rig: Rig, seed: number, say: (text: string) => 
 }
 
 /** One change of primary, brought about by `strike`, and judged when it is over. */
-export async function play(
+async function play(
   rig: Rig,
   trigger: FailoverResult['trigger'],
   id: string,
