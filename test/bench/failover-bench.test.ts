@@ -206,6 +206,7 @@ test('the object has every promised name, with a value for each', () => {
         detect_to_promoted_p99_ms: 250,
         total_p99_ms: 900,
         own_start_alone_p50_ms: 105,
+        no_primary_less_own_start_p99_ms: 195,
         writes_acked: 200,
         writes_lost: 0,
       },

@@ -42,6 +42,7 @@ export function percentiles(values: readonly (number | null)[]): Percentiles {
 export function summarize({ plan, runs, failures }: CaseRuns, ownStarts: Measured['ownStarts']) {
   const of = (figure: (run: Run) => number | null) => percentiles(runs.map(figure))
   const alone = ownStarts.find(({ stateMib }) => stateMib === plan.stateMib)?.millis ?? []
+  const ownStart = percentiles(alone.map(Math.round)).p50
   return {
     trigger: plan.trigger,
     state_mib: plan.stateMib,
@@ -73,7 +74,11 @@ export function summarize({ plan, runs, failures }: CaseRuns, ownStarts: Measure
       'own_start',
       of((run) => run.ownStart),
     ),
-    own_start_alone_p50_ms: percentiles(alone.map(Math.round)).p50,
+    own_start_alone_p50_ms: ownStart,
+    ...named(
+      'no_primary_less_own_start',
+      of((run) => (run.noPrimary === null || ownStart === null ? null : run.noPrimary - ownStart)),
+    ),
     writes_acked: sum(runs, (run) => run.writesAcked),
     writes_lost: sum(runs, (run) => run.writesLost),
     lost_max_ms: percentiles(runs.map((run) => run.lostMillis)).max,
@@ -126,8 +131,7 @@ function aimOfCase(summary: Summary): Aim {
     return aim(`${name}: the later of promoted and no primary, p99`, largest([gap, promoted]), MANY)
   if (summary.trigger === 'kill')
     return aim(`${name}: the longer of total and no primary, p99`, largest([gap, total]), KILL)
-  const own = summary.own_start_alone_p50_ms
-  const beyond = gap === null || own === null ? null : gap - own
+  const beyond = summary.no_primary_less_own_start_p99_ms
   return aim(`${name}: no primary p99, less own start`, beyond, BEYOND_OWN_START)
 }
 
