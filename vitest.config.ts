@@ -25,6 +25,9 @@ export default defineConfig({
         test: { name: 'e2e', include: ['test/e2e/**/*.test.ts'], ...processes },
       },
       {
+        test: { name: 'faults', include: ['test/faults/**/*.test.ts'], ...processes },
+      },
+      {
         test: {
           name: 'browser',
           include: ['test/browser/**/*.test.ts'],

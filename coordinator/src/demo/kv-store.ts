@@ -21,7 +21,7 @@ export interface KeyValueStore {
   readonly size: number
   get(key: string): string | undefined
   keys(): Iterable<string>
-  /** Appends without syncing. */
+  /** Appends without syncing. Throws when the disk is full; then nothing was appended. */
   put(key: string, value: string): void
   /** Makes everything that was put durable. */
   sync(): void
@@ -80,7 +80,12 @@ export function openKeyValueStore(directory: string): KeyValueStore {
         file = open(number)
       }
       const { record, valueAt } = encode(key, value)
-      writeSync(file, record)
+      const written = writeSync(file, record)
+      if (written < record.length) {
+        // A disk that is almost full takes a part and says nothing.
+        ftruncateSync(file, used)
+        throw new Error(`no space left: ${written} of ${record.length} bytes were written`)
+      }
       places.set(key, { file, at: used + valueAt, length: record.length - valueAt })
       used += record.length
     },

@@ -1,7 +1,13 @@
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { MachineImage } from '../../../coordinator/src/cloud/simulated/simulated-cloud.ts'
-import { isServing, type Rig, startRig, untilAgent } from '../../../coordinator/src/demo/rig.ts'
+import {
+  isServing,
+  type Rig,
+  type RigOptions,
+  startRig,
+  untilAgent,
+} from '../../../coordinator/src/demo/rig.ts'
 import { agentId } from '../../../shared/src/core/ids.ts'
 import type { AgentView } from '../../../shared/src/protocol/agents.ts'
 import type { IncidentView, SwitchView } from '../../../shared/src/protocol/incidents.ts'
@@ -68,12 +74,14 @@ export interface Answer {
 
 export async function startFleet(
   image: (usual: MachineImage) => MachineImage = (usual) => usual,
+  options: Partial<Omit<RigOptions, 'image'>> = {},
 ): Promise<Fleet> {
   const rig = await startRig({
     seed: 11,
     programs,
+    ...options,
     image: (usual) => image(faulty(usual)),
-    cloud: { bootMillis: () => [300, 600] },
+    cloud: { bootMillis: () => [300, 600], ...options.cloud },
   })
   rig.settle()
   const fleet: Fleet = {

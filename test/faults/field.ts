@@ -1,0 +1,222 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { MachineFacts } from '../../coordinator/src/cloud/simulated/simulated-cloud.ts'
+import { isServing, untilAgent } from '../../coordinator/src/demo/rig.ts'
+import { agentId, instanceId } from '../../shared/src/core/ids.ts'
+import { seconds } from '../../shared/src/core/time.ts'
+import type { AgentView } from '../../shared/src/protocol/agents.ts'
+import { type Fleet, startFleet } from '../e2e/support/fleet.ts'
+import { programs } from '../e2e/support/programs.ts'
+import { faultyMachine, INSIDE } from './image.ts'
+import type { Inside } from './inside.ts'
+import { createMember, type Member } from './member.ts'
+import { createNetwork, type Network } from './network.ts'
+import { plant } from './plant.ts'
+import { coordinatorProcess, isStopped, residentMib, send } from './processes.ts'
+import { createScene, type Scene } from './scene.ts'
+
+/** One coordinator and the agents on which faults are played, one after the other. */
+export interface Field {
+  readonly fleet: Fleet
+  readonly network: Network
+  /** An agent that serves, with a standby, everything healed. */
+  scene(): Promise<Scene>
+  /** An agent of its own, which serves and has no standby. */
+  freshAgent(): Promise<{ id: string; primary: Member }>
+  /** Nobody plays on this agent any more. */
+  spoil(id: string): void
+  member(instance: string): Member
+  membersOf(id: string): readonly Member[]
+  /** None of its workload's processes runs. */
+  isSilent(member: Member): boolean
+  /** Called with each machine before it boots. */
+  onBoot(hook: ((facts: MachineFacts) => void) | undefined): void
+  readonly coordinator: {
+    readonly database: string
+    pid(): number
+    kill(): Promise<void>
+    start(): Promise<void>
+    inside(wanted: Inside): void
+    residentMib(): number
+  }
+  /** Ends what a fault has left: lines that are cut, processes that stand still, hooks that fail, a coordinator that is away. */
+  heal(id: string): Promise<void>
+  close(): Promise<void>
+}
+
+const WRITES_PER_SECOND = 50
+/** Heartbeats have gone to and fro by then. */
+const STEADY = 600
+const HARDLY_EVER = 0.01
+
+export async function startField(): Promise<Field> {
+  const network = await createNetwork()
+  const members = new Map<string, Member & { readonly agentId: string }>()
+  let boot: ((facts: MachineFacts) => void) | undefined
+  const own = mkdtempSync(join(tmpdir(), 'understudy-faults-'))
+  const control = join(own, 'coordinator.json')
+  const [node = '', ...coordinator] = programs.coordinator
+  const fleet = await startFleet(
+    faultyMachine(network, (facts) => {
+      boot?.(facts)
+      members.set(facts.instanceId, { ...createMember(facts), agentId: facts.agentId })
+    }),
+    {
+      programs: { ...programs, coordinator: [node, ...INSIDE, ...coordinator] },
+      coordinatorEnv: { FAULT_CONTROL: control },
+      // A loss without a word shows in the API after this long.
+      cloud: { describeLag: seconds(2) },
+    },
+  )
+  const { rig } = fleet
+  const database = join(rig.directory, 'understudy.db')
+  let serial = 0
+  let current: string | undefined
+  let isAway = false
+
+  const memberOf = (instance: string): Member => {
+    const found = members.get(instance)
+    if (!found) throw new Error(`nothing is known of ${instance}`)
+    return found
+  }
+  const membersOf = (id: string) => [...members.values()].filter((member) => member.agentId === id)
+  const isRunning = (member: Member) =>
+    rig.cloud.instances().some(({ instanceId: id, state }) => id === member.instance && state === 'running')
+
+  async function freshAgent(): Promise<{ id: string; primary: Member }> {
+    serial += 1
+    const id = `agent-${serial}`
+    await rig.launchAgent({ id, name: id, client: 'acme', pool: 'm5.large@us-east-1a' })
+    const agent = await untilAgent(rig.operator, id, 'serving', isServing)
+    const primary = memberOf(agent.instance_id ?? '')
+    plant(primary.state)
+    rig.judge.write(id, await rig.cloud.addressPort(agentId(id)), WRITES_PER_SECOND)
+    return { id, primary }
+  }
+
+  /** Brings an agent back to one standby that is ready, whatever was done to it. */
+  async function restore(id: string): Promise<AgentView> {
+    for (const member of membersOf(id))
+      if (isRunning(member) && !member.hasAgent()) await rig.cloud.reboot(instanceId(member.instance))
+    await untilAgent(rig.operator, id, 'serving again', isServing, 40_000)
+    const { replicas } = await rig.operator.agent(id)
+    const usable = replicas.filter(
+      ({ is_active, notice, status }) => is_active && !notice && status !== 'failed',
+    )
+    const [keep] = [...usable].sort((a, b) => Number(b.status === 'ready') - Number(a.status === 'ready'))
+    for (const replica of replicas.filter((each) => each !== keep && each.is_active))
+      await rig.operator.deleteReplica(id, replica.id).catch(() => undefined)
+    if (!keep) await rig.operator.createReplica(id)
+    return untilLeased(id)
+  }
+
+  /** Not before its primary needs a lease may the standby take over without its word. */
+  async function untilLeased(id: string): Promise<AgentView> {
+    await fleet.untilProtected(id)
+    let since = performance.now()
+    return untilAgent(
+      rig.operator,
+      id,
+      'a lease',
+      ({ lease }) => {
+        if (lease.mode !== 'leased') since = performance.now()
+        return performance.now() - since > STEADY
+      },
+      20_000,
+    )
+  }
+
+  async function ready(): Promise<string> {
+    if (current !== undefined) {
+      const id = current
+      const restored = await restore(id).catch(() => undefined)
+      if (restored) return id
+      await retire(id)
+    }
+    const { id } = await freshAgent()
+    await rig.operator.createReplica(id)
+    await untilLeased(id)
+    current = id
+    return id
+  }
+
+  /** Whatever is wrong with it, it is left alone and costs as little as possible. */
+  async function retire(id: string): Promise<void> {
+    rig.judge.write(id, await rig.cloud.addressPort(agentId(id)), HARDLY_EVER)
+    current = undefined
+    for (const member of membersOf(id)) rig.cloud.crash(instanceId(member.instance))
+  }
+
+  const field: Field = {
+    fleet,
+    network,
+    async scene() {
+      const id = await ready()
+      const agent = await rig.operator.agent(id)
+      const standby = agent.replicas.find(({ status }) => status === 'ready')
+      rig.judge.write(id, await rig.cloud.addressPort(agentId(id)), WRITES_PER_SECOND)
+      const scene = createScene({
+        field,
+        id,
+        primary: memberOf(agent.instance_id ?? ''),
+        standby: memberOf(standby?.instance_id ?? ''),
+        known: await fleet.known(id),
+        knownSwitches: new Set((await fleet.switches(id)).map((item) => item.id)),
+      })
+      return scene
+    },
+    freshAgent,
+    spoil(id) {
+      if (current === id) current = undefined
+      void retire(id)
+    },
+    member: memberOf,
+    membersOf,
+    isSilent: (member) => member.workload().every(isStopped),
+    onBoot(hook) {
+      boot = hook
+    },
+    coordinator: {
+      database,
+      pid: () => coordinatorProcess(database) ?? 0,
+      async kill() {
+        isAway = true
+        rig.coordinator.kill()
+        await rig.coordinator.ended
+      },
+      async start() {
+        await rig.restartCoordinator(0)
+        isAway = false
+      },
+      inside(wanted) {
+        writeFileSync(control, JSON.stringify(wanted))
+      },
+      residentMib: () => residentMib(coordinatorProcess(database) ?? 0),
+    },
+    async heal(id) {
+      boot = undefined
+      network.heal()
+      field.coordinator.inside({})
+      if (isAway) await field.coordinator.start()
+      for (const member of membersOf(id).filter(isRunning)) {
+        rmSync(join(member.directory, 'filler'), { force: true })
+        member.inside({})
+        for (const undo of ['fail', 'hang', 'slow'].flatMap((kind) =>
+          ['start', 'stop', 'freeze', 'thaw', 'health'].map((hook) => member.hook(`${kind}-${hook}`)),
+        ))
+          undo()
+        // The agent only: a workload that stands still may do so because its agent wants it to.
+        if (member.hasAgent()) member.signalAgent('SIGCONT')
+        rig.cloud.imdsOf(instanceId(member.instance)).clearFaults()
+      }
+      send(field.coordinator.pid(), 'SIGCONT')
+    },
+    async close() {
+      await fleet.close()
+      await network.close()
+      rmSync(own, { recursive: true, force: true })
+    },
+  }
+  return field
+}

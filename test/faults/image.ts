@@ -1,0 +1,39 @@
+import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { fileURLToPath } from 'node:url'
+import type { MachineFacts, MachineImage } from '../../coordinator/src/cloud/simulated/simulated-cloud.ts'
+import { controlFile } from './member.ts'
+import type { Network } from './network.ts'
+
+/** Loaded into a program before its own code. */
+export const INSIDE = ['--import', fileURLToPath(new URL('inside.ts', import.meta.url))] as const
+
+/**
+ * With a file `keep-tree` in the instance's directory, `start` and `freeze` leave a copy of the state behind: as it was
+ * when the workload was frozen, and as the next one found it.
+ */
+const KEEP_AT_START = `cd "$(dirname "$0")"
+[ "$1" = start ] && [ -f keep-tree ] && { rm -rf kept-start; cp -a state kept-start; }
+`
+const KEEP_AT_FREEZE = `status=$?
+[ "$1" = freeze ] && [ -f keep-tree ] && { rm -rf kept-freeze; cp -a state kept-freeze; }
+exit $status
+`
+
+/** The usual machine behind gates of its own, with the harness inside its agent and hooks that keep trees. */
+export const faultyMachine =
+  (network: Network, onBoot: (facts: MachineFacts) => void) =>
+  (usual: MachineImage): MachineImage =>
+  (facts) => {
+    mkdirSync(facts.directory, { recursive: true })
+    onBoot(facts)
+    const { coordinatorUrl, advertise } = network.connect(facts)
+    const { command, env } = usual({ ...facts, coordinatorUrl })
+    const { directory } = facts
+    appendFileSync(join(directory, 'agent.yaml'), `replication_advertise: ${advertise}\n`)
+    const hooks = join(directory, 'workload.sh')
+    const script = readFileSync(hooks, 'utf8').replace('cd "$(dirname "$0")"\n', KEEP_AT_START)
+    writeFileSync(hooks, script + KEEP_AT_FREEZE)
+    const [node = '', ...rest] = command
+    return { command: [node, ...INSIDE, ...rest], env: { ...env, FAULT_CONTROL: controlFile(directory) } }
+  }

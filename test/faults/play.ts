@@ -1,0 +1,108 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { join } from 'node:path'
+import { isServing, untilAgent } from '../../coordinator/src/demo/rig.ts'
+import { messageOf } from '../../shared/src/core/app-error.ts'
+import type { IncidentView } from '../../shared/src/protocol/incidents.ts'
+import { type Fault, FaultFailed, type Proof, type Row } from './fault.ts'
+import type { Field } from './field.ts'
+import { type Scene, settle } from './scene.ts'
+
+const ROOT = join(import.meta.dirname, '../..')
+/** Enough for a few acknowledgements. */
+const WARM_UP = 200
+/** A workload leaves its mark this often; two that take turns are two overlaps each time. */
+const STAMP_MILLIS = 25
+
+/** Plays one fault and judges it by the client, the witness and what the fault itself looks at. Never throws. */
+export async function playFault(field: Field, fault: Fault): Promise<Row> {
+  const { id, title, inject, expected } = fault
+  const row = { id, fault: title, inject, expected, time_ms: null, writes_acked: null, writes_lost: null }
+  try {
+    if (fault.proof) assertProven(fault.proof)
+    if (!fault.run) return { ...row, seen: seenElsewhere(fault.proof), outcome: 'elsewhere' }
+  } catch (error) {
+    return { ...row, seen: messageOf(error), outcome: 'failed' }
+  }
+  let scene: Scene
+  try {
+    scene = await field.scene()
+  } catch (error) {
+    return { ...row, seen: `no scene to play it on: ${messageOf(error)}`, outcome: 'failed' }
+  }
+  const judged = await judge(field, scene, fault)
+  return { ...row, ...judged, outcome: outcomeOf(judged.ok, fault.pending) }
+}
+
+function outcomeOf(ok: boolean, pending: string | undefined): Row['outcome'] {
+  if (ok) return 'ok'
+  return pending === undefined ? 'failed' : 'pending'
+}
+
+async function judge(field: Field, scene: Scene, fault: Fault) {
+  const { judge: client, operator, witnessFile } = field.fleet.rig
+  const before = new Set(await client.overlaps(witnessFile))
+  await settle(WARM_UP)
+  scene.strike()
+  const problems: string[] = []
+  const attempt = async <T>(what: () => Promise<T>): Promise<T | undefined> =>
+    what().catch((error: unknown) => {
+      problems.push(error instanceof FaultFailed ? error.message : messageOf(error))
+      return undefined
+    })
+  const seen = await attempt(async () => fault.run?.(scene))
+  await attempt(() => field.heal(scene.id))
+  const serves = await attempt(() => untilAgent(operator, scene.id, 'serving again', isServing, 40_000))
+  const counted = serves && (await attempt(() => client.verify(scene.id)))
+  const overlaps = (await attempt(() => client.overlaps(witnessFile))) ?? []
+  const fresh = overlaps.filter((overlap) => !before.has(overlap))
+  if ((fresh.length / 2) * STAMP_MILLIS > scene.forgiven)
+    problems.push(`two workloads ran at once (${fresh.length} times, first: ${fresh[0]})`)
+  const lost = counted ? counted.verdict.missing.length + counted.verdict.wrong : null
+  if (counted && lost) {
+    const incidents = await scene.incidents()
+    const explained = fault.loss === 'reported' && isExplained(counted.verdict, incidents)
+    if (!explained)
+      problems.push(
+        `${lost} acknowledged writes are missing${fault.loss === 'reported' ? ', and no incident says so' : ''}`,
+      )
+  }
+  if (problems.length > 0 || !serves) field.spoil(scene.id)
+  scene.end()
+  const ok = problems.length === 0
+  return {
+    ok,
+    seen: ok ? (seen ?? '') : problems.join('; '),
+    time_ms: counted ? counted.gapMillis : null,
+    writes_acked: counted ? counted.verdict.acked : null,
+    writes_lost: lost,
+  }
+}
+
+/** Every write that is missing was acknowledged after the moment up to which the system says that it has everything. */
+function isExplained(
+  { missing, wrong }: { missing: readonly number[]; wrong: number },
+  incidents: readonly IncidentView[],
+): boolean {
+  return (
+    wrong === 0 &&
+    incidents.some(({ loss }) => {
+      if (loss?.kind === 'everything' || loss?.kind === 'unknown') return true
+      const through = loss?.state_through ? Date.parse(loss.state_through) : undefined
+      return loss?.kind === 'bounded' && through !== undefined && missing.every((at) => at >= through)
+    })
+  )
+}
+
+function assertProven({ tests }: Proof): void {
+  for (const [file, name] of tests) {
+    const path = join(ROOT, file)
+    if (!existsSync(path)) throw new FaultFailed(`${file} is to prove it and is not there`)
+    if (!readFileSync(path, 'utf8').includes(name))
+      throw new FaultFailed(`${file} is to prove it and has no test "${name}"`)
+  }
+}
+
+const seenElsewhere = (proof: Proof | undefined): string =>
+  proof === undefined
+    ? ''
+    : `not with processes: ${proof.why}. Proven by ${proof.tests.map(([file, name]) => `${file} ("${name}")`).join(', ')}`
