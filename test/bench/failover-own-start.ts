@@ -22,7 +22,18 @@ const WITHIN = 120_000
  */
 export async function measureOwnStart(
   directory: string,
-  { workload, stateMib, starts }: { workload: readonly string[]; stateMib: number; starts: number },
+  {
+    workload,
+    stateMib,
+    starts,
+    mark,
+  }: {
+    workload: readonly string[]
+    stateMib: number
+    starts: number
+    /** In the environment of the workload, so that it does not outlive the rig. */
+    mark: Readonly<Record<string, string>>
+  },
 ): Promise<OwnStart> {
   mkdirSync(directory, { recursive: true })
   const port = await freePort()
@@ -50,6 +61,7 @@ export async function measureOwnStart(
         cwd: directory,
         env: {
           ...process.env,
+          ...mark,
           SERVICE_PORT: String(port),
           STATE_DIR: state,
           BALLAST_MIB: String(stateMib),

@@ -130,6 +130,7 @@ async function runState(
       workload: programs.workload,
       stateMib,
       starts: STARTS_ALONE,
+      mark: rig.mark,
     })
     prepared = own.state
     progress(`own start: ${own.millis.map((value) => value.toFixed(0)).join(', ')} ms`)

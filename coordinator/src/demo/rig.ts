@@ -55,6 +55,8 @@ export interface RigOptions {
  */
 export interface Rig {
   readonly directory: string
+  /** For the environment of what else belongs to the rig: it ends with it, however that ends. */
+  readonly mark: Readonly<Record<string, string>>
   readonly cloud: SimulatedCloud
   readonly operator: Operator
   readonly judge: JudgeChild
@@ -152,6 +154,7 @@ export async function startRig(options: RigOptions): Promise<Rig> {
 
   return {
     directory,
+    mark: broom.mark,
     cloud,
     operator,
     judge,
