@@ -30,6 +30,8 @@ import type { WholeRead } from './tree-reader.ts'
 const BATCH_BYTES = 512 * 1024
 /** Neighbouring pages are read and sent together up to this. */
 const RUN_PAGES = 64
+/** Of a file without anything to send so much is read at once: 3 to 10 ms. */
+const READ_BYTES = 8 * 1024 * 1024
 const NO_PAGES = new BigUint64Array(0)
 /** The name is something else by now: the next look says what. */
 const GONE = new Set(['ENOENT', 'ENOTDIR', 'ELOOP'])
@@ -64,6 +66,22 @@ interface ReadOp {
   readonly into: (room: Uint8Array) => number
 }
 
+/** Much was read and there was nothing to send: it is somebody else's turn. */
+const PAUSE = { kind: 'pause' } as const
+type Step = Op | ReadOp | typeof PAUSE
+
+/** The same as `batchesFor`, and lets go of the event loop while it reads what need not be sent, such as holes. */
+export async function* batchesInTurn(
+  keys: readonly Key[],
+  source: BatchSource,
+  pool?: BufferPool,
+): AsyncGenerator<Batch> {
+  for (const batch of batchesAndPauses(keys, source, pool)) {
+    if (batch) yield batch
+    else await new Promise(setImmediate)
+  }
+}
+
 /**
  * Turns names that may differ into batches, reading the content as it goes. Names that turn out to be equal produce
  * nothing.
@@ -71,15 +89,23 @@ interface ReadOp {
  * A file that goes on in another batch is named there again: what a batch writes needs nothing from the one before,
  * which the replica's journal may have dropped by then, and its time is set after every write.
  */
-export function* batchesFor(
+export function* batchesFor(keys: readonly Key[], source: BatchSource, pool?: BufferPool): Generator<Batch> {
+  for (const batch of batchesAndPauses(keys, source, pool)) if (batch) yield batch
+}
+
+function* batchesAndPauses(
   keys: readonly Key[],
   source: BatchSource,
   pool: BufferPool = createBufferPool(),
-): Generator<Batch> {
+): Generator<Batch | undefined> {
   let buffer: Buffer | undefined
   let out = new Writer(new Uint8Array(0))
   let file: Op | undefined
   for (const op of opsFor(keys, source)) {
+    if (op.kind === 'pause') {
+      yield undefined
+      continue
+    }
     // What its first batch wrote stays.
     if (op.kind === 'file') file = { ...op, fresh: false }
     if (!buffer) {
@@ -97,7 +123,7 @@ export function* batchesFor(
 }
 
 /** Removals first, then what is there, then further names of it. */
-function* opsFor(keys: readonly Key[], source: BatchSource): Generator<Op | ReadOp> {
+function* opsFor(keys: readonly Key[], source: BatchSource): Generator<Step> {
   const { ours, theirs } = source
   const sorted = [...keys].sort()
   for (const key of sorted) {
@@ -144,7 +170,7 @@ export const asSent = <E extends Entry>(entry: E, xattrs: boolean): E =>
     ? entry
     : { ...entry, meta: { ...entry.meta, xattrs: '' } }
 
-function* fileOps(key: Key, ours: FileEntry, source: BatchSource): Generator<Op | ReadOp> {
+function* fileOps(key: Key, ours: FileEntry, source: BatchSource): Generator<Step> {
   const { theirs, roots, xattrs, onUnreadable } = source
   const entry = asSent(ours, xattrs)
   const before = theirs.file(key)
@@ -218,7 +244,7 @@ function* unreadOps(
   sent: FileEntry,
   stat: Stat,
   { onRead, clock }: BatchSource,
-): Generator<ReadOp> {
+): Generator<ReadOp | typeof PAUSE> {
   const began = clock && { startedWall: clock.now(), started: clock.mono() }
   const name = splitKey(key)
   const found = new BigUint64Array(RUN_PAGES)
@@ -237,6 +263,7 @@ function* unreadOps(
       }
       yield { kind: 'read', ...name, offset: at + from * PAGE_BYTES, length: bytes.length, into }
     }
+    if ((at + run.length) % READ_BYTES === 0) yield PAUSE
   }
   if (began && stat.size === sent.size) onRead?.(key, { ...began, stat, pages: sent.pages.slice() })
 }

@@ -5,7 +5,7 @@ import { decodeManifest, FrameFlag, FrameType } from '@understudy/shared/protoco
 import type { ReplicaMessage } from '@understudy/shared/protocol/replication-messages'
 import type { WebSocket } from 'ws'
 import { createBarriers } from './barriers.ts'
-import { type Batch, type BatchSource, batchesFor } from './batches.ts'
+import { type Batch, type BatchSource, batchesFor, batchesInTurn } from './batches.ts'
 import { createCompressor } from './compression.ts'
 import { checkFrame, knownCodecs, unpackBody } from './frames.ts'
 import { createGate } from './gate.ts'
@@ -162,7 +162,7 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     }
     let held: Batch | undefined
     sending = keys
-    for (const batch of batchesFor(keys, source, pool)) {
+    for await (const batch of batchesInTurn(keys, source, pool)) {
       if (held) await send(held, false)
       held = batch
     }
