@@ -206,7 +206,9 @@ test('the object has every promised name, with a value for each', () => {
         detect_to_promoted_p99_ms: 250,
         total_p99_ms: 900,
         own_start_alone_p50_ms: 105,
-        no_primary_less_own_start_p99_ms: 195,
+        own_start_p50_ms: 90,
+        own_start_allowed_ms: 90,
+        no_primary_less_own_start_p99_ms: 210,
         writes_acked: 200,
         writes_lost: 0,
       },
@@ -222,8 +224,12 @@ test('the object has every promised name, with a value for each', () => {
 test('each trigger has its own aim, met or missed by what was measured', () => {
   const { aims, json } = report(
     measured([
-      { plan: casePlan(), runs: [run({ noPrimary: 604 })], failures: [] },
-      { plan: casePlan({ trigger: 'planned' }), runs: [run({ noPrimary: 606 })], failures: [] },
+      { plan: casePlan(), runs: [run({ noPrimary: 604, ownStart: 120 })], failures: [] },
+      {
+        plan: casePlan({ trigger: 'planned' }),
+        runs: [run({ noPrimary: 606, ownStart: 120 })],
+        failures: [],
+      },
       { plan: casePlan({ trigger: 'kill' }), runs: [run({ noPrimary: 1400, total: 1501 })], failures: [] },
       { plan: casePlan({ agents: 50, stateMib: 1 }), runs: [run({ detectToPromoted: 1999 })], failures: [] },
       { plan: casePlan({ trigger: 'kill' }), runs: [run({ total: null })], failures: [] },
@@ -241,6 +247,18 @@ test('each trigger has its own aim, met or missed by what was measured', () => {
   expect(
     aimsOf([], [{ rssMib: 111, cpuPercent: 1.6, state_mib: 1 }]).filter(({ met }) => met === false),
   ).toHaveLength(2)
+})
+
+test('a slow moment of the workload alone makes no room for a slow failover, nor does a slow start in it', () => {
+  const allowed = (alone: number, reported: number | null) =>
+    report(
+      measured([{ plan: casePlan(), runs: [run({ noPrimary: 1000, ownStart: reported })], failures: [] }], {
+        ownStarts: [{ stateMib: 64, millis: [alone] }],
+      }),
+    ).aims[0]
+  expect(allowed(3000, 90)).toMatchObject({ measured: 910, met: false })
+  expect(allowed(100, 900)).toMatchObject({ measured: 900, met: false })
+  expect(allowed(100, null)).toMatchObject({ measured: null, met: null })
 })
 
 test.each([

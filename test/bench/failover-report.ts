@@ -42,7 +42,9 @@ export function percentiles(values: readonly (number | null)[]): Percentiles {
 export function summarize({ plan, runs, failures }: CaseRuns, ownStarts: Measured['ownStarts']) {
   const of = (figure: (run: Run) => number | null) => percentiles(runs.map(figure))
   const alone = ownStarts.find(({ stateMib }) => stateMib === plan.stateMib)?.millis ?? []
-  const ownStart = percentiles(alone.map(Math.round)).p50
+  const ownStartAlone = percentiles(alone.map(Math.round)).p50
+  // A busy moment may have slowed either of them, and must not make room for a slow failover.
+  const ownStart = smallest([ownStartAlone, of((run) => run.ownStart).p50])
   return {
     trigger: plan.trigger,
     state_mib: plan.stateMib,
@@ -74,7 +76,8 @@ export function summarize({ plan, runs, failures }: CaseRuns, ownStarts: Measure
       'own_start',
       of((run) => run.ownStart),
     ),
-    own_start_alone_p50_ms: ownStart,
+    own_start_alone_p50_ms: ownStartAlone,
+    own_start_allowed_ms: ownStart,
     ...named(
       'no_primary_less_own_start',
       of((run) => (run.noPrimary === null || ownStart === null ? null : run.noPrimary - ownStart)),
@@ -142,7 +145,13 @@ const aim = (name: string, measured: number | null, limit: number): Aim => ({
   met: measured === null ? null : measured <= limit,
 })
 
-/** Of those that are known; null as soon as one is not. */
+/** Null as soon as one is not known. */
+const smallest = (values: readonly (number | null)[]): number | null => {
+  const known = values.filter((value) => value !== null)
+  return known.length < values.length ? null : Math.min(...known)
+}
+
+/** Null as soon as one is not known, and without any. */
 function largest(values: readonly (number | null)[]): number | null {
   const known = values.filter((value) => value !== null)
   return known.length < values.length || known.length === 0 ? null : Math.max(...known)
