@@ -12,7 +12,7 @@ import { peers } from './peers.ts'
 export const catalog: readonly Fault[] = [
   ...deaths,
   ...notices,
-  ...coordinatorFaults,
+  ...coordinatorFaults.map((fault) => ({ ...fault, alone: true })),
   ...networkFaults,
   ...clocks,
   ...disks,

@@ -11,6 +11,8 @@ export interface Fault {
   readonly expected: string
   /** Takes long: only with FAULTS=all, and in `pnpm faults`. */
   readonly slow?: boolean
+  /** Touches what all agents share: nothing may be under way with the others. */
+  readonly alone?: boolean
   /** Cannot hold yet, and why. It is run and shown, and fails nothing. */
   readonly pending?: string
   /** What may be missing afterwards: nothing, or what the incident's record says. */
@@ -38,9 +40,4 @@ export interface Row {
   readonly writes_acked: number | null
   readonly writes_lost: number | null
   readonly outcome: 'ok' | 'failed' | 'pending' | 'elsewhere'
-}
-
-/** What was seen is not what was expected. */
-export class FaultFailed extends Error {
-  override readonly name = 'FaultFailed'
 }

@@ -13,19 +13,17 @@ import type { Inside } from './inside.ts'
 import { createMember, type Member } from './member.ts'
 import { createNetwork, type Network } from './network.ts'
 import { plant } from './plant.ts'
+import { createPool } from './pool.ts'
 import { coordinatorProcess, isStopped, residentMib, send } from './processes.ts'
-import { createScene, type Scene } from './scene.ts'
 
 /** One coordinator and the agents on which faults are played, one after the other. */
 export interface Field {
   readonly fleet: Fleet
   readonly network: Network
-  /** An agent that serves, with a standby, everything healed. */
-  scene(): Promise<Scene>
-  /** An agent of its own, which serves and has no standby. */
-  freshAgent(): Promise<{ id: string; primary: Member }>
-  /** Nobody plays on this agent any more. */
-  spoil(id: string): void
+  /** An agent that serves, with a standby, everything healed. `isAlone`: with the others nothing is under way. */
+  take(isAlone: boolean): Promise<string>
+  /** The agent on which a fault was played. Nobody plays any more on one that is spoilt. */
+  giveBack(id: string, isSpoilt: boolean): void
   member(instance: string): Member
   membersOf(id: string): readonly Member[]
   /** None of its workload's processes runs. */
@@ -45,6 +43,7 @@ export interface Field {
   close(): Promise<void>
 }
 
+const AGENTS = 2
 const WRITES_PER_SECOND = 50
 /** Heartbeats have gone to and fro by then. */
 const STEADY = 600
@@ -72,7 +71,6 @@ export async function startField(): Promise<Field> {
   const { rig } = fleet
   const database = join(rig.directory, 'understudy.db')
   let serial = 0
-  let current: string | undefined
   let isAway = false
 
   const memberOf = (instance: string): Member => {
@@ -84,7 +82,7 @@ export async function startField(): Promise<Field> {
   const isRunning = (member: Member) =>
     rig.cloud.instances().some(({ instanceId: id, state }) => id === member.instance && state === 'running')
 
-  async function freshAgent(): Promise<{ id: string; primary: Member }> {
+  async function freshAgent(): Promise<string> {
     serial += 1
     const id = `agent-${serial}`
     await rig.launchAgent({ id, name: id, client: 'acme', pool: 'm5.large@us-east-1a' })
@@ -92,7 +90,7 @@ export async function startField(): Promise<Field> {
     const primary = memberOf(agent.instance_id ?? '')
     plant(primary.state)
     rig.judge.write(id, await rig.cloud.addressPort(agentId(id)), WRITES_PER_SECOND)
-    return { id, primary }
+    return id
   }
 
   /** Brings an agent back to one standby that is ready, whatever was done to it. */
@@ -127,50 +125,30 @@ export async function startField(): Promise<Field> {
     )
   }
 
-  async function ready(): Promise<string> {
-    if (current !== undefined) {
-      const id = current
-      const restored = await restore(id).catch(() => undefined)
-      if (restored) return id
-      await retire(id)
-    }
-    const { id } = await freshAgent()
+  async function protectedAgent(): Promise<string> {
+    const id = await freshAgent()
     await rig.operator.createReplica(id)
     await untilLeased(id)
-    current = id
     return id
   }
 
   /** Whatever is wrong with it, it is left alone and costs as little as possible. */
   async function retire(id: string): Promise<void> {
     rig.judge.write(id, await rig.cloud.addressPort(agentId(id)), HARDLY_EVER)
-    current = undefined
     for (const member of membersOf(id)) rig.cloud.crash(instanceId(member.instance))
   }
 
+  const pool = createPool({ size: AGENTS, fresh: protectedAgent, restore, retire })
   const field: Field = {
     fleet,
     network,
-    async scene() {
-      const id = await ready()
-      const agent = await rig.operator.agent(id)
-      const standby = agent.replicas.find(({ status }) => status === 'ready')
+    async take(isAlone) {
+      const id = await pool.take()
+      if (isAlone) await pool.quiet()
       rig.judge.write(id, await rig.cloud.addressPort(agentId(id)), WRITES_PER_SECOND)
-      const scene = createScene({
-        field,
-        id,
-        primary: memberOf(agent.instance_id ?? ''),
-        standby: memberOf(standby?.instance_id ?? ''),
-        known: await fleet.known(id),
-        knownSwitches: new Set((await fleet.switches(id)).map((item) => item.id)),
-      })
-      return scene
+      return id
     },
-    freshAgent,
-    spoil(id) {
-      if (current === id) current = undefined
-      void retire(id)
-    },
+    giveBack: pool.giveBack,
     member: memberOf,
     membersOf,
     isSilent: (member) => member.workload().every(isStopped),

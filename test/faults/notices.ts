@@ -74,14 +74,13 @@ export const notices: readonly Fault[] = [
       const { id: old } = await scene.replicaOf(scene.standby)
       await call('DELETE', `/api/agents/${id}/replicas/${old}`)
       writeNoise(join(primary.state, 'large'), 12)
-      const there = new Set(scene.members())
-      await scene.fleet.rig.operator.createReplica(id)
-      let fresh = scene.standby
-      await scene.until('the new instance boots', () => {
-        const found = scene.members().find((member) => !there.has(member))
-        if (found) fresh = found
-        return found !== undefined
-      })
+      const made = await scene.call('POST', `/api/agents/${id}/replicas`, {})
+      const { instance_id: instance } = made.body.replica
+      scene.check(typeof instance === 'string', `no instance was launched (${made.status})`)
+      await scene.until('the new instance boots', () =>
+        scene.members().some((each) => each.instance === instance),
+      )
+      const fresh = scene.member(instance)
       network.between(primary.instance, [fresh.instance], { state: 'open', bytesPerSecond: 4 * 1024 * 1024 })
       let percent = 0
       await scene.until('a part has arrived', async () => {

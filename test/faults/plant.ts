@@ -13,7 +13,7 @@ import {
 import { join } from 'node:path'
 
 /** A name that is no UTF-8. */
-export const ODD_NAME = Buffer.from([0x6e, 0xff, 0xfe, 0x65])
+const ODD_NAME = Buffer.from([0x6e, 0xff, 0xfe, 0x65])
 
 /** State of many kinds beside that of the key-value store, once for each agent. */
 export function plant(state: string): void {

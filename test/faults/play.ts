@@ -3,9 +3,10 @@ import { join } from 'node:path'
 import { isServing, untilAgent } from '../../coordinator/src/demo/rig.ts'
 import { messageOf } from '../../shared/src/core/app-error.ts'
 import type { IncidentView } from '../../shared/src/protocol/incidents.ts'
-import { type Fault, FaultFailed, type Proof, type Row } from './fault.ts'
+import type { Fault, Proof, Row } from './fault.ts'
+import { FaultFailed } from './fault-failed.ts'
 import type { Field } from './field.ts'
-import { type Scene, settle } from './scene.ts'
+import { openScene, type Scene, settle } from './scene.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 /** Enough for a few acknowledgements. */
@@ -25,7 +26,7 @@ export async function playFault(field: Field, fault: Fault): Promise<Row> {
   }
   let scene: Scene
   try {
-    scene = await field.scene()
+    scene = await openScene(field, await field.take(fault.alone === true))
   } catch (error) {
     return { ...row, seen: `no scene to play it on: ${messageOf(error)}`, outcome: 'failed' }
   }
@@ -66,9 +67,9 @@ async function judge(field: Field, scene: Scene, fault: Fault) {
         `${lost} acknowledged writes are missing${fault.loss === 'reported' ? ', and no incident says so' : ''}`,
       )
   }
-  if (problems.length > 0 || !serves) field.spoil(scene.id)
   scene.end()
   const ok = problems.length === 0
+  field.giveBack(scene.id, !ok)
   return {
     ok,
     seen: ok ? (seen ?? '') : problems.join('; '),

@@ -8,7 +8,7 @@ import type { AgentView, ReplicaView } from '../../shared/src/protocol/agents.ts
 import type { IncidentView, SwitchView } from '../../shared/src/protocol/incidents.ts'
 import type { Answer, Fleet } from '../e2e/support/fleet.ts'
 import { until } from '../e2e/support/programs.ts'
-import { FaultFailed } from './fault.ts'
+import { FaultFailed } from './fault-failed.ts'
 import type { Field } from './field.ts'
 import type { Member } from './member.ts'
 import type { Network } from './network.ts'
@@ -78,16 +78,14 @@ export function told(incident: IncidentView): string {
   return `${incident.trigger}: ${incident.outcome}${took}, loss ${incident.loss?.kind ?? 'not told'}`
 }
 
-export function createScene(options: {
-  readonly field: Field
-  readonly id: string
-  readonly primary: Member
-  readonly standby: Member
-  readonly known: ReadonlySet<string>
-  readonly knownSwitches: ReadonlySet<string>
-}): Scene {
-  const { field, id, primary, standby, known, knownSwitches } = options
+/** Begins on an agent that serves and has a standby. */
+export async function openScene(field: Field, id: string): Promise<Scene> {
   const { fleet, network } = field
+  const agent = await fleet.rig.operator.agent(id)
+  const ready = agent.replicas.find(({ status }) => status === 'ready')
+  const [primary, standby] = [field.member(agent.instance_id ?? ''), field.member(ready?.instance_id ?? '')]
+  const known = await fleet.known(id)
+  const knownSwitches = new Set((await fleet.switches(id)).map((item) => item.id))
   const { cloud, operator, judge } = fleet.rig
   let struckAt = performance.now()
   const kept: string[] = []
