@@ -31,7 +31,7 @@ export const proposalSchema = z.object({
   term: epochSchema,
   forced: z.boolean(),
   keys: z
-    .record(z.string().max(60), voterKeySchema)
+    .record(z.string().regex(/^(coordinator|i-[0-9a-z]{3,32})$/), voterKeySchema)
     .refine((keys) => Object.keys(keys).length <= 3, 'at most three vote'),
 })
 
