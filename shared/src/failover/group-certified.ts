@@ -57,6 +57,21 @@ export function onVoted(
   return after(told, { group: offered, effects: next.effects })
 }
 
+/** What a member has kept: all but the newest is only for the records. */
+export function learnChain(
+  group: Group,
+  chain: readonly Certificate[],
+  context: GroupContext,
+): GroupStep {
+  const newest = chain.at(-1)
+  if (!newest) return quiet(group)
+  const older = chain.slice(0, -1).map((certificate, index): GroupEffect => {
+    const previous = chain[index - 1]?.proposal.primary
+    return { kind: 'record', certificate, facts: { previous, incident: undefined, fresh: false } }
+  })
+  return after(older, learn(group, newest, undefined, context))
+}
+
 /** G6: others have made it, or it is from before our database was restored. */
 export function learn(
   group: Group,

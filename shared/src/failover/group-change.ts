@@ -11,6 +11,7 @@ import {
   quiet,
   readyTargets,
   silentHolders,
+  silentVoters,
   standIn,
   stepOf,
   unvouchedCopy,
@@ -229,11 +230,13 @@ export function relaunch(
     return after([stepOf(incident, 'copy-of-unknown-age', detail)], copied)
   }
   const holders = silentHolders(group)
-  if (copy || (holders.length > 0 && now < emptyFrom))
-    return quiet(group, ...holders.map(({ instance }) => ({ kind: 'check-instance' as const, instance })))
+  const asked = [...holders, ...silentVoters(group)].map(
+    ({ instance }): GroupEffect => ({ kind: 'check-instance', instance }),
+  )
+  if (copy || (holders.length > 0 && now < emptyFrom)) return quiet(group, ...asked)
   const empty = emptyMember(group)
   const begun = empty && elect(group, empty.instance, thenPromote(incident, { fresh: true }), context)
-  if (!empty || !begun) return quiet(group)
+  if (!empty || !begun) return quiet(group, ...asked)
   const detail = `no instance has a copy of the state: ${empty.instance} starts with an empty one, or with a snapshot`
   return after([stepOf(incident, 'state-lost', detail)], begun)
 }

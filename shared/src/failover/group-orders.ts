@@ -78,6 +78,15 @@ export const silentHolders = (group: Group): readonly GroupMember[] =>
       (!member.connected || member.sync === 'unknown'),
   )
 
+/** Those without whose vote, or whose end, nobody can be forced in. */
+export const silentVoters = ({ certificate, members }: Group): readonly GroupMember[] =>
+  [...members.values()].filter(
+    (member) =>
+      !member.connected &&
+      !member.gone &&
+      (member.instance === certificate?.proposal.primary || member.instance === certificate?.proposal.successor),
+  )
+
 /** The instance that has the epoch. */
 export const owner = (group: Group): InstanceId | undefined => group.primary
 

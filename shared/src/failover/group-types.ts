@@ -193,8 +193,8 @@ export type GroupEvent =
       /** The greeting counts as a heartbeat. */
       readonly sentAt: Mono
       readonly key: string
-      /** The newest that it knows. */
-      readonly certificate: Certificate | undefined
+      /** The last ones that it knows, the newest at the end. */
+      readonly chain: readonly Certificate[]
       readonly voted: number
       readonly resigned: number
     }

@@ -1,7 +1,7 @@
 import type { InstanceId } from '../core/ids.ts'
 import { between, formatMillis, type Mono, plus } from '../core/time.ts'
 import type { Certificate } from './certificate.ts'
-import { learn, onVoted } from './group-certified.ts'
+import { learn, learnChain, onVoted } from './group-certified.ts'
 import {
   abandon,
   afterFailedPromotion,
@@ -138,7 +138,7 @@ function onConnected(
   event: GroupEvent & { kind: 'connected' },
   context: GroupContext,
 ): GroupStep {
-  const { instance, sentAt, key, voted, resigned, certificate } = event
+  const { instance, sentAt, key, voted, resigned, chain } = event
   const known = group.members.get(instance)
   if (!known) return quiet(group, fenceOrder(group, instance))
   const member: GroupMember = {
@@ -155,7 +155,7 @@ function onConnected(
   }
   const abstainFor = new Set([...group.abstainFor].filter((id) => id !== instance))
   const met = { ...withMember(group, member), abstainFor }
-  const learnt = certificate ? learn(met, certificate, undefined, context) : quiet(met)
+  const learnt = learnChain(met, chain, context)
   const next = greet(learnt.group, event, member, context)
   return after(learnt.effects, next)
 }
@@ -172,7 +172,7 @@ function greet(
   if (!certificate && group.phase.kind !== 'vacant') return quiet(group)
   if (!certificate)
     return elect(group, instance, thenPromote(undefined), context) ?? quiet(group, fenceOrder(group, instance))
-  const missed = (event.certificate?.proposal.epoch ?? 0) < group.epoch
+  const missed = (event.chain.at(-1)?.proposal.epoch ?? 0) < group.epoch
   const news: GroupEffect[] = missed
     ? [{ kind: 'tell', instance, message: { kind: 'certificate', certificate } }]
     : []
@@ -273,15 +273,10 @@ function votedBy(group: Group, instance: InstanceId, message: VoterMessage): num
   return message.kind === 'declined' || message.kind === 'behind' ? Math.max(before, message.voted) : before
 }
 
-/** Both of the others must have told what they know: one alone may have missed a vote of ours. */
+/** Every member must have told what it knows: one alone may have missed a vote of ours. */
 function onOutdated(group: Group): GroupStep {
-  const { certificate, members } = group
-  const voters = certificate ? [certificate.proposal.primary, certificate.proposal.successor] : []
-  const silent = voters.filter((id): id is InstanceId => {
-    const member = id === null ? undefined : members.get(id)
-    return member !== undefined && !member.connected && !member.gone
-  })
-  return quiet({ ...group, abstainFor: new Set(silent) })
+  const silent = [...group.members.values()].filter((member) => !member.connected && !member.gone)
+  return quiet({ ...group, abstainFor: new Set(silent.map(({ instance }) => instance)) })
 }
 
 /** What the primary says of its replicas; one that it does not name is not attached to it any more. */
@@ -409,11 +404,21 @@ function onLostMeanwhile(
   context: GroupContext,
 ): GroupStep {
   if (phase.kind === 'asking' && phase.of === instance) return abandon(group, phase.change, context)
+  if (phase.kind === 'voting' && !phase.isBeingWritten && phase.change.proposal.primary === instance)
+    return abandon(group, phase.change, context)
   const change = { ...phase.change, gone: [...phase.change.gone, instance] }
   return quiet({ ...group, phase: { ...phase, change } })
 }
 
 function onTick(group: Group, context: GroupContext): GroupStep {
+  return after(missing(group), onTime(group, context))
+}
+
+/** Who cannot tell what it knows because its machine has ended need not be waited for. */
+const missing = ({ abstainFor }: Group): GroupEffect[] =>
+  [...abstainFor].map((instance) => ({ kind: 'check-instance', instance }))
+
+function onTime(group: Group, context: GroupContext): GroupStep {
   const { now } = context
   const { phase, primary, certificate } = group
   if (primary === undefined || !certificate) return phase.kind === 'voting' ? onOpenChange(group, phase, context) : quiet(group)

@@ -136,6 +136,8 @@ export type MemberEvent =
     }
   /** The voter has given the epoch to the successor, for good; or cannot. */
   | { readonly kind: 'released'; readonly turn: number; readonly ok: boolean; readonly why?: string }
+  /** Every process of the workload was ended by the guard, because the lease was not renewed in time. */
+  | { readonly kind: 'killed' }
   /** The daemon is to end: nothing of the workload may be left without somebody who watches its lease. */
   | { readonly kind: 'ending' }
   | { readonly kind: 'tick' }

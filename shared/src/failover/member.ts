@@ -45,6 +45,8 @@ export function stepMember(before: Member, event: MemberEvent, now: Mono): Membe
       return event.turn === member.turn ? onSealed(member, event) : stay(member)
     case 'released':
       return event.turn === member.turn ? onReleased(member, event) : stay(member)
+    case 'killed':
+      return onKilled(member)
     case 'ending':
       return onEnding(member)
     case 'tick':
@@ -76,6 +78,26 @@ function onLease(member: Member, lease: Lease): MemberStep {
   const renewed = { ...member, lease }
   if (!member.suspended || role.kind !== 'primary' || !isQuiet(member)) return stay(renewed)
   return goOn({ ...renewed, suspended: false })
+}
+
+/** In office it is started again as soon as the lease allows it. */
+function onKilled(member: Member): MemberStep {
+  const { role, workload } = member
+  if (workload === 'stopped' || workload === 'stopping' || workload === 'killing') return stay(member)
+  const ended: Member = { ...member, workload: 'stopped', exposed: false, turn: member.turn + 1 }
+  switch (role.kind) {
+    case 'promoting':
+      return failPromotion(ended, LATE)
+    case 'primary':
+      return goOn({ ...ended, suspended: true })
+    case 'handing-over':
+      // What is sealed or given away stays so; before that, an ended workload is as still as a frozen one.
+      return role.step === 'sealing' || role.step === 'releasing'
+        ? stay({ ...ended, turn: member.turn })
+        : seal(ended, role)
+    default:
+      return stay(ended)
+  }
 }
 
 function onTick(member: Member): MemberStep {

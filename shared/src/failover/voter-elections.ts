@@ -117,6 +117,7 @@ function win(voter: Voter, { digest, now }: VoterContext): VoterStep {
   const next: VoterRecord = {
     ...record,
     certificate,
+    chain: lengthen(record.chain, certificate),
     voted: { epoch: proposal.epoch, primary: voter.self, digest: digest(proposal) },
     pending: undefined,
   }
@@ -141,6 +142,14 @@ function win(voter: Voter, { digest, now }: VoterContext): VoterStep {
     { kind: 'certified', certificate, extras },
   )
 }
+
+/** More epochs than this are not kept by a member; the coordinator keeps all. */
+const CHAIN = 16
+
+export const lengthen = (chain: readonly Certificate[], next: Certificate): readonly Certificate[] => [
+  ...chain.slice(-(CHAIN - 1)),
+  next,
+]
 
 /** Somebody collects votes for a change that is not about electing us. */
 export const onAsk = (

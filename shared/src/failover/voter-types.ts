@@ -44,6 +44,8 @@ export interface Voter {
 /** What must be on disk before any answer is sent. */
 export interface VoterRecord {
   readonly certificate: Certificate | undefined
+  /** The last ones, the newest at the end: what a coordinator has missed, or has lost. */
+  readonly chain: readonly Certificate[]
   readonly voted: { readonly epoch: number; readonly primary: InstanceId | undefined; readonly digest: string }
   /** The change of successor that we voted for as primary, until its result is known. */
   readonly pending: Proposal | undefined

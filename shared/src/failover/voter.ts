@@ -3,7 +3,7 @@ import { type Mono, plus } from '../core/time.ts'
 import { type Certificate, COORDINATOR, renewal, turnover, type VoterId } from './certificate.ts'
 import { type LeasePolicy, silenceAfterRestart } from './lease.ts'
 import { inOffice, isLive, leaseOf, onAck, onBeat, promiseTo, step, tell } from './voter-leases.ts'
-import { onAsk, onVote, onVotes, tryCandidate } from './voter-elections.ts'
+import { lengthen, onAsk, onVote, onVotes, tryCandidate } from './voter-elections.ts'
 import type {
   ElectionExtras,
   Voter,
@@ -21,6 +21,7 @@ export type * from './voter-types.ts'
 export const NO_EXTRAS: ElectionExtras = { incident: null, fresh: false }
 const NOTHING: VoterRecord = {
   certificate: undefined,
+  chain: [],
   voted: { epoch: 0, primary: undefined, digest: '' },
   pending: undefined,
   resigned: 0,
@@ -137,6 +138,7 @@ export function adopt(voter: Voter, certificate: Certificate, { now }: { now: Mo
   const next: VoterRecord = {
     ...record,
     certificate,
+    chain: lengthen(record.chain, certificate),
     voted: record.voted.epoch >= epoch ? record.voted : { epoch, primary, digest: certificate.digest },
     pending: isOpen ? record.pending : undefined,
   }

@@ -90,8 +90,8 @@ const hello = z.object({
     .nullable(),
   voter: z.object({
     key: voterKeySchema,
-    /** The newest that it knows. */
-    certificate: certificateSchema.nullable(),
+    /** The last ones that it knows, the newest at the end. */
+    chain: z.array(certificateSchema).max(16),
     voted: epochSchema,
     resigned: epochSchema,
     /** The highest number of a start that a coordinator has told it; its database counts them. */
