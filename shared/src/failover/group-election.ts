@@ -1,5 +1,5 @@
 import type { InstanceId } from '../core/ids.ts'
-import { type Mono, millis, plus } from '../core/time.ts'
+import { between, type Mono, millis, plus } from '../core/time.ts'
 import {
   type CastVote,
   COORDINATOR,
@@ -14,7 +14,15 @@ import {
   votersOf,
 } from './certificate.ts'
 import { quiet } from './group-orders.ts'
-import type { Group, GroupContext, GroupEffect, GroupStep, OpenChange, Then } from './group-types.ts'
+import type {
+  Group,
+  GroupContext,
+  GroupEffect,
+  GroupMember,
+  GroupStep,
+  OpenChange,
+  Then,
+} from './group-types.ts'
 import { promiseEnd } from './lease.ts'
 
 /** How the coordinator brings a change of epoch about: whom it asks, when it votes itself. */
@@ -144,8 +152,14 @@ export function onChangeTick(group: Group, context: GroupContext): GroupStep | u
   const { phase } = group
   const { now } = context
   switch (phase.kind) {
-    case 'voting':
-      return phase.isBeingWritten ? quiet(group) : vote(group, phase.change, context)
+    case 'voting': {
+      if (phase.isBeingWritten) return quiet(group)
+      const owner = group.primary === undefined ? undefined : group.members.get(group.primary)
+      const isReplaced = phase.change.proposal.primary !== group.primary
+      // It was lost, we thought, and it is not: nobody is to take its place.
+      if (isReplaced && owner && isServing(group, owner, phase.change, now)) return undefined
+      return vote(group, phase.change, context)
+    }
     case 'asking': {
       const member = group.members.get(phase.of)
       if (now >= phase.giveUpAt || !member || member.gone) return undefined
@@ -167,6 +181,13 @@ export function onChangeTick(group: Group, context: GroupContext): GroupStep | u
       return quiet(group)
   }
 }
+
+const isServing = (group: Group, owner: GroupMember, { votes, gone }: OpenChange, now: Mono): boolean =>
+  !owner.gone &&
+  owner.resigned < group.epoch &&
+  !gone.includes(owner.instance) &&
+  !votes.some(({ voter }) => voter === owner.instance) &&
+  between(owner.heardAt, now) < 2 * group.policy.heartbeat
 
 /** Tells the candidate that it has our vote; it counts its lease from its last heartbeat, we ours from now. */
 export function offer(group: Group, change: OpenChange, { now }: GroupContext): GroupStep {

@@ -65,7 +65,8 @@ export function onPromotionFailed(
 ): GroupStep {
   const { instance, epoch, why } = event
   const { phase } = group
-  if (instance !== group.primary || epoch !== group.epoch || 'change' in phase) return quiet(group)
+  if (instance !== group.primary || epoch !== group.epoch) return quiet(group)
   const resigned = patchMember(group, instance, { resigned: epoch })
+  if ('change' in phase) return quiet(resigned)
   return afterFailedPromotion(resigned, instance, why, context)
 }

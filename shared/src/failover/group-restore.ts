@@ -42,6 +42,7 @@ export function restoreGroup(
     promise: undefined,
     silentUntil,
     abstainFor: new Set(),
+    tickedAt: now,
     successionFrom: now,
     waiting: move?.at.kind === 'waiting' ? move.incident : undefined,
     policy,

@@ -51,6 +51,8 @@ export interface Group {
   readonly abstainFor: ReadonlySet<InstanceId>
   /** A notice on the primary that no replica was ready for. */
   readonly waiting: OpenIncident | undefined
+  /** When we last looked at the time. */
+  readonly tickedAt: Mono
   /** Another change of successor is not tried before. */
   readonly successionFrom: Mono
   readonly policy: LeasePolicy
@@ -224,8 +226,11 @@ export type GroupEvent =
       readonly message: VoterMessage
       readonly extras?: ElectionExtras
     }
-  /** A member remembers more of us than our database does. */
-  | { readonly kind: 'outdated' }
+  /**
+   * A member remembers more of us than our database does. `lost`: at least as many epochs as that may be, and another
+   * number at each start.
+   */
+  | { readonly kind: 'outdated'; readonly lost: number }
   | { readonly kind: 'sync'; readonly instance: InstanceId; readonly sync: Exclude<Sync, 'unknown'> }
   /** AWS takes `instance` back, `left` from now. `prefer` is taken over by if it is ready. */
   | {

@@ -73,7 +73,7 @@ export function stepGroup(group: Group, event: GroupEvent, context: GroupContext
     case 'voted':
       return onVoted(group, event, context)
     case 'outdated':
-      return onOutdated(group)
+      return onOutdated(group, event.lost)
     case 'sync':
       return onSync(
         patchMember(group, event.instance, { sync: event.sync, hadCopy: event.sync === 'ready' }),
@@ -188,8 +188,10 @@ function onOwnerConnected(
 ): GroupStep {
   const { phase } = group
   const { instance, role, resigned } = event
-  if (phase.kind === 'promoting' && phase.offer && resigned < group.epoch)
+  if (phase.kind === 'promoting' && phase.offer && role !== 'primary' && resigned < group.epoch)
     return quiet(group, { kind: 'tell', instance, message: phase.offer })
+  if (phase.kind === 'promoting' && role === 'primary' && resigned < group.epoch)
+    return onPromoted(group, { kind: 'promoted', instance, epoch: group.epoch })
   if ('change' in phase || phase.kind === 'vacant') return quiet(group, ...news)
   if (resigned < group.epoch) {
     if (phase.kind === 'handing-over') return quiet(group, ...news, handOverOrder(group, phase, context.now))
@@ -220,9 +222,9 @@ function onBeat(group: Group, event: GroupEvent & { kind: 'beat' }, { now }: Gro
   if (!certificate) return quiet(heard)
   const { primary, term } = certificate.proposal
   const isOwner = instance === primary && epoch >= term && epoch <= certificate.proposal.epoch
-  const isBound = voted.epoch > certificate.proposal.epoch && voted.primary !== instance
+  const isBound = (voted.epoch > certificate.proposal.epoch && voted.primary !== instance) || isLeaving(heard, instance)
   // It has won with our vote; the certificate is on its way.
-  const isWinner = voted.primary === instance && epoch === voted.epoch
+  const isWinner = voted.epoch > certificate.proposal.epoch && voted.primary === instance && epoch === voted.epoch
   if ((isOwner && !isBound) || isWinner)
     return quiet(
       { ...heard, promise: { to: instance, until: promiseEnd(now, group.policy) } },
@@ -231,6 +233,10 @@ function onBeat(group: Group, event: GroupEvent & { kind: 'beat' }, { now }: Gro
   const isOld = epoch < certificate.proposal.epoch
   return quiet(heard, ...(isOld ? [news(instance, certificate)] : []))
 }
+
+/** Our vote for somebody else is on its way to the disk: what we promise now would not be kept. */
+const isLeaving = ({ phase }: Group, instance: InstanceId): boolean =>
+  phase.kind === 'voting' && phase.isBeingWritten && phase.change.proposal.primary !== instance
 
 const news = (instance: InstanceId, certificate: Certificate): GroupEffect => ({
   kind: 'tell',
@@ -274,9 +280,11 @@ function votedBy(group: Group, instance: InstanceId, message: VoterMessage): num
 }
 
 /** Every member must have told what it knows: one alone may have missed a vote of ours. */
-function onOutdated(group: Group): GroupStep {
+function onOutdated(group: Group, lost: number): GroupStep {
   const silent = [...group.members.values()].filter((member) => !member.connected && !member.gone)
-  return quiet({ ...group, abstainFor: new Set(silent.map(({ instance }) => instance)) })
+  const abstainFor = new Set(silent.map(({ instance }) => instance))
+  // Who knew of the votes that we have lost may have ended; their numbers are never used again.
+  return quiet({ ...group, abstainFor, voted: { epoch: group.voted.epoch + lost, primary: undefined } })
 }
 
 /** What the primary says of its replicas; one that it does not name is not attached to it any more. */
@@ -410,7 +418,13 @@ function onLostMeanwhile(
   return quiet({ ...group, phase: { ...phase, change } })
 }
 
-function onTick(group: Group, context: GroupContext): GroupStep {
+function onTick(before: Group, context: GroupContext): GroupStep {
+  const { now } = context
+  const { lease } = before.policy
+  // We stood still ourselves: that we heard nothing says nothing.
+  const stoodStill = between(before.tickedAt, now) > lease / 2
+  const silentUntil = stoodStill ? plus(now, lease) : before.silentUntil
+  const group: Group = { ...before, tickedAt: now, silentUntil }
   return after(missing(group), onTime(group, context))
 }
 
@@ -424,18 +438,19 @@ function onTime(group: Group, context: GroupContext): GroupStep {
   if (primary === undefined || !certificate) return phase.kind === 'voting' ? onOpenChange(group, phase, context) : quiet(group)
   switch (phase.kind) {
     case 'promoting':
+      if (hasResigned(group)) return afterFailedPromotion(group, primary, 'it was started again', context)
       if (isSilent(group, now))
         return afterFailedPromotion(group, phase.target, 'it fell silent before the workload was up', context)
       break
     case 'handing-over':
-      if (mayReplace(group, now)) return replaceLost(group, context)
+      if (isOver(group, now)) return replaceLost(group, context)
       if (now >= phase.giveUpAt) return callOff(group, phase, primary, context)
       break
     case 'steady':
-      if (mayReplace(group, now)) return replaceLost(group, context)
+      if (isOver(group, now)) return replaceLost(group, context)
       return after(doubt(group, primary, now), keepSteady(group, primary, context))
     case 'routing':
-      if (mayReplace(group, now)) return replaceLost(group, context)
+      if (isOver(group, now)) return replaceLost(group, context)
       break
     case 'failed':
       if (now >= phase.retryAt && group.members.get(primary)?.connected)
@@ -444,9 +459,16 @@ function onTime(group: Group, context: GroupContext): GroupStep {
     case 'relaunching':
       return relaunch(group, phase, context)
     case 'asking':
+      return after(
+        [...doubt(group, primary, now), ...doubt(group, phase.of, now)],
+        onOpenChange(group, phase, context),
+      )
     case 'voting':
     case 'electing':
-      return after(doubt(group, primary, now), onOpenChange(group, phase, context))
+      return after(
+        [...doubt(group, primary, now), ...doubt(group, phase.change.proposal.primary, now)],
+        onOpenChange(group, phase, context),
+      )
     case 'vacant':
       return quiet(group)
   }
@@ -475,6 +497,12 @@ function keepSteady(group: Group, primary: InstanceId, context: GroupContext): G
 /** Nothing was heard from the primary for a whole lease. */
 const isSilent = (group: Group, now: Mono): boolean =>
   now >= group.silentUntil && silenceOf(group, now) > group.policy.lease
+
+const hasResigned = ({ members, primary, epoch }: Group): boolean =>
+  primary !== undefined && (members.get(primary)?.resigned ?? 0) >= epoch
+
+const isOver = (group: Group, now: Mono): boolean =>
+  (group.primary !== undefined && group.members.get(group.primary)?.gone === true) || mayReplace(group, now)
 
 /**
  * The primary may be replaced: its lease from us has run out, the successor could take over, and does not hear it

@@ -19,6 +19,8 @@ interface Stored {
   voted: { epoch: number; primary: InstanceId | undefined }
   members: Map<InstanceId, { instance: InstanceId; retired: boolean; hadCopy: boolean }>
   records: Map<string, Certificate>
+  /** It was restored, and not everybody has told yet what it has missed. */
+  outdated: boolean
 }
 
 /** The coordinator: the group machine, its database, and the cloud that it asks. */
@@ -102,6 +104,7 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
       digest: world.digest,
     })
     group = step.group
+    if (before.abstainFor.size > 0 && group.abstainFor.size === 0) stored.outdated = false
     if (before.phase.kind !== group.phase.kind) {
       world.hit(`group ${before.phase.kind} -> ${group.phase.kind}`)
       world.note(
@@ -240,7 +243,8 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
       if (restored) stored = withNewMembers(copyOf(backup), stored)
       group = load()
       world.note(`C is back (epoch ${group.epoch}, voted ${group.voted.epoch})`)
-      if (restored) dispatch({ kind: 'outdated' })
+      stored.outdated ||= restored
+      if (stored.outdated) dispatch({ kind: 'outdated', lost: 1000 * life })
     })
   }
 
@@ -312,9 +316,11 @@ const emptyStore = (): Stored => ({
   voted: { epoch: 0, primary: undefined },
   members: new Map(),
   records: new Map(),
+  outdated: false,
 })
 
-const copyOf = ({ certificate, voted, members, records }: Stored): Stored => ({
+const copyOf = ({ certificate, voted, members, records, outdated }: Stored): Stored => ({
+  outdated,
   certificate,
   voted,
   members: new Map([...members].map(([id, member]) => [id, { ...member }])),

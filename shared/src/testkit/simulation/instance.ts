@@ -137,6 +137,7 @@ export function toVoter(world: World, instance: Instance, event: VoterEvent): vo
       return world.kill(instance, 'in the middle of a step')
     if (effect.kind === 'persist') {
       judge.sawEpoch(`${instance.id} votes`, effect.record.voted.epoch)
+      if (effect.record.certificate) judge.certified(effect.record.certificate)
       if (sabotage !== 'vote-not-durable') instance.disk.record = effect.record
       const slow = instance.slowDiskUntil > world.queue.now
       delay += slow ? world.random() * 400 : world.random() * 2
@@ -205,7 +206,6 @@ function perform(world: World, instance: Instance, effect: VoterEffect, delay: n
         }),
       )
     case 'certified':
-      world.judge.certified(effect.certificate)
       return later(() =>
         report(world, instance, {
           kind: 'voter',
@@ -268,7 +268,6 @@ export function toMember(world: World, instance: Instance, event: MemberEvent): 
   const before = instance.member
   const step = stepMember(before, event, clockOf(world, instance))
   instance.member = step.member
-  world.judge.sawEpoch(`${instance.id} acts`, step.member.epoch)
   if (event.kind === 'hook-ended' && event.ok && STILL.has(event.hook)) setRunning(world, instance, false)
   const from = roleOf(before)
   const to = roleOf(step.member)
@@ -294,6 +293,7 @@ function carryOut(world: World, instance: Instance, effect: MemberEffect): void 
   const { random } = world
   switch (effect.kind) {
     case 'persist':
+      world.judge.sawEpoch(`${instance.id} acts`, effect.epoch)
       instance.disk = { ...instance.disk, epoch: effect.epoch, active: effect.active }
       return
     case 'hook':
