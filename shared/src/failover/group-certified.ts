@@ -1,14 +1,7 @@
-import { COORDINATOR, type Certificate, isElected, type VoterId } from './certificate.ts'
+import { type Certificate, COORDINATOR, isElected, type VoterId } from './certificate.ts'
 import { considerNotice, handOver } from './group-change.ts'
 import { offer, votesFor } from './group-election.ts'
-import {
-  after,
-  fenceOrder,
-  openIncident,
-  patchMember,
-  quiet,
-  readyTargets,
-} from './group-orders.ts'
+import { after, fenceOrder, openIncident, patchMember, quiet, readyTargets } from './group-orders.ts'
 import type {
   Group,
   GroupContext,
@@ -58,11 +51,7 @@ export function onVoted(
 }
 
 /** What a member has kept: all but the newest is only for the records. */
-export function learnChain(
-  group: Group,
-  chain: readonly Certificate[],
-  context: GroupContext,
-): GroupStep {
+export function learnChain(group: Group, chain: readonly Certificate[], context: GroupContext): GroupStep {
   const newest = chain.at(-1)
   if (!newest) return quiet(group)
   const older = chain.slice(0, -1).map((certificate, index): GroupEffect => {

@@ -53,7 +53,11 @@ export function handOver(
 ): GroupStep {
   const { now } = context
   if (group.certificate?.proposal.successor !== target) {
-    const step = stepOf(incident, 'successor-changed', `${target} is made the successor of ${incident.instance}`)
+    const step = stepOf(
+      incident,
+      'successor-changed',
+      `${target} is made the successor of ${incident.instance}`,
+    )
     const asked = designate(group, target, { kind: 'hand-over', incident, target }, context)
     if (asked) return after([step], asked)
     return quiet({ ...group, phase: { kind: 'steady' }, waiting: incident })
@@ -291,13 +295,20 @@ export function abandon(group: Group, { proposal, then }: OpenChange, context: G
     case 'steady':
       return considerNotice(steady, context)
     case 'hand-over':
-      if (isHeard) return giveUpHandOver(steady, then, 'the primary did not agree to the change of successor', context)
+      if (isHeard)
+        return giveUpHandOver(steady, then, 'the primary did not agree to the change of successor', context)
       return replaceLost({ ...steady, waiting: then.incident }, context)
     case 'promote': {
       const { incident, attempt } = then
       if (proposal.primary === group.primary) {
         if (!isHeard) return replaceLost({ ...steady, waiting: incident }, context)
-        return failed({ ...steady, waiting: incident }, proposal.primary, 'its vote did not come', attempt + 1, now)
+        return failed(
+          { ...steady, waiting: incident },
+          proposal.primary,
+          'its vote did not come',
+          attempt + 1,
+          now,
+        )
       }
       if (incident && isHeard && primary.resigned < group.epoch) {
         const why = `${proposal.primary} did not take over: ${group.primary} is heard again`

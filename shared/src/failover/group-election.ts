@@ -49,7 +49,10 @@ export function elect(
   if (key === undefined) return undefined
   const gone = goneVoters(group)
   if (!base) {
-    const proposal = firstProposal(group.agent, nextEpoch(group), target, { [COORDINATOR]: group.key, [target]: key })
+    const proposal = firstProposal(group.agent, nextEpoch(group), target, {
+      [COORDINATOR]: group.key,
+      [target]: key,
+    })
     return vote(group, { proposal, votes: [], gone, then }, context)
   }
   const epoch = nextEpoch(group)
@@ -211,9 +214,7 @@ export function votesFor(group: Group, { proposal, votes, gone, then }: OpenChan
     kind: 'votes' as const,
     proposal,
     base: group.certificate ?? null,
-    votes: votes.map(
-      (cast): CastVote => (cast.voter === COORDINATOR ? { ...cast, echo: sentAt } : cast),
-    ),
+    votes: votes.map((cast): CastVote => (cast.voter === COORDINATOR ? { ...cast, echo: sentAt } : cast)),
     gone,
     extras: { incident: open?.incident?.id ?? null, fresh: open?.fresh ?? false },
   }

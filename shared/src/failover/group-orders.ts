@@ -84,7 +84,8 @@ export const silentVoters = ({ certificate, members }: Group): readonly GroupMem
     (member) =>
       !member.connected &&
       !member.gone &&
-      (member.instance === certificate?.proposal.primary || member.instance === certificate?.proposal.successor),
+      (member.instance === certificate?.proposal.primary ||
+        member.instance === certificate?.proposal.successor),
   )
 
 /** The instance that has the epoch. */
@@ -100,7 +101,8 @@ export const fenceOrder = (group: Group, instance: InstanceId): GroupEffect => (
 export function followOrder(group: Group, member: GroupMember): GroupEffect[] {
   const { phase, primary, epoch, certificate } = group
   if (primary === undefined || !certificate || primary === member.instance) return []
-  if (phase.kind === 'electing' || (phase.kind === 'voting' && phase.change.then.kind === 'promote')) return []
+  if (phase.kind === 'electing' || (phase.kind === 'voting' && phase.change.then.kind === 'promote'))
+    return []
   if (member.retired || member.noticedBy !== undefined) return [fenceOrder(group, member.instance)]
   if (phase.kind === 'promoting') return []
   const { term } = certificate.proposal

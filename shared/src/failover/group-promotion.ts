@@ -4,10 +4,7 @@ import type { Group, GroupContext, GroupEffect, GroupEvent, GroupStep } from './
 
 /** From a certificate to the end of its incident: the new primary is started, then traffic is led to it. */
 
-export function onPromoted(
-  group: Group,
-  event: GroupEvent & { kind: 'promoted' },
-): GroupStep {
+export function onPromoted(group: Group, event: GroupEvent & { kind: 'promoted' }): GroupStep {
   const { phase } = group
   if (event.instance !== group.primary || event.epoch !== group.epoch) return quiet(group)
   // `steady`: this process was restarted while the promotion was under way.

@@ -207,6 +207,7 @@ export type GroupEvent =
       readonly epoch: number
       readonly sentAt: Mono
       readonly hears: boolean
+      readonly office: boolean
     }
   /** From a primary: the replicas that receive from it. */
   | {
@@ -227,10 +228,10 @@ export type GroupEvent =
       readonly extras?: ElectionExtras
     }
   /**
-   * A member remembers more of us than our database does. `lost`: at least as many epochs as that may be, and another
-   * number at each start.
+   * A member remembers more of us than our database does. `voted`: an epoch beyond all that may have been lost, in the
+   * database already.
    */
-  | { readonly kind: 'outdated'; readonly lost: number }
+  | { readonly kind: 'outdated'; readonly voted: number }
   | { readonly kind: 'sync'; readonly instance: InstanceId; readonly sync: Exclude<Sync, 'unknown'> }
   /** AWS takes `instance` back, `left` from now. `prefer` is taken over by if it is ready. */
   | {

@@ -73,7 +73,7 @@ export function stepGroup(group: Group, event: GroupEvent, context: GroupContext
     case 'voted':
       return onVoted(group, event, context)
     case 'outdated':
-      return onOutdated(group, event.lost)
+      return onOutdated(group, event.voted)
     case 'sync':
       return onSync(
         patchMember(group, event.instance, { sync: event.sync, hadCopy: event.sync === 'ready' }),
@@ -171,7 +171,9 @@ function greet(
   const { certificate } = group
   if (!certificate && group.phase.kind !== 'vacant') return quiet(group)
   if (!certificate)
-    return elect(group, instance, thenPromote(undefined), context) ?? quiet(group, fenceOrder(group, instance))
+    return (
+      elect(group, instance, thenPromote(undefined), context) ?? quiet(group, fenceOrder(group, instance))
+    )
   const missed = (event.chain.at(-1)?.proposal.epoch ?? 0) < group.epoch
   const news: GroupEffect[] = missed
     ? [{ kind: 'tell', instance, message: { kind: 'certificate', certificate } }]
@@ -214,17 +216,21 @@ function renew(group: Group, instance: InstanceId, context: GroupContext): Group
 
 /** A heartbeat of the primary is answered with a promise, unless we have voted for somebody else. */
 function onBeat(group: Group, event: GroupEvent & { kind: 'beat' }, { now }: GroupContext): GroupStep {
-  const { instance, epoch, sentAt, hears } = event
+  const { instance, epoch, sentAt, hears, office } = event
   const member = group.members.get(instance)
   if (!member) return quiet(group, fenceOrder(group, instance))
-  const heard = withMember(group, { ...member, connected: true, heardAt: now, sentAt, hears })
+  const isOut = instance === group.primary && epoch === group.epoch && !office
+  const resigned = isOut ? group.epoch : member.resigned
+  const heard = withMember(group, { ...member, connected: true, heardAt: now, sentAt, hears, resigned })
   const { certificate, voted } = heard
   if (!certificate) return quiet(heard)
   const { primary, term } = certificate.proposal
   const isOwner = instance === primary && epoch >= term && epoch <= certificate.proposal.epoch
-  const isBound = (voted.epoch > certificate.proposal.epoch && voted.primary !== instance) || isLeaving(heard, instance)
+  const isBound =
+    (voted.epoch > certificate.proposal.epoch && voted.primary !== instance) || isLeaving(heard, instance)
   // It has won with our vote; the certificate is on its way.
-  const isWinner = voted.epoch > certificate.proposal.epoch && voted.primary === instance && epoch === voted.epoch
+  const isWinner =
+    voted.epoch > certificate.proposal.epoch && voted.primary === instance && epoch === voted.epoch
   if ((isOwner && !isBound) || isWinner)
     return quiet(
       { ...heard, promise: { to: instance, until: promiseEnd(now, group.policy) } },
@@ -280,19 +286,15 @@ function votedBy(group: Group, instance: InstanceId, message: VoterMessage): num
 }
 
 /** Every member must have told what it knows: one alone may have missed a vote of ours. */
-function onOutdated(group: Group, lost: number): GroupStep {
+function onOutdated(group: Group, voted: number): GroupStep {
   const silent = [...group.members.values()].filter((member) => !member.connected && !member.gone)
   const abstainFor = new Set(silent.map(({ instance }) => instance))
   // Who knew of the votes that we have lost may have ended; their numbers are never used again.
-  return quiet({ ...group, abstainFor, voted: { epoch: group.voted.epoch + lost, primary: undefined } })
+  return quiet({ ...group, abstainFor, voted: { epoch: Math.max(group.voted.epoch, voted), primary: undefined } })
 }
 
 /** What the primary says of its replicas; one that it does not name is not attached to it any more. */
-function vouchedFor(
-  group: Group,
-  said: (GroupEvent & { kind: 'status' })['replicas'],
-  now: Mono,
-): Group {
+function vouchedFor(group: Group, said: (GroupEvent & { kind: 'status' })['replicas'], now: Mono): Group {
   // A new primary serves nobody yet: until it is up, what the old one said last is the best there is.
   const named = new Set(said.map(({ instance }) => instance))
   const cut = [...group.members.keys()].filter((id) => group.phase.kind !== 'promoting' && !named.has(id))
@@ -435,9 +437,11 @@ const missing = ({ abstainFor }: Group): GroupEffect[] =>
 function onTime(group: Group, context: GroupContext): GroupStep {
   const { now } = context
   const { phase, primary, certificate } = group
-  if (primary === undefined || !certificate) return phase.kind === 'voting' ? onOpenChange(group, phase, context) : quiet(group)
+  if (primary === undefined || !certificate)
+    return phase.kind === 'voting' ? onOpenChange(group, phase, context) : quiet(group)
   switch (phase.kind) {
     case 'promoting':
+      if (isUnserved(group)) return renew(group, primary, context) ?? quiet(group)
       if (hasResigned(group)) return afterFailedPromotion(group, primary, 'it was started again', context)
       if (isSilent(group, now))
         return afterFailedPromotion(group, phase.target, 'it fell silent before the workload was up', context)
@@ -483,20 +487,22 @@ const onOpenChange = (
 
 /** A primary that cannot hold its epoch gets another; and the designated successor is one that could take over. */
 function keepSteady(group: Group, primary: InstanceId, context: GroupContext): GroupStep {
-  const { voted, epoch, certificate, successionFrom } = group
+  const { epoch, certificate, successionFrom } = group
   const member = group.members.get(primary)
   const isHere = member?.connected === true && !isSilent(group, context.now)
   if (!member || !isHere || !certificate || context.now < successionFrom) return quiet(group)
   const lostOffice = member.resigned >= epoch
-  // We have voted for somebody who did not take over, and owe this one no promise since.
-  const isUnserved = voted.epoch > epoch && voted.primary !== primary
-  if (lostOffice || isUnserved) return renew(group, primary, context) ?? quiet(group)
+  if (lostOffice || isUnserved(group)) return renew(group, primary, context) ?? quiet(group)
   return group.waiting ? quiet(group) : considerSuccessor(group, context)
 }
 
 /** Nothing was heard from the primary for a whole lease. */
 const isSilent = (group: Group, now: Mono): boolean =>
   now >= group.silentUntil && silenceOf(group, now) > group.policy.lease
+
+/** We have voted for somebody who did not take over, and may promise nothing to the primary since. */
+const isUnserved = ({ voted, epoch, primary }: Group): boolean =>
+  voted.epoch > epoch && voted.primary !== primary
 
 const hasResigned = ({ members, primary, epoch }: Group): boolean =>
   primary !== undefined && (members.get(primary)?.resigned ?? 0) >= epoch

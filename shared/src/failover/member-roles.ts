@@ -1,14 +1,5 @@
 import { millis } from '../core/time.ts'
-import {
-  begin,
-  hook,
-  isQuiet,
-  mayBegin,
-  persist,
-  report,
-  stay,
-  withIncident,
-} from './member-steps.ts'
+import { begin, hook, isQuiet, mayBegin, persist, report, stay, withIncident } from './member-steps.ts'
 import type { Elected, Member, MemberEffect, MemberReport, MemberStep, Next, Role } from './member-types.ts'
 import type { Order } from './orders.ts'
 
@@ -169,11 +160,7 @@ export function failPromotion(member: Member, why: string): MemberStep {
 }
 
 /** Stops whatever runs; the lease stays, so that what does not stop in time is killed. */
-function fence(
-  member: Member,
-  epoch: number,
-  after: { next?: Next; last?: MemberReport } = {},
-): MemberStep {
+function fence(member: Member, epoch: number, after: { next?: Next; last?: MemberReport } = {}): MemberStep {
   const fencing: Member = {
     ...member,
     epoch: Math.max(member.epoch, epoch),
@@ -182,7 +169,8 @@ function fence(
     incident: undefined,
   }
   const end: MemberEffect[] = [
-    { kind: 'resign', epoch: member.epoch },
+    // The next office must not be given up with the last one.
+    ...(after.next?.kind === 'elected' ? [] : [{ kind: 'resign', epoch: member.epoch } as const]),
     persist(fencing.epoch, false),
     { kind: 'stop-serving' },
     { kind: 'stop-receiving' },

@@ -1,7 +1,16 @@
 import type { Mono } from '../core/time.ts'
 import type { LeasePolicy } from './lease.ts'
 import { onHookEnded } from './member-hooks.ts'
-import { failPromotion, fenced, goOn, LATE, onElected, onOrder, returnToPrimary, seal } from './member-roles.ts'
+import {
+  failPromotion,
+  fenced,
+  goOn,
+  LATE,
+  onElected,
+  onOrder,
+  returnToPrimary,
+  seal,
+} from './member-roles.ts'
 import { begin, hook, isQuiet, mayBegin, persist, report, stay } from './member-steps.ts'
 import type { Lease, Member, MemberEffect, MemberEvent, MemberReport, MemberStep } from './member-types.ts'
 

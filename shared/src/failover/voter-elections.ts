@@ -74,14 +74,20 @@ export function tryCandidate(voter: Voter, context: VoterContext): VoterStep {
     return step({ ...voter, candidate: undefined })
   const voters = new Set<VoterId>(votes.map((vote) => vote.voter))
   // A vote that was asked for and came late: we may have voted for somebody else since.
-  if (voted.epoch > proposal.epoch || (voted.epoch === proposal.epoch && voted.digest !== context.digest(proposal)))
+  if (
+    voted.epoch > proposal.epoch ||
+    (voted.epoch === proposal.epoch && voted.digest !== context.digest(proposal))
+  )
     return step({ ...voter, candidate: undefined })
   if (isElected(proposal, certificate, voters)) return win(voter, context)
   const isVoter = certificate !== undefined && votersOf(certificate.proposal).includes(self)
   if (!isVoter || voters.has(self) || !mayVote(voter, proposal, voters, candidate.gone, context.now))
     return step(voter)
   const own: CastVote = { voter: self, signature: context.sign(proposal), echo: null }
-  const next: VoterRecord = { ...record, voted: { epoch: proposal.epoch, primary: self, digest: context.digest(proposal) } }
+  const next: VoterRecord = {
+    ...record,
+    voted: { epoch: proposal.epoch, primary: self, digest: context.digest(proposal) },
+  }
   const cast: Voter = {
     ...voter,
     record: next,
@@ -131,7 +137,8 @@ function win(voter: Voter, { digest, now }: VoterContext): VoterStep {
     extras,
   }
   const leased = votes.reduce(
-    (owner, { voter: from, echo }) => (echo === null || echo > now || from === voter.self ? owner : withLease(owner, from, echo)),
+    (owner, { voter: from, echo }) =>
+      echo === null || echo > now || from === voter.self ? owner : withLease(owner, from, echo),
     office,
   )
   const spread: VoterMessage = { kind: 'certificate', certificate }
@@ -229,12 +236,17 @@ function refusal(
       return undefined
     }
     case 'renewal':
-      if (proposal.primary !== self && from !== proposal.primary) return 'only the primary asks for its renewal'
-      return mayVote(voter, proposal, new Set(), gone, now) ? undefined : 'a promise to somebody else still runs'
+      if (proposal.primary !== self && from !== proposal.primary)
+        return 'only the primary asks for its renewal'
+      return mayVote(voter, proposal, new Set(), gone, now)
+        ? undefined
+        : 'a promise to somebody else still runs'
     case 'forced':
       if (from !== COORDINATOR) return 'only the coordinator can force a change'
       if (inOffice(voter)) return 'this instance is in office'
-      return mayVote(voter, proposal, new Set(), gone, now) ? undefined : 'a promise to somebody else still runs'
+      return mayVote(voter, proposal, new Set(), gone, now)
+        ? undefined
+        : 'a promise to somebody else still runs'
     case 'first':
     case 'turnover':
       return 'a primary gives its epoch up by its own decision only'
@@ -250,5 +262,8 @@ export function onVote(
 ): VoterStep {
   const { candidate } = voter
   if (candidate?.proposal.epoch !== proposal.epoch || vote.voter !== from) return step(voter)
-  return tryCandidate({ ...voter, candidate: { ...candidate, votes: merge(candidate.votes, [vote]) } }, context)
+  return tryCandidate(
+    { ...voter, candidate: { ...candidate, votes: merge(candidate.votes, [vote]) } },
+    context,
+  )
 }

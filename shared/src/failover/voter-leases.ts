@@ -67,8 +67,7 @@ export function onBeat(
   if (from === COORDINATOR) return step(voter)
   const { certificate, voted } = voter.record
   const current = certificate?.proposal
-  const isPrimary =
-    current?.primary === from && beat.epoch >= current.term && beat.epoch <= current.epoch
+  const isPrimary = current?.primary === from && beat.epoch >= current.term && beat.epoch <= current.epoch
   if (!isPrimary || (voted.epoch > current.epoch && voted.primary !== from))
     return step(voter, { kind: 'send', to: from, message: behind(voter) })
   const late = beat.epoch < current.epoch ? [tell(from, certificate)] : []
@@ -88,16 +87,13 @@ export const behind = ({ record }: Voter): VoterMessage => ({
 export const tell = (to: VoterId, certificate: Certificate | undefined): VoterEffect => ({
   kind: 'send',
   to,
-  message: certificate ? { kind: 'certificate', certificate } : { kind: 'behind', voted: 0, certificate: null },
+  message: certificate
+    ? { kind: 'certificate', certificate }
+    : { kind: 'behind', voted: 0, certificate: null },
 })
 
 /** The answer to a heartbeat of ours of this term. What was sent before a doubt of the clock counts no more. */
-export function onAck(
-  voter: Voter,
-  from: VoterId,
-  ack: VoterMessage & { kind: 'ack' },
-  now: Mono,
-): Voter {
+export function onAck(voter: Voter, from: VoterId, ack: VoterMessage & { kind: 'ack' }, now: Mono): Voter {
   const { certificate } = voter.record
   const known = { ...voter, echoes: new Map(voter.echoes).set(from, ack.at) }
   if (!certificate || !inOffice(voter) || now < voter.quietUntil || ack.sentAt > now) return known

@@ -46,7 +46,11 @@ export interface VoterRecord {
   readonly certificate: Certificate | undefined
   /** The last ones, the newest at the end: what a coordinator has missed, or has lost. */
   readonly chain: readonly Certificate[]
-  readonly voted: { readonly epoch: number; readonly primary: InstanceId | undefined; readonly digest: string }
+  readonly voted: {
+    readonly epoch: number
+    readonly primary: InstanceId | undefined
+    readonly digest: string
+  }
   /** The change of successor that we voted for as primary, until its result is known. */
   readonly pending: Proposal | undefined
   /** Given up: this epoch and all before. */
@@ -76,6 +80,8 @@ export type VoterMessage =
       readonly sentAt: Mono
       /** From a replica: its own promise to the primary still runs. */
       readonly hears: boolean
+      /** It is primary by what it knows, and has not resigned. */
+      readonly office: boolean
     }
   /** A promise, counted by the holder from `sentAt`. `at` is the clock of who gives it. */
   | { readonly kind: 'ack'; readonly epoch: number; readonly sentAt: Mono; readonly at: Mono }

@@ -2,8 +2,8 @@ import type { InstanceId } from '../core/ids.ts'
 import { type Mono, plus } from '../core/time.ts'
 import { type Certificate, COORDINATOR, renewal, turnover, type VoterId } from './certificate.ts'
 import { type LeasePolicy, silenceAfterRestart } from './lease.ts'
-import { inOffice, isLive, leaseOf, onAck, onBeat, promiseTo, step, tell } from './voter-leases.ts'
 import { lengthen, onAsk, onVote, onVotes, tryCandidate } from './voter-elections.ts'
+import { inOffice, isLive, leaseOf, onAck, onBeat, promiseTo, step, tell } from './voter-leases.ts'
 import type {
   ElectionExtras,
   Voter,
@@ -41,7 +41,7 @@ export function startVoter(
   const held = record.certificate?.proposal.primary === self ? record.certificate.proposal.epoch : 0
   return {
     self,
-    record: { ...record, resigned: Math.max(record.resigned, held) },
+    record: { ...record, resigned: Math.max(record.resigned, held, record.pending?.epoch ?? 0) },
     promise: undefined,
     quietUntil: stored ? plus(now, silenceAfterRestart(policy)) : now,
     leases: new Map(),
@@ -165,9 +165,10 @@ function onPulse(voter: Voter, context: VoterContext): VoterStep {
   const { now } = context
   const epoch = record.certificate?.proposal.epoch ?? 0
   const hears = promise !== undefined && now < promise.until && promise.to !== voter.self
-  const beat: VoterMessage = { kind: 'beat', epoch, sentAt: now, hears }
+  const office = inOffice(voter)
+  const beat: VoterMessage = { kind: 'beat', epoch, sentAt: now, hears, office }
   const effects: VoterEffect[] = [{ kind: 'send', to: COORDINATOR, message: beat }]
-  if (inOffice(voter)) effects.push({ kind: 'broadcast', message: beat })
+  if (office) effects.push({ kind: 'broadcast', message: beat })
   if (released) effects.push({ kind: 'send', to: released.proposal.primary, message: released })
   const tried = tryCandidate(voter, context)
   return { voter: tried.voter, effects: [...effects, ...tried.effects] }
@@ -211,8 +212,11 @@ function onRelease(
 }
 
 function onResign(voter: Voter, epoch: number): VoterStep {
-  if (epoch <= voter.record.resigned) return step(voter)
-  const record = { ...voter.record, resigned: epoch }
+  const { pending } = voter.record
+  // A change of successor that is still open would be the same office under another number.
+  const resigned = Math.max(epoch, pending?.epoch ?? 0)
+  if (resigned <= voter.record.resigned) return step(voter)
+  const record = { ...voter.record, resigned }
   return step({ ...voter, record, candidate: undefined }, { kind: 'persist', record })
 }
 
@@ -239,4 +243,3 @@ function onCampaign(voter: Voter, { now, sign, digest }: VoterContext): VoterSte
     },
   )
 }
-

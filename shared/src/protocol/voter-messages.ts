@@ -48,7 +48,13 @@ export const certificateSchema = z.object({
 export const electionExtrasSchema = z.object({ incident: incidentIdSchema.nullable(), fresh: z.boolean() })
 
 export const voterMessageSchema = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('beat'), epoch: epochSchema, sentAt: monoSchema, hears: z.boolean() }),
+  z.object({
+    kind: z.literal('beat'),
+    epoch: epochSchema,
+    sentAt: monoSchema,
+    hears: z.boolean(),
+    office: z.boolean(),
+  }),
   z.object({ kind: z.literal('ack'), epoch: epochSchema, sentAt: monoSchema, at: monoSchema }),
   z.object({ kind: z.literal('behind'), voted: countSchema, certificate: certificateSchema.nullable() }),
   z.object({ kind: z.literal('certificate'), certificate: certificateSchema }),

@@ -240,11 +240,10 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
       up = true
       checked = new Map()
       writtenAt = 0
-      if (restored) stored = withNewMembers(copyOf(backup), stored)
+      if (restored) stored = restore(copyOf(backup), stored, 1000 * life)
       group = load()
       world.note(`C is back (epoch ${group.epoch}, voted ${group.voted.epoch})`)
-      stored.outdated ||= restored
-      if (stored.outdated) dispatch({ kind: 'outdated', lost: 1000 * life })
+      if (stored.outdated) dispatch({ kind: 'outdated', voted: stored.voted.epoch })
     })
   }
 
@@ -266,6 +265,7 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
           epoch: message.epoch,
           sentAt: message.sentAt,
           hears: message.hears,
+          office: message.office,
         })
       dispatch({ kind: 'voter', instance: from, message })
     },
@@ -327,8 +327,13 @@ const copyOf = ({ certificate, voted, members, records, outdated }: Stored): Sto
   records: new Map(records),
 })
 
-/** Instances that enrolled since then have no credential any more; here they have enrolled again. */
-function withNewMembers(old: Stored, lost: Stored): Stored {
+/**
+ * Instances that enrolled since then have no credential any more; here they have enrolled again. Epochs that may have
+ * been voted on are left out.
+ */
+function restore(old: Stored, lost: Stored, skip: number): Stored {
+  old.outdated = true
+  old.voted = { epoch: old.voted.epoch + skip, primary: undefined }
   for (const [id, member] of lost.members)
     if (!old.members.has(id)) old.members.set(id, { ...member, hadCopy: false })
   return old

@@ -270,6 +270,7 @@ export function runWorld(options: WorldOptions): WorldResult {
   return {
     seed,
     violations: judge.violations,
+    ...(options.keepTrace ? { group: center.group } : {}),
     elections: kinds.filter(({ isTerm }) => isTerm).length,
     handoffs: kinds.filter(({ isTerm, byPrimary }) => isTerm && byPrimary).length,
     successions: kinds.filter(({ isTerm }) => !isTerm).length,
