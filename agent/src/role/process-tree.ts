@@ -76,7 +76,7 @@ export function workloadAmong(processes: readonly ProcessFacts[], self: number):
 
 function processesOf(key: string): number[] {
   const mark = `${WORKLOAD_KEY}=${key}\0`
-  const service = serviceOf('self')
+  const service = ownService()
   const processes: ProcessFacts[] = []
   for (const name of readdirSync('/proc')) {
     if (!/^\d+$/.test(name) || /[ZX-]/.test(stateOf(name))) continue
@@ -89,6 +89,9 @@ function processesOf(key: string): number[] {
   }
   return workloadAmong(processes, process.pid)
 }
+
+/** The control group of the service that systemd has made for this daemon alone; undefined where there is none. */
+export const ownService = (): string | undefined => serviceOf('self')
 
 /** The control group of a systemd service; undefined in a session, a container or a scope, which others share. */
 function serviceOf(pid: string): string | undefined {
