@@ -29,6 +29,8 @@ import { promiseEnd } from './lease.ts'
 
 /** What was asked is asked again after this, because an answer may have been lost or may have been "not yet". */
 const AGAIN = millis(250)
+/** More epochs than the two others can have made without us before they ended. */
+const UNSEEN_EPOCHS = 100
 /** A vote that does not come within this is not waited for. */
 const PATIENCE = millis(5000)
 
@@ -61,7 +63,8 @@ export function elect(
     return ask(group, target, { proposal: renewal(base, epoch), votes: [], gone, then }, context)
   const proposal = target === successor ? turnover(base, epoch) : undefined
   if (proposal) return vote(group, { proposal, votes: [], gone, then }, context)
-  const forced = { proposal: forcedChange(base, epoch, { instance: target, key }), votes: [], gone, then }
+  const unknown = epoch + UNSEEN_EPOCHS
+  const forced = { proposal: forcedChange(base, unknown, { instance: target, key }), votes: [], gone, then }
   const missing = votersOf(base.proposal).filter((id) => id !== COORDINATOR && !gone.includes(id))
   const [consenting] = missing
   if (consenting === undefined) return vote(group, forced, context)

@@ -169,8 +169,6 @@ function fence(member: Member, epoch: number, after: { next?: Next; last?: Membe
     incident: undefined,
   }
   const end: MemberEffect[] = [
-    // The next office must not be given up with the last one.
-    ...(after.next?.kind === 'elected' ? [] : [{ kind: 'resign', epoch: member.epoch } as const]),
     persist(fencing.epoch, false),
     { kind: 'stop-serving' },
     { kind: 'stop-receiving' },
@@ -191,7 +189,9 @@ export function fenced(member: Member, ...before: MemberEffect[]): MemberStep {
     exposed: false,
     lease: { kind: 'none' },
   }
-  const effects = [...before, report(last ?? { kind: 'fenced', epoch })]
+  // Not before everything has stopped; and the next office is not given up with the last one.
+  const resigns: MemberEffect[] = next?.kind === 'elected' ? [] : [{ kind: 'resign', epoch }]
+  const effects = [...before, ...resigns, report(last ?? { kind: 'fenced', epoch })]
   if (!next) return { member: stopped, effects }
   const idle: Member = { ...stopped, role: { kind: 'idle' } }
   const after = next.kind === 'elected' ? onElected(idle, next) : onOrder(idle, next)

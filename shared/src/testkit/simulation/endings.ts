@@ -10,7 +10,9 @@ import type { World } from './world-parts.ts'
 export function killAgent(world: World, links: Links, instance: Instance, why: string): void {
   if (!instance.up) return
   world.note(`${instance.id}: the agent ends ${why}`)
+  const wasLate = instance.late || isLate(world, instance)
   end(links, instance)
+  instance.late = wasLate
   const { life } = instance
   world.queue.at(world.queue.now + world.random() * 40, () => {
     if (instance.life === life && !instance.gone && instance.asleep !== 'machine') {
