@@ -23,14 +23,16 @@ export function onVoted(
   event: GroupEvent & { kind: 'voted' },
   context: GroupContext,
 ): GroupStep {
-  const { phase } = group
-  if (phase.kind !== 'voting' || phase.change.proposal.epoch !== event.epoch) return quiet(group)
+  const { phase, casting } = group
+  if (casting?.epoch !== event.epoch) return quiet(group)
+  const counted: Group = { ...group, voted: casting, casting: undefined }
+  // Meanwhile others have decided.
+  if (phase.kind !== 'voting' || phase.change.proposal.epoch !== event.epoch) return quiet(counted)
   const { proposal } = phase.change
   const own = { voter: COORDINATOR, signature: event.signature, echo: null } as const
   const change: OpenChange = { ...phase.change, votes: [...phase.change.votes, own] }
   const promised: Group = {
-    ...group,
-    voted: { epoch: proposal.epoch, primary: proposal.primary },
+    ...counted,
     promise: { to: proposal.primary, until: promiseEnd(context.now, group.policy) },
   }
   const voters = new Set<VoterId>(change.votes.map(({ voter }) => voter))

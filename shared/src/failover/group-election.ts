@@ -88,8 +88,8 @@ export function designate(
   return ask(group, base.proposal.primary, { proposal, votes: [], gone: [], then }, context)
 }
 
-const nextEpoch = ({ epoch, voted, members }: Group): number =>
-  Math.max(epoch, voted.epoch, ...[...members.values()].map((member) => member.voted)) + 1
+const nextEpoch = ({ epoch, voted, casting, members }: Group): number =>
+  Math.max(epoch, voted.epoch, casting?.epoch ?? 0, ...[...members.values()].map((member) => member.voted)) + 1
 
 /** Voters of the newest certificate that can never act on it any more. */
 const goneVoters = ({ certificate, members, epoch }: Group): InstanceId[] =>
@@ -129,6 +129,7 @@ export function vote(group: Group, change: OpenChange, { now }: GroupContext): G
   }
   if (!isFree) return quiet(next)
   const { proposal, votes, then } = change
+  const casting = { epoch: proposal.epoch, primary: proposal.primary }
   const all = new Set<VoterId>([...votes.map(({ voter }) => voter), COORDINATOR])
   const completes = isElected(proposal, group.certificate, all)
   const facts = {
@@ -136,13 +137,14 @@ export function vote(group: Group, change: OpenChange, { now }: GroupContext): G
     incident: then.kind === 'steady' ? undefined : then.incident,
     fresh: then.kind === 'promote' && then.fresh,
   }
-  return quiet(next, { kind: 'vote', proposal, votes, record: completes ? facts : undefined })
+  return quiet({ ...next, casting }, { kind: 'vote', proposal, votes, record: completes ? facts : undefined })
 }
 
 /** G1 and G2. */
 function mayVote(group: Group, { proposal, votes, gone }: OpenChange, now: Mono): boolean {
-  const { promise, voted, silentUntil, certificate, abstainFor } = group
-  if (proposal.epoch <= voted.epoch || abstainFor.size > 0) return false
+  const { promise, voted, casting, silentUntil, certificate, abstainFor } = group
+  // One at a time: what comes of the last is not known yet.
+  if (casting || proposal.epoch <= voted.epoch || abstainFor.size > 0) return false
   const agrees = (holder: InstanceId | undefined): boolean =>
     holder === undefined ||
     holder === proposal.primary ||
@@ -179,7 +181,11 @@ export function onChangeTick(group: Group, context: GroupContext): GroupStep | u
       const { proposal } = phase.change
       const candidate = group.members.get(proposal.primary)
       const old = group.primary === undefined ? undefined : group.members.get(group.primary)
-      const isBack = candidate?.hears === true && old !== undefined && old.heardAt > phase.since
+      const isBack =
+        candidate?.hears === true &&
+        old !== undefined &&
+        old.resigned < group.epoch &&
+        old.heardAt > phase.since
       if (now >= phase.giveUpAt || !candidate || candidate.gone || isBack) return undefined
       return now < phase.againAt ? quiet(group) : offer(group, phase.change, context)
     }

@@ -31,6 +31,7 @@ export function restoreGroup(
     epoch: certificate?.proposal.epoch ?? 0,
     primary,
     voted,
+    casting: undefined,
     key,
     phase: certificate === undefined ? { kind: 'vacant' } : phaseOf(move, certificate, silentUntil),
     members: new Map(

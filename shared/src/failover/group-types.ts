@@ -39,6 +39,8 @@ export interface Group {
   readonly primary: InstanceId | undefined
   /** The last epoch in which we have voted, and for whom. */
   readonly voted: { readonly epoch: number; readonly primary: InstanceId | undefined }
+  /** A vote of ours that is on its way to the database: it counts against everybody else, and for nobody yet. */
+  readonly casting: { readonly epoch: number; readonly primary: InstanceId } | undefined
   /** Our own public key, for those who check our votes. */
   readonly key: string
   readonly phase: Phase

@@ -241,8 +241,8 @@ function onBeat(group: Group, event: GroupEvent & { kind: 'beat' }, { now }: Gro
 }
 
 /** Our vote for somebody else is on its way to the disk: what we promise now would not be kept. */
-const isLeaving = ({ phase }: Group, instance: InstanceId): boolean =>
-  phase.kind === 'voting' && phase.isBeingWritten && phase.change.proposal.primary !== instance
+const isLeaving = ({ casting }: Group, instance: InstanceId): boolean =>
+  casting !== undefined && casting.primary !== instance
 
 const news = (instance: InstanceId, certificate: Certificate): GroupEffect => ({
   kind: 'tell',
