@@ -237,7 +237,11 @@ function onBeat(group: Group, event: GroupEvent & { kind: 'beat' }, { now }: Gro
       { kind: 'tell', instance, message: { kind: 'ack', epoch, sentAt, at: now } },
     )
   const isOld = epoch < certificate.proposal.epoch
-  return quiet(heard, ...(isOld ? [news(instance, certificate)] : []))
+  if (!isOld) return quiet(heard)
+  // What it was told was lost, or came before it knew how to check it.
+  const { phase } = heard
+  const offer = phase.kind === 'promoting' && phase.target === instance ? phase.offer : undefined
+  return quiet(heard, offer ? { kind: 'tell', instance, message: offer } : news(instance, certificate))
 }
 
 /** Our vote for somebody else is on its way to the disk: what we promise now would not be kept. */
