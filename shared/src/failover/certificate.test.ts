@@ -76,6 +76,13 @@ test.each<[string, Proposal, Certificate | undefined]>([
   ['a renewal of another term', { ...renewal(WITH_R, 4), term: 3 }, WITH_R],
   ['a succession that begins a term', { ...SUCCESSION, term: 3 }, WITH_R],
   ['the primary as its own successor', { ...SUCCESSION, successor: P }, WITH_R],
+  ['a turnover under other keys', { ...TURNOVER, keys: { ...TURNOVER.keys, [R]: keyOf(Q) } }, WITH_R],
+  ['a renewal with one more key', { ...renewal(WITH_R, 3), keys: keysOf(P, R, Q) }, WITH_R],
+  [
+    "a renewal under another coordinator's key",
+    { ...renewal(WITH_R, 3), keys: { ...WITH_R.proposal.keys, [COORDINATOR]: keyOf(P) } },
+    WITH_R,
+  ],
   ['a forced one with a successor', { ...FORCED, successor: P }, WITH_R],
   ['a forced one of another term', { ...FORCED, term: 2 }, WITH_R],
 ])('nobody may propose %s', (_, proposal, base) => {

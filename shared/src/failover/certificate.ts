@@ -92,10 +92,19 @@ export function kindOfChange(proposal: Proposal, base: Certificate | undefined):
     return undefined
   if (epoch <= old.epoch) return undefined
   if (forced) return successor === null && term === epoch ? 'forced' : undefined
-  if (primary === old.successor && successor === old.primary) return term === epoch ? 'turnover' : undefined
-  if (primary !== old.primary) return undefined
-  if (successor === old.successor && term === epoch) return 'renewal'
-  return successor !== primary && successor !== old.successor && term === old.term ? 'succession' : undefined
+  if (primary === old.primary && successor !== old.successor)
+    return successor !== primary && term === old.term ? 'succession' : undefined
+  if (term !== epoch || !haveSameKeys(proposal, old)) return undefined
+  if (primary === old.primary) return 'renewal'
+  return primary === old.successor && successor === old.primary ? 'turnover' : undefined
+}
+
+function haveSameKeys({ keys }: Proposal, old: Proposal): boolean {
+  if (keys === old.keys) return true
+  const voters = Object.keys(old.keys)
+  return (
+    Object.keys(keys).length === voters.length && voters.every((voter) => keys[voter] === old.keys[voter])
+  )
 }
 
 /** Whether these votes make it a certificate. A change of who may vote always has the coordinator's. */
