@@ -87,10 +87,8 @@ export function kindOfChange(proposal: Proposal, base: Certificate | undefined):
   const { previous, epoch, primary, successor, term, forced } = proposal
   if (!base)
     return previous.epoch === 0 && term === epoch && successor === null && !forced ? 'first' : undefined
+  if (!follows(proposal, base)) return undefined
   const old = base.proposal
-  if (proposal.agent !== old.agent || previous.epoch !== old.epoch || previous.digest !== base.digest)
-    return undefined
-  if (epoch <= old.epoch) return undefined
   if (forced) return successor === null && term === epoch ? 'forced' : undefined
   if (primary === old.primary && successor !== old.successor)
     return successor !== primary && term === old.term ? 'succession' : undefined
@@ -98,6 +96,9 @@ export function kindOfChange(proposal: Proposal, base: Certificate | undefined):
   if (primary === old.primary) return 'renewal'
   return primary === old.successor && successor === old.primary ? 'turnover' : undefined
 }
+
+const follows = ({ agent, epoch, previous }: Proposal, { proposal: old, digest }: Certificate): boolean =>
+  agent === old.agent && previous.epoch === old.epoch && previous.digest === digest && epoch > old.epoch
 
 function haveSameKeys({ keys }: Proposal, old: Proposal): boolean {
   if (keys === old.keys) return true
