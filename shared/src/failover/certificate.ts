@@ -76,7 +76,8 @@ export type ChangeKind = 'first' | 'turnover' | 'renewal' | 'succession' | 'forc
 
 /**
  * What a proposal changes of `base`; undefined for what nobody may propose. An epoch changes either who is primary or
- * who may vote, never both: so any two majorities of neighbouring epochs have a voter in common.
+ * who may vote, never both: so any two majorities of neighbouring epochs have a voter in common. Keys change only with
+ * who may vote, and so only with the coordinator's vote.
  *
  * - `turnover`: the successor becomes primary, and the primary its successor;
  * - `renewal`: the same two again, for a primary that has lost its memory of leases;
