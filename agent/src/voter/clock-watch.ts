@@ -12,7 +12,8 @@ export interface ClockReading {
 
 /**
  * Why leases cannot be counted any more, from two looks that should lie one heartbeat apart; undefined when they can.
- * A clock that was set, a machine that was suspended, or a thread that did not run for half a lease. Pure.
+ * A clock that was set, a machine that was suspended, or a thread that did not run for a whole lease: what is in its
+ * sockets then is from before. A shorter stall is no doubt; the clocks have counted it. Pure.
  */
 export function clockDoubt(
   before: ClockReading,
@@ -23,5 +24,5 @@ export function clockDoubt(
   const apart: Millis = millis(Math.abs(elapsed - between(before.boot, now.boot)))
   if (apart > DISAGREEMENT) return `the clocks of this machine disagree by ${Math.round(apart)} ms`
   const late = elapsed - heartbeat
-  return late > lease / 2 ? `this instance stood still for ${Math.round(late)} ms` : undefined
+  return late > lease ? `this instance stood still for ${Math.round(late)} ms` : undefined
 }

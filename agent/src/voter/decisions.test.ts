@@ -48,13 +48,13 @@ describe('clock', () => {
   test('is believed while both clocks go on together and the thread runs', () => {
     expect(doubt(150, 150)).toBeUndefined()
     expect(doubt(150, 340)).toBeUndefined()
-    expect(doubt(600, 590)).toBeUndefined()
+    expect(doubt(1100, 1090)).toBeUndefined()
   })
 
-  test('is doubted when they part, or the thread did not run for half a lease', () => {
+  test('is doubted when they part, or the thread did not run for a whole lease', () => {
     expect(doubt(150, 360)).toMatch(/disagree by 210 ms/)
     expect(doubt(400, 150)).toMatch(/disagree by 250 ms/)
-    expect(doubt(660, 660)).toMatch(/stood still for 510 ms/)
+    expect(doubt(1160, 1160)).toMatch(/stood still for 1010 ms/)
   })
 })
 

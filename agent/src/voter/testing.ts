@@ -14,6 +14,7 @@ import {
   type VoterId,
 } from '@understudy/shared/failover/certificate'
 import type { LeasePolicy } from '@understudy/shared/failover/lease'
+import { defaultLeasePolicy } from '@understudy/shared/failover/lease'
 import { NO_EXTRAS } from '@understudy/shared/failover/voter'
 import type { Lease, VoterMessage } from '@understudy/shared/failover/voter-types'
 import {
@@ -89,7 +90,8 @@ export async function fakeCoordinator(): Promise<FakeCoordinator> {
       received.push({ from, message })
       if (message.kind !== 'beat' || !fake.answers || fake.certificate?.proposal.primary !== from) return
       const at = systemClock.mono()
-      fake.tell(from, { kind: 'ack', epoch: message.epoch, sentAt: message.sentAt, at })
+      const { epoch, sentAt } = message
+      fake.tell(from, { kind: 'ack', epoch, sentAt, at, promise: defaultLeasePolicy.lease })
     })
   })
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve))

@@ -234,7 +234,11 @@ function onBeat(group: Group, event: GroupEvent & { kind: 'beat' }, { now }: Gro
   if ((isOwner && !isBound) || isWinner)
     return quiet(
       { ...heard, promise: { to: instance, until: promiseEnd(now, group.policy) } },
-      { kind: 'tell', instance, message: { kind: 'ack', epoch, sentAt, at: now } },
+      {
+        kind: 'tell',
+        instance,
+        message: { kind: 'ack', epoch, sentAt, at: now, promise: group.policy.lease },
+      },
     )
   const isOld = epoch < certificate.proposal.epoch
   if (!isOld) return quiet(heard)
@@ -294,7 +298,11 @@ function onOutdated(group: Group, voted: number): GroupStep {
   const silent = [...group.members.values()].filter((member) => !member.connected && !member.gone)
   const abstainFor = new Set(silent.map(({ instance }) => instance))
   // Who knew of the votes that we have lost may have ended; their numbers are never used again.
-  return quiet({ ...group, abstainFor, voted: { epoch: Math.max(group.voted.epoch, voted), primary: undefined } })
+  return quiet({
+    ...group,
+    abstainFor,
+    voted: { epoch: Math.max(group.voted.epoch, voted), primary: undefined },
+  })
 }
 
 /** What the primary says of its replicas; one that it does not name is not attached to it any more. */

@@ -80,6 +80,9 @@ function onAdvanced(member: Member, epoch: number): MemberStep {
 
 function onLease(member: Member, lease: Lease): MemberStep {
   const { role } = member
+  // The next office waits until the workload of the last one has stopped; its lease goes on meanwhile.
+  if (role.kind === 'fenced' && role.next?.kind === 'elected')
+    return stay({ ...member, role: { ...role, next: { ...role.next, lease } } })
   if (role.kind !== 'primary' && role.kind !== 'promoting' && role.kind !== 'handing-over')
     return stay(member)
   // No lease at all while in office: whatever runs may be too late already.

@@ -44,7 +44,9 @@ export const onVotes = (
     if (certificate && proposal.epoch === certificate.proposal.epoch)
       return step(known.announced < certificate.proposal.term ? { ...known, extras } : known)
     if (kindOfChange(proposal, certificate) === undefined) return step(known)
-    const before = known.candidate?.proposal.epoch === proposal.epoch ? known.candidate : undefined
+    const { digest } = context
+    const isSame = known.candidate && digest(known.candidate.proposal) === digest(proposal)
+    const before = isSame ? known.candidate : undefined
     const candidate = {
       proposal,
       votes: merge(before?.votes ?? [], votes),
@@ -136,7 +138,9 @@ function win(voter: Voter, { digest, now }: VoterContext): VoterStep {
     leases: new Map(),
     extras,
   }
-  const leased = votes.reduce(
+  // While the clock is in doubt, when something was sent says nothing.
+  const echoes = now < voter.quietUntil ? [] : votes
+  const leased = echoes.reduce(
     (owner, { voter: from, echo }) =>
       echo === null || echo > now || from === voter.self ? owner : withLease(owner, from, echo),
     office,
@@ -261,7 +265,8 @@ export function onVote(
   context: VoterContext,
 ): VoterStep {
   const { candidate } = voter
-  if (candidate?.proposal.epoch !== proposal.epoch || vote.voter !== from) return step(voter)
+  if (!candidate || vote.voter !== from || context.digest(candidate.proposal) !== context.digest(proposal))
+    return step(voter)
   return tryCandidate(
     { ...voter, candidate: { ...candidate, votes: merge(candidate.votes, [vote]) } },
     context,

@@ -1,5 +1,5 @@
 import type { InstanceId } from '../core/ids.ts'
-import type { Mono } from '../core/time.ts'
+import { type Mono, millis } from '../core/time.ts'
 import { type Certificate, COORDINATOR, type Proposal, type VoterId } from './certificate.ts'
 import { leaseEnd, promiseEnd } from './lease.ts'
 import type { Lease } from './member-types.ts'
@@ -45,9 +45,10 @@ export const isLive = (voter: Voter, now: Mono): boolean => {
   return lease.kind === 'solo' || (lease.kind === 'until' && now < lease.at - voter.policy.fenceBudget)
 }
 
-export function withLease(voter: Voter, from: VoterId, sentAt: Mono): Voter {
+/** `promise` is what its giver counts, which may have been told other terms than we. */
+export function withLease(voter: Voter, from: VoterId, sentAt: Mono, promise = voter.policy.lease): Voter {
   const { lease, drift } = voter.policy
-  const end = leaseEnd(sentAt, lease, drift)
+  const end = leaseEnd(sentAt, millis(Math.min(lease, promise)), drift)
   if (end <= (voter.leases.get(from) ?? Number.NEGATIVE_INFINITY)) return voter
   return { ...voter, leases: new Map(voter.leases).set(from, end) }
 }
@@ -74,7 +75,7 @@ export function onBeat(
   return step(promiseTo(voter, from, now), ...late, {
     kind: 'send',
     to: from,
-    message: { kind: 'ack', epoch: beat.epoch, sentAt: beat.sentAt, at: now },
+    message: { kind: 'ack', epoch: beat.epoch, sentAt: beat.sentAt, at: now, promise: voter.policy.lease },
   })
 }
 
@@ -99,5 +100,5 @@ export function onAck(voter: Voter, from: VoterId, ack: VoterMessage & { kind: '
   if (!certificate || !inOffice(voter) || now < voter.quietUntil || ack.sentAt > now) return known
   const { term, epoch } = certificate.proposal
   if (ack.epoch < term || ack.epoch > epoch) return known
-  return withLease(known, from, ack.sentAt)
+  return withLease(known, from, ack.sentAt, ack.promise)
 }

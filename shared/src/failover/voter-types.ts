@@ -1,5 +1,5 @@
 import type { IncidentId, InstanceId } from '../core/ids.ts'
-import type { Mono } from '../core/time.ts'
+import type { Millis, Mono } from '../core/time.ts'
 import type { CastVote, Certificate, Proposal, VoterId } from './certificate.ts'
 import type { LeasePolicy } from './lease.ts'
 import type { Lease } from './member-types.ts'
@@ -83,8 +83,14 @@ export type VoterMessage =
       /** It is primary by what it knows, and has not resigned. */
       readonly office: boolean
     }
-  /** A promise, counted by the holder from `sentAt`. `at` is the clock of who gives it. */
-  | { readonly kind: 'ack'; readonly epoch: number; readonly sentAt: Mono; readonly at: Mono }
+  /** A promise for so long, counted by the holder from `sentAt`. `at` is the clock of who gives it. */
+  | {
+      readonly kind: 'ack'
+      readonly epoch: number
+      readonly sentAt: Mono
+      readonly at: Mono
+      readonly promise: Millis
+    }
   /** No promise: who was asked has voted in a later epoch, or knows a later certificate. */
   | { readonly kind: 'behind'; readonly voted: number; readonly certificate: Certificate | null }
   | { readonly kind: 'certificate'; readonly certificate: Certificate }

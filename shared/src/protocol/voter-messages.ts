@@ -6,6 +6,7 @@ import {
   epochSchema,
   incidentIdSchema,
   instanceIdSchema,
+  millisSchema,
   monoSchema,
 } from './primitives.ts'
 
@@ -55,7 +56,13 @@ export const voterMessageSchema = z.discriminatedUnion('kind', [
     hears: z.boolean(),
     office: z.boolean(),
   }),
-  z.object({ kind: z.literal('ack'), epoch: epochSchema, sentAt: monoSchema, at: monoSchema }),
+  z.object({
+    kind: z.literal('ack'),
+    epoch: epochSchema,
+    sentAt: monoSchema,
+    at: monoSchema,
+    promise: millisSchema,
+  }),
   z.object({ kind: z.literal('behind'), voted: countSchema, certificate: certificateSchema.nullable() }),
   z.object({ kind: z.literal('certificate'), certificate: certificateSchema }),
   z.object({
