@@ -284,6 +284,7 @@ export function createRole(parts: RoleSurroundings): Role {
       const { epoch, active } = store.memory
       dispatch({ kind: 'booted', epoch, active })
       await untilSettled()
+      await voter.expose(member.exposed)
     },
     dispatch,
     onVoter(effect) {

@@ -57,7 +57,8 @@ export interface VoterLoop {
 export function createVoterLoop(self: InstanceId, file: VoterFile, ports: LoopPorts): VoterLoop {
   const { now, boot, tell, guard } = ports
   let voter = startVoter(self, file.memory.record, file.memory.policy, now())
-  let exposed = false
+  /** Until the role has said so, a workload of an earlier run may be doing something. */
+  let exposed: boolean | undefined
   let looked: ClockReading = { mono: now(), boot: boot() }
   let doubted: { readonly at: Mono; readonly why: string } | undefined
   let strangeKey = false
@@ -91,13 +92,17 @@ export function createVoterLoop(self: InstanceId, file: VoterFile, ports: LoopPo
       case 'persist':
         return file.save({ record: effect.record })
       case 'send':
-        return ports.send(effect.to, effect.message)
+        return ports.send(effect.to, truthful(effect.message))
       case 'broadcast':
         return ports.broadcast(effect.message)
       default:
         return tell({ kind: 'effect', effect })
     }
   }
+
+  /** That it is out of office is said once nothing can be doing anything: others are elected on that word. */
+  const truthful = (message: VoterMessage): VoterMessage =>
+    message.kind === 'beat' ? { ...message, office: message.office || exposed !== false } : message
 
   function watchLease(): void {
     const lease = leaseOf(voter)
