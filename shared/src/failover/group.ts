@@ -225,7 +225,8 @@ function onBeat(group: Group, event: GroupEvent & { kind: 'beat' }, { now }: Gro
   const { certificate, voted } = heard
   if (!certificate) return quiet(heard)
   const { primary, term } = certificate.proposal
-  const isOwner = instance === primary && epoch >= term && epoch <= certificate.proposal.epoch
+  // Who is out of its office needs no lease, and what it was promised would keep others from being elected.
+  const isOwner = office && instance === primary && epoch >= term && epoch <= certificate.proposal.epoch
   const isBound =
     (voted.epoch > certificate.proposal.epoch && voted.primary !== instance) || isLeaving(heard, instance)
   // It has won with our vote; the certificate is on its way.

@@ -1,11 +1,12 @@
 import { agentId, type InstanceId } from '../../core/ids.ts'
-import { type Mono, mono } from '../../core/time.ts'
+import { type Mono, millis, mono } from '../../core/time.ts'
 import { type Certificate, COORDINATOR } from '../../failover/certificate.ts'
 import {
   type Group,
   type GroupEffect,
   type GroupEvent,
   mayPromote,
+  type OpenIncident,
   restoreGroup,
   stepGroup,
 } from '../../failover/group.ts'
@@ -39,6 +40,8 @@ export interface Center {
   planned(): void
   takeBackup(): void
   isRecorded(digest: string): boolean
+  /** All that were ever opened. */
+  readonly opened: readonly OpenIncident[]
 }
 
 /** What the world does for it. */
@@ -60,6 +63,7 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
   let inbox: (() => void)[] = []
   let crash: 'before' | 'after' | undefined
   let incidents = 0
+  const opened: OpenIncident[] = []
   let checked = new Map<InstanceId, number>()
   /** Writes are taken in order. */
   let writtenAt = 0
@@ -106,7 +110,7 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
     group = step.group
     if (before.abstainFor.size > 0 && group.abstainFor.size === 0) stored.outdated = false
     if (before.phase.kind !== group.phase.kind) {
-      world.hit(`group ${before.phase.kind} -> ${group.phase.kind}`)
+      world.hit('group', `${before.phase.kind} -> ${group.phase.kind}`)
       world.note(
         `C ${event.kind}: ${before.phase.kind} -> ${group.phase.kind} (epoch ${group.epoch}, voted ${group.voted.epoch})`,
       )
@@ -138,10 +142,10 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
   function carryOut(effect: GroupEffect): void {
     switch (effect.kind) {
       case 'tell':
-        world.hit(`tell ${effect.message.kind}`)
+        world.hit('tell', effect.message.kind)
         return sendVoter(world, COORDINATOR, effect.instance, effect.message)
       case 'order': {
-        world.hit(`order ${effect.order.kind}`)
+        world.hit('order', effect.order.kind)
         return toInstance(effect.instance, effect)
       }
       case 'vote':
@@ -154,6 +158,9 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
         return later(500 + random() * 1500, ports.spare)
       case 'check-instance':
         return askCloud(effect.instance)
+      case 'incident-opened':
+        opened.push(effect.incident)
+        return
       case 'incident-closed':
         closed[effect.outcome] = (closed[effect.outcome] ?? 0) + 1
         return
@@ -164,7 +171,10 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
 
   const toInstance = (id: InstanceId, { order }: GroupEffect & { kind: 'order' }) => {
     const instance = world.instances.get(id)
-    if (instance) ports.travelDown(instance, () => on(instance, () => toMember(world, instance, { kind: 'order', order })))
+    if (instance)
+      ports.travelDown(instance, () =>
+        on(instance, () => toMember(world, instance, { kind: 'order', order })),
+      )
   }
 
   /** A database that is slow now and then, but keeps the order. */
@@ -198,16 +208,16 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
 
   function crashNow(when: string): void {
     crash = undefined
-    world.hit(`coordinator crashes ${when}`)
+    world.hit('coordinator crashes', when)
     restart(random() * 2000)
   }
 
   function record(
     certificate: Certificate,
-    incident: { keepOld: boolean; instance: InstanceId } | undefined,
+    incident: OpenIncident | undefined,
     previous: InstanceId | undefined,
   ): void {
-    judge.recorded(certificate)
+    judge.recorded(certificate, incident?.id)
     stored.records.set(certificate.digest, certificate)
     const known = stored.certificate?.proposal.epoch ?? 0
     if (certificate.proposal.epoch <= known) return
@@ -245,6 +255,20 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
       world.note(`C is back (epoch ${group.epoch}, voted ${group.voted.epoch})`)
       if (stored.outdated) dispatch({ kind: 'outdated', voted: stored.voted.epoch })
     })
+  }
+
+  /** An operator who is told that nobody is ready tries again, for some seconds. */
+  function planned(tries = 12): void {
+    const ready = [...group.members.values()].filter(
+      ({ instance }) => mayPromote(group, instance, now()) === undefined,
+    )
+    const target = ready[Math.floor(random() * ready.length)]
+    if (!target || !up || asleep) {
+      if (tries > 0) queue.at(queue.now + 300, () => planned(tries - 1))
+      return
+    }
+    world.note(`an operator promotes ${target.instance}`)
+    dispatch({ kind: 'promote', target: target.instance, budget: millis(5000), keepOld: random() < 0.5 })
   }
 
   const center: Center = {
@@ -287,19 +311,12 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
     armCrash(when) {
       crash = when
     },
-    planned() {
-      const ready = [...group.members.values()].filter(
-        ({ instance }) => mayPromote(group, instance, now()) === undefined,
-      )
-      const target = ready[Math.floor(random() * ready.length)]
-      if (!target || !up || asleep) return
-      world.note(`an operator promotes ${target.instance}`)
-      dispatch({ kind: 'promote', target: target.instance, budget: 5000 as never, keepOld: random() < 0.5 })
-    },
+    planned,
     takeBackup() {
       backup = copyOf(stored)
     },
     isRecorded: (digest) => stored.records.has(digest),
+    opened,
   }
   const ticks = () => {
     queue.at(queue.now + 100, () => {

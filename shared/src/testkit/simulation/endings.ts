@@ -108,6 +108,7 @@ function wake(world: World, instance: Instance, inDoubt: boolean): void {
   // Timers fire first: the agent looks at its clocks before it reads what came in.
   toMember(world, instance, { kind: 'tick' })
   if (inDoubt) world.tilt(instance)
+  world.leased(instance)
   beat(world, instance)
   for (const run of instance.inbox.splice(0)) run()
 }

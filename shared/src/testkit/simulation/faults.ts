@@ -22,7 +22,7 @@ const WEIGHTS: Readonly<Record<FaultKind, number>> = {
   'slow-disk': 4,
   notice: 9,
   'notice-withdrawn': 2,
-  'planned-move': 20,
+  'planned-move': 30,
   'coordinator-restart': 5,
   'coordinator-pause': 4,
   'coordinator-crash-at-vote': 4,
@@ -37,7 +37,7 @@ const TOTAL = FAULT_KINDS.reduce((sum, kind) => sum + WEIGHTS[kind], 0)
 /** The faults of one seed, in order of time, drawn before anything else so that one can be left out. */
 export function drawFaults(seed: number, duration: number): readonly Fault[] {
   const random = seededRandom(seed ^ 0x5eed)
-  const pace = 250 + random() * 1500
+  const pace = 200 + random() * 1000
   const faults: Fault[] = []
   for (let at = 2000 + random() * 1500; at < duration; at += random() * 2 * pace)
     faults.push({ at, kind: drawKind(random), who: random(), size: random() })
@@ -53,11 +53,31 @@ function drawKind(random: Random): FaultKind {
   return 'notice'
 }
 
-export function applyFault(world: World, links: Links, { kind, who, size }: Fault): void {
-  const alive = [...world.instances.values()].filter(({ gone }) => !gone)
+/** Whom it hits. The primary is where it hurts: it is picked as often as all others together. */
+function picked(alive: readonly Instance[], { who, target }: Fault): Instance | undefined {
   const primary = alive.find(({ member }) => member.role.kind === 'primary')
-  // The primary is where it hurts: it is picked as often as all others together.
-  const instance = who < 0.5 && primary ? primary : alive[Math.floor((who * 7919) % 1 * alive.length)]
+  if (target === 'successor') {
+    const successor = primary?.voter.record.certificate?.proposal.successor
+    return alive.find(({ id }) => id === successor)
+  }
+  if (target === 'primary') return primary
+  return who < 0.5 && primary ? primary : pickBy(alive, who * 7919)
+}
+
+const pickBy = (alive: readonly Instance[], number: number): Instance | undefined =>
+  alive[Math.floor((number % 1) * alive.length)]
+
+/** The other end of a cut. */
+function otherEnd(alive: readonly Instance[], one: Instance, { size, target }: Fault): Instance | undefined {
+  if (target === undefined) return pickBy(alive, size * 6151)
+  const { primary, successor } = one.voter.record.certificate?.proposal ?? {}
+  return alive.find(({ id }) => id !== one.id && (id === primary || id === successor))
+}
+
+export function applyFault(world: World, links: Links, fault: Fault): void {
+  const { kind, size } = fault
+  const alive = [...world.instances.values()].filter(({ gone }) => !gone)
+  const instance = picked(alive, fault)
   if (!instance) return
   const { now } = world.queue
   switch (kind) {
@@ -79,7 +99,7 @@ export function applyFault(world: World, links: Links, { kind, who, size }: Faul
       return drop(world, links, instance, size)
     case 'cut-pair':
     case 'cut-one-way': {
-      const other = alive[Math.floor((size * 6151) % 1 * alive.length)]
+      const other = otherEnd(alive, instance, fault)
       if (other && other !== instance)
         world.network.cut(instance.id, other.id, now + size * 4000, kind === 'cut-one-way')
       return

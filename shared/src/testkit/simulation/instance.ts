@@ -105,8 +105,7 @@ export function createInstance(world: World, id: InstanceId, rate: number): Inst
   return instance
 }
 
-export const clockOf = ({ queue }: World, { rate, offset }: Instance): Mono =>
-  mono(queue.now * rate + offset)
+export const clockOf = ({ queue }: World, { rate, offset }: Instance): Mono => mono(queue.now * rate + offset)
 
 /** At once, when it wakes up, or never. */
 export function on(instance: Instance, run: () => void): void {
@@ -149,11 +148,11 @@ export function toVoter(world: World, instance: Instance, event: VoterEvent): vo
 
 function cover(world: World, before: Voter, after: Voter, event: VoterEvent): void {
   const { hit } = world
-  if (event.kind === 'message') hit(`message ${event.message.kind}`)
-  else hit(`voter event ${event.kind}`)
+  if (event.kind === 'message') hit('message', event.message.kind)
+  else hit('voter event', event.kind)
   if (before.record === after.record && before.candidate === after.candidate) return
   const state = stateOf(after)
-  if (stateOf(before) !== state) hit(`voter ${stateOf(before)} -> ${state}`)
+  if (stateOf(before) !== state) hit('voter', `${stateOf(before)} -> ${state}`)
 }
 
 const stateOf = (voter: Voter): string => {
@@ -176,7 +175,7 @@ function perform(world: World, instance: Instance, effect: VoterEffect, delay: n
     case 'broadcast':
       return later(() => {
         for (const peer of world.instances.values())
-          if (peer !== instance) sendVoter(world, instance.id, peer.id, effect.message)
+          if (peer !== instance && !peer.gone) sendVoter(world, instance.id, peer.id, effect.message)
       })
     case 'elected': {
       const { epoch, term } = effect.certificate.proposal
@@ -215,7 +214,8 @@ function perform(world: World, instance: Instance, effect: VoterEffect, delay: n
         }),
       )
     case 'released':
-      if (effect.vote) world.judge.released(effect.vote.proposal.epoch, effect.vote.proposal.primary, instance.data)
+      if (effect.vote)
+        world.judge.released(effect.vote.proposal.epoch, effect.vote.proposal.primary, instance.data)
       return later(() => onReleased(world, instance, effect))
     case 'persist':
       return
@@ -255,9 +255,13 @@ function receive(world: World, instance: Instance, from: VoterId, message: Voter
 function tellLease(world: World, instance: Instance): void {
   const lease = leaseOf(instance.voter)
   const before = instance.lease
-  if (lease.kind === before.kind && (lease.kind !== 'until' || (before.kind === 'until' && before.at === lease.at)))
+  if (
+    lease.kind === before.kind &&
+    (lease.kind !== 'until' || (before.kind === 'until' && before.at === lease.at))
+  )
     return
   instance.lease = lease
+  world.leased(instance)
   const { role } = instance.member
   if (role.kind !== 'primary' && role.kind !== 'promoting' && role.kind !== 'handing-over') return
   toMember(world, instance, { kind: 'lease', lease })
@@ -269,12 +273,8 @@ export function toMember(world: World, instance: Instance, event: MemberEvent): 
   const step = stepMember(before, event, clockOf(world, instance))
   instance.member = step.member
   if (event.kind === 'hook-ended' && event.ok && STILL.has(event.hook)) setRunning(world, instance, false)
-  const from = roleOf(before)
-  const to = roleOf(step.member)
-  if (from !== to) {
-    world.hit(`member ${from} -> ${to}`)
-    world.note(`${instance.id} ${describe(event)}: ${from} -> ${to} (epoch ${step.member.epoch})`)
-  }
+  if (before.role !== step.member.role || before.workload !== step.member.workload)
+    coverRole(world, instance, before, event)
   if (step.member.suspended && !before.suspended) world.suspended(instance)
   for (const effect of step.effects) {
     if (effect.kind === 'persist' && instance.crashArmed && world.random() < 0.3)
@@ -283,6 +283,14 @@ export function toMember(world: World, instance: Instance, event: MemberEvent): 
   }
   armGuard(world, instance)
   scheduleTick(world, instance)
+}
+
+function coverRole(world: World, { id, member }: Instance, before: Member, event: MemberEvent): void {
+  const from = roleOf(before)
+  const to = roleOf(member)
+  if (from === to) return
+  world.hit('member', `${from} -> ${to}`)
+  world.note(`${id} ${describe(event)}: ${from} -> ${to} (epoch ${member.epoch})`)
 }
 
 const STILL: ReadonlySet<string> = new Set(['freeze', 'stop', 'kill'])
@@ -376,7 +384,7 @@ function runHook(world: World, instance: Instance, effect: MemberEffect & { kind
   const hook = effect.kind === 'kill' ? 'kill' : effect.hook
   const { random } = world
   instance.hook += 1
-  world.hit(`hook ${hook}`)
+  world.hit('hook', hook)
   if (hook === 'start' || hook === 'thaw') {
     setRunning(world, instance, true)
     // Whatever it starts from is the state from now on.
@@ -401,7 +409,7 @@ export function report(world: World, instance: Instance, event: GroupEvent): voi
 
 function toGroupEvent(world: World, instance: Instance, said: MemberReport): GroupEvent | undefined {
   const { id } = instance
-  world.hit(`report ${said.kind}`)
+  world.hit('report', said.kind)
   switch (said.kind) {
     case 'promoted':
       world.tookOver(instance)
@@ -478,7 +486,8 @@ function watch(world: World, instance: Instance): void {
   world.queue.at(Math.max(guardAt, world.queue.now + 1), () => {
     if (instance.guardAt === undefined || instance.gone) return
     if (instance.guardAt > world.queue.now + 0.001) return watch(world, instance)
-    if (instance.asleep === 'machine') return world.queue.at(world.queue.now + 5, () => watch(world, instance))
+    if (instance.asleep === 'machine')
+      return world.queue.at(world.queue.now + 5, () => watch(world, instance))
     guardKills(world, instance)
   })
 }

@@ -1,4 +1,4 @@
-import type { InstanceId } from '../../core/ids.ts'
+import type { IncidentId, InstanceId } from '../../core/ids.ts'
 import type { Certificate, VoterId } from '../../failover/certificate.ts'
 import { isElected, kindOfChange } from '../../failover/certificate.ts'
 
@@ -13,16 +13,18 @@ export interface Judge {
   /** I1: one owner per epoch, by enough votes of those who may vote. */
   certified(certificate: Certificate): void
   /** I9: recorded once, and never differently. */
-  recorded(certificate: Certificate): void
+  recorded(certificate: Certificate, incident: IncidentId | undefined): void
   /** I3: what somebody believes never goes back. */
   sawEpoch(who: string, epoch: number): void
   /** A client was told that everything up to `data` is on the replicas that count. */
   committed(data: number): void
-  /** I7, I8: what the new primary of an epoch begins with. */
-  tookOver(instance: InstanceId, epoch: number, data: number): void
+  /** I7, I8: what the new primary of an epoch begins with, and what the one before it had. */
+  tookOver(certificate: Certificate, data: number, had: number): void
   released(epoch: number, target: InstanceId, data: number): void
   /** At the end: the newest certificate of the coordinator leads back to the first without a gap. */
   checkChain(newest: Certificate | undefined, isRecorded: (digest: string) => boolean): void
+  /** I12, at the end: whatever was lost is in an incident that was opened. */
+  checkLosses(opened: readonly { readonly id: IncidentId; readonly instance: InstanceId }[]): void
 }
 
 export function createJudge(seed: number, now: () => number, note: (text: string) => void): Judge {
@@ -30,6 +32,8 @@ export function createJudge(seed: number, now: () => number, note: (text: string
   const certificates = new Map<string, Certificate>()
   const byEpoch = new Map<number, string>()
   const recordedAt = new Map<number, string>()
+  const incidents = new Map<string, IncidentId | undefined>()
+  const losses = new Map<string, { lost: number; old: InstanceId }>()
   const epochs = new Map<string, number>()
   const releases = new Map<number, { target: InstanceId; data: number }>()
   let promised = 0
@@ -52,7 +56,8 @@ export function createJudge(seed: number, now: () => number, note: (text: string
       if (other !== undefined && other !== digest) violate(`I1: epoch ${proposal.epoch} has two owners`)
       byEpoch.set(proposal.epoch, digest)
       const base = certificates.get(proposal.previous.digest)
-      if (proposal.previous.epoch > 0 && !base) violate(`I9: epoch ${proposal.epoch} follows what nobody made`)
+      if (proposal.previous.epoch > 0 && !base)
+        violate(`I9: epoch ${proposal.epoch} follows what nobody made`)
       const voters = new Set<VoterId>(votes.map(({ voter }) => voter))
       if (kindOfChange(proposal, base) === undefined || !isElected(proposal, base, voters))
         violate(`I1: epoch ${proposal.epoch} has not enough votes: ${[...voters].join(', ')}`)
@@ -60,7 +65,8 @@ export function createJudge(seed: number, now: () => number, note: (text: string
       madeAt.set(digest, now())
       if (proposal.forced || !base) wasForced = true
     },
-    recorded({ proposal, digest }) {
+    recorded({ proposal, digest }, incident) {
+      if (!incidents.has(digest)) incidents.set(digest, incident)
       const known = recordedAt.get(proposal.epoch)
       if (known !== undefined && known !== digest) violate(`I9: epoch ${proposal.epoch} is recorded twice`)
       recordedAt.set(proposal.epoch, digest)
@@ -76,7 +82,12 @@ export function createJudge(seed: number, now: () => number, note: (text: string
     released(epoch, target, data) {
       releases.set(epoch, { target, data })
     },
-    tookOver(instance, epoch, data) {
+    tookOver({ proposal, digest, votes }, data, had) {
+      const { epoch, primary: instance, previous } = proposal
+      const old = certificates.get(previous.digest)?.proposal.primary
+      const agreed = votes.some(({ voter }) => voter === old)
+      if (old !== undefined && old !== instance && !agreed && data < had)
+        losses.set(digest, { lost: had - data, old })
       const release = releases.get(epoch)
       if (release?.target === instance && data < release.data)
         violate(`I8: ${instance} took over with ${data} of ${release.data} that were sealed`)
@@ -84,6 +95,15 @@ export function createJudge(seed: number, now: () => number, note: (text: string
       if (wasForced) promised = Math.min(promised, data)
       else if (data < promised) violate(`I7: ${instance} took over with ${data} of ${promised} committed`)
       wasForced = false
+    },
+    checkLosses(opened) {
+      for (const [digest, { lost, old }] of losses) {
+        const incident = incidents.get(digest)
+        const isSaid = opened.some(({ id, instance }) => id === incident || instance === old)
+        // What was made a moment ago may still be on its way.
+        if (!isSaid && now() - (madeAt.get(digest) ?? 0) > 1500)
+          violate(`I12: ${old} had ${lost} more than its heir, and no incident says so`)
+      }
     },
     checkChain(newest, isRecorded) {
       for (let at = newest; at; at = certificates.get(at.proposal.previous.digest))

@@ -12,14 +12,13 @@ export interface Links {
 
 export function createLinks(world: World): Links {
   const { queue, random, network } = world
-  const lastArrival = new Map<string, number>()
+  const lastArrival = { '>': new Map<Instance, number>(), '<': new Map<Instance, number>() }
 
   function travel(instance: Instance, way: '>' | '<', deliver: () => void): void {
     const { session } = instance
     const slow = random() < 0.04 ? random() * 800 : random() * 15
-    const key = `${instance.id}${way}`
-    const at = Math.max(queue.now + 1 + slow, (lastArrival.get(key) ?? 0) + 0.01)
-    lastArrival.set(key, at)
+    const at = Math.max(queue.now + 1 + slow, (lastArrival[way].get(instance) ?? 0) + 0.01)
+    lastArrival[way].set(instance, at)
     queue.at(at, () => {
       if (instance.session === session && !isCut(instance)) deliver()
     })

@@ -13,10 +13,17 @@ export interface Network {
   cut(from: VoterId, to: VoterId, until: number, oneWay: boolean): void
 }
 
-export function createNetwork(queue: EventQueue, random: Random, calm: boolean): Network {
+/** `late`: how many of all messages are, by up to 900 ms; undefined: none is, and none is lost. */
+export function createNetwork(queue: EventQueue, random: Random, late: number | undefined): Network {
   const cuts = new Map<string, number>()
-  const isCut = (from: VoterId, to: VoterId): boolean => (cuts.get(`${from}>${to}`) ?? -1) > queue.now
-  const lengthen = (way: string, until: number) => cuts.set(way, Math.max(cuts.get(way) ?? 0, until))
+  /** No cut lasts longer than this. */
+  let wholeFrom = 0
+  const isCut = (from: VoterId, to: VoterId): boolean =>
+    wholeFrom > queue.now && (cuts.get(`${from}>${to}`) ?? -1) > queue.now
+  const lengthen = (way: string, until: number) => {
+    cuts.set(way, Math.max(cuts.get(way) ?? 0, until))
+    wholeFrom = Math.max(wholeFrom, until)
+  }
   const deliverLater = (from: VoterId, to: VoterId, deliver: () => void, delay: number) =>
     queue.at(queue.now + delay, () => {
       if (!isCut(from, to)) deliver()
@@ -29,10 +36,10 @@ export function createNetwork(queue: EventQueue, random: Random, calm: boolean):
     },
     send(from, to, deliver) {
       if (isCut(from, to)) return
-      if (calm) return deliverLater(from, to, deliver, 1 + random() * 5)
+      if (late === undefined) return deliverLater(from, to, deliver, 1 + random() * 5)
       const fate = random()
       if (fate < 0.03) return
-      const delay = () => (random() < 0.93 ? 1 + random() * 15 : random() * 900)
+      const delay = () => (random() >= late ? 1 + random() * 15 : random() * 900)
       deliverLater(from, to, deliver, delay())
       if (fate > 0.99) deliverLater(from, to, deliver, delay())
     },

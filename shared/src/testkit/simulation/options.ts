@@ -49,6 +49,8 @@ export type FaultKind = (typeof FAULT_KINDS)[number]
 
 /** One fault of a schedule. `who` picks the instance, `size` how much of it: both in [0, 1). */
 export interface Fault {
+  /** Instead of `who`: whoever is that by then. What takes two is between these two. */
+  readonly target?: 'primary' | 'successor'
   readonly at: number
   readonly kind: FaultKind
   readonly who: number
@@ -66,6 +68,8 @@ export interface WorldOptions {
   readonly faults?: readonly Fault[]
   /** Messages are neither lost nor late. */
   readonly calmNetwork?: boolean
+  /** How many of all messages are late, by up to 900 ms. */
+  readonly lateMessages?: number
 }
 
 export interface WorldResult {

@@ -22,10 +22,12 @@ export interface World {
   readonly center: Center
   readonly digest: (proposal: Proposal) => string
   note(text: string): void
-  /** Counts something that ought to happen in some schedule. */
-  hit(what: string): void
+  /** Counts something that ought to happen in some schedule; `which` of its kind. */
+  hit(what: string, which?: string): void
   /** Somebody has begun or stopped to do something. */
   changed(): void
+  /** Its lease is another one. */
+  leased(instance: Instance): void
   suspended(instance: Instance): void
   /** The agent process ends; with it, by its guard, the workload. */
   kill(instance: Instance, why: string): void

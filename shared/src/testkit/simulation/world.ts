@@ -7,6 +7,8 @@ import { defaultLeasePolicy, type LeasePolicy } from '../../failover/lease.ts'
 import { inOffice } from '../../failover/voter.ts'
 import { createEventQueue } from '../event-queue.ts'
 import { type Center, createCenter } from './center.ts'
+import { createCoverage } from './coverage.ts'
+import { killAgent } from './endings.ts'
 import { applyFault, drawFaults } from './faults.ts'
 import {
   clockOf,
@@ -22,7 +24,6 @@ import { createJudge } from './judge.ts'
 import { createLinks } from './links.ts'
 import { createNetwork } from './network.ts'
 import type { WorldOptions, WorldResult } from './options.ts'
-import { killAgent } from './endings.ts'
 import type { World } from './world-parts.ts'
 
 /**
@@ -30,7 +31,9 @@ import type { World } from './world-parts.ts'
  * instances or more, with everything that can go wrong, all from one seed. What breaks an invariant of failover.md is in
  * `violations`.
  */
-export const DURATION = 20_000
+export const DURATION = 14_000
+/** Of all messages. */
+const LATE = 0.07
 /** After the last fault somebody must be primary within this. */
 const RECOVERY = 45_000
 
@@ -44,7 +47,7 @@ export function runWorld(options: WorldOptions): WorldResult {
   const note = (text: string) => {
     if (options.keepTrace) trace.push(`${queue.now.toFixed(0).padStart(7)} ${text}`)
   }
-  const coverage = new Map<string, number>()
+  const coverage = createCoverage()
   const judge = createJudge(seed, () => queue.now, note)
   const instances = new Map<InstanceId, Instance>()
   const counts = { suspensions: 0, longestGap: 0, lastServed: 0, wasServed: false }
@@ -54,7 +57,7 @@ export function runWorld(options: WorldOptions): WorldResult {
     queue,
     random,
     policy,
-    network: createNetwork(queue, random, options.calmNetwork ?? false),
+    network: createNetwork(queue, random, options.calmNetwork ? undefined : (options.lateMessages ?? LATE)),
     judge,
     sabotage,
     instances,
@@ -63,8 +66,9 @@ export function runWorld(options: WorldOptions): WorldResult {
     },
     digest: digestOf,
     note,
-    hit: (what) => void coverage.set(what, (coverage.get(what) ?? 0) + 1),
+    hit: coverage.hit,
     changed: check,
+    leased,
     suspended: (instance) => {
       counts.suspensions += 1
       note(`${instance.id} is suspended`)
@@ -81,8 +85,11 @@ export function runWorld(options: WorldOptions): WorldResult {
     tilt: (instance) => toVoter(world, instance, { kind: 'tilt' }),
     moveByItself,
     tookOver: (instance) => {
-      const { proposal } = instance.voter.record.certificate ?? {}
-      if (proposal) judge.tookOver(instance.id, proposal.epoch, instance.data)
+      const { certificate } = instance.voter.record
+      if (!certificate) return
+      const previous = judge.certificates.get(certificate.proposal.previous.digest)?.proposal.primary
+      const old = previous === undefined ? undefined : instances.get(previous)
+      judge.tookOver(certificate, instance.data, old?.data ?? 0)
     },
   }
   const links = createLinks(world)
@@ -177,7 +184,8 @@ export function runWorld(options: WorldOptions): WorldResult {
     if (primary.member.role.kind !== 'primary' || !primary.running || !inOffice(primary.voter)) return
     const { certificate, pending } = primary.voter.record
     const needed = [certificate?.proposal.successor, pending?.successor].filter((id) => id != null)
-    if (needed.length === 0 || primary.lease.kind !== 'until' || clockOf(world, primary) >= primary.lease.at) return
+    if (needed.length === 0 || primary.lease.kind !== 'until' || clockOf(world, primary) >= primary.lease.at)
+      return
     const holders = needed.map((id) => instances.get(id))
     if (!holders.every((holder) => holder && isInStep(holder, primary))) return
     judge.committed(Math.min(...holders.map((holder) => holder?.data ?? 0)))
@@ -221,10 +229,30 @@ export function runWorld(options: WorldOptions): WorldResult {
     }
   }
 
+  /** What leases promise, and stronger than I2: one at a time has any, whatever it does with it. */
+  function leased(instance: Instance): void {
+    if (!holdsLease(instance)) return
+    for (const other of instances.values())
+      if (other !== instance && holdsLease(other))
+        judge.violate(
+          `I2: two with a lease: ${instance.id}@${instance.member.epoch}, ${other.id}@${other.member.epoch}`,
+        )
+  }
+
+  function holdsLease(instance: Instance): boolean {
+    const { lease, up, gone, asleep } = instance
+    if (lease.kind === 'none' || !up || gone || asleep === 'machine') return false
+    return lease.kind === 'solo' || clockOf(world, instance) < lease.at
+  }
+
   /** I5, I10: nothing of the workload runs without an office, or beyond the lease. */
   function checkLease(instance: Instance): void {
     if (instance.asleep === 'agent' || !instance.up) return
-    if (!inOffice(instance.voter) && instance.member.role.kind !== 'fenced' && instance.member.role.kind !== 'idle')
+    if (
+      !inOffice(instance.voter) &&
+      instance.member.role.kind !== 'fenced' &&
+      instance.member.role.kind !== 'idle'
+    )
       judge.violate(`I5: ${instance.id} runs as ${instance.member.role.kind} without its office`)
   }
 
@@ -237,7 +265,7 @@ export function runWorld(options: WorldOptions): WorldResult {
   const faults = options.faults ?? drawFaults(seed, duration)
   for (const fault of faults)
     queue.at(fault.at, () => {
-      world.hit(`fault ${fault.kind}`)
+      world.hit('fault', fault.kind)
       applyFault(world, links, fault)
     })
   spareInstance()
@@ -261,7 +289,10 @@ export function runWorld(options: WorldOptions): WorldResult {
   while (sound && step(settled));
   // What a restored database has lost, nobody may remember.
   const isWhole = !faults.some(({ kind }) => kind === 'coordinator-restored')
-  if (sound && isWhole && center.up) judge.checkChain(center.group.certificate, center.isRecorded)
+  if (sound && isWhole && center.up) {
+    judge.checkChain(center.group.certificate, center.isRecorded)
+    judge.checkLosses(center.opened)
+  }
   const certificates = [...judge.certificates.values()]
   const kinds = certificates.map(({ proposal, votes }) => ({
     isTerm: proposal.term === proposal.epoch,
@@ -276,7 +307,7 @@ export function runWorld(options: WorldOptions): WorldResult {
     successions: kinds.filter(({ isTerm }) => !isTerm).length,
     certificates,
     closed: center.closed,
-    coverage,
+    coverage: coverage.counts(),
     suspensions: counts.suspensions,
     trace,
     faults,
