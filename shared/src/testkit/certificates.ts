@@ -22,8 +22,10 @@ export const signatureOf = (voter: VoterId, proposal: Proposal): string =>
 
 export const keyOf = (voter: VoterId): string => `key of ${voter}`
 
-export const keysOf = (...voters: VoterId[]): Record<string, string> =>
-  Object.fromEntries([...voters, COORDINATOR].map((voter) => [voter, keyOf(voter)]))
+export function keysOf(...voters: VoterId[]): Record<string, string> {
+  const all: VoterId[] = [...voters, COORDINATOR]
+  return Object.fromEntries(all.map((voter) => [voter, keyOf(voter)]))
+}
 
 export const certificateOf = (proposal: Proposal, ...voters: VoterId[]): Certificate => ({
   proposal,
