@@ -63,6 +63,8 @@ export interface Bench {
   start(...back: readonly Puppet[]): Promise<void>
   /** Copies the database, which must be on disk; what it returns puts the copy in its place. */
   backUp(): Promise<() => Promise<void>>
+  /** Daemons that start there the next time remember nothing. */
+  wipe(...instances: readonly string[]): void
   /** What is kept for Idempotency-Keys, as it lies in the database. */
   idempotencyKeys(): Promise<readonly unknown[]>
   close(): Promise<void>
@@ -212,7 +214,10 @@ export async function startBench(
       const instance = await bench.launch(agent, pool)
       const { body } = await bench.enrol(instance, token)
       const puppet = await bench.connect(agent, instance, body.credential)
-      await until(async () => (await bench.call('GET', `/api/agents/${agent}`)).body.phase === 'steady')
+      await until(async () => {
+        const { phase, workload } = (await bench.call('GET', `/api/agents/${agent}`)).body
+        return phase === 'steady' && workload === 'running'
+      })
       return puppet
     },
     async replica(agent, primary, body = {}) {
@@ -256,6 +261,9 @@ export async function startBench(
         copyFileSync(copy, path)
         database = openSqlite({ path })
       }
+    },
+    wipe(...instances) {
+      for (const instance of instances) disks.delete(instance)
     },
     idempotencyKeys: () => database.db.selectFrom('idempotency_keys').selectAll().execute(),
     async close() {

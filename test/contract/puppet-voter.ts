@@ -98,7 +98,9 @@ export function createPuppetVoter(parts: {
     if (!certificate) return
     const why = checkCertificate(certificate, voter.record.certificate, coordinatorKey)
     if (why !== undefined)
-      throw new Error(`the coordinator sent a certificate to ${self} that does not hold: ${why}`)
+      throw new Error(
+        `the coordinator sent a certificate to ${self} that does not hold: ${why} ${JSON.stringify([certificate, voter.record.chain])}`,
+      )
   }
 
   const receive = (from: InstanceId, message: VoterMessage) => step({ kind: 'message', from, message })

@@ -96,9 +96,13 @@ export function resultOf(
     replicaId: flight.replicaId ?? null,
     failoverMillis: promotedAt === undefined ? null : Math.round(between(zero, promotedAt)),
   }
-  // Nobody here saw when it ended: what is known is what the members tell, now or later.
-  if (flight.elsewhere && flight.quietFrom === undefined)
-    return { ...known, loss: outcome === 'failed' ? null : lossOf(flight, outcome, end.heartbeat) }
+  // Nobody here saw it: its times are what the members' steps say, now or later.
+  if (flight.elsewhere)
+    return {
+      ...known,
+      failoverMillis: null,
+      loss: outcome === 'failed' ? null : lossOf(flight, outcome, end.heartbeat),
+    }
   const gap = gapOf(flight, end.now)
   const gapped = { ...known, noPrimaryMillis: Math.round(gap.millis), noPrimaryFrom: gap.from }
   if (outcome !== 'failed') return { ...gapped, loss: lossOf(flight, outcome, end.heartbeat) }

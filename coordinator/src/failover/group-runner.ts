@@ -323,14 +323,12 @@ export function createGroupRunner(
       group.primary === incident.instance &&
       group.phase.kind !== 'failed' &&
       silenceOf(group, now) <= group.policy.lease
-    // What was heard of it since may lie before what was heard first.
-    const measured = ended && { ...ended, zero: incidents.zeroOf(incident.id) ?? ended.zero }
     incidents.close(incident.id, {
       outcome,
       why: ended?.elsewhere ? `${why}; its members decided this while the coordinator was away` : why,
       newInstanceId: outcome === 'failed' ? null : (group.primary ?? null),
       newEpoch: group.epoch,
-      ...resultOf(measured, outcome, { now, heartbeat: group.policy.heartbeat, wentOn }),
+      ...resultOf(ended, outcome, { now, heartbeat: group.policy.heartbeat, wentOn }),
     })
     if (!ended) return
     later(

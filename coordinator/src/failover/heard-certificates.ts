@@ -1,5 +1,10 @@
 import type { InstanceId } from '@understudy/shared/core/ids'
-import type { CastVote, Certificate, Proposal } from '@understudy/shared/failover/certificate'
+import {
+  type CastVote,
+  type Certificate,
+  COORDINATOR,
+  type Proposal,
+} from '@understudy/shared/failover/certificate'
 import type { Group } from '@understudy/shared/failover/group'
 import type { VoterMessage } from '@understudy/shared/failover/voter'
 import { checkCertificate, proposalDigest, verifyVote } from '@understudy/shared/protocol/vote-signing'
@@ -16,6 +21,8 @@ export interface HeardCertificates {
     chain: readonly Certificate[],
     group: Group,
   ): { chain: readonly Certificate[]; why: string | undefined }
+  /** It has a vote of ours of which we know nothing: our database has lost it. */
+  isForgotten(certificate: Certificate, group: Group): boolean
   /** Why an answer of `from` is not believed. What is no answer of a voter to us has nothing to prove. */
   doubtMessage(from: InstanceId, message: VoterMessage, group: Group): string | undefined
   /** The same for a vote of `from`, which the newest certificate must name as a voter. */
@@ -74,6 +81,11 @@ export function createHeardCertificates(coordinatorKey: string): HeardCertificat
   return {
     doubt,
     believed,
+    isForgotten: ({ proposal, votes }, group) =>
+      proposal.epoch > group.voted.epoch &&
+      votes.some(
+        ({ voter, signature }) => voter === COORDINATOR && verifyVote(coordinatorKey, proposal, signature),
+      ),
     doubtVote,
     doubtMessage(from, message, group) {
       if (message.kind === 'vote') return doubtVote(from, message, group)

@@ -276,7 +276,7 @@ export function createLinkEvents(parts: {
   function measure(
     flight: Flight,
     instance: InstanceId,
-    { step, ok, tookMillis, stateThrough }: Report & { kind: 'step' },
+    { step, ok, stateThrough }: Report & { kind: 'step' },
     began: Mono,
   ): void {
     if (flight.incident.instance === instance) {
@@ -287,7 +287,6 @@ export function createLinkEvents(parts: {
     }
     if (!ok) return
     flight.restoredThrough = stateThrough ?? flight.restoredThrough
-    if (flight.elsewhere && step === 'health-check') flight.promotedAt = plus(began, tookMillis)
   }
 
   function onStep(entry: Entry, instance: InstanceId, step: Report & { kind: 'step' }): void {

@@ -16,9 +16,6 @@ import type { OpenMoves } from './open-moves.ts'
 import type { ReplicaStore } from './replica-store.ts'
 import { createPairTokens, type PairTokens } from './upstreams.ts'
 
-/** Epochs that are given up for each start of this coordinator when its database is found to be outdated. */
-const LOST_AT_MOST = 1000
-
 /** Everything that the coordinator keeps in memory about one agent. */
 export interface Entry {
   readonly agentId: AgentId
@@ -60,8 +57,8 @@ export interface Registry {
   find(agentId: AgentId): Entry | undefined
   /** @throws AppError `not_found` */
   get(agentId: AgentId): Entry
-  /** This database is older than what members remember: nothing is voted on before they have told it. */
-  outdated(): void
+  /** This database is older than what members remember (`start`): nothing is voted on before they have told it. */
+  outdated(start: number): void
   /** The entry of an agent that may be new. */
   ensure(agentId: AgentId): Entry
 }
@@ -107,10 +104,11 @@ export function createRegistry(parts: {
   }
 
   return {
-    outdated() {
+    outdated(start) {
+      const lost = voting.leaveBehind(start)
       const raised = new Map<AgentId, number>()
       for (const { agentId, runner } of entries.values()) {
-        raised.set(agentId, runner.group.voted.epoch + LOST_AT_MOST * voting.start)
+        raised.set(agentId, runner.group.voted.epoch + lost)
         runner.dispatch({ kind: 'outdated', voted: raised.get(agentId) ?? 0 })
       }
       writeOutdated(ports.db, voting.start, raised).catch((error: unknown) =>

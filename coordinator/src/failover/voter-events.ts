@@ -1,5 +1,6 @@
 import type { AgentId, IncidentId, InstanceId } from '@understudy/shared/core/ids'
 import { between, type Clock, type Mono, seconds } from '@understudy/shared/core/time'
+import type { Certificate } from '@understudy/shared/failover/certificate'
 import type { VoterMessage } from '@understudy/shared/failover/voter'
 import type { Hello, Report } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
@@ -55,22 +56,25 @@ export function createVoterEvents(parts: {
   const isWaiting = ({ predecessor }: Entry, instance: InstanceId): boolean =>
     predecessor !== undefined && predecessor.instance !== instance
 
-  function connect(entry: Entry, instance: InstanceId, hello: Hello): void {
-    const { key, chain: said, voted, resigned } = hello.voter
-    const { chain, why } = entry.heard.believed(said, entry.runner.group)
-    if (why !== undefined) refuse(entry.agentId, instance, 'certificate', why)
-    const { role, epoch, sentAt } = hello
+  function connect(entry: Entry, instance: InstanceId, hello: Hello, chain: readonly Certificate[]): void {
+    const { role, epoch, sentAt, voter } = hello
+    const { key, voted, resigned } = voter
     entry.runner.dispatch({ kind: 'connected', instance, role, epoch, sentAt, key, chain, voted, resigned })
   }
 
-  function warnOutdated({ agentId }: Entry, instance: InstanceId, remembered: number): void {
+  /** What a member knows shows that our database is older than what was decided with it. */
+  function compare(entry: Entry, instance: InstanceId, chain: readonly Certificate[], start = 0): void {
+    const { runner, heard, agentId } = entry
+    const forgotten = chain.findLast((certificate) => heard.isForgotten(certificate, runner.group))
+    if (!forgotten && !voting.isOutdatedBy(start)) return
     log.error({
       event: 'failover.database_outdated',
       agent: agentId,
       instance,
-      remembered,
+      voted: forgotten?.proposal.epoch,
       hint: 'An agent has spoken to a coordinator with a newer database than this one: it was restored from a backup, or is a copy. This coordinator votes on no agent before each of its instances has told what it knows, or has ended. Check that no other coordinator runs; incidents since the backup are missing.',
     })
+    registry.outdated(start)
   }
 
   function nameIncident({ runner }: Entry, id: IncidentId): void {
@@ -95,26 +99,27 @@ export function createVoterEvents(parts: {
       }
       const why = heard.doubtMessage(instance, message, runner.group)
       if (why !== undefined) return refuse(agentId, instance, message.kind, why)
+      if ('certificate' in message && message.certificate) compare(entry, instance, [message.certificate])
       runner.dispatch({ kind: 'voter', instance, message })
     },
     onGreeting(entry, instance, hello, welcome) {
       const { predecessor } = entry
-      if (voting.isOutdatedBy(hello.voter.coordinatorStart)) {
-        warnOutdated(entry, instance, hello.voter.coordinatorStart)
-        registry.outdated()
-      }
+      const { chain, why } = entry.heard.believed(hello.voter.chain, entry.runner.group)
+      if (why !== undefined) refuse(entry.agentId, instance, 'certificate', why)
+      compare(entry, instance, chain, hello.voter.coordinatorStart)
       welcome()
       if (predecessor && predecessor.instance !== instance)
         return void predecessor.waiting.push(() => {
-          if (presence.get(instance)?.hello === hello) connect(entry, instance, hello)
+          if (presence.get(instance)?.hello === hello) connect(entry, instance, hello, chain)
         })
       entry.predecessor = undefined
-      connect(entry, instance, hello)
+      connect(entry, instance, hello, chain)
       for (const greet of predecessor?.waiting ?? []) greet()
     },
     onCertified(entry, instance, { certificate, extras }) {
       const why = entry.heard.doubt(certificate, entry.runner.group)
       if (why !== undefined) return refuse(entry.agentId, instance, 'certificate', why)
+      compare(entry, instance, [certificate])
       entry.runner.dispatch({
         kind: 'voter',
         instance,

@@ -1,6 +1,6 @@
 import type { IncidentId } from '@understudy/shared/core/ids'
 import type { IncidentRow, IncidentStepRow } from '../storage/database.ts'
-import { type NewStep, tenths } from './incident-rows.ts'
+import type { NewStep } from './incident-rows.ts'
 
 /** Incidents of which this coordinator hears only when they are over: their members moved while it was away. */
 
@@ -32,14 +32,23 @@ export function createEarlySteps(): EarlySteps {
   }
 }
 
-/** When nobody served, once both ends of it have been told of an incident that is over. */
-export function gapTold(
+/** What of its times is known, once both ends of them have been told. */
+export function timesTold(
   row: IncidentRow,
   steps: readonly IncidentStepRow[],
-): Pick<IncidentRow, 'no_primary_ms' | 'no_primary_from_t_ms'> | undefined {
+): Partial<Pick<IncidentRow, 'no_primary_ms' | 'no_primary_from_t_ms' | 'failover_time_ms'>> | undefined {
   const done = (name: string) => steps.find(({ step, ok }) => step === name && ok === 1)
-  const [from, to] = [done('workload-frozen'), done('address-moved')]
-  if (row.closed_at === null || row.no_primary_ms !== null || !from || !to) return undefined
-  const end = to.t_ms + (to.duration_ms ?? 0)
-  return { no_primary_from_t_ms: from.t_ms, no_primary_ms: Math.max(0, tenths(end - from.t_ms)) }
+  const endOf = (step: IncidentStepRow) => step.t_ms + (step.duration_ms ?? 0)
+  const [frozen, moved, healthy] = ['workload-frozen', 'address-moved', 'health-check'].map(done)
+  if (row.closed_at === null || row.outcome === 'failed') return undefined
+  const times = {
+    ...(frozen && moved && row.no_primary_ms === null
+      ? {
+          no_primary_from_t_ms: frozen.t_ms,
+          no_primary_ms: Math.max(0, Math.round(endOf(moved) - frozen.t_ms)),
+        }
+      : {}),
+    ...(healthy && row.failover_time_ms === null ? { failover_time_ms: Math.round(endOf(healthy)) } : {}),
+  }
+  return Object.keys(times).length > 0 ? times : undefined
 }

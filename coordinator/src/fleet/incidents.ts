@@ -6,7 +6,7 @@ import { type Clock, type Instant, type Mono, millis, plus } from '@understudy/s
 import type { IncidentView, Loss } from '@understudy/shared/protocol/incidents'
 import type { Logger } from 'pino'
 import type { IncidentRow, IncidentStepRow, Kysely, Schema } from '../storage/database.ts'
-import { createEarlySteps, gapTold } from './afterwards.ts'
+import { createEarlySteps, timesTold } from './afterwards.ts'
 import {
   type Closing,
   type NewIncident,
@@ -132,8 +132,8 @@ export function createIncidents(parts: {
       ok: step.ok,
     })
     write(() => db.insertInto('incident_steps').values(row).execute())
-    const gap = recorded.elsewhere ? gapTold(recorded.row, recorded.steps) : undefined
-    if (gap) update(id, gap)
+    const times = recorded.elsewhere ? timesTold(recorded.row, recorded.steps) : undefined
+    if (times) update(id, times)
     else changed(recorded)
   }
 
@@ -204,7 +204,10 @@ export function createIncidents(parts: {
     target: (id, instanceId) => update(id, { new_instance_id: instanceId }),
     close(id, closing) {
       const { outcome } = closing
-      update(id, toEnd(closing, find(id)?.zero, clock.now()))
+      const recorded = find(id)
+      update(id, toEnd(closing, recorded?.zero, clock.now()))
+      const times = recorded?.elsewhere ? timesTold(recorded.row, recorded.steps) : undefined
+      if (times) update(id, times)
       log.info({
         event: 'incident.closed',
         incident: id,

@@ -1,3 +1,4 @@
+import { randomInt } from 'node:crypto'
 import { AppError, messageOf } from '@understudy/shared/core/app-error'
 import type { Clock } from '@understudy/shared/core/time'
 import type { Proposal } from '@understudy/shared/failover/certificate'
@@ -12,18 +13,28 @@ import type { Kysely, Schema } from '../storage/database.ts'
 /** The only row of each of the two tables. */
 const ONLY = 1
 
+/** Numbers of starts lie this far apart; which one of those between is taken, is chance. */
+const STEP = 1024
+/** Epochs that are given up for each start when the database is found to be outdated. */
+const EPOCHS = 1000
+
 /** Who this coordinator is as a voter: its key, and how often it was started. */
 export interface Voting {
   /** Raw Ed25519 key in base64url: what agents check our votes with. */
   readonly publicKey: string
   readonly sign: (proposal: Proposal) => string
-  /** What agents are told, and remember. */
+  /** What agents are told, and remember: greater at each start on one database. */
   readonly start: number
   /**
-   * What an agent remembers of a coordinator that it has spoken to. More than `start`: that one had a newer database,
-   * of which ours is an older copy. `start` is greater from then on; the caller writes it down (`raiseStart`).
+   * What an agent remembers of a coordinator that it has spoken to: true when that one had a newer database than ours.
+   * A database that was restored and started as often as the other one gives other numbers all the same.
    */
   readonly isOutdatedBy: (remembered: number) => boolean
+  /**
+   * The database is outdated. `start` is greater from then on, and the caller writes it down (`raiseStart`). Returns
+   * how many epochs to leave out, more than any that may be lost; another number each time.
+   */
+  readonly leaveBehind: (remembered: number) => number
 }
 
 /**
@@ -42,20 +53,26 @@ export async function openVoting(db: Kysely<Schema>, clock: Clock): Promise<Voti
     .where('id', '=', ONLY)
     .executeTakeFirstOrThrow()
   const key = readKey(row.private_key)
-  let start = await countStart(db)
+  const { before, now } = await countStart(db)
+  let start = now
+  const ours = new Set([start])
   return {
     publicKey: key.publicKey,
     sign: (proposal) => signProposal(key, proposal),
     get start() {
       return start
     },
-    isOutdatedBy(remembered) {
-      if (remembered <= start) return false
-      start = remembered + 1
-      return true
+    isOutdatedBy: (remembered) =>
+      remembered > before && remembered <= Number.MAX_SAFE_INTEGER / 2 && !ours.has(remembered),
+    leaveBehind(remembered) {
+      start = following(Math.max(start, remembered))
+      ours.add(start)
+      return EPOCHS * Math.floor(start / STEP)
     },
   }
 }
+
+const following = (count: number): number => (Math.floor(count / STEP) + 1) * STEP + randomInt(STEP)
 
 function readKey(pem: string): ReturnType<typeof readVoterKey> {
   try {
@@ -71,16 +88,19 @@ function readKey(pem: string): ReturnType<typeof readVoterKey> {
   }
 }
 
-async function countStart(db: Kysely<Schema>): Promise<number> {
-  const { count } = await db
-    .insertInto('coordinator_starts')
-    .values({ id: ONLY, count: 1 })
-    .onConflict((conflict) =>
-      conflict.column('id').doUpdateSet((e) => ({ count: e('coordinator_starts.count', '+', 1) })),
-    )
-    .returning('count')
-    .executeTakeFirstOrThrow()
-  return Number(count)
+function countStart(db: Kysely<Schema>): Promise<{ before: number; now: number }> {
+  return db.transaction().execute(async (tx) => {
+    const row = await tx
+      .selectFrom('coordinator_starts')
+      .select('count')
+      .where('id', '=', ONLY)
+      .executeTakeFirst()
+    const before = row?.count ?? 0
+    const now = following(before)
+    if (row) await raiseStart(tx, now)
+    else await tx.insertInto('coordinator_starts').values({ id: ONLY, count: now }).execute()
+    return { before, now }
+  })
 }
 
 /** Part of what is written when the database was found to be outdated. */

@@ -236,7 +236,7 @@ export interface CoordinatorKeyRow {
   created_at: number
 }
 
-/** How often a coordinator was started on this database: by that it is seen to be older than its agents remember. */
+/** Grows at each start of a coordinator on this database: by that it is seen to be older than its agents remember. */
 export interface CoordinatorStartRow {
   /** There is one row. */
   id: number
