@@ -9,6 +9,7 @@ import type { Logger } from 'pino'
 import { commitRoutes, createCommit, serveCommit } from './commit/commit.ts'
 import type { DataDirectory } from './config/data-directory.ts'
 import { type AgentConfig, voterPortOf } from './config/options.ts'
+import type { ServiceWatchdog } from './guard/service-watchdog.ts'
 import { openIdentity } from './identity/identity.ts'
 import { createImdsClient } from './imds/imds-client.ts'
 import { createNoticeWatcher } from './imds/notice-watcher.ts'
@@ -25,7 +26,7 @@ import { createHooks } from './role/hooks.ts'
 import { createRole } from './role/role.ts'
 import { openRoleStore } from './role/role-store.ts'
 import { openSnapshots, situationOf, snapshotRoutes, startOnWhole } from './snapshot/snapshot.ts'
-import { roleStatus, streamHeartbeat, streamStatus } from './status/agent-status.ts'
+import { copyReport, roleStatus, streamHeartbeat, streamStatus } from './status/agent-status.ts'
 import { degradationsOf } from './status/degradations.ts'
 import { createProgressLog } from './status/progress-log.ts'
 import { type AgentStatus, serveStatus } from './status/status-socket.ts'
@@ -48,6 +49,8 @@ export interface AgentSurroundings {
   readonly clock: Clock
   readonly random: Random
   readonly log: Logger
+  /** Told by whoever runs the process; undefined in a test. */
+  readonly watchdog?: ServiceWatchdog
 }
 
 /**
@@ -204,23 +207,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     if (report.kind === 'fenced' || report.kind === 'promotion-failed') reportCopy()
   }
 
-  function reportCopy(): void {
-    const { member } = role
-    const receiving = member.role.kind === 'replica'
-    const { trouble } = replication
-    link.report({
-      kind: 'sync',
-      epoch: member.epoch,
-      sync: snapshots.recovery.unfinished
-        ? 'none'
-        : replication.whole
-          ? 'ready'
-          : receiving
-            ? 'syncing'
-            : 'none',
-      ...(trouble ? { why: trouble.message.slice(0, 500) } : {}),
-    })
-  }
+  const reportCopy = () => link.report(copyReport(replication, role.member, snapshots.recovery.unfinished))
 
   function heartbeat(): Omit<Heartbeat, 'type' | 'seq' | 'sentAt'> {
     const { member } = role
@@ -290,7 +277,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
   const degraded = () =>
     degradationsOf(
       { degraded: [...link.degraded, ...voter.degraded] },
-      [watcher, identity, snapshots.service, cuts],
+      [watcher, identity, snapshots.service, cuts, surroundings.watchdog],
       replication,
     )
 

@@ -14,6 +14,8 @@ mark=$1 agent=$2 service=$3
 trap '' HUP INT QUIT TERM PIPE USR1 USR2
 # The last to go when memory runs out.
 { echo -1000 >/proc/$$/oom_score_adj; } 2>/dev/null
+# Where the kernel shares processors among sessions, its priority counts in its own session only.
+{ echo -10 >/proc/$$/autogroup; } 2>/dev/null
 
 state=idle deadline=0 rest=
 now=0 found=()

@@ -44,7 +44,8 @@ export interface GuardParts {
  * (or of the thread that holds this object) without `close`.
  *
  * All calls return at once and none throws for what the guard does; `degraded` says when it is not there. At first
- * nothing is exposed. After a kill whatever appears later is killed as well, until the next call.
+ * nothing is exposed. After a kill whatever appears later is killed as well (looked for every 0.5 s), until the next
+ * call; a round of killing that is under way then is finished.
  */
 export interface Guard {
   /**

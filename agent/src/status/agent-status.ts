@@ -1,7 +1,7 @@
 import type { AgentId, InstanceId } from '@understudy/shared/core/ids'
 import { between, type Clock } from '@understudy/shared/core/time'
 import type { Member } from '@understudy/shared/failover/member-types'
-import type { Heartbeat } from '@understudy/shared/protocol/link'
+import type { Heartbeat, Report } from '@understudy/shared/protocol/link'
 import type { Replication } from '../replication/replication.ts'
 import type { Voter } from '../voter/voter.ts'
 import { leaseView } from './lease-view.ts'
@@ -89,3 +89,18 @@ export const streamHeartbeat = (
   })),
   progress: member.role.kind === 'replica' ? replication.progress : null,
 })
+
+/** What this instance holds, and why it does not get on. */
+export function copyReport(
+  { whole, trouble }: Replication,
+  { role, epoch }: Member,
+  isRestoring: boolean,
+): Report & { kind: 'sync' } {
+  const without = role.kind === 'replica' ? 'syncing' : 'none'
+  return {
+    kind: 'sync',
+    epoch,
+    sync: isRestoring ? 'none' : whole ? 'ready' : without,
+    ...(trouble ? { why: trouble.message.slice(0, 500) } : {}),
+  }
+}

@@ -7,7 +7,7 @@ import {
 } from '@understudy/shared/failover/certificate'
 import type { VoterMessage } from '@understudy/shared/failover/voter-types'
 import { checkCertificate, proposalDigest, verifyVote } from '@understudy/shared/protocol/vote-signing'
-import { voterMessageSchema } from '@understudy/shared/protocol/voter-messages'
+import { readVoterMessage } from './plain-messages.ts'
 
 /** A certificate has some 1,200 characters, and a message at most two of them. */
 export const MAX_MESSAGE = 64 * 1024
@@ -38,7 +38,7 @@ export function checkMessage(data: string, from: VoterId, known: Known): Checked
 
 function parse(data: string): VoterMessage | undefined {
   try {
-    return voterMessageSchema.safeParse(JSON.parse(data)).data
+    return readVoterMessage(JSON.parse(data))
   } catch {
     return undefined
   }

@@ -3,23 +3,26 @@ import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } f
 import { dirname } from 'node:path'
 import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import type { InstanceId } from '@understudy/shared/core/ids'
+import { millis } from '@understudy/shared/core/time'
+import type { Certificate, Proposal } from '@understudy/shared/failover/certificate'
 import { defaultLeasePolicy, type LeasePolicy } from '@understudy/shared/failover/lease'
 import type { VoterRecord } from '@understudy/shared/failover/voter-types'
-import {
-  countSchema,
-  epochSchema,
-  instanceIdSchema,
-  millisSchema,
-} from '@understudy/shared/protocol/primitives'
 import {
   newVoterKey,
   readVoterKey,
   type VoterKey,
   voterKeyPem,
 } from '@understudy/shared/protocol/vote-signing'
-import { certificateSchema, proposalSchema, voterKeySchema } from '@understudy/shared/protocol/voter-messages'
-import { z } from 'zod'
-import { toWire } from './wire.ts'
+import {
+  list,
+  positive,
+  readCertificate,
+  readInstance,
+  readKey,
+  readProposal,
+  record,
+  whole,
+} from './plain-messages.ts'
 
 /** What a voter must know after a restart. */
 export interface VoterMemory {
@@ -43,35 +46,24 @@ export interface VoterFile {
   save(patch: Partial<VoterMemory>): void
 }
 
-const stateSchema = z.object({
-  instance: instanceIdSchema,
+/** As it is in the file: JSON has no undefined. */
+interface Stored {
+  readonly instance: InstanceId
   /** PKCS #8. */
-  privateKey: z.string(),
-  record: z
-    .object({
-      certificate: certificateSchema.nullable(),
-      chain: z.array(certificateSchema),
-      voted: z.object({
-        epoch: epochSchema,
-        primary: instanceIdSchema.nullable(),
-        digest: z.string(),
-      }),
-      pending: proposalSchema.nullable(),
-      resigned: epochSchema,
-    })
-    .nullable(),
-  coordinatorStart: countSchema,
-  coordinatorKey: voterKeySchema.nullable(),
-  policy: z.object({
-    heartbeat: millisSchema,
-    lease: millisSchema,
-    drift: z.number(),
-    fenceBudget: millisSchema,
-  }),
-})
-type Stored = z.input<typeof stateSchema>
+  readonly privateKey: string
+  readonly record: {
+    readonly certificate: Certificate | null
+    readonly chain: readonly Certificate[]
+    readonly voted: { readonly epoch: number; readonly primary: InstanceId | null; readonly digest: string }
+    readonly pending: Proposal | null
+    readonly resigned: number
+  } | null
+  readonly coordinatorStart: number
+  readonly coordinatorKey: string | null
+  readonly policy: LeasePolicy
+}
 
-const fileSchema = z.object({ checksum: z.string(), state: z.unknown() })
+const MAX_CHAIN = 1000
 
 /**
  * Opens `<data_dir>/voter.json`, or makes it with a new key.
@@ -103,26 +95,18 @@ export function openVoterFile(path: string, instance: InstanceId): VoterFile {
 
 function read(path: string, instance: InstanceId): { key: VoterKey; memory: VoterMemory } | undefined {
   try {
-    const { checksum, state } = fileSchema.parse(JSON.parse(readFileSync(path, 'utf8')))
+    const { checksum, state } = record(JSON.parse(readFileSync(path, 'utf8')))
     if (checksum !== checksumOf(JSON.stringify(state))) throw new Error('its checksum does not fit')
-    const stored = stateSchema.parse(state)
-    if (stored.instance !== instance) throw new Error(`it belongs to ${stored.instance}`)
-    const { record } = stored
+    const stored = record(state)
+    const owner = readInstance(stored.instance)
+    if (owner !== instance) throw new Error(`it belongs to ${owner}`)
     return {
-      key: readVoterKey(stored.privateKey),
+      key: readVoterKey(String(stored.privateKey)),
       memory: {
-        record: record
-          ? {
-              certificate: record.certificate ?? undefined,
-              chain: record.chain,
-              voted: { ...record.voted, primary: record.voted.primary ?? undefined },
-              pending: record.pending ?? undefined,
-              resigned: record.resigned,
-            }
-          : undefined,
-        coordinatorStart: stored.coordinatorStart,
-        coordinatorKey: stored.coordinatorKey ?? undefined,
-        policy: stored.policy,
+        record: orUndefined(stored.record, readRecord),
+        coordinatorStart: whole(stored.coordinatorStart),
+        coordinatorKey: orUndefined(stored.coordinatorKey, readKey),
+        policy: readPolicy(stored.policy),
       },
     }
   } catch (error) {
@@ -134,18 +118,43 @@ function read(path: string, instance: InstanceId): { key: VoterKey; memory: Vote
   }
 }
 
+function readRecord(value: unknown): VoterRecord {
+  const { certificate, chain, voted, pending, resigned } = record(value)
+  const { epoch, primary, digest } = record(voted)
+  return {
+    certificate: orUndefined(certificate, readCertificate),
+    chain: list(chain, 0, MAX_CHAIN, readCertificate),
+    voted: { epoch: whole(epoch), primary: orUndefined(primary, readInstance), digest: String(digest) },
+    pending: orUndefined(pending, readProposal),
+    resigned: whole(resigned),
+  }
+}
+
+function readPolicy(value: unknown): LeasePolicy {
+  const { heartbeat, lease, drift, fenceBudget } = record(value)
+  return {
+    heartbeat: millis(positive(heartbeat)),
+    lease: millis(positive(lease)),
+    drift: positive(drift),
+    fenceBudget: millis(positive(fenceBudget)),
+  }
+}
+
+const orUndefined = <T>(value: unknown, read: (value: unknown) => T): T | undefined =>
+  value === null ? undefined : read(value)
+
 function toText(instance: InstanceId, key: VoterKey, memory: VoterMemory): string {
-  const { record, coordinatorStart, coordinatorKey, policy } = memory
+  const { record: kept, coordinatorStart, coordinatorKey, policy } = memory
   const state: Stored = {
     instance,
     privateKey: voterKeyPem(key),
-    record: record
+    record: kept
       ? {
-          certificate: record.certificate ? toWire(record.certificate) : null,
-          chain: record.chain.map(toWire),
-          voted: { ...record.voted, primary: record.voted.primary ?? null },
-          pending: record.pending ?? null,
-          resigned: record.resigned,
+          certificate: kept.certificate ?? null,
+          chain: kept.chain,
+          voted: { ...kept.voted, primary: kept.voted.primary ?? null },
+          pending: kept.pending ?? null,
+          resigned: kept.resigned,
         }
       : null,
     coordinatorStart,

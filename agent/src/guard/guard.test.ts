@@ -1,0 +1,358 @@
+import { spawn } from 'node:child_process'
+import { once } from 'node:events'
+import { readFileSync } from 'node:fs'
+import { millis } from '@understudy/shared/core/time'
+import { afterEach, expect, test } from 'vitest'
+import { until } from '../replication/testing.ts'
+import { killMarked } from '../role/process-tree.ts'
+import { bootTime } from './boot-time.ts'
+import { freshKey, runs, startHolder, startModule, startWorkload, testGuard } from './testing.ts'
+
+const cleanups: (() => unknown)[] = []
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
+})
+
+/** How late it may be where other tests want the same processors; what was measured is in docs/agent.md. */
+const LATE = 600
+
+function keyOfTest(): string {
+  const key = freshKey()
+  cleanups.push(() => killMarked(key))
+  return key
+}
+
+function guardOf(key: string, more: Partial<Parameters<typeof testGuard>[0]> = {}) {
+  const guard = testGuard({ key, ...more })
+  cleanups.push(() => guard.close())
+  return guard
+}
+
+function holderOf(key: string, body: string) {
+  const holder = startHolder(key, body)
+  cleanups.push(() => holder.kill('SIGKILL'))
+  return holder
+}
+
+const passed = (time: number) => until(() => bootTime() >= time)
+/** The guard has done what it was told, and would have killed. */
+const settled = (ms = 250) => passed(bootTime() + ms)
+
+const total = (counts: readonly number[]) => counts.reduce((sum, count) => sum + count, 0)
+
+test('without a renewal the workload is killed at the end of its time, not before, and what is not of it lives', async () => {
+  const key = keyOfTest()
+  const other = keyOfTest()
+  const guard = guardOf(key)
+  await until(() => guard.degraded === undefined)
+  const workload = await startWorkload(key)
+  const foreign = await startWorkload(other)
+  const longer = await startWorkload(`${other}x`)
+  cleanups.push(() => killMarked(`${other}x`))
+  const began = bootTime()
+  guard.arm(millis(300))
+  const ended = await workload.ended
+  expect(ended - began).toBeGreaterThanOrEqual(280)
+  expect(ended - began).toBeLessThanOrEqual(300 + LATE)
+  await until(() => guard.killed.length > 0)
+  expect(guard.killed).toEqual([1])
+  expect(guard.events).toContain('guard.killed')
+  expect([foreign.pid, longer.pid].map(runs)).toEqual([true, true])
+})
+
+test('as long as it is renewed the workload runs, also past the ends that were said first', async () => {
+  const key = keyOfTest()
+  const guard = guardOf(key)
+  const workload = await startWorkload(key)
+  for (let n = 0; n < 12; n += 1) {
+    guard.arm(millis(1000))
+    await settled(100)
+  }
+  expect(runs(workload.pid)).toBe(true)
+  expect(guard.killed).toEqual([])
+  guard.arm(millis(0))
+  await workload.ended
+})
+
+test('what was granted counts from when it was asked for', async () => {
+  const key = keyOfTest()
+  const guard = guardOf(key)
+  await until(() => guard.degraded === undefined)
+  const workload = await startWorkload(key)
+  const asked = bootTime()
+  await settled(200)
+  guard.arm(millis(300), asked)
+  expect((await workload.ended) - asked).toBeLessThanOrEqual(300 + LATE)
+})
+
+test('after a kill it goes on: what comes back is killed, until something else is said', async () => {
+  const key = keyOfTest()
+  const guard = guardOf(key)
+  const first = await startWorkload(key)
+  guard.arm(millis(50))
+  await first.ended
+  const second = await startWorkload(key)
+  await second.ended
+  await until(() => total(guard.killed) === 2)
+  guard.disarm()
+  const third = await startWorkload(key)
+  await settled(700)
+  expect(runs(third.pid)).toBe(true)
+  guard.arm(millis(100))
+  await third.ended
+  await until(() => total(guard.killed) === 3)
+})
+
+test('grandchildren are found, also those in a session of their own and those that have cleared their environment', async () => {
+  const key = keyOfTest()
+  const guard = guardOf(key)
+  const workload = await startWorkload(
+    key,
+    `setsid sh -c 'echo $$; sleep 300 & echo $!; wait' &
+     env -i sleep 300 & echo $!
+     sh -c 'setsid sleep 300 & echo $!' &
+     sleep 0.1; wait %3`,
+  )
+  const all = [workload.pid, ...workload.started]
+  await until(() => all.length === 5 && all.every(runs))
+  guard.arm(millis(50))
+  await until(() => !all.some(runs))
+  await until(() => guard.killed.length > 0)
+  expect(guard.killed).toEqual([5])
+})
+
+test('nothing gets away by starting another process', async () => {
+  const key = keyOfTest()
+  const guard = guardOf(key)
+  const workload = await startWorkload(
+    key,
+    `(for n in $(seq 400); do sleep 0.002; sh -c 'env -i sleep 30 & sleep 30 &'; done) &`,
+  )
+  guard.arm(millis(50))
+  await workload.ended
+  await settled(300)
+  expect(await killMarked(key)).toBe(0)
+})
+
+test('idle: nothing is killed, neither late nor when the agent is killed', async () => {
+  const key = keyOfTest()
+  const workload = await startWorkload(key)
+  const holder = holderOf(
+    key,
+    `guard.arm(300); guard.disarm(); await pause(500); say(String(guard.pid)); await pause(60000)`,
+  )
+  await until(() => holder.said().length === 1)
+  const pid = Number(holder.said()[0])
+  expect(runs(pid)).toBe(true)
+  holder.kill('SIGKILL')
+  await until(() => !runs(pid))
+  expect(runs(workload.pid)).toBe(true)
+})
+
+test.each(['guard.solo()', 'guard.arm(60000)'])(
+  '%s: an agent that is killed takes the workload along at once',
+  async (call) => {
+    const key = keyOfTest()
+    const workload = await startWorkload(key)
+    const holder = holderOf(key, `${call}; await pause(300); say(String(guard.pid)); await pause(60000)`)
+    await until(() => holder.said().length === 1)
+    expect(runs(workload.pid)).toBe(true)
+    const killed = bootTime()
+    holder.kill('SIGKILL')
+    expect((await workload.ended) - killed).toBeLessThanOrEqual(LATE)
+    await until(() => !runs(Number(holder.said()[0])))
+  },
+)
+
+test('an agent that ends in an orderly way leaves the workload alone', async () => {
+  const key = keyOfTest()
+  const workload = await startWorkload(key)
+  const holder = holderOf(
+    key,
+    `guard.arm(200); await pause(50); const { pid } = guard; await guard.close(); say(String(pid))`,
+  )
+  await once(holder, 'exit')
+  await until(() => holder.said().length === 1)
+  expect(runs(Number(holder.said()[0]))).toBe(false)
+  await settled(400)
+  expect(runs(workload.pid)).toBe(true)
+})
+
+test('an agent that is stopped loses the workload when its time ends, and hears of it later', async () => {
+  const key = keyOfTest()
+  const workload = await startWorkload(key)
+  const holder = holderOf(
+    key,
+    `setInterval(() => guard.arm(400), 50); await pause(300); say(String(guard.pid))`,
+  )
+  cleanups.push(() => holder.kill('SIGKILL'))
+  await until(() => holder.said().length === 1)
+  expect(runs(workload.pid)).toBe(true)
+  holder.kill('SIGSTOP')
+  const stopped = bootTime()
+  expect((await workload.ended) - stopped).toBeLessThanOrEqual(400 + LATE)
+  expect(runs(holder.pid ?? 0)).toBe(true)
+  expect(runs(Number(holder.said()[0]))).toBe(true)
+  holder.kill('SIGCONT')
+  await until(() => holder.said().includes('killed 1'))
+})
+
+test('a guard that was stopped looks at the clock first, but believes what was said meanwhile', async () => {
+  const key = keyOfTest()
+  const guard = guardOf(key)
+  await until(() => guard.degraded === undefined)
+  const workload = await startWorkload(key)
+  const pid = guard.pid ?? Number.NaN
+
+  guard.arm(millis(200))
+  await settled(20)
+  process.kill(pid, 'SIGSTOP')
+  for (let n = 0; n < 2000; n += 1) guard.arm(millis(200 + (n % 10) * 10))
+  expect(guard.degraded?.code).toBe('guard_missing')
+  await settled(300)
+  guard.arm(millis(1500))
+  process.kill(pid, 'SIGCONT')
+  await settled(300)
+  expect(runs(workload.pid)).toBe(true)
+  expect(guard.degraded).toBeUndefined()
+
+  guard.arm(millis(100))
+  process.kill(pid, 'SIGSTOP')
+  await settled(300)
+  expect(runs(workload.pid)).toBe(true)
+  const continued = bootTime()
+  process.kill(pid, 'SIGCONT')
+  expect((await workload.ended) - continued).toBeLessThanOrEqual(LATE)
+})
+
+test('signals for the end of a unit do not end the guard; one that is killed is started again and knows what was said', async () => {
+  const key = keyOfTest()
+  const guard = guardOf(key)
+  await until(() => guard.degraded === undefined)
+  const workload = await startWorkload(key)
+  guard.arm(millis(900))
+  const first = guard.pid ?? Number.NaN
+  for (const signal of ['SIGTERM', 'SIGINT', 'SIGHUP'] as const) process.kill(first, signal)
+  await settled(50)
+  expect(guard.pid).toBe(first)
+  process.kill(first, 'SIGKILL')
+  await until(() => guard.degraded !== undefined)
+  expect(guard.degraded?.message).toContain('SIGKILL')
+  await until(() => guard.degraded === undefined)
+  expect(guard.pid).not.toBe(first)
+  expect(guard.events).toContain('guard.ended')
+  expect(runs(workload.pid)).toBe(true)
+  await workload.ended
+  await until(() => guard.killed.length > 0)
+})
+
+test('it works from a worker thread while the main thread stands still', async () => {
+  const key = keyOfTest()
+  const workload = await startWorkload(key)
+  const url = (name: string) => JSON.stringify(new URL(name, import.meta.url).href)
+  const worker = `
+    import { parentPort } from 'node:worker_threads'
+    import { writeSync } from 'node:fs'
+    const say = (text) => writeSync(1, text + '\\n')
+    const log = { info() {}, warn() {}, error() {} }
+    parentPort.once('message', async () => {
+      const { startGuard } = await import(${url('guard.ts')})
+      const { systemClock: clock } = await import(${JSON.stringify(import.meta.resolve('@understudy/shared/core/time'))})
+      const guard = startGuard({ key: ${JSON.stringify(key)}, clock, random: Math.random, log, onKilled: (n) => say('killed ' + n) })
+      const renew = setInterval(() => guard.arm(1000), 50)
+      const guarded = async () => {
+        while (guard.degraded) await new Promise((resolve) => setTimeout(resolve, 5))
+        say('guarded')
+      }
+      await guarded()
+      process.kill(guard.pid, 'SIGKILL')
+      while (!guard.degraded) await new Promise((resolve) => setTimeout(resolve, 1))
+      await guarded()
+      clearInterval(renew)
+    })
+    parentPort.postMessage('here')`
+  const holder = startModule(`
+    import { Worker } from 'node:worker_threads'
+    const worker = new Worker(${JSON.stringify(worker)}, { eval: true })
+    await new Promise((resolve) => worker.once('message', resolve))
+    worker.postMessage('go')
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0)`)
+  cleanups.push(() => holder.kill('SIGKILL'))
+  await until(() => holder.said().length >= 2)
+  expect(holder.said()).toEqual(['guarded', 'guarded'])
+  await workload.ended
+  await until(() => holder.said().includes('killed 1'))
+})
+
+test('a worker thread that breaks takes the workload along', async () => {
+  const key = keyOfTest()
+  const workload = await startWorkload(key)
+  const holder = startModule(`
+    import { Worker } from 'node:worker_threads'
+    const worker = new Worker(${JSON.stringify(`
+      void import(${JSON.stringify(new URL('testing.ts', import.meta.url).href)}).then(({ testGuard }) => {
+        const guard = testGuard({ key: ${JSON.stringify(key)} })
+        guard.solo()
+        setInterval(() => { if (guard.degraded === undefined) throw new Error('broken') }, 20)
+      })`)}, { eval: true })
+    worker.on('error', ({ message }) => console.log(message))
+    setInterval(() => undefined, 1000)`)
+  cleanups.push(() => holder.kill('SIGKILL'))
+  await workload.ended
+  await until(() => holder.said().includes('broken'))
+})
+
+test('without bash the agent is degraded, and says what to do', async () => {
+  const guard = guardOf(keyOfTest(), { bash: '/nowhere/bash' })
+  await until(() => guard.degraded?.message.includes('ENOENT') === true)
+  guard.arm(millis(10))
+  guard.disarm()
+  expect(guard.degraded).toMatchObject({
+    code: 'guard_missing',
+    hint: expect.stringContaining('Install bash'),
+  })
+  expect(guard.pid).toBeUndefined()
+  await until(() => guard.events.includes('guard.ended'))
+})
+
+test('something else under the name of bash shows as well', async () => {
+  const guard = guardOf(keyOfTest(), { bash: '/bin/sh' })
+  await until(() => guard.degraded?.message.includes('status') === true)
+  expect(guard.degraded?.hint).toContain('4.4')
+})
+
+test('it gets nothing of the environment, and is found by its name', async () => {
+  const key = keyOfTest()
+  const guard = guardOf(key)
+  await until(() => guard.degraded === undefined)
+  const environment = readFileSync(`/proc/${guard.pid}/environ`, 'latin1').split('\0')
+  expect(
+    environment.map((entry) => entry.split('=')[0]).filter((name) => name !== '' && !/^\s/.test(name ?? '')),
+  ).toEqual(expect.arrayContaining(['PATH', 'LC_ALL', 'GUARD']))
+  expect(environment.some((entry) => entry.startsWith('AGENT_WORKLOAD_KEY='))).toBe(false)
+  expect(readFileSync(`/proc/${guard.pid}/cmdline`, 'utf8').split('\0')).toContain('understudy-guard')
+})
+
+test('a key that no environment can hold, and a lease that is no number, are refused', () => {
+  expect(() => testGuard({ key: '' })).toThrow(expect.objectContaining({ code: 'config_invalid' }))
+  expect(() => testGuard({ key: 'a\0b' })).toThrow(expect.objectContaining({ code: 'config_invalid' }))
+  const guard = guardOf(keyOfTest())
+  expect(() => guard.arm(millis(Number.NaN))).toThrow(RangeError)
+})
+
+test('among 300 processes it still needs less than a lease', async () => {
+  const key = keyOfTest()
+  const many = spawn('sh', ['-c', 'for n in $(seq 250); do sleep 60 & done; echo ready; wait'], {
+    detached: true,
+    env: { PATH: process.env.PATH, FILLER: 'x'.repeat(2500) },
+    stdio: ['ignore', 'pipe', 'ignore'],
+  })
+  cleanups.push(() => process.kill(-(many.pid ?? 0), 'SIGKILL'))
+  await once(many.stdout, 'data')
+  const guard = guardOf(key)
+  await until(() => guard.degraded === undefined)
+  const workload = await startWorkload(key)
+  const began = bootTime()
+  guard.arm(millis(100))
+  expect((await workload.ended) - began).toBeLessThanOrEqual(100 + LATE)
+})
