@@ -15,7 +15,7 @@ import { expect, onTestFinished, test } from 'vitest'
 import { createFleetStore } from '../fleet/fleet.ts'
 import { openSqlite } from '../storage/database.ts'
 import { migrate } from '../storage/migrate.ts'
-import { castVote, certificateOf, recordCertificate } from './certificates.ts'
+import { castVote, lastCertificates, recordCertificate } from './certificates.ts'
 import { listEpochs } from './epochs.ts'
 
 const id = agentId('a')
@@ -94,7 +94,7 @@ test('a vote that completes a certificate is written with everything that says w
     voted_for: p,
   })
   expect(await fleet.instance(p)).toMatchObject({ is_active: 1, has_copy: 1 })
-  expect(await certificateOf(db, id, 1)).toEqual(one)
+  expect(await lastCertificates(db, id, 10)).toEqual([one])
 })
 
 test('a vote that completes nothing changes nothing but the vote', async () => {
@@ -194,6 +194,7 @@ test('a list of epochs says what each was and who voted, the latest first', asyn
     successor_id: r,
     forced: false,
   })
+  expect(await lastCertificates(db, id, 2)).toEqual([two, four])
   expect((await listEpochs(db, id, 1, 2)).map(({ epoch }) => epoch)).toEqual([1])
 })
 

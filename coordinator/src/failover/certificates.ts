@@ -178,7 +178,7 @@ async function kindOf(tx: Transaction<Schema>, proposal: Proposal): Promise<Chan
 }
 
 /** The certificate of an epoch; undefined when it never came here. */
-export async function certificateOf(
+async function certificateOf(
   db: Kysely<Schema>,
   agent: AgentId,
   epoch: number,
@@ -190,6 +190,22 @@ export async function certificateOf(
     .where('epoch', '=', epoch)
     .executeTakeFirst()
   return row && certificateSchema.parse(JSON.parse(row.certificate))
+}
+
+/** The last ones of an agent, the newest at the end. */
+export async function lastCertificates(
+  db: Kysely<Schema>,
+  agent: AgentId,
+  limit: number,
+): Promise<readonly Certificate[]> {
+  const rows = await db
+    .selectFrom('epoch_certificates')
+    .select('certificate')
+    .where('agent_id', '=', agent)
+    .orderBy('epoch', 'desc')
+    .limit(limit)
+    .execute()
+  return rows.map(({ certificate }) => certificateSchema.parse(JSON.parse(certificate))).toReversed()
 }
 
 /** Everything that says who is primary, and the record of the switch, once per epoch. */

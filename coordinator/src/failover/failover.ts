@@ -137,7 +137,7 @@ export function createFailover(options: FailoverOptions): Failover {
       const entry = entryOfInstance(instance)
       return entry ? links.sendOrder(entry, instance, order) : false
     },
-    tell,
+    tell: (agentId, instance, message) => voters.tell(agentId, instance, message),
     sign: (proposal) => voting.sign(proposal),
     priceOf: (instance) => pools.get(instance)?.spotPrice() ?? null,
     lastWordOn: (agentId, replica) => registry.find(agentId)?.lastWords.get(replica),
@@ -195,7 +195,7 @@ export function createFailover(options: FailoverOptions): Failover {
     log,
     protect: (entry, incident) => standbys.protect(entry, incident),
   })
-  const voters = createVoterEvents({ registry, presence, incidents, voting, clock, log, tell })
+  const voters = createVoterEvents({ registry, presence, incidents, voting, clock, log, send: tell })
   const links = createLinkEvents({
     registry,
     presence,

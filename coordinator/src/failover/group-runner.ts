@@ -50,7 +50,7 @@ export interface RunnerPorts {
   /** False when the instance is not connected. */
   readonly sendOrder: (instance: InstanceId, order: Order) => boolean
   /** To its voter; what does not arrive is said again as long as it matters. */
-  readonly tell: (instance: InstanceId, message: VoterMessage) => void
+  readonly tell: (agent: AgentId, instance: InstanceId, message: VoterMessage) => void
   readonly sign: (proposal: Proposal) => string
   readonly priceOf: (instance: InstanceId) => MicroUsd | null
   /** What the primary last said of a replica. */
@@ -129,7 +129,7 @@ export function createGroupRunner(
   function carryOut(effect: GroupEffect, all: readonly GroupEffect[]): void {
     switch (effect.kind) {
       case 'tell':
-        return ports.tell(effect.instance, effect.message)
+        return ports.tell(agent, effect.instance, effect.message)
       case 'order':
         if (effect.order.kind === 'hand-over') incidents.target(effect.order.incident, effect.order.target)
         return void ports.sendOrder(effect.instance, effect.order)

@@ -10,7 +10,7 @@ import type { VoterMessage } from '@understudy/shared/failover/voter'
 import { checkCertificate, proposalDigest, verifyVote } from '@understudy/shared/protocol/vote-signing'
 
 /** Certificates that are known to be true, by which those that come later are checked. */
-const KEPT = 64
+export const KEPT = 64
 
 /** Decides which certificates and votes of one agent's members are believed. */
 export interface HeardCertificates {
@@ -21,6 +21,10 @@ export interface HeardCertificates {
     chain: readonly Certificate[],
     group: Group,
   ): { chain: readonly Certificate[]; why: string | undefined }
+  /** Takes what is in the database as true. */
+  remember(certificates: readonly Certificate[]): void
+  /** Those that lie between an epoch and a certificate: who has missed them could not check it. */
+  between(epoch: number, certificate: Certificate): readonly Certificate[]
   /** It has a vote of ours of which we know nothing: our database has lost it. */
   isForgotten(certificate: Certificate, group: Group): boolean
   /** Why an answer of `from` is not believed. What is no answer of a voter to us has nothing to prove. */
@@ -81,6 +85,13 @@ export function createHeardCertificates(coordinatorKey: string): HeardCertificat
   return {
     doubt,
     believed,
+    remember(certificates) {
+      for (const certificate of certificates) keep(certificate)
+    },
+    between: (epoch, certificate) =>
+      [...known.values()]
+        .filter(({ proposal }) => proposal.epoch > epoch && proposal.epoch < certificate.proposal.epoch)
+        .toSorted((a, b) => a.proposal.epoch - b.proposal.epoch),
     isForgotten: ({ proposal, votes }, group) =>
       proposal.epoch > group.voted.epoch &&
       votes.some(

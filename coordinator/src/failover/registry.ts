@@ -8,10 +8,10 @@ import type { LeasePolicy } from '@understudy/shared/failover/lease'
 import type { FleetStore } from '../fleet/fleet.ts'
 import type { Voting } from '../identity/identity.ts'
 import type { ReplicaRow } from '../storage/database.ts'
-import { certificateOf, writeOutdated } from './certificates.ts'
+import { lastCertificates, writeOutdated } from './certificates.ts'
 import type { Flight, LastWord } from './flight.ts'
 import { createGroupRunner, type GroupRunner, type RunnerPorts } from './group-runner.ts'
-import { createHeardCertificates, type HeardCertificates } from './heard-certificates.ts'
+import { createHeardCertificates, type HeardCertificates, KEPT } from './heard-certificates.ts'
 import type { OpenMoves } from './open-moves.ts'
 import type { ReplicaStore } from './replica-store.ts'
 import { createPairTokens, type PairTokens } from './upstreams.ts'
@@ -127,9 +127,11 @@ export function createRegistry(parts: {
             hadCopy: instance.has_copy === 1,
           }))
         const open = moves.get(row.id)
-        const certificate = await certificateOf(ports.db, agentId, row.epoch)
+        const last = await lastCertificates(ports.db, agentId, KEPT)
+        const certificate = last.findLast(({ proposal }) => proposal.epoch === row.epoch)
         const voted = { epoch: row.voted_epoch, primary: instanceOrNone(row.voted_for) }
         const entry = add(agentId, { certificate, voted, members, move: open?.move }, open?.flight)
+        entry.heard.remember(last)
         const primary = instanceOrNone(row.instance_id)
         if (!certificate && primary !== undefined && members.some(({ instance }) => instance === primary))
           entry.predecessor = { instance: primary, waiting: [] }

@@ -14,6 +14,8 @@ const LOG_AGAIN = seconds(60)
 
 /** What members say as voters: on their own sockets, in greetings and in reports. All of it is checked here. */
 export interface VoterEvents {
+  /** Says something to a voter, and before it what it would need to believe it. */
+  tell(agentId: AgentId, instance: InstanceId, message: VoterMessage): void
   /** The voter's socket is open: it is told what it may have missed. */
   onVoterOpen(agentId: AgentId, instance: InstanceId): void
   onVoterMessage(agentId: AgentId, instance: InstanceId, message: VoterMessage): void
@@ -33,10 +35,21 @@ export function createVoterEvents(parts: {
   readonly voting: Voting
   readonly clock: Clock
   readonly log: Logger
-  readonly tell: (instance: InstanceId, message: VoterMessage) => void
+  readonly send: (instance: InstanceId, message: VoterMessage) => void
 }): VoterEvents {
-  const { registry, presence, incidents, voting, clock, log, tell } = parts
+  const { registry, presence, incidents, voting, clock, log, send } = parts
   const logged = new Map<InstanceId, Mono>()
+  /** The epoch that each member was last in. */
+  const epochs = new Map<InstanceId, number>()
+
+  function tell(agentId: AgentId, instance: InstanceId, message: VoterMessage): void {
+    const news = 'certificate' in message ? message.certificate : 'base' in message ? message.base : null
+    const heard = registry.find(agentId)?.heard
+    if (news) heard?.remember([news])
+    const missed = (news && heard?.between(epochs.get(instance) ?? 0, news)) ?? []
+    for (const certificate of missed) send(instance, { kind: 'certificate', certificate })
+    send(instance, message)
+  }
 
   function refuse(agent: AgentId, instance: InstanceId, what: string, why: string): void {
     const now = clock.mono()
@@ -59,6 +72,7 @@ export function createVoterEvents(parts: {
   function connect(entry: Entry, instance: InstanceId, hello: Hello, chain: readonly Certificate[]): void {
     const { role, epoch, sentAt, voter } = hello
     const { key, voted, resigned } = voter
+    epochs.set(instance, chain.at(-1)?.proposal.epoch ?? 0)
     entry.runner.dispatch({ kind: 'connected', instance, role, epoch, sentAt, key, chain, voted, resigned })
   }
 
@@ -83,10 +97,12 @@ export function createVoterEvents(parts: {
   }
 
   return {
+    tell,
     onVoterOpen(agentId, instance) {
       const entry = entryOf(agentId, instance)
       const phase = entry?.runner.group.phase
-      if (phase?.kind === 'promoting' && phase.target === instance && phase.offer) tell(instance, phase.offer)
+      if (phase?.kind === 'promoting' && phase.target === instance && phase.offer)
+        tell(agentId, instance, phase.offer)
     },
     onVoterMessage(agentId, instance, message) {
       const entry = entryOf(agentId, instance)
@@ -95,6 +111,7 @@ export function createVoterEvents(parts: {
       if (message.kind === 'beat') {
         if (runner.flight?.incident.instance === instance) runner.flight.lastHeard = clock.mono()
         const { epoch, sentAt, hears, office } = message
+        epochs.set(instance, epoch)
         return runner.dispatch({ kind: 'beat', instance, epoch, sentAt, hears, office })
       }
       const why = heard.doubtMessage(instance, message, runner.group)
