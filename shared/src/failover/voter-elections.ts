@@ -43,7 +43,9 @@ export const onVotes = (
     // The certificate came another way before; what to do with it did not.
     if (certificate && proposal.epoch === certificate.proposal.epoch)
       return step(known.announced < certificate.proposal.term ? { ...known, extras } : known)
-    if (kindOfChange(proposal, certificate) === undefined) return step(known)
+    const kind = kindOfChange(proposal, certificate)
+    // A primary votes on its successor when it is asked, and for nothing else.
+    if (kind === undefined || kind === 'succession') return step(known)
     const { digest } = context
     const isSame = known.candidate && digest(known.candidate.proposal) === digest(proposal)
     const before = isSame ? known.candidate : undefined

@@ -9,11 +9,11 @@ import type { Voter, VoterEffect, VoterMessage, VoterStep } from './voter-types.
 
 export const step = (voter: Voter, ...effects: VoterEffect[]): VoterStep => ({ voter, effects })
 
-/** Primary by the newest certificate, and not resigned. */
+/** Primary by the newest certificate, and not resigned: an office lasts for a term, under whatever epochs. */
 export const inOffice = ({ self, record: { certificate, resigned, voted } }: Voter): boolean =>
   certificate !== undefined &&
   certificate.proposal.primary === self &&
-  resigned < certificate.proposal.epoch &&
+  resigned < certificate.proposal.term &&
   (voted.epoch <= certificate.proposal.epoch || voted.primary === self)
 
 /**

@@ -17,7 +17,7 @@ import type { Lease } from './member-types.ts'
  * V2 no vote for another than `promise.to` before the promise has run out, was given up by its holder, or is void
  *    because its holder has ended;
  * V3 a lease counts from when its holder sent what was answered;
- * V4 after a vote for somebody else, a resignation or a restart: never again in office in that epoch;
+ * V4 after a vote for somebody else, a resignation or a restart: never again in office in that term;
  * V5 who has voted for a change of successor and has not heard of its result needs a lease under both.
  */
 export interface Voter {
@@ -53,7 +53,7 @@ export interface VoterRecord {
   }
   /** The change of successor that we voted for as primary, until its result is known. */
   readonly pending: Proposal | undefined
-  /** Given up: this epoch and all before. */
+  /** Given up: this epoch and all before, and every office that began in one of them. */
   readonly resigned: number
 }
 

@@ -220,6 +220,20 @@ test('V4: a resignation covers a change of successor that is open', () => {
   expect(v.lease()).toEqual({ kind: 'none' })
 })
 
+test('V4: a change of successor never brings an office back', () => {
+  const v = inOfficeBench().restart()
+  v.learn(certificateOf(SWAP, P, COORDINATOR))
+  v.ack(COORDINATOR)
+  expect(v.epoch).toBe(3)
+  expect(v.lease()).toEqual({ kind: 'none' })
+  const other = inOfficeBench()
+    .restart()
+    .wait(lease * 1.02)
+  other.hear(COORDINATOR, votesOf(DROP, [COORDINATOR]))
+  expect(other.epoch).toBe(2)
+  expect(other.voter.candidate).toBeUndefined()
+})
+
 test('V4: a vote for somebody else ends an office', () => {
   const v = inOfficeBench()
   v.send({ kind: 'resign', epoch: 2 })

@@ -100,6 +100,7 @@ export function voterBench(self: InstanceId, record?: VoterRecord) {
         .find((message): message is VoterMessage & { kind: K } => message.kind === kind),
     wait: (length: number) => {
       now = mono(now + length)
+      effects = []
       return bench
     },
     pulse: () => send({ kind: 'pulse' }),
