@@ -7,8 +7,8 @@ import { build } from 'vite'
 import { buildDashboard, dashboardFolder } from './dashboard-build.ts'
 
 /**
- * `pnpm build`: what is put on machines, in `dist/`. One JavaScript file for the agent, with one more for snapshots in
- * S3; one for the coordinator with SQLite's native file and the dashboard beside it; and the SHA-256 of each file.
+ * `pnpm build`: what is put on machines, in `dist/`. One JavaScript file for the agent, one for its second thread, and
+ * one for snapshots in S3; one for the coordinator with SQLite's native file and the dashboard beside it; and the SHA-256 of each file.
  */
 
 const root = fileURLToPath(new URL('..', import.meta.url))
@@ -17,6 +17,7 @@ const target = join(root, 'dist')
 /** The agent is downloaded onto every instance and the dashboard into every browser, so both are watched. */
 const budgets: Readonly<Record<string, number>> = {
   'agent.js': 1100 * 1024,
+  'agent-voter.js': 400 * 1024,
   'agent-s3.js': 800 * 1024,
   'coordinator.js': 2800 * 1024,
   'dashboard/assets': 200 * 1024,
@@ -31,7 +32,13 @@ async function main(): Promise<void> {
     return say('Usage: pnpm build\n\nWrites dist/: agent.js, coordinator.js, better-sqlite3/, dashboard/')
   await rm(target, { recursive: true, force: true })
   await mkdir(target, { recursive: true })
-  await Promise.all([bundle('agent'), bundle('agent', S3_SDK), bundle('coordinator'), buildDashboard()])
+  await Promise.all([
+    bundle('agent'),
+    bundle('agent', VOTER_THREAD),
+    bundle('agent', S3_SDK),
+    bundle('coordinator'),
+    buildDashboard(),
+  ])
   await copySqlite()
   await cp(dashboardFolder, join(target, 'dashboard'), { recursive: true })
   await writeFile(join(target, 'package.json'), '{ "type": "module", "private": true }\n')
@@ -43,14 +50,17 @@ async function main(): Promise<void> {
   await weigh(files)
 }
 
+/** Where the agent's second thread begins (agent/src/voter/voter.ts). */
+const VOTER_THREAD = { source: 'voter/voter-thread.ts', file: 'agent-voter.js' }
+
 /** Loaded by the agent when it opens a store in S3. */
 const S3_SDK = { source: 'snapshot/s3-sdk.ts', file: 'agent-s3.js' }
 
 /**
  * Everything in one file, so that an instance needs Node and nothing else: no registry, no node_modules. `part` is
- * a file that the program loads only when it needs it.
+ * a file that the program loads only when it needs it, or in another thread.
  */
-async function bundle(name: 'agent' | 'coordinator', part?: typeof S3_SDK): Promise<void> {
+async function bundle(name: 'agent' | 'coordinator', part?: { source: string; file: string }): Promise<void> {
   const file = part?.file ?? `${name}.js`
   await build({
     root: join(root, name),

@@ -1,37 +1,47 @@
 import { randomUUID } from 'node:crypto'
 import { agentId, instanceId } from '@understudy/shared/core/ids'
 import type { Random } from '@understudy/shared/core/random'
-import { runServices, type Service } from '@understudy/shared/core/service'
-import { between, type Clock, everyPeriod, seconds } from '@understudy/shared/core/time'
+import { runServices } from '@understudy/shared/core/service'
+import { between, type Clock, millis, plus, seconds } from '@understudy/shared/core/time'
 import { defaultLeasePolicy } from '@understudy/shared/failover/lease'
 import type { CoordinatorMessage, Heartbeat, Report, Upstream } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
 import { commitRoutes, createCommit, serveCommit } from './commit/commit.ts'
 import type { DataDirectory } from './config/data-directory.ts'
-import type { AgentConfig } from './config/options.ts'
+import { type AgentConfig, voterPortOf } from './config/options.ts'
+import type { ServiceWatchdog } from './guard/service-watchdog.ts'
 import { openIdentity } from './identity/identity.ts'
 import { createImdsClient } from './imds/imds-client.ts'
-import { createNoticeWatcher, type NoticeListener } from './imds/notice-watcher.ts'
-import { advertised, linkUrl } from './link/addresses.ts'
-import { type Enrolment, enrolUntilDone, readEnrolment, saveEnrolment } from './link/enrolment.ts'
+import { createNoticeWatcher } from './imds/notice-watcher.ts'
+import { reportNotices } from './imds/report-notices.ts'
+import { advertised, socketUrl } from './link/addresses.ts'
+import { saveEnrolment } from './link/enrolment.ts'
+import { join } from './link/join.ts'
 import { createLink, type LinkPeer } from './link/link.ts'
 import { openRecord, recordStatus, withRecord } from './record/record.ts'
 import { checkStateDirectories, openReplication } from './replication/replication.ts'
 import { createCuts } from './role/cuts.ts'
+import { createHandOverWatch } from './role/hand-over-watch.ts'
 import { createHooks } from './role/hooks.ts'
 import { createRole } from './role/role.ts'
 import { openRoleStore } from './role/role-store.ts'
 import { openSnapshots, situationOf, snapshotRoutes, startOnWhole } from './snapshot/snapshot.ts'
+import { copyReport, roleStatus, streamHeartbeat, streamStatus } from './status/agent-status.ts'
 import { degradationsOf } from './status/degradations.ts'
-import { leaseView } from './status/lease-view.ts'
+import { createProgressLog } from './status/progress-log.ts'
 import { type AgentStatus, serveStatus } from './status/status-socket.ts'
 import { AGENT_VERSION } from './version.ts'
+import { openVoter, toWire, voterHello, voterService } from './voter/voter.ts'
 
 const MIB = 1024 * 1024
 /** How long an agent that ends waits until its replicas have the last writes of the workload. */
 const FLUSH_BUDGET = seconds(2)
 /** The same for its last snapshot, where no replica follows; less than a service manager waits. */
 const LAST_SNAPSHOT_BUDGET = seconds(12)
+/** How long a replica may take to have what was acknowledged before it is made the successor. */
+const BARRIER_BUDGET = millis(500)
+/** How long the last reports may take when the successor has taken over. */
+const REPORT_BUDGET = millis(500)
 
 export interface AgentSurroundings {
   readonly config: AgentConfig
@@ -39,6 +49,8 @@ export interface AgentSurroundings {
   readonly clock: Clock
   readonly random: Random
   readonly log: Logger
+  /** Told by whoever runs the process; undefined in a test. */
+  readonly watchdog?: ServiceWatchdog
 }
 
 /**
@@ -50,34 +62,13 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
   const { config, data, clock, random, log } = surroundings
   checkStateDirectories(config.workload.state)
   const imds = createImdsClient(config.imds_endpoint, clock, random)
-  const enrolment = await ensureEnrolled()
+  const enrolment = await join({ config, path: data.enrolment, imds, clock, random, log }, signal)
   const self = instanceId(enrolment.instanceId)
   const agent = agentId(enrolment.agentId)
   const store = openRoleStore(data.role)
   const boot = randomUUID()
   let upstream: Upstream | undefined
   let openNotice: string | undefined
-
-  async function ensureEnrolled(): Promise<Enrolment> {
-    const known = readEnrolment(data.enrolment)
-    if (known) return known
-    const request = {
-      coordinatorUrl: config.coordinator_url,
-      joinToken: config.join_token,
-      stateDirectories: config.workload.state.length,
-      settings: {
-        auto_replica_enabled: config.auto_replica_enabled,
-        manual_replica_enabled: config.manual_replica_enabled,
-        rebalance_threshold: config.rebalance_threshold,
-      },
-      agentVersion: AGENT_VERSION,
-      imds,
-    }
-    const enrolled = await enrolUntilDone(request, clock, random, log, signal)
-    await saveEnrolment(data.enrolment, enrolled)
-    log.info({ event: 'enrolled', agent: enrolled.agentId, instance: enrolled.instanceId })
-    return enrolled
-  }
 
   const record = openRecord({
     directory: data.record,
@@ -126,6 +117,23 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
   })
   // The same after a restart of the daemon, and never that of another one on this machine.
   const workloadKey = `${agent}/${self}:${config.data_dir}`
+  const voter = await openVoter({
+    agent,
+    self,
+    path: data.voter,
+    url: socketUrl(config.coordinator_url, agent, 'voter'),
+    credential: enrolment.credential,
+    identity,
+    host: config.replication_host,
+    port: voterPortOf(config),
+    workloadKey,
+    clock,
+    random,
+    log,
+  }).catch(async (error: unknown) => {
+    await replication.close()
+    throw error
+  })
   const ownHooks = createHooks(config.workload, workloadKey, clock, log)
   const cuts =
     cutEvery === undefined
@@ -139,9 +147,9 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
           log,
           cut: (hold) => record.still(() => replication.cut(hold)),
           wanted: () => {
-            const { role: now, workload, epoch } = role.member
+            const { role: now, workload, term } = role.member
             const needed = now.kind === 'primary' && workload === 'running' && replication.lags().length > 0
-            return needed ? { agent, instance: self, epoch } : undefined
+            return needed ? { agent, instance: self, epoch: term } : undefined
           },
         })
   const hooks = startOnWhole(cuts?.hooks ?? ownHooks, snapshots.recovery)
@@ -154,10 +162,11 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     replication: withRecord(replication, record),
     recovery: snapshots.recovery,
     store,
+    voter,
     log,
     report: (report) => send(report),
-    followUpstream: (epoch, primary) => {
-      if (upstream?.instanceId === primary) replication.follow(epoch, upstream)
+    followUpstream: (term, primary) => {
+      if (upstream?.instanceId === primary) replication.follow(term, upstream)
       reportCopy()
     },
     onChange: () => {
@@ -173,7 +182,8 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
       boot,
       role: role.member.role.kind,
       epoch: role.member.epoch,
-      replication: advertised(config, enrolment, replication.port),
+      replication: advertised(config, enrolment, { port: replication.port, voterPort: voter.port }),
+      voter: voterHello(voter, role.member.exposed),
     }),
     heartbeat,
     onMessage,
@@ -183,7 +193,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     },
   }
   const link = createLink({
-    url: linkUrl(config.coordinator_url, agent),
+    url: socketUrl(config.coordinator_url, agent, 'link'),
     credential: enrolment.credential,
     peer,
     clock,
@@ -197,23 +207,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     if (report.kind === 'fenced' || report.kind === 'promotion-failed') reportCopy()
   }
 
-  function reportCopy(): void {
-    const { member } = role
-    const receiving = member.role.kind === 'replica'
-    const { trouble } = replication
-    link.report({
-      kind: 'sync',
-      epoch: member.epoch,
-      sync: snapshots.recovery.unfinished
-        ? 'none'
-        : replication.whole
-          ? 'ready'
-          : receiving
-            ? 'syncing'
-            : 'none',
-      ...(trouble ? { why: trouble.message.slice(0, 500) } : {}),
-    })
-  }
+  const reportCopy = () => link.report(copyReport(replication, role.member, snapshots.recovery.unfinished))
 
   function heartbeat(): Omit<Heartbeat, 'type' | 'seq' | 'sentAt'> {
     const { member } = role
@@ -221,19 +215,8 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
       role: member.role.kind,
       epoch: member.epoch,
       workload: member.workload,
-      lease:
-        member.lease.kind === 'none'
-          ? { kind: 'none', seq: 0 }
-          : { kind: member.lease.kind, seq: member.lease.seq },
-      replicas: replication.lags().map(({ instance, lag }) => ({
-        instanceId: instance,
-        attached: lag.attached,
-        lagBytes: lag.bytes,
-        lagBatches: lag.batches,
-        lagMillis: lag.millis,
-        safeMillis: lag.safeMillis,
-      })),
-      progress: member.role.kind === 'replica' ? replication.progress : null,
+      lease: { kind: member.lease.kind },
+      ...streamHeartbeat(replication, member),
       roundTripMillis: link.roundTrip,
       degraded: degraded().slice(0, 32),
     }
@@ -242,16 +225,20 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
   function onMessage(message: CoordinatorMessage): void {
     switch (message.type) {
       case 'welcome':
+        voter.greeted(message.policy, message.coordinatorStart, message.key)
         return role.setPolicy(message.policy)
-      case 'lease':
-        return role.dispatch({ kind: 'lease', grant: message.grant })
       case 'replicas':
-        return replication.allow(message.epoch, message.replicas)
+        voter.allowPeers(message.replicas.map(({ instanceId: replica }) => replica))
+        return replication.allow(message.term, message.replicas)
       case 'order':
-        if (message.upstream) upstream = message.upstream
+        if (message.upstream) {
+          upstream = message.upstream
+          voter.dial({ ...message.upstream, epoch: message.order.epoch })
+        }
         return role.dispatch({ kind: 'order', order: message.order })
       case 'credential':
         link.useCredential(message.credential)
+        voter.useCredential(message.credential)
         void saveEnrolment(data.enrolment, { ...enrolment, credential: message.credential })
         return
       case 'certificate':
@@ -264,76 +251,59 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     }
   }
 
-  const listener: NoticeListener = {
-    onInterruption(notice, change) {
+  const notices = reportNotices({
+    report: (report) => link.report(report),
+    onOpen(notice) {
       openNotice = notice.id
-      log.warn({ event: `notice.${change}`, notice: notice.id, action: notice.action, time: notice.time })
-      link.report({
-        kind: 'notice',
-        signal: 'termination-notice',
-        noticeId: notice.id,
-        action: notice.action,
-        time: notice.time,
-        ageMillis: between(notice.firstSeen, clock.mono()),
-      })
+      handOvers.noticed(plus(clock.mono(), between(clock.now(), notice.time)))
     },
-    onWithdrawn(notice) {
+    onWithdrawn() {
       openNotice = undefined
-      log.warn({ event: 'notice.withdrawn', notice: notice.id })
-      link.report({ kind: 'notice-withdrawn', noticeId: notice.id })
+      handOvers.withdrawn()
     },
-    onRebalance(noticeTime, firstSeen) {
-      log.warn({ event: 'notice.rebalance', time: noticeTime })
-      link.report({
-        kind: 'notice',
-        signal: 'rebalance-recommendation',
-        noticeId: `rebalance-${noticeTime}`,
-        action: null,
-        time: noticeTime,
-        ageMillis: between(firstSeen, clock.mono()),
-      })
-    },
-    onMaintenance: (event) => link.report({ kind: 'maintenance', ...event }),
-    onTargetLifecycle: (state) => link.report({ kind: 'target-lifecycle', state }),
     remember: (memory) => void store.save(memory),
-  }
+    clock,
+    log,
+  })
   const watcher = createNoticeWatcher({
     imds,
     clock,
     interval: seconds(config.interruption_check_interval),
     memory: store.memory,
-    listener,
+    listener: notices,
     log,
   })
 
-  const degraded = () => degradationsOf(link, [watcher, identity, snapshots.service, cuts], replication)
+  const degraded = () =>
+    degradationsOf(
+      { degraded: [...link.degraded, ...voter.degraded] },
+      [watcher, identity, snapshots.service, cuts, surroundings.watchdog],
+      replication,
+    )
+
+  const handOvers = createHandOverWatch({
+    self,
+    look: () => ({
+      member: role.member,
+      successor: voter.state.certificate?.proposal.successor ?? null,
+      peers: voter.state.peers,
+      attached: replication.lags().flatMap(({ instance, lag }) => (lag.attached ? [instance] : [])),
+      linked: link.connected,
+    }),
+    primary: () => voter.state.certificate?.proposal.primary,
+    order: (order) => role.dispatch({ kind: 'order', order }),
+    clock,
+    log,
+  })
 
   function status(): AgentStatus {
-    const { member } = role
-    const { progress } = replication
     return {
       schema: 'understudy.agent-status/v1',
       version: AGENT_VERSION,
-      agent_id: agent,
-      instance_id: self,
       coordinator_url: config.coordinator_url,
       connected: link.connected,
-      role: member.role.kind,
-      epoch: member.epoch,
-      workload: member.workload,
-      lease: leaseView(member.lease, clock),
-      replication_port: replication.port,
-      whole_copy: replication.whole,
-      sync: progress
-        ? { bytes_done: progress.bytesDone, bytes_total: progress.bytesTotal, seq: progress.seq }
-        : null,
-      replicas: replication.lags().map(({ instance, lag }) => ({
-        instance_id: instance,
-        attached: lag.attached,
-        lag_bytes: lag.bytes,
-        lag_ms: lag.millis,
-        verified: lag.verified,
-      })),
+      ...roleStatus({ agent, self }, role.member, voter, clock),
+      ...streamStatus(replication),
       cuts: cuts?.status ?? null,
       snapshots: snapshots.service?.status ?? null,
       open_notice: openNotice ?? null,
@@ -343,7 +313,10 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
   }
 
   const commit = createCommit({
-    replication,
+    replication: {
+      commit: (budget) => replication.commit(budget, () => voter.state.keepers),
+      lags: () => replication.lags(),
+    },
     isPrimary: () => role.member.role.kind === 'primary' || role.member.role.kind === 'handing-over',
     clock,
   })
@@ -356,18 +329,37 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     ),
     ...(config.commit_socket === undefined ? [] : [serveCommit(config.commit_socket, commit, log)]),
   ]).catch(async (error: unknown) => {
+    await voter.close()
     await replication.close()
     throw error
   })
-  const progressLog: Service = {
-    name: 'progress-log',
-    run: (until) =>
-      everyPeriod(clock, seconds(config.sync_update_interval), until, () => {
-        const { progress } = replication
-        if (role.member.role.kind === 'replica' && progress)
-          log.info({ event: 'replication.progress', whole: replication.whole, ...progress })
-      }),
+  const progressLog = createProgressLog({
+    every: seconds(config.sync_update_interval),
+    isReplica: () => role.member.role.kind === 'replica',
+    replication,
+    clock,
+    log,
+  })
+  const services = new AbortController()
+  const voting = voterService(voter, {
+    onEffect(effect) {
+      if (effect.kind === 'certified') link.report({ ...effect, certificate: toWire(effect.certificate) })
+      role.onVoter(effect)
+    },
+    async onPrepare(target) {
+      const everybody = () => [target, ...voter.state.keepers]
+      return (await replication.commit(BARRIER_BUDGET, everybody)).includes(target)
+    },
+    onLease: (lease) => role.dispatch({ kind: 'lease', lease }),
+    onKilled: () => role.dispatch({ kind: 'killed' }),
+  })
+  /** The successor takes over before this agent ends, if it can. */
+  async function end(): Promise<void> {
+    if (await handOvers.beforeEnd()) await link.untilSent(REPORT_BUDGET)
+    services.abort()
   }
+  const onStop = () => void end()
+  signal.addEventListener('abort', onStop, { once: true })
   try {
     await role.boot()
     log.info({
@@ -377,20 +369,24 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
       role: role.member.role.kind,
       epoch: role.member.epoch,
     })
+    if (signal.aborted) services.abort()
     await runServices(
-      [link, identity, watcher, progressLog, cuts?.service, snapshots.service].filter(
+      [voting, link, identity, watcher, progressLog, cuts?.service, snapshots.service].filter(
         (service) => service !== undefined,
       ),
-      signal,
+      services.signal,
     )
   } finally {
-    const last = { primary: role.member.role.kind === 'primary', epoch: role.member.epoch }
+    signal.removeEventListener('abort', onStop)
+    handOvers.close()
+    const last = { primary: role.member.role.kind === 'primary', term: role.member.term }
     await role.end()
     const attached = replication.lags().some(({ lag }) => lag.attached)
     await replication.flush(FLUSH_BUDGET)
-    if (last.primary && !attached) await snapshots.service?.takeLast(last.epoch, LAST_SNAPSHOT_BUDGET)
+    if (last.primary && !attached) await snapshots.service?.takeLast(last.term, LAST_SNAPSHOT_BUDGET)
     for (const server of servers) server.close()
     await role.close()
+    await voter.close()
     await replication.close()
     snapshots.close()
   }

@@ -8,6 +8,7 @@ import { askCommit, commitBudget } from './commit/commit.ts'
 import { openDataDirectory, recordIn, statusSocketOf } from './config/data-directory.ts'
 import { DEFAULT_CONFIG_FILE, type LoadedConfig, loadConfig } from './config/load.ts'
 import { agentOptions } from './config/options.ts'
+import { startServiceWatchdog } from './guard/service-watchdog.ts'
 import { printRecord, readRecord } from './record/record.ts'
 import { listSnapshots, restoreCommand, snapshotCommand } from './snapshot/snapshot.ts'
 import { doctor } from './status/doctor.ts'
@@ -159,6 +160,7 @@ async function run({ config, file }: LoadedConfig): Promise<number> {
     timestamp: pino.stdTimeFunctions.isoTime,
     formatters: { level: (level) => ({ level }) },
   })
+  const watchdog = startServiceWatchdog({ environment: process.env, clock: systemClock, log })
   const stop = new AbortController()
   const onSignal = (name: NodeJS.Signals) => {
     log.info({ event: 'agent.stopping', signal: name })
@@ -171,7 +173,7 @@ async function run({ config, file }: LoadedConfig): Promise<number> {
   const data = openDataDirectory(config.data_dir)
   log.info({ event: 'agent.starting', version: AGENT_VERSION, file, state: config.workload.state })
   try {
-    await runAgent({ config, data, clock: systemClock, random: Math.random, log }, stop.signal)
+    await runAgent({ config, data, clock: systemClock, random: Math.random, log, watchdog }, stop.signal)
     return 0
   } catch (error) {
     if (stop.signal.aborted) return 0
@@ -179,6 +181,7 @@ async function run({ config, file }: LoadedConfig): Promise<number> {
       log.error({ event: 'agent.failed', code: error.code, why: error.message, hint: error.hint })
     throw error
   } finally {
+    await watchdog.close()
     data.unlock()
   }
 }

@@ -39,8 +39,16 @@ import {
 import { createMetrics, type Metrics } from './http/metrics.ts'
 import { sessionRoutes } from './http/session.routes.ts'
 import { createStaticFiles } from './http/static-files.ts'
-import { createCertificateRequests, openAuthority } from './identity/identity.ts'
-import { createLinks, createTopics, type Links, liveRoutes, type Topics } from './live/live.ts'
+import { createCertificateRequests, openAuthority, openVoting } from './identity/identity.ts'
+import {
+  createLinks,
+  createTopics,
+  createVoterSockets,
+  type Links,
+  liveRoutes,
+  type Topics,
+  type VoterSockets,
+} from './live/live.ts'
 import type { OpenDatabase } from './storage/database.ts'
 import { COORDINATOR_VERSION } from './version.ts'
 
@@ -86,6 +94,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     auto_switch_enabled: config.auto_switch_enabled,
   })
   const authority = await openAuthority(db, clock, hours(config.certificate_lifetime))
+  const voting = await openVoting(db, clock)
   const listening = await listen(config)
   const url = publicUrlOf(config, listening.port)
 
@@ -104,7 +113,9 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     coordinatorUrl: url,
     offlineAfter: seconds(config.heartbeat_timeout),
     createJoinToken: (agentId, replicaId) => createJoinToken({ agentId, replicaId, instanceId: null }),
+    voting,
     send: (instance, message) => links.send(instance, message),
+    tell: (instance, message) => voters.send(instance, message),
     onChange: (agentId) => topics.touchAgent(agentId),
     signal: stopping.signal,
   })
@@ -116,6 +127,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
   })
   const onCertificateRequest = (...asked: Parameters<typeof certify>) => void certify(...asked)
   const links: Links = createLinks({ ...failover.links, onCertificateRequest }, log)
+  const voters: VoterSockets = createVoterSockets(failover.voters, log)
   const topics: Topics = createTopics({
     clock,
     log,
@@ -123,7 +135,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     mode,
     agentView: (id) => failover.agent(agentId(id)),
   })
-  const metrics = createMetrics(metricsSources(failover, links, topics))
+  const metrics = createMetrics(metricsSources(failover, links, voters, topics))
   const countIncident = createIncidentCounter(metrics)
   const onIncident = (incident: IncidentView) => {
     topics.showIncident(incident)
@@ -172,7 +184,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
       onSettings: (agentId) => topics.touchAgent(agentId),
     }),
     failoverRoutes(failover, audit),
-    liveRoutes(links, topics),
+    liveRoutes(links, voters, topics),
     ...(parts.extraRoutes ? [parts.extraRoutes((demo) => topics.showDemo(demo), failover)] : []),
   ])
   api.get('/metrics', async (c) => c.body(await metrics.text(), 200, { 'content-type': metrics.contentType }))
@@ -228,11 +240,17 @@ function credentialRenewal(
 /** @throws AppError `config_invalid` when the three do not go together */
 function leasePolicyOf(config: CoordinatorConfig): LeasePolicy {
   const { lease, heartbeat_interval: heartbeat, fence_budget: fenceBudget } = config
-  if (lease < heartbeat * 3 + fenceBudget)
+  if (heartbeat * 3 > lease)
     throw new AppError(
       'config_invalid',
-      `a lease of ${lease} s is too short for a heartbeat every ${heartbeat} s and ${fenceBudget} s to freeze`,
-      { hint: 'Let lease be at least three heartbeats and the fence budget.' },
+      `a lease of ${lease} s is too short for a heartbeat every ${heartbeat} s`,
+      { hint: 'Let lease be at least three heartbeats: two of them may be late.' },
+    )
+  if (fenceBudget >= lease / 2)
+    throw new AppError(
+      'config_invalid',
+      `a fence budget of ${fenceBudget} s is too long for a lease of ${lease} s`,
+      { hint: 'Let fence_budget be less than half of the lease: the rest is for renewing it.' },
     )
   return {
     heartbeat: seconds(heartbeat),
@@ -308,7 +326,7 @@ function serveDashboard(api: Api, config: CoordinatorConfig): void {
   api.get('*', async (c, next) => files(c as Context<AppEnv>) ?? next())
 }
 
-function metricsSources(failover: Failover, links: Links, topics: Topics) {
+function metricsSources(failover: Failover, links: Links, voters: VoterSockets, topics: Topics) {
   return {
     version: COORDINATOR_VERSION,
     agents: async () => {
@@ -331,6 +349,7 @@ function metricsSources(failover: Failover, links: Links, topics: Topics) {
         lag_ms === null ? [] : [{ agent: id, seconds: lag_ms / 1000, bytes: lag_bytes ?? 0 }],
       ),
     linkCount: () => links.size,
+    voterCount: () => voters.size,
     pageCount: () => topics.subscribers,
   }
 }

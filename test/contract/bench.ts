@@ -1,7 +1,8 @@
 import { createPublicKey } from 'node:crypto'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { DatabaseSync } from 'node:sqlite'
 import { agentId, type InstanceId } from '@understudy/shared/core/ids'
 import { seconds, systemClock } from '@understudy/shared/core/time'
 import { parsePool } from '@understudy/shared/market/pool'
@@ -18,10 +19,11 @@ import {
 } from '../../coordinator/src/cloud/simulated/simulated-cloud.ts'
 import { coordinatorOptions } from '../../coordinator/src/config/options.ts'
 import { createIdentityVerifier } from '../../coordinator/src/fleet/fleet.ts'
-import { openSqlite } from '../../coordinator/src/storage/database.ts'
+import { type OpenDatabase, openSqlite } from '../../coordinator/src/storage/database.ts'
 import { migrate } from '../../coordinator/src/storage/migrate.ts'
 import { resolveOptions } from '../../shared/src/core/options.ts'
 import { connectPuppet, type Puppet } from './puppet.ts'
+import { newPuppetDisk, type PuppetDisk, type PuppetPeers } from './puppet-voter.ts'
 
 const log = pino({ level: process.env.TEST_LOG ?? 'silent' })
 
@@ -39,6 +41,7 @@ export interface Answer {
  */
 export interface Bench {
   readonly url: string
+  readonly db: OpenDatabase['db']
   readonly cloud: SimulatedCloud
   readonly adminToken: string
   call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>
@@ -52,8 +55,16 @@ export interface Bench {
   connect(agent: string, instance: string, credential: string): Promise<Puppet>
   /** An agent with a primary that serves. */
   primary(agent: string, pool?: string): Promise<Puppet>
-  /** A replica of it that is ready. */
+  /** A replica of it that is ready; the first one is its successor. */
   replica(agent: string, primary: Puppet, body?: unknown): Promise<{ id: string; puppet: Puppet }>
+  /** Ends the coordinator; its database stays as it is. */
+  stop(): Promise<void>
+  /** Starts another on the same database, at another address, to which these connect. */
+  start(...back: readonly Puppet[]): Promise<void>
+  /** Copies the database, which must be on disk; what it returns puts the copy in its place. */
+  backUp(): Promise<() => Promise<void>>
+  /** Daemons that start there the next time remember nothing. */
+  wipe(...instances: readonly string[]): void
   /** What is kept for Idempotency-Keys, as it lies in the database. */
   idempotencyKeys(): Promise<readonly unknown[]>
   close(): Promise<void>
@@ -65,6 +76,8 @@ export async function startBench(
     readonly mode?: 'demo' | 'serve'
     /** The coordinator can start, end and look up nothing, though the instances are the simulated cloud's. */
     readonly manual?: boolean
+    /** The database is a file. */
+    readonly onDisk?: boolean
     readonly log?: Logger
   } = {},
 ): Promise<Bench> {
@@ -97,22 +110,29 @@ export async function startBench(
     },
     readSecret: () => '',
   })
-  const database = openSqlite({ path: ':memory:' })
+  const path = options.onDisk ? join(directory, 'understudy.db') : ':memory:'
+  let database = openSqlite({ path })
   await migrate(database.db)
-  const coordinator = await startCoordinator({
-    config,
-    mode: options.mode ?? 'serve',
-    database,
-    cloud: options.manual ? createManualCloud() : remote.cloud,
-    address: options.manual ? createNoAddress() : remote.address,
-    verifyIdentity: createIdentityVerifier(new Map([['us-east-1', createPublicKey(cloud.identityKey)]])),
-    clock: systemClock,
-    log: options.log ?? log,
-  })
-  const stop = new AbortController()
-  const running = coordinator.run(stop.signal)
-  const { url } = coordinator
-  const adminToken = await coordinator.tokens.createOperator('test', 'admin', undefined)
+  let adminToken = ''
+
+  async function startIt() {
+    const coordinator = await startCoordinator({
+      config,
+      mode: options.mode ?? 'serve',
+      database,
+      cloud: options.manual ? createManualCloud() : remote.cloud,
+      address: options.manual ? createNoAddress() : remote.address,
+      verifyIdentity: createIdentityVerifier(new Map([['us-east-1', createPublicKey(cloud.identityKey)]])),
+      clock: systemClock,
+      log: options.log ?? log,
+    })
+    adminToken ||= await coordinator.tokens.createOperator('test', 'admin', undefined)
+    const stop = new AbortController()
+    return { coordinator, stop, running: coordinator.run(stop.signal) }
+  }
+  let current = await startIt()
+  const disks = new Map<string, PuppetDisk>()
+  const peers = new Map<string, PuppetPeers>()
   const puppets: Puppet[] = []
 
   async function raw(
@@ -121,7 +141,7 @@ export async function startBench(
     text: string | undefined,
     headers: Record<string, string> = {},
   ): Promise<Answer> {
-    const response = await fetch(`${url}${path}`, {
+    const response = await fetch(`${current.coordinator.url}${path}`, {
       method,
       ...(text === undefined ? {} : { body: text }),
       headers: { authorization: `Bearer ${adminToken}`, ...headers },
@@ -132,7 +152,12 @@ export async function startBench(
   }
 
   const bench: Bench = {
-    url,
+    get url() {
+      return current.coordinator.url
+    },
+    get db() {
+      return database.db
+    },
     cloud,
     adminToken,
     raw,
@@ -153,7 +178,7 @@ export async function startBench(
           requestId: `${agent}/${pool}/${Math.random()}`,
           pool: parsePool(pool),
           agentId: agentId(agent),
-          userData: { coordinatorUrl: url, joinToken: 'x'.repeat(20) },
+          userData: { coordinatorUrl: bench.url, joinToken: 'x'.repeat(20) },
         },
         AbortSignal.timeout(2000),
       )
@@ -176,7 +201,11 @@ export async function startBench(
     enrol: async (instance, joinToken) =>
       bench.call('POST', '/api/agents/enroll', await bench.enrolBody(instance, joinToken)),
     async connect(agent, instance, credential) {
-      const puppet = await connectPuppet({ url, agent, instance, credential })
+      const disk = disks.get(instance) ?? newPuppetDisk()
+      const others: PuppetPeers = peers.get(agent) ?? new Map()
+      disks.set(instance, disk)
+      peers.set(agent, others)
+      const puppet = await connectPuppet({ url: bench.url, agent, instance, credential, disk, peers: others })
       puppets.push(puppet)
       return puppet
     },
@@ -185,7 +214,10 @@ export async function startBench(
       const instance = await bench.launch(agent, pool)
       const { body } = await bench.enrol(instance, token)
       const puppet = await bench.connect(agent, instance, body.credential)
-      await until(async () => (await bench.call('GET', `/api/agents/${agent}`)).body.phase === 'steady')
+      await until(async () => {
+        const { phase, workload } = (await bench.call('GET', `/api/agents/${agent}`)).body
+        return phase === 'steady' && workload === 'running'
+      })
       return puppet
     },
     async replica(agent, primary, body = {}) {
@@ -203,13 +235,40 @@ export async function startBench(
           (item: { id: string; status: string }) => item.id === created.replica_id && item.status === 'ready',
         ),
       )
+      // The first one that is ready gets a vote, which is an epoch of its own.
+      await until(async () => {
+        const { phase, successor_id: successor } = (await bench.call('GET', `/api/agents/${agent}`)).body
+        return phase === 'steady' && successor !== null
+      })
       return { id: created.replica_id, puppet }
+    },
+    async stop() {
+      current.stop.abort()
+      await current.running
+    },
+    async start(...back) {
+      current = await startIt()
+      for (const puppet of back) await puppet.connect(bench.url)
+    },
+    async backUp() {
+      const copy = join(directory, `backup-${Math.random()}.db`)
+      const reader = new DatabaseSync(path)
+      reader.prepare('vacuum into ?').run(copy)
+      reader.close()
+      return async () => {
+        await database.close()
+        for (const end of ['-wal', '-shm']) rmSync(path + end, { force: true })
+        copyFileSync(copy, path)
+        database = openSqlite({ path })
+      }
+    },
+    wipe(...instances) {
+      for (const instance of instances) disks.delete(instance)
     },
     idempotencyKeys: () => database.db.selectFrom('idempotency_keys').selectAll().execute(),
     async close() {
       for (const puppet of puppets) await puppet.close()
-      stop.abort()
-      await running
+      await bench.stop()
       await cloud.close()
       await control.close()
       await database.close()
@@ -223,7 +282,10 @@ export async function startBench(
       .select('agent_id')
       .where('id', '=', replicaId)
       .executeTakeFirstOrThrow()
-    return coordinator.tokens.createJoin({ agentId: row.agent_id, replicaId, instanceId: null }, seconds(60))
+    return current.coordinator.tokens.createJoin(
+      { agentId: row.agent_id, replicaId, instanceId: null },
+      seconds(60),
+    )
   }
 
   return bench

@@ -80,7 +80,7 @@ test('a new connection of an instance takes the place of the old one', async () 
   const { credential } = (await bench.enrol(primary.instance, token)).body
   const second = await bench.connect('a', primary.instance, credential)
   // The daemon was restarted, as far as the coordinator can see: it goes on in a new epoch.
-  await until(() => second.orders.some(({ kind, epoch }) => kind === 'promote' && epoch === 2))
+  await until(() => second.elections.some(({ certificate }) => certificate.proposal.epoch === 2))
   await until(async () => (await bench.call('GET', '/api/agents/a')).body.epoch === 2)
 })
 
@@ -192,14 +192,10 @@ test('a new primary that cannot start gives way to the old one, and the record s
     if (order.kind === 'hand-over') primary.step(order.incident, 'workload-frozen')
     primary.obey(order)
   }
-  puppet.onOrder = (order) => {
-    if (order.kind === 'promote')
-      puppet.report({
-        kind: 'promotion-failed',
-        epoch: order.epoch,
-        why: 'start hook: it ended with status 1',
-      })
-    else puppet.obey(order)
+  puppet.onElected = ({ certificate }) => {
+    const { epoch } = certificate.proposal
+    puppet.resign(epoch)
+    puppet.report({ kind: 'promotion-failed', epoch, why: 'start hook: it ended with status 1' })
   }
   const { body } = await bench.call('POST', `/api/agents/a/replicas/${id}/promote`, {})
   expect(body.incident).toMatchObject({ outcome: 'failed', success: false })
@@ -217,7 +213,7 @@ test('a new primary that cannot start gives way to the old one, and the record s
   })
   expect((await bench.call('GET', '/api/agents/a')).body).toMatchObject({
     instance_id: primary.instance,
-    epoch: 3,
+    epoch: 4,
   })
 })
 

@@ -26,12 +26,24 @@ async function lostAlone() {
   bench = await startBench({ manual: true })
   const primary = await bench.primary('a')
   const { id, puppet } = await bench.replica('a', primary, POOL)
-  await puppet.close()
+  // A replica under notice has no vote any more, so the primary runs alone.
+  const noticeId = 'n1'
+  puppet.report({
+    kind: 'notice',
+    signal: 'termination-notice',
+    noticeId,
+    action: 'terminate',
+    time: (Date.now() + 60_000) as never,
+    ageMillis: 0 as never,
+  })
+  await until(async () => (await agent()).successor_id === null)
   await until(async () => (await agent()).lease.mode === 'solo')
+  await puppet.close()
   await primary.close()
   const { credential } = (await bench.enrol(puppet.instance, await bench.joinToken('a', puppet.instance)))
     .body
   const back = await bench.connect('a', puppet.instance, credential)
+  back.report({ kind: 'notice-withdrawn', noticeId })
   await until(() => back.role === 'replica')
   await new Promise((resolve) => setTimeout(resolve, 600))
   return { primary: primary.instance, replica: id, back }
@@ -54,8 +66,16 @@ test('a primary that ran alone is replaced on the word of an operator, once', as
   expect(incident).toMatchObject({ outcome: 'promoted', trigger: 'silence' })
 
   expect((await gone(primary)).status).toBe(200)
-  expect((await bench.call('GET', '/api/incidents')).body.items).toHaveLength(1)
-  expect(await agent()).toMatchObject({ instance_id: back.instance, epoch: 2 })
+  const { items } = (await bench.call('GET', '/api/incidents')).body
+  expect(items.filter((item: { trigger: string }) => item.trigger === 'silence')).toHaveLength(1)
+  expect(await agent()).toMatchObject({ instance_id: back.instance, successor_id: null })
+  const { items: epochs } = (await bench.call('GET', '/api/agents/a/epochs')).body
+  expect(epochs[0]).toMatchObject({
+    kind: 'forced',
+    forced: true,
+    primary_id: back.instance,
+    votes: ['coordinator'],
+  })
 })
 
 test('it takes a confirmation, an instance of that agent, and one that is silent', async () => {
@@ -116,19 +136,21 @@ test('when the time of a notice is over the reason says so, and the incident end
   expect((await agent()).instance_id).toBe(next)
 })
 
-test('a replica that was deleted and joins again is a standby again in the same epoch', async () => {
+test('a replica that was deleted and joins again is a standby again in the same term', async () => {
   bench = await startBench({ manual: true })
   const primary = await bench.primary('a')
   const { id, puppet } = await bench.replica('a', primary, POOL)
   await bench.call('DELETE', `/api/agents/a/replicas/${id}`)
   await until(() => puppet.orders.some(({ kind }) => kind === 'fence'))
-  expect(puppet.orders.filter(({ epoch }) => epoch !== 1)).toEqual([])
+  // The one that was the successor has no vote any more.
+  await until(async () => (await agent()).successor_id === null)
   await puppet.close()
   const { credential } = (await bench.enrol(puppet.instance, await bench.joinToken('a', puppet.instance)))
     .body
   const back = await bench.connect('a', puppet.instance, credential)
   await until(async () => (await agent()).replicas[0]?.status === 'ready')
-  expect(back.orders.map(({ kind, epoch }) => `${kind} ${epoch}`)).toContain('follow 1')
+  expect(back.orders).toContainEqual(expect.objectContaining({ kind: 'follow', term: 1 }))
+  expect((await agent()).term).toBe(1)
   // It is remembered as one that is there.
   await back.close()
   await until(async () => (await gone(back.instance)).status === 200)

@@ -7,6 +7,8 @@ export interface DataDirectory {
   readonly enrolment: string
   readonly identity: string
   readonly role: string
+  /** How this instance has voted. */
+  readonly voter: string
   readonly replication: string
   /** There while a restore has not ended. */
   readonly restore: string
@@ -36,6 +38,7 @@ export function openDataDirectory(path: string): DataDirectory {
     enrolment: enrolmentIn(path),
     identity: identityIn(path),
     role: join(path, 'role.json'),
+    voter: join(path, 'voter.json'),
     replication: join(path, 'replication'),
     restore: join(path, 'restore.json'),
     record: recordIn(path),

@@ -55,10 +55,16 @@ export const agentOptions = {
     value: '<port>',
     doc: 'Port for replicas; 0 lets the system choose',
   },
+  voter_port: {
+    schema: wholeNumber(0, 65_535).optional(),
+    env: 'UNDERSTUDY_VOTER_PORT',
+    value: '<port>',
+    doc: 'Port on which replicas vote with their primary; the one after replication_port by default, 0 lets the system choose',
+  },
   replication_advertise: {
     schema: z.string().min(1).optional(),
     env: 'UNDERSTUDY_REPLICATION_ADVERTISE',
-    value: '<host[:port]>',
+    value: '<host[:port[:voter-port]]>',
     doc: 'Address that replicas are told, if it is not the private address of the instance',
   },
   commit_socket: {
@@ -116,3 +122,7 @@ export const agentOptions = {
 } as const satisfies OptionTable
 
 export type AgentConfig = OptionValues<typeof agentOptions>
+
+/** The port of the voter; 0 lets the system choose, as it does for replication_port. */
+export const voterPortOf = ({ voter_port, replication_port }: AgentConfig): number =>
+  voter_port ?? (replication_port === 0 || replication_port === 65_535 ? 0 : replication_port + 1)

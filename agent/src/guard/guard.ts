@@ -31,7 +31,7 @@ export interface GuardParts {
   readonly key: string
   readonly clock: Clock
   readonly random: Random
-  readonly log: Logger
+  readonly log: Pick<Logger, 'info' | 'warn' | 'error'>
   /** The guard has killed this many processes of the workload; never 0. Late, if the agent itself stood still. */
   readonly onKilled?: (processes: number) => void
   /** Default: `bash` on the path. */

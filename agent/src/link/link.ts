@@ -2,7 +2,15 @@ import { messageOf } from '@understudy/shared/core/app-error'
 import { type BackoffPolicy, fullJitter } from '@understudy/shared/core/backoff'
 import type { Random } from '@understudy/shared/core/random'
 import type { Service } from '@understudy/shared/core/service'
-import { between, type Clock, type Millis, type Mono, millis, sleep } from '@understudy/shared/core/time'
+import {
+  between,
+  type Clock,
+  type Millis,
+  type Mono,
+  millis,
+  plus,
+  sleep,
+} from '@understudy/shared/core/time'
 import {
   type AgentMessage,
   type CertificateRequest,
@@ -18,16 +26,18 @@ import type { Logger } from 'pino'
 import { WebSocket } from 'ws'
 import { createOutbox } from './outbox.ts'
 
-/** A lease is three seconds: the first tries come quickly, later ones spare a coordinator that is down for longer. */
+/** The first tries come quickly, later ones spare a coordinator that is down for longer. */
 const BACKOFF: BackoffPolicy = { base: millis(100), cap: millis(5000) }
 const CONNECT_TIMEOUT = millis(3000)
 /** A connection on which nothing comes back for this long is dead, whatever TCP thinks. */
 const SILENCE_LIMIT = millis(4000)
 const MAX_MESSAGE = 1024 * 1024
+/** How often it says how it is; what changes is said at once. */
+const STATUS_EVERY = millis(500)
 
 /** What the link asks the rest of the agent, and tells it. */
 export interface LinkPeer {
-  hello(): Pick<Hello, 'agentVersion' | 'instanceId' | 'boot' | 'role' | 'epoch' | 'replication'>
+  hello(): Pick<Hello, 'agentVersion' | 'instanceId' | 'boot' | 'role' | 'epoch' | 'replication' | 'voter'>
   heartbeat(): Omit<Heartbeat, 'type' | 'seq' | 'sentAt'>
   /** Everything but acknowledgements and refusals, in order of arrival. */
   onMessage(message: CoordinatorMessage): void
@@ -47,6 +57,8 @@ export interface Link extends Service {
   /** Says at once what the next heartbeat would say later. */
   beatSoon(): void
   useCredential(credential: string): void
+  /** Resolves once every report has been acknowledged, the link is down, or the budget is spent. */
+  untilSent(budget: Millis): Promise<void>
 }
 
 export function createLink(parts: {
@@ -60,7 +72,6 @@ export function createLink(parts: {
   const { url, peer, clock, random, log } = parts
   const outbox = createOutbox()
   let { credential } = parts
-  let heartbeat: Millis = millis(500)
   let socket: WebSocket | undefined
   let greeted = false
   let trouble: Degradation | undefined
@@ -80,7 +91,6 @@ export function createLink(parts: {
   function onMessage(message: CoordinatorMessage): void {
     switch (message.type) {
       case 'welcome':
-        heartbeat = message.policy.heartbeat
         greeted = true
         trouble = undefined
         log.info({ event: 'link.connected' })
@@ -136,12 +146,12 @@ export function createLink(parts: {
           pingedAt = clock.mono()
           current.ping()
         }
-        cancelBeat = clock.timer(heartbeat, beatOn)
+        cancelBeat = clock.timer(STATUS_EVERY, beatOn)
       }
       current.on('open', () => {
         seq += 1
         send({ type: 'hello', protocol: PROTOCOL_VERSION, seq, sentAt: clock.mono(), ...peer.hello() })
-        cancelBeat = clock.timer(heartbeat, beatOn)
+        cancelBeat = clock.timer(STATUS_EVERY, beatOn)
       })
       current.on('pong', () => {
         heardAt = clock.mono()
@@ -203,6 +213,10 @@ export function createLink(parts: {
     },
     useCredential(next) {
       credential = next
+    },
+    async untilSent(budget) {
+      const end = plus(clock.mono(), budget)
+      while (greeted && outbox.size > 0 && clock.mono() < end) await sleep(clock, millis(10))
     },
     async run(signal) {
       for (let attempt = 0; !signal.aborted; attempt += 1) {

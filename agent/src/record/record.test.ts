@@ -66,6 +66,7 @@ function open(base: string, self = FIRST) {
 const member = (epoch: number, role: Role, incident?: IncidentId): Member => ({
   ...newMember(defaultLeasePolicy),
   epoch,
+  term: epoch,
   role,
   incident,
 })

@@ -8,6 +8,7 @@ const OWN: ReadonlySet<string> = new Set([
   'replication_host',
   'replication_port',
   'replication_advertise',
+  'voter_port',
   'commit_socket',
   'log_level',
 ])

@@ -14,7 +14,7 @@ export function switchOf(
   if (from?.kind === to.kind) return undefined
   const incident = before?.incident ?? after.incident
   const facts = {
-    epoch: after.epoch,
+    epoch: after.term,
     at: new Date(at).toISOString(),
     instance,
     ...(incident === undefined ? {} : { incident }),

@@ -26,7 +26,7 @@ export interface Receiver {
   readonly progress: SyncProgress | null
   /** Why nothing comes in at the moment; undefined while it does. */
   readonly trouble: AppError | undefined
-  follow(epoch: number, self: InstanceId, upstream: Upstream): void
+  follow(epoch: number, self: InstanceId, upstream: StreamSource): void
   /**
    * Ends the connection and puts everything whole in place; or moves what is there aside.
    * @throws AppError `state_unreadable` when only a part of a copy is there and is not to be moved aside
@@ -34,6 +34,9 @@ export interface Receiver {
   finish(discard: boolean, refill?: () => Promise<void>): Promise<void>
   stop(): Promise<void>
 }
+
+/** Where the state comes from, and what opens it. */
+export type StreamSource = Omit<Upstream, 'voterPort'>
 
 export interface ReceiverSurroundings {
   readonly identity: PeerIdentity
@@ -73,7 +76,7 @@ export function createReceiver(surroundings: ReceiverSurroundings): Receiver {
     return scanner.tree
   }
 
-  async function receive(epoch: number, self: InstanceId, upstream: Upstream, signal: AbortSignal) {
+  async function receive(epoch: number, self: InstanceId, upstream: StreamSource, signal: AbortSignal) {
     if (!resume) await store.dropPartial()
     await store.begin()
     tellCopy()
@@ -174,17 +177,17 @@ export function createReceiver(surroundings: ReceiverSurroundings): Receiver {
 /** Whom this replica follows, and whether something has come over the present connection. */
 interface Following {
   readonly epoch: number
-  upstream: Upstream
+  upstream: StreamSource
   up: boolean
 }
 
-const isSameEndpoint = (a: Upstream, b: Upstream): boolean =>
+const isSameEndpoint = (a: StreamSource, b: StreamSource): boolean =>
   a.instanceId === b.instanceId && a.host === b.host && a.port === b.port
 
 interface Connection extends ReceiverSurroundings {
   readonly epoch: number
   readonly self: InstanceId
-  readonly upstream: Upstream
+  readonly upstream: StreamSource
   readonly signal: AbortSignal
   readonly resume: Resumable | undefined
 }

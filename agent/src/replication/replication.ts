@@ -2,10 +2,9 @@ import type { AppError } from '@understudy/shared/core/app-error'
 import type { InstanceId } from '@understudy/shared/core/ids'
 import type { Random } from '@understudy/shared/core/random'
 import { type Clock, type Millis, minutes } from '@understudy/shared/core/time'
-import type { Upstream } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
 import type { PeerIdentity } from '../identity/identity.ts'
-import { createReceiver } from './receiver.ts'
+import { createReceiver, type StreamSource } from './receiver.ts'
 import type { SyncProgress } from './receiver-session.ts'
 import { openReceiverStore } from './receiver-store.ts'
 import { createSelection, type SelectionPatterns } from './selection.ts'
@@ -62,10 +61,11 @@ export interface Replication {
   /** Waits until every replica that is attached has what is here now, or the budget is spent. */
   flush(budget: Millis): Promise<void>
   /**
-   * Everything that was written before the call is on the disks of the replicas that are returned.
+   * Everything that was written before the call is on the disks of the replicas that are returned: all `keepers`,
+   * and where there is none at least one.
    * @throws AppError `conflict` when this instance is not primary, `not_ready` when no replica has it in time
    */
-  commit(budget: Millis): Promise<readonly InstanceId[]>
+  commit(budget: Millis, keepers?: () => readonly InstanceId[]): Promise<readonly InstanceId[]>
   /**
    * Captures the state while `hold` keeps the workload still, and sends it as one group that the replica puts in
    * place as a whole.
@@ -76,7 +76,7 @@ export interface Replication {
   unreadable(): ReadonlyMap<string, string>
 
   /** Replica: receive from there, reconnecting until told otherwise. */
-  follow(epoch: number, upstream: Upstream): void
+  follow(epoch: number, upstream: StreamSource): void
   stopFollowing(): Promise<void>
   /**
    * Puts everything received in place, durably; or moves what is there aside and begins with what `refill` puts there.
@@ -151,7 +151,7 @@ export async function openReplication(options: ReplicationOptions): Promise<Repl
     drain: (target, budget) => sender.drain(target, budget),
     seal: (target, budget, tolerant) => sender.seal(target, budget, tolerant),
     flush: (budget) => sender.flush(budget),
-    commit: (budget) => sender.commit(budget),
+    commit: (budget, keepers = () => []) => sender.commit(budget, keepers),
     cut: (hold) => sender.cut(hold),
     lags: () => sender.lags(),
     unreadable: () => sender.unreadable(),

@@ -64,7 +64,7 @@ export interface Sender {
   /** Waits until every replica that is attached has what is here now, or the budget is spent. */
   flush(budget: Millis): Promise<void>
   /** Resolves with those that have everything that was written before the call. Throws AppError when nobody has. */
-  commit(budget: Millis): Promise<readonly InstanceId[]>
+  commit(budget: Millis, keepers: () => readonly InstanceId[]): Promise<readonly InstanceId[]>
   /**
    * Captures the state while `hold` keeps the workload still, and sends it as one group.
    * @throws AppError `not_ready` or `conflict` when a replica could not get it; what `hold` throws
@@ -313,7 +313,7 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
         }),
       )
     },
-    async commit(budget) {
+    async commit(budget, keepers) {
       const scanner = scannerNow()
       const moment = clock.mono()
       const signal = AbortSignal.timeout(Math.ceil(budget))
@@ -328,14 +328,22 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
         if (!signal.aborted) throw error
       })
       const durable: InstanceId[] = []
-      const safe = attached.map(async (session) => {
-        await session.safe(moment, signal)
-        durable.push(session.instance)
-      })
-      // One is enough: another may be stuck.
-      await Promise.any(safe).catch(() => undefined)
-      if (durable.length > 0) return [...durable]
-      throw new AppError('not_ready', `no replica has it on disk within ${Math.round(budget)} ms`, {
+      const waiting = new Set<Promise<void>>()
+      for (const session of attached) {
+        const one: Promise<void> = session
+          .safe(moment, signal)
+          .then(() => void durable.push(session.instance))
+          .catch(() => undefined)
+          .finally(() => waiting.delete(one))
+        waiting.add(one)
+      }
+      const missing = () => keepers().filter((keeper) => !durable.includes(keeper))
+      // Where nobody is to take over one is enough: another may be stuck. Who has to have it may change meanwhile.
+      while (waiting.size > 0 && (durable.length === 0 || missing().length > 0)) await Promise.race(waiting)
+      if (durable.length > 0 && missing().length === 0) return [...durable]
+      const who = durable.length > 0 ? missing().join(' and ') : 'no replica'
+      const verb = durable.length > 0 ? 'does not have' : 'has'
+      throw new AppError('not_ready', `${who} ${verb} it on disk within ${Math.round(budget)} ms`, {
         hint: 'It may still arrive. Ask for more time, or see `understudy-agent status` for the lag.',
         retryable: true,
       })

@@ -2,15 +2,23 @@ import { messageOf } from '@understudy/shared/core/app-error'
 import type { AgentId, IncidentId, InstanceId } from '@understudy/shared/core/ids'
 import { createSerial } from '@understudy/shared/core/serial'
 import { between, type Clock, type Instant, type Mono, millis, plus } from '@understudy/shared/core/time'
+import type { CastVote, Proposal } from '@understudy/shared/failover/certificate'
 import type { LeasePolicy } from '@understudy/shared/failover/lease'
 import { newMember, stepMember } from '@understudy/shared/failover/member'
-import type { Member, MemberEffect, MemberEvent } from '@understudy/shared/failover/member-types'
+import type {
+  Member,
+  MemberEffect,
+  MemberEvent,
+  MemberReport,
+} from '@understudy/shared/failover/member-types'
 import type { Report } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
 import type { RoleReplication } from '../record/record.ts'
 import { describeRestored, type Recovery, throughOf } from '../snapshot/snapshot.ts'
+import type { RoleEffect, Voter } from '../voter/voter.ts'
 import type { HookOutcome, Hooks } from './hooks.ts'
 import type { RoleStore } from './role-store.ts'
+import { toMemberEvent } from './voter-events.ts'
 
 /** Names of the steps of an incident, by what is done. */
 const stepNames = {
@@ -34,6 +42,8 @@ export interface Role {
   /** Freezes what an earlier run of this daemon may have left running; before anybody is told that we are here. */
   boot(): Promise<void>
   dispatch(event: MemberEvent): void
+  /** What the voter has decided. */
+  onVoter(effect: RoleEffect): void
   /** Terms of the coordinator that it said hello with. */
   setPolicy(policy: LeasePolicy): void
   /** Stops the workload by its hook, or kills it when that fails. Nobody may order anything any more. */
@@ -52,27 +62,33 @@ export interface RoleSurroundings {
   /** Brings back what was kept outside when this instance is to begin with nothing. */
   readonly recovery: Recovery
   readonly store: RoleStore
+  readonly voter: Pick<Voter, 'lease' | 'release' | 'resign' | 'expose'>
   readonly log: Logger
   readonly report: (report: Report) => void
   /** Asks for the connection to the primary that the coordinator named with its last order. */
-  readonly followUpstream: (epoch: number, primary: InstanceId) => void
+  readonly followUpstream: (term: number, primary: InstanceId) => void
   /** Called whenever role, epoch or workload have changed. */
   readonly onChange: () => void
 }
 
 export function createRole(parts: RoleSurroundings): Role {
-  const { agent, instance, clock, hooks, replication, recovery, store, log, report } = parts
+  const { agent, instance, clock, hooks, replication, recovery, store, voter, log, report } = parts
   let member = newMember(parts.policy)
   let incident: IncidentId | undefined
   let running = new AbortController()
   let cancelTick: (() => void) | undefined
   let closed = false
+  /** The voter was told that the workload may be doing something. */
+  let toldExposed = false
+  /** Our vote for the successor, which goes with the report of it. */
+  let released: { readonly proposal: Proposal; readonly vote: CastVote } | undefined
   const effects = createSerial()
   const idle = new Set<() => void>()
 
   function dispatch(event: MemberEvent): void {
     if (closed) return
     if (event.kind === 'order' && 'incident' in event.order) incident = event.order.incident
+    if (event.kind === 'elected') incident = event.incident
     const before = member
     const step = stepMember(member, event, clock.mono())
     member = step.member
@@ -88,6 +104,10 @@ export function createRole(parts: RoleSurroundings): Role {
       parts.onChange()
     }
     scheduleTick()
+    if (toldExposed && !member.exposed) {
+      toldExposed = false
+      void voter.expose(false)
+    }
     for (const effect of step.effects) void effects(() => perform(effect)).catch(onFailedEffect)
     if (!inTransition(member)) for (const wake of idle) wake()
   }
@@ -116,18 +136,26 @@ export function createRole(parts: RoleSurroundings): Role {
       case 'persist':
         return store.save({ epoch: effect.epoch, active: effect.active })
       case 'report':
-        return report(effect.report)
+        return tell(effect.report)
       case 'receive':
         await recovery.abandon()
-        return parts.followUpstream(effect.epoch, effect.primary)
+        return parts.followUpstream(effect.term, effect.primary)
       case 'stop-receiving':
         await recovery.stop()
         return replication.stopFollowing()
       case 'serve':
-        return replication.serve(effect.epoch)
+        return replication.serve(effect.term)
       case 'stop-serving':
         return replication.stopServing()
+      case 'release':
+        return voter.release(effect.turn, effect.target, { incident: member.incident ?? null, fresh: false })
+      case 'resign':
+        return voter.resign(effect.epoch)
       case 'hook':
+        if (effect.hook === 'start' || effect.hook === 'thaw') await beforeExposed()
+        // What is to run has been overtaken by something else.
+        if (effect.turn !== member.turn) return
+        return runHook(effect)
       case 'kill':
         return runHook(effect)
       case 'finish-receiving':
@@ -143,6 +171,18 @@ export function createRole(parts: RoleSurroundings): Role {
       case 'seal':
         return operate('seal', effect.turn, () => seal(effect))
     }
+  }
+
+  /** From here on the guard ends the workload when the lease is not renewed. */
+  async function beforeExposed(): Promise<void> {
+    toldExposed = true
+    await voter.expose(true)
+  }
+
+  function tell(body: MemberReport): void {
+    if (body.kind !== 'released') return report(body)
+    // The machine releases only after the voter has said that it has voted.
+    if (released) report({ ...body, vote: released })
   }
 
   /** With the newest snapshot, where there is one; else with nothing. */
@@ -195,7 +235,7 @@ export function createRole(parts: RoleSurroundings): Role {
     const ran: Promise<HookOutcome> =
       effect.kind === 'kill'
         ? hooks.kill()
-        : hooks.run(effect.hook, { agent, instance, epoch: member.epoch }, signal)
+        : hooks.run(effect.hook, { agent, instance, epoch: member.term }, signal)
     void ran.then((outcome) => {
       if (!outcome.ok && !signal.aborted)
         log.warn({ event: 'role.hook_failed', hook, why: outcome.why, incident })
@@ -244,8 +284,14 @@ export function createRole(parts: RoleSurroundings): Role {
       const { epoch, active } = store.memory
       dispatch({ kind: 'booted', epoch, active })
       await untilSettled()
+      await voter.expose(member.exposed)
     },
     dispatch,
+    onVoter(effect) {
+      if (effect.kind === 'released') released = effect.vote
+      const event = toMemberEvent(effect, member, voter.lease)
+      if (event) dispatch(event)
+    },
     async end() {
       dispatch({ kind: 'ending' })
       await untilSettled()

@@ -21,12 +21,12 @@ export interface Situation {
 }
 
 export const situationOf = (
-  { role, epoch, workload }: Member,
+  { role, term, workload }: Member,
   lags: readonly { readonly lag: { readonly attached: boolean } }[],
   noticed: boolean,
 ): Situation => ({
   primary: role.kind === 'primary',
-  epoch,
+  epoch: term,
   frozen: workload === 'frozen' || workload === 'stopped',
   attached: lags.filter(({ lag }) => lag.attached).length,
   noticed,

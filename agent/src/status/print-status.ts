@@ -17,6 +17,7 @@ export function printStatus(status: AgentStatus): string {
       'lease',
       lease.remaining_ms === null ? lease.mode : `${lease.mode}, ${formatMillis(lease.remaining_ms)} left`,
     ],
+    ['voter', voterOf(status)],
     ['copy', copyOf(status)],
     ['notice', status.open_notice ?? 'none'],
     ['version', status.version],
@@ -36,6 +37,15 @@ export function printStatus(status: AgentStatus): string {
       `${replica.instance_id} ${replica.attached ? 'attached' : 'catching up'}, ${replica.lag_bytes} bytes and ${formatMillis(replica.lag_ms)} behind`,
     ])
   return `${[...problems, ...facts.map(([name, value]) => `${name.padEnd(9)} ${value}`)].join('\n')}\n`
+}
+
+function voterOf({ voter, successor, leases }: AgentStatus): string {
+  const given = leases.filter(({ ms_left }) => ms_left > 0).map(({ voter: by }) => by)
+  return [
+    `${voter.state}, epoch ${voter.epoch}, last vote in ${voter.voted}`,
+    ...(successor === null ? [] : [`successor ${successor}`]),
+    ...(given.length === 0 ? [] : [`leases by ${given.join(' and ')}`]),
+  ].join('; ')
 }
 
 const cutOf = ({ taken, failed, pause_ms, age_ms }: NonNullable<AgentStatus['cuts']>): string =>

@@ -20,8 +20,24 @@ export const agentStatusSchema = z.object({
   connected: z.boolean(),
   role: z.string(),
   epoch: z.int(),
+  /** The epoch in which the primary took office. */
+  term: z.int(),
   workload: z.string(),
   lease: z.object({ mode: z.enum(['none', 'solo', 'leased']), remaining_ms: z.number().nullable() }),
+  /** By whom; the longest counts of those who vote. */
+  leases: z.array(z.object({ voter: z.string(), ms_left: z.number() })),
+  /** Who takes over, and votes; by the newest certificate. */
+  successor: z.string().nullable(),
+  voter: z.object({
+    state: z.enum(['quiet', 'learner', 'successor', 'candidate', 'in-office', 'resigned']),
+    port: z.int(),
+    epoch: z.int(),
+    voted: z.int(),
+    resigned: z.int(),
+    /** It reaches the coordinator, and these other instances. */
+    coordinator: z.boolean(),
+    peers: z.array(z.string()),
+  }),
   replication_port: z.int().nullable(),
   whole_copy: z.boolean(),
   sync: z.object({ bytes_done: z.int(), bytes_total: z.int(), seq: z.int() }).nullable(),

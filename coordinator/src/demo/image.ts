@@ -48,6 +48,7 @@ const agentFile = (facts: MachineFacts, options: ImageOptions) => ({
   data_dir: 'agent',
   replication_host: '127.0.0.1',
   replication_port: facts.replicationPort,
+  voter_port: facts.voterPort,
   workload: {
     state: ['state'],
     environment: {

@@ -30,6 +30,11 @@ export function createDepartures(parts: {
     const row = entry.replicas.get(instance)
     entry.runner.dispatch({ kind: 'gone', instance })
     entry.runner.dispatch({ kind: 'left', instance })
+    if (entry.predecessor?.instance === instance) {
+      const { waiting } = entry.predecessor
+      entry.predecessor = undefined
+      for (const greet of waiting) greet()
+    }
     entry.replicas.delete(instance)
     entry.tokens.revoke(instance)
     presence.forget(instance)

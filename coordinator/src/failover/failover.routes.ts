@@ -1,5 +1,5 @@
 import { z } from '@hono/zod-openapi'
-import { agentViewSchema, replicaViewSchema } from '@understudy/shared/protocol/agents'
+import { agentViewSchema, epochViewSchema, replicaViewSchema } from '@understudy/shared/protocol/agents'
 import {
   emergencyReplicaRequestSchema,
   emergencyReplicaResponseSchema,
@@ -305,6 +305,25 @@ export function failoverRoutes(failover: Failover, audit: Audit): Api {
         return c.json(await pageOf(c.req.valid('query'), id), 200)
       },
     )
+    .openapi(
+      route({
+        method: 'get',
+        path: '/api/agents/{id}/epochs',
+        summary: 'Changes of epoch of one agent with their votes, the latest first',
+        middleware: viewer,
+        request: { params: agentParams, query: pageQuery },
+        responses: { 200: answer('Epochs', epochPage), ...problems },
+      }),
+      async (c) => {
+        const { limit, cursor } = c.req.valid('query')
+        const before = cursor === undefined ? undefined : Number(cursor)
+        const isNumber = before !== undefined && Number.isSafeInteger(before)
+        const found = await failover.epochs(c.req.valid('param').id, limit + 1, isNumber ? before : undefined)
+        const items = found.slice(0, limit)
+        const next = found.length > limit ? String(items.at(-1)?.epoch) : null
+        return c.json({ items: [...items], next }, 200)
+      },
+    )
 
   async function pageOf(
     { limit, cursor }: z.infer<typeof pageQuery>,
@@ -325,4 +344,5 @@ export function failoverRoutes(failover: Failover, audit: Audit): Api {
   }
 }
 
+const epochPage = z.object({ items: z.array(epochViewSchema), next: z.string().nullable() })
 const switchPage = z.object({ items: z.array(switchViewSchema), next: z.string().nullable() })

@@ -9,7 +9,8 @@ import {
 import { runServices, type Service } from '@understudy/shared/core/service'
 import { type Clock, type Millis, plus, seconds } from '@understudy/shared/core/time'
 import type { LeasePolicy } from '@understudy/shared/failover/lease'
-import type { AgentView, ReplicaView } from '@understudy/shared/protocol/agents'
+import type { VoterMessage } from '@understudy/shared/failover/voter'
+import type { AgentView, EpochView, ReplicaView } from '@understudy/shared/protocol/agents'
 import type {
   EmergencyReplicaRequest,
   EmergencyReplicaResponse,
@@ -31,8 +32,10 @@ import type {
 import type { Logger } from 'pino'
 import type { Address, Cloud } from '../cloud/cloud.ts'
 import type { FleetStore, Incidents } from '../fleet/fleet.ts'
+import type { Voting } from '../identity/identity.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
 import { createDepartures } from './departures.ts'
+import { listEpochs } from './epochs.ts'
 import type { Flight } from './flight.ts'
 import type { RunnerPorts } from './group-runner.ts'
 import { createHousekeeping } from './housekeeping.ts'
@@ -49,6 +52,7 @@ import { createSignals } from './signals.ts'
 import { createStandbys } from './standbys.ts'
 import { listSwitches } from './switches.ts'
 import { createViews } from './views.ts'
+import { createVoterEvents, type VoterEvents } from './voter-events.ts'
 
 /** An old primary is left this long beyond its deadline before it is ended by us. */
 const AFTER_DEADLINE = seconds(30)
@@ -60,6 +64,7 @@ const WAIT = seconds(25)
 /** Who is primary, and everything that follows from it. The front door of this domain. */
 export interface Failover extends Service {
   readonly links: Pick<LinkEvents, 'onHello' | 'onHeartbeat' | 'onReport' | 'onDisconnected'>
+  readonly voters: Pick<VoterEvents, 'onVoterOpen' | 'onVoterMessage'> & Pick<LinkEvents, 'onVoterClosed'>
   /** Reads the database; before anything else. */
   load(): Promise<void>
   onEnrolled(joined: { agentId: string; instanceId: string; replicaId: string | null }): Promise<void>
@@ -89,6 +94,8 @@ export interface Failover extends Service {
   rebalance(agentId: AgentId, body: RebalanceRequest): Promise<RebalanceResponse>
   /** An operator has seen that an instance has ended. */
   instanceGone(agentId: AgentId, instance: InstanceId): Promise<InstanceGoneResponse>
+  /** Certificates of an agent, the newest first, of epochs below `before`. */
+  epochs(agentId: AgentId, limit: number, before: number | undefined): Promise<readonly EpochView[]>
   switches(filter: { agentId?: AgentId; limit: number; before?: number }): Promise<readonly SwitchView[]>
 }
 
@@ -105,13 +112,16 @@ export interface FailoverOptions {
   /** HEARTBEAT_TIMEOUT: when an agent is shown as offline. */
   readonly offlineAfter: Millis
   readonly createJoinToken: (agentId: AgentId, replicaId: ReplicaId) => Promise<string>
+  readonly voting: Voting
   readonly send: (instance: InstanceId, message: CoordinatorMessage) => boolean
+  /** To the voter of an instance; lost when it is not connected. */
+  readonly tell: (instance: InstanceId, message: VoterMessage) => void
   readonly onChange: (agentId: AgentId) => void
   readonly signal: AbortSignal
 }
 
 export function createFailover(options: FailoverOptions): Failover {
-  const { db, fleet, incidents, cloud, clock, log, send, onChange } = options
+  const { db, fleet, incidents, cloud, clock, log, voting, send, tell, onChange } = options
   const store = createReplicaStore(db, clock)
   const offers = createOffers(cloud, clock, log)
   const presence = createPresenceBook(clock)
@@ -127,7 +137,8 @@ export function createFailover(options: FailoverOptions): Failover {
       const entry = entryOfInstance(instance)
       return entry ? links.sendOrder(entry, instance, order) : false
     },
-    sendLease: (instance, { grant }) => void send(instance, { type: 'lease', grant }),
+    tell: (agentId, instance, message) => voters.tell(agentId, instance, message),
+    sign: (proposal) => voting.sign(proposal),
     priceOf: (instance) => pools.get(instance)?.spotPrice() ?? null,
     lastWordOn: (agentId, replica) => registry.find(agentId)?.lastWords.get(replica),
     onReplicaWanted: (agentId, why, flight) => {
@@ -148,6 +159,7 @@ export function createFailover(options: FailoverOptions): Failover {
     clock,
     policy: options.policy,
     ports,
+    voting,
     signal: options.signal,
   })
 
@@ -183,6 +195,7 @@ export function createFailover(options: FailoverOptions): Failover {
     log,
     protect: (entry, incident) => standbys.protect(entry, incident),
   })
+  const voters = createVoterEvents({ registry, presence, incidents, voting, clock, log, send: tell })
   const links = createLinkEvents({
     registry,
     presence,
@@ -190,6 +203,8 @@ export function createFailover(options: FailoverOptions): Failover {
     replicas: store,
     incidents,
     signals,
+    voters,
+    voting,
     policy: options.policy,
     clock,
     log,
@@ -280,6 +295,7 @@ export function createFailover(options: FailoverOptions): Failover {
   return {
     name: 'failover',
     links,
+    voters: { ...voters, onVoterClosed: links.onVoterClosed },
     async load() {
       for (const row of await fleet.instances()) notePool(row)
       await registry.load(await readOpenMoves(db, incidents, clock))
@@ -347,6 +363,7 @@ export function createFailover(options: FailoverOptions): Failover {
         agent: await views.agent(entry),
       }
     },
+    epochs: async (agentId, limit, before) => listEpochs(db, registry.get(agentId).agentId, limit, before),
     switches: (filter) => listSwitches(db, filter),
   }
 }

@@ -18,6 +18,8 @@ export interface Flight {
   incident: OpenIncident
   /** T+0: when anybody first noticed. */
   readonly zero: Mono
+  /** The members have decided and done it while this coordinator was away; it hears of it afterwards. */
+  elsewhere: boolean
   readonly oldEpoch: number
   /** Last sign of life of the old primary. */
   lastHeard: Mono
@@ -50,6 +52,7 @@ export interface LastWord {
 export const newFlight = (incident: OpenIncident, zero: Mono, oldEpoch: number, lastHeard: Mono): Flight => ({
   incident,
   zero,
+  elsewhere: false,
   oldEpoch,
   lastHeard,
   quietFrom: undefined,
@@ -93,6 +96,13 @@ export function resultOf(
     replicaId: flight.replicaId ?? null,
     failoverMillis: promotedAt === undefined ? null : Math.round(between(zero, promotedAt)),
   }
+  // Nobody here saw it: its times are what the members' steps say, now or later.
+  if (flight.elsewhere)
+    return {
+      ...known,
+      failoverMillis: null,
+      loss: outcome === 'failed' ? null : lossOf(flight, outcome, end.heartbeat),
+    }
   const gap = gapOf(flight, end.now)
   const gapped = { ...known, noPrimaryMillis: Math.round(gap.millis), noPrimaryFrom: gap.from }
   if (outcome !== 'failed') return { ...gapped, loss: lossOf(flight, outcome, end.heartbeat) }
@@ -151,7 +161,7 @@ export function lossOf(flight: Flight, outcome: 'promoted' | 'relaunched', heart
 }
 
 /** The old primary said what it gave up without. */
-function lossOfRest({ bytes, names }: NonNullable<Flight['left']>): Loss {
+export function lossOfRest({ bytes, names }: NonNullable<Flight['left']>): Loss {
   const parts = [
     ...(bytes > 0 ? [`${bytes} bytes of changes for which the deadline left no time`] : []),
     ...(names > 0 ? [`what was in ${names} names that could not be read`] : []),

@@ -10,6 +10,7 @@ import {
   plus,
   sleep,
 } from '@understudy/shared/core/time'
+import type { Certificate, Proposal } from '@understudy/shared/failover/certificate'
 import {
   type Group,
   type GroupEffect,
@@ -17,15 +18,18 @@ import {
   type OpenIncident,
   silenceOf,
   stepGroup,
+  type Trigger,
 } from '@understudy/shared/failover/group'
 import type { Order } from '@understudy/shared/failover/orders'
+import type { VoterMessage } from '@understudy/shared/failover/voter'
 import type { SignalType } from '@understudy/shared/protocol/incidents'
+import { proposalDigest } from '@understudy/shared/protocol/vote-signing'
 import type { Logger } from 'pino'
 import { type Address, type Cloud, hasEnded } from '../cloud/cloud.ts'
 import type { Incidents } from '../fleet/fleet.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
-import { commitEpoch, type EpochChange } from './commit-epoch.ts'
 import { type Flight, type LastWord, newFlight, resultOf } from './flight.ts'
+import { createVoteWriter } from './vote-writer.ts'
 
 /** The cloud is asked about a silent instance this often. */
 const CHECK_EVERY = millis(500)
@@ -45,7 +49,9 @@ export interface RunnerPorts {
   readonly incidents: Incidents
   /** False when the instance is not connected. */
   readonly sendOrder: (instance: InstanceId, order: Order) => boolean
-  readonly sendLease: (instance: InstanceId, effect: GroupEffect & { kind: 'lease' }) => void
+  /** To its voter; what does not arrive is said again as long as it matters. */
+  readonly tell: (agent: AgentId, instance: InstanceId, message: VoterMessage) => void
+  readonly sign: (proposal: Proposal) => string
   readonly priceOf: (instance: InstanceId) => MicroUsd | null
   /** What the primary last said of a replica. */
   readonly lastWordOn: (agent: AgentId, replica: InstanceId) => LastWord | undefined
@@ -54,7 +60,7 @@ export interface RunnerPorts {
     why: 'notice' | 'replaced' | 'lost',
     flight: Flight | undefined,
   ) => void
-  /** After a change of primary was written, before anything follows from it. */
+  /** A change of primary is certified, and nothing has followed from it yet. */
   readonly onCommitted: (agent: AgentId, previous: InstanceId | undefined, target: InstanceId) => void
   readonly onClosed: (agent: AgentId, flight: Flight, outcome: 'promoted' | 'relaunched' | 'failed') => void
   readonly onChange: (agent: AgentId) => void
@@ -89,39 +95,48 @@ export function createGroupRunner(
   const { db, clock, cloud, address, incidents } = ports
   const { agent } = initial
   const log = ports.log.child({ agent })
+  const writer = createVoteWriter(agent, { ...ports, log }, signal)
   const checked = new Map<InstanceId, Mono>()
   let group = initial
+  /** As it was before the event whose effects are carried out. */
+  let before = initial
   let flight: Flight | undefined = resumed
   let sighting: Sighting | undefined
 
   function dispatch(event: GroupEvent, seen?: Sighting): void {
     sighting = seen
-    const before = group
-    const step = stepGroup(group, event, { now: clock.mono(), newIncident: incidents.newId })
+    const old = group
+    const context = { now: clock.mono(), newIncident: incidents.newId, digest: proposalDigest }
+    const step = stepGroup(old, event, context)
+    before = old
     group = step.group
-    if (before.phase.kind !== group.phase.kind || before.epoch !== group.epoch)
+    if (old.phase.kind !== group.phase.kind || old.epoch !== group.epoch)
       log.info({
         event: 'group.changed',
         because: event.kind,
-        from: before.phase.kind,
+        from: old.phase.kind,
         to: group.phase.kind,
         epoch: group.epoch,
         primary: group.primary,
         incident: flight?.incident.id,
       })
-    for (const effect of step.effects) carryOut(effect)
-    if (before !== group && event.kind !== 'heartbeat') ports.onChange(agent)
+    for (const effect of step.effects) carryOut(effect, step.effects)
+    const mustInform = event.kind === 'outdated' || old.abstainFor.size > 0
+    if (mustInform && group.abstainFor.size === 0) later('informed', writer.informed())
+    if (isShown(old, group, event)) ports.onChange(agent)
   }
 
-  function carryOut(effect: GroupEffect): void {
+  function carryOut(effect: GroupEffect, all: readonly GroupEffect[]): void {
     switch (effect.kind) {
-      case 'lease':
-        return ports.sendLease(effect.instance, effect)
+      case 'tell':
+        return ports.tell(agent, effect.instance, effect.message)
       case 'order':
         if (effect.order.kind === 'hand-over') incidents.target(effect.order.incident, effect.order.target)
         return void ports.sendOrder(effect.instance, effect.order)
-      case 'commit':
-        return later('commit', commit(effect))
+      case 'vote':
+        return later('vote', vote(effect))
+      case 'record':
+        return later('record', recordCertificate(effect))
       case 'drain-address':
         return later('drain-address', drain(effect.epoch))
       case 'point-address':
@@ -131,7 +146,7 @@ export function createGroupRunner(
       case 'check-instance':
         return check(effect.instance)
       case 'incident-opened':
-        return open(effect.incident)
+        return open(effect.incident, madeElsewhere(effect.incident, all))
       case 'incident-moved':
         return move(effect.incident)
       case 'incident-step':
@@ -148,55 +163,42 @@ export function createGroupRunner(
     })
   }
 
-  async function commit(effect: GroupEffect & { kind: 'commit' }): Promise<void> {
-    const { from, to, target, previous, incident } = effect
+  async function vote(effect: GroupEffect & { kind: 'vote' }): Promise<void> {
+    const { proposal, record: facts } = effect
     const began = clock.mono()
-    const change = changeOf(effect)
-    for (;;) {
-      try {
-        const outcome = await commitEpoch(db, clock, change)
-        if (outcome.kind === 'moved') return onMoved(from, outcome.epoch)
-        if (flight && incident?.id === flight.incident.id) {
-          flight.target = target
-          flight.lastWord = ports.lastWordOn(agent, target)
-          flight.replicaId = outcome.replicaId ?? flight.replicaId
-          timed(flight, 'epoch-moved', began, true, `epoch ${to} belongs to ${target}`)
-        }
-        ports.onCommitted(agent, previous, target)
-        return dispatch({ kind: 'committed', epoch: to })
-      } catch (error) {
-        // A database that is busy or full takes the change later; until then nobody is promoted.
-        log.error({ event: 'group.commit_failed', to, why: messageOf(error) })
-        await sleep(clock, RETRY, signal)
-      }
+    const of = facts?.incident?.id === flight?.incident.id ? flight : undefined
+    const written = await writer.cast(effect)
+    if (!written) return
+    if (facts) {
+      certified(proposal, of, began, written.replicaId)
+      ports.onCommitted(agent, facts.previous, proposal.primary)
     }
+    dispatch({ kind: 'voted', epoch: proposal.epoch, signature: written.signature })
   }
 
-  function changeOf({ from, to, target, previous, incident }: GroupEffect & { kind: 'commit' }): EpochChange {
-    const { phase } = group
-    return {
-      agentId: agent,
-      from,
-      to,
-      target,
-      previous: previous ?? null,
-      incident: incident?.id ?? null,
-      trigger: incident?.trigger ?? null,
-      fresh: phase.kind === 'committing' && phase.fresh,
-      retirePrevious: incident !== undefined && !incident.keepOld && previous === incident.instance,
-      oldPrice: previous === undefined ? null : ports.priceOf(previous),
-      newPrice: ports.priceOf(target),
-    }
+  /** What others have certified is so, whether or not it is in the database yet. */
+  async function recordCertificate(effect: GroupEffect & { kind: 'record' }): Promise<void> {
+    const { certificate, facts } = effect
+    const began = clock.mono()
+    const isNewest = certificate.proposal.epoch === group.epoch
+    const of = facts.incident?.id === flight?.incident.id ? flight : undefined
+    if (isNewest && facts.previous !== certificate.proposal.primary)
+      ports.onCommitted(agent, facts.previous, certificate.proposal.primary)
+    const written = await writer.record(effect)
+    if (written && isNewest) certified(certificate.proposal, of, began, written.replicaId)
   }
 
-  /** One process owns the database, so only a person can have done this. */
-  function onMoved(expected: number, found: number): void {
-    log.error({
-      event: 'group.safety_violation',
-      expected,
-      found,
-      hint: 'The epoch in the database changed behind this coordinator. Stop it and find out what else writes there.',
-    })
+  function certified(
+    { epoch, term, primary }: Proposal,
+    of: Flight | undefined,
+    began: Mono,
+    replicaId: string | null,
+  ): void {
+    if (!of || term !== epoch) return
+    of.target = primary
+    of.lastWord = ports.lastWordOn(agent, primary)
+    of.replicaId = replicaId ?? of.replicaId
+    timed(of, 'epoch-moved', began, true, `epoch ${epoch} belongs to ${primary}`)
   }
 
   async function drain(epoch: number): Promise<void> {
@@ -249,22 +251,29 @@ export function createGroupRunner(
     )
   }
 
-  function open(incident: OpenIncident): void {
+  function open(incident: OpenIncident, elsewhere: Certificate | undefined): void {
     const now = clock.mono()
     const began = sighting?.at ?? now
-    const heard = plus(now, millis(-silenceOf(group, now)))
-    flight = newFlight(incident, began, group.epoch, heard)
+    const heard = plus(now, millis(-silenceOf(before, now)))
+    // It votes for another once that one has confirmed the last of the state; what it left out, it reports.
+    const gaveUp = elsewhere?.votes.some(({ voter }) => voter === incident.instance) ?? false
+    const trigger = gaveUp ? 'notice' : incident.trigger
+    flight = newFlight({ ...incident, trigger }, began, before.epoch, heard)
+    flight.elsewhere = elsewhere !== undefined
+    flight.sealed = gaveUp
     incidents.open({
       id: incident.id,
       agentId: agent,
       instanceId: incident.instance,
-      signalType: signalOf(incident),
-      trigger: incident.trigger,
-      via: sighting?.via ?? viaOf(incident),
+      signalType: signalOf(trigger),
+      trigger,
+      via: elsewhere ? 'members' : (sighting?.via ?? viaOf(incident)),
       detected: { mono: began, wall: plus(clock.now(), millis(-between(began, now))) },
       deadline: deadlineOf(incident),
-      epoch: group.epoch,
+      epoch: before.epoch,
+      elsewhere: elsewhere !== undefined,
     })
+    if (elsewhere) return
     const detail =
       incident.trigger === 'silence'
         ? `nothing was heard from ${incident.instance} for ${Math.round(between(heard, now))} ms`
@@ -316,7 +325,7 @@ export function createGroupRunner(
       silenceOf(group, now) <= group.policy.lease
     incidents.close(incident.id, {
       outcome,
-      why,
+      why: ended?.elsewhere ? `${why}; its members decided this while the coordinator was away` : why,
       newInstanceId: outcome === 'failed' ? null : (group.primary ?? null),
       newEpoch: group.epoch,
       ...resultOf(ended, outcome, { now, heartbeat: group.policy.heartbeat, wentOn }),
@@ -354,7 +363,21 @@ export function createGroupRunner(
   }
 }
 
-const signalOf = ({ trigger }: OpenIncident): SignalType => {
+/** Of beats there are several a second, and of ticks, and nothing that is shown follows from most of them. */
+const isShown = (old: Group, group: Group, { kind }: GroupEvent): boolean =>
+  old.phase !== group.phase ||
+  old.certificate !== group.certificate ||
+  old.waiting !== group.waiting ||
+  (old.members !== group.members && kind !== 'beat' && kind !== 'status')
+
+/** The certificate of a move that others have decided and done without us, and that is heard of only now. */
+const madeElsewhere = ({ id }: OpenIncident, effects: readonly GroupEffect[]): Certificate | undefined =>
+  effects.find(
+    (effect): effect is GroupEffect & { kind: 'record' } =>
+      effect.kind === 'record' && effect.facts.incident?.id === id,
+  )?.certificate
+
+const signalOf = (trigger: Trigger): SignalType => {
   if (trigger === 'notice') return 'termination-notice'
   return trigger === 'silence' ? 'instance-lost' : 'operator-request'
 }

@@ -7,10 +7,13 @@ import type { CoordinatorMessage, Heartbeat, Hello, Report } from '@understudy/s
 import { PROTOCOL_VERSION } from '@understudy/shared/protocol/version'
 import type { Logger } from 'pino'
 import type { FleetStore, Incidents } from '../fleet/fleet.ts'
+import type { Voting } from '../identity/identity.ts'
+import { type Flight, lossOfRest } from './flight.ts'
 import type { PresenceBook } from './presence.ts'
 import type { Entry, Registry } from './registry.ts'
 import type { ReplicaStore } from './replica-store.ts'
 import type { Signals } from './signals.ts'
+import type { VoterEvents } from './voter-events.ts'
 
 /** Taken for the way to an agent until it has been measured. */
 const UNKNOWN_ROUND_TRIP = millis(100)
@@ -22,6 +25,7 @@ export interface LinkEvents {
   onHeartbeat(agentId: AgentId, instance: InstanceId, heartbeat: Heartbeat): void
   onReport(agentId: AgentId, instance: InstanceId, report: Report): void
   onDisconnected(agentId: AgentId, instance: InstanceId): void
+  onVoterClosed(agentId: AgentId, instance: InstanceId): void
   /** For the group runners: false when the instance is not connected. */
   sendOrder(entry: Entry, instance: InstanceId, order: Order): boolean
 }
@@ -33,6 +37,8 @@ export function createLinkEvents(parts: {
   readonly replicas: ReplicaStore
   readonly incidents: Incidents
   readonly signals: Signals
+  readonly voters: VoterEvents
+  readonly voting: Voting
   readonly policy: LeasePolicy
   readonly clock: Clock
   readonly log: Logger
@@ -40,7 +46,22 @@ export function createLinkEvents(parts: {
   readonly onFenced: (entry: Entry, instance: InstanceId) => void
   readonly onChange: (agentId: AgentId) => void
 }): LinkEvents {
-  const { registry, presence, fleet, replicas, incidents, signals, policy, clock, log, send } = parts
+  const {
+    registry,
+    presence,
+    fleet,
+    replicas,
+    incidents,
+    signals,
+    voters,
+    voting,
+    policy,
+    clock,
+    log,
+    send,
+  } = parts
+  /** Instances whose link is open. */
+  const linked = new Set<InstanceId>()
 
   /** Writes what does not decide anything; a failure is logged and the next change writes it again. */
   const write = (what: string, task: Promise<unknown>): void => {
@@ -48,22 +69,19 @@ export function createLinkEvents(parts: {
   }
 
   function sendReplicaList(entry: Entry): void {
-    const { group } = entry.runner
-    if (group.primary === undefined) return
+    const { primary, certificate } = entry.runner.group
+    if (primary === undefined || !certificate) return
+    const { term } = certificate.proposal
     // After a restart, before they have said hello again: their streams need not be cut.
     for (const { instance_id: replica } of entry.replicas.values())
-      if (replica !== null && replica !== group.primary) entry.tokens.of(group.epoch, asInstanceId(replica))
-    send(group.primary, {
-      type: 'replicas',
-      epoch: group.epoch,
-      replicas: [...entry.tokens.all(group.epoch)],
-    })
+      if (replica !== null && replica !== primary) entry.tokens.of(term, asInstanceId(replica))
+    send(primary, { type: 'replicas', term, replicas: [...entry.tokens.all(term)] })
   }
 
   function sendOrder(entry: Entry, instance: InstanceId, order: Order): boolean {
     if (order.kind !== 'follow') return send(instance, { type: 'order', order })
     const endpoint = presence.get(order.primary)?.hello.replication
-    const token = entry.tokens.of(order.epoch, instance)
+    const token = entry.tokens.of(order.term, instance)
     sendReplicaList(entry)
     if (!entry.replicas.has(instance)) write('replica', adoptAsReplica(entry, instance))
     const upstream = endpoint ? { instanceId: order.primary, ...endpoint, token } : undefined
@@ -119,16 +137,18 @@ export function createLinkEvents(parts: {
     }
     const entry = registry.ensure(agentId)
     presence.greeted(instance, agentId, hello)
-    send(instance, { type: 'welcome', protocol: PROTOCOL_VERSION, agentId, policy })
+    linked.add(instance)
     log.info({ event: 'link.hello', agent: agentId, instance, role: hello.role, epoch: hello.epoch })
-    entry.runner.dispatch({
-      kind: 'connected',
-      instance,
-      role: hello.role,
-      epoch: hello.epoch,
-      seq: hello.seq,
-      sentAt: hello.sentAt,
-    })
+    voters.onGreeting(entry, instance, hello, () =>
+      send(instance, {
+        type: 'welcome',
+        protocol: PROTOCOL_VERSION,
+        agentId,
+        coordinatorStart: voting.start,
+        key: voting.publicKey,
+        policy,
+      }),
+    )
     refreshReplica(entry, instance)
     if (instance === entry.runner.group.primary) tellReplicasOf(entry)
     return true
@@ -137,24 +157,26 @@ export function createLinkEvents(parts: {
   /** The primary's address may be another one than before, or known for the first time. */
   function tellReplicasOf(entry: Entry): void {
     const { group } = entry.runner
-    const { primary, epoch, phase } = group
+    const { primary, epoch, phase, certificate } = group
     sendReplicaList(entry)
-    if (primary === undefined || (phase.kind !== 'steady' && phase.kind !== 'routing')) return
+    if (primary === undefined || !certificate || (phase.kind !== 'steady' && phase.kind !== 'routing')) return
     for (const member of group.members.values())
       if (member.connected && member.instance !== primary && !member.retired)
-        sendOrder(entry, member.instance, { kind: 'follow', epoch, primary })
+        sendOrder(entry, member.instance, {
+          kind: 'follow',
+          epoch,
+          term: certificate.proposal.term,
+          primary,
+        })
   }
 
   function onHeartbeat(agentId: AgentId, instance: InstanceId, message: Heartbeat): void {
     const entry = registry.ensure(agentId)
     presence.heard(instance, message)
     entry.runner.dispatch({
-      kind: 'heartbeat',
+      kind: 'status',
       instance,
       epoch: message.epoch,
-      seq: message.seq,
-      sentAt: message.sentAt,
-      lease: message.lease,
       replicas: message.replicas.map(({ instanceId, attached, lagBytes }) => ({
         instance: instanceId,
         attached,
@@ -162,7 +184,8 @@ export function createLinkEvents(parts: {
       })),
     })
     const { group, flight } = entry.runner
-    if (instance === group.primary && message.epoch === group.epoch) noteLastWords(entry, message)
+    const term = group.certificate?.proposal.term ?? 0
+    if (instance === group.primary && message.epoch >= term) noteLastWords(entry, message)
     if (flight?.incident.instance === instance) flight.lastHeard = clock.mono()
     if (instance === group.primary)
       for (const replica of entry.replicas.keys()) refreshReplica(entry, asInstanceId(replica))
@@ -188,17 +211,16 @@ export function createLinkEvents(parts: {
     const { runner } = entry
     switch (report.kind) {
       case 'promoted':
-        if (runner.flight && report.incident === runner.flight.incident.id)
+        // One that comes after the fact says nothing of when that was.
+        if (runner.flight && !runner.flight.elsewhere && report.incident === runner.flight.incident.id)
           runner.flight.promotedAt ??= clock.mono()
         return runner.dispatch({ kind: 'promoted', instance, epoch: report.epoch })
       case 'promotion-failed':
         return runner.dispatch({ kind: 'promotion-failed', instance, epoch: report.epoch, why: report.why })
       case 'released':
-        if (runner.flight) {
-          runner.flight.sealed = true
-          runner.flight.left = report.left
-        }
-        return runner.dispatch({ kind: 'released', instance, epoch: report.epoch, target: report.target })
+        return onReleased(entry, instance, report)
+      case 'certified':
+        return voters.onCertified(entry, instance, report)
       case 'hand-over-failed':
         return runner.dispatch({ kind: 'hand-over-failed', instance, epoch: report.epoch, why: report.why })
       case 'fenced':
@@ -223,6 +245,19 @@ export function createLinkEvents(parts: {
     }
   }
 
+  function onReleased(entry: Entry, instance: InstanceId, report: Report & { kind: 'released' }): void {
+    const { runner } = entry
+    const { epoch, target, vote, left, incident } = report
+    if (!voters.isGenuine(entry, instance, report)) return
+    if (runner.flight?.elsewhere && runner.flight.incident.instance === instance)
+      voters.nameIncident(entry, incident)
+    if (runner.flight) {
+      runner.flight.sealed = true
+      runner.flight.left = left
+    } else if (left) incidents.lossTold(incidents.idOf(incident), lossOfRest(left))
+    runner.dispatch({ kind: 'released', instance, epoch, target, vote })
+  }
+
   function onSync(
     entry: Entry,
     instance: InstanceId,
@@ -237,23 +272,33 @@ export function createLinkEvents(parts: {
     refreshReplica(entry, instance)
   }
 
+  /** What a step of the incident that runs says of when nobody served. */
+  function measure(
+    flight: Flight,
+    instance: InstanceId,
+    { step, ok, stateThrough }: Report & { kind: 'step' },
+    began: Mono,
+  ): void {
+    if (flight.incident.instance === instance) {
+      const quiet = step === 'workload-frozen' || step === 'workload-stopped'
+      if (quiet && ok) flight.quietFrom ??= began
+      // The workload went on: nobody was missing after all.
+      if (step === 'workload-thawed') flight.quietFrom = undefined
+    }
+    if (!ok) return
+    flight.restoredThrough = stateThrough ?? flight.restoredThrough
+  }
+
   function onStep(entry: Entry, instance: InstanceId, step: Report & { kind: 'step' }): void {
     const reporter = presence.get(instance)
     // By its own clock, so that its steps stand in their true order and one that comes late is not shown late.
     const began: Mono = plus(step.began, reporter?.clockOffset ?? millis(0))
     const { flight } = entry.runner
-    if (flight?.incident.id === step.incident && flight.incident.instance === instance) {
-      const quiet = step.step === 'workload-frozen' || step.step === 'workload-stopped'
-      if (quiet && step.ok) flight.quietFrom ??= began
-      // The workload went on: nobody was missing after all.
-      if (step.step === 'workload-thawed') flight.quietFrom = undefined
-    }
-    if (flight?.incident.id === step.incident && step.ok)
-      flight.restoredThrough = step.stateThrough ?? flight.restoredThrough
-    if (step.step === 'workload-thawed' && step.ok)
-      incidents.servedAgain(step.incident, plus(began, step.tookMillis))
+    const id = incidents.idOf(step.incident)
+    if (flight?.incident.id === id) measure(flight, instance, step, began)
+    if (step.step === 'workload-thawed' && step.ok) incidents.servedAgain(id, plus(began, step.tookMillis))
     const roundTrip = reporter?.heartbeat?.message.roundTripMillis ?? UNKNOWN_ROUND_TRIP
-    incidents.step(step.incident, {
+    incidents.step(id, {
       step: step.step,
       began,
       tookMillis: step.tookMillis,
@@ -266,15 +311,24 @@ export function createLinkEvents(parts: {
     })
   }
 
+  function onSilent(agentId: AgentId, instance: InstanceId): void {
+    const entry = registry.find(agentId)
+    if (!entry) return
+    entry.runner.dispatch({ kind: 'disconnected', instance })
+    refreshReplica(entry, instance)
+  }
+
   return {
     onHello,
     onHeartbeat,
     onReport,
     onDisconnected(agentId, instance) {
-      const entry = registry.find(agentId)
-      if (!entry) return
-      entry.runner.dispatch({ kind: 'disconnected', instance })
-      refreshReplica(entry, instance)
+      linked.delete(instance)
+      onSilent(agentId, instance)
+    },
+    // A heartbeat of its voter that came after the end of the link has shown it as connected again.
+    onVoterClosed(agentId, instance) {
+      if (!linked.has(instance)) onSilent(agentId, instance)
     },
     sendOrder,
   }

@@ -2,12 +2,16 @@ import { AppError } from '@understudy/shared/core/app-error'
 import type { AgentId, InstanceId } from '@understudy/shared/core/ids'
 import { agentId as asAgentId, instanceId as asInstanceId } from '@understudy/shared/core/ids'
 import type { Clock, Instant, Mono } from '@understudy/shared/core/time'
+import type { Certificate } from '@understudy/shared/failover/certificate'
 import { type OpenMove, restoreGroup } from '@understudy/shared/failover/group'
 import type { LeasePolicy } from '@understudy/shared/failover/lease'
 import type { FleetStore } from '../fleet/fleet.ts'
+import type { Voting } from '../identity/identity.ts'
 import type { ReplicaRow } from '../storage/database.ts'
+import { lastCertificates, writeOutdated } from './certificates.ts'
 import type { Flight, LastWord } from './flight.ts'
 import { createGroupRunner, type GroupRunner, type RunnerPorts } from './group-runner.ts'
+import { createHeardCertificates, type HeardCertificates, KEPT } from './heard-certificates.ts'
 import type { OpenMoves } from './open-moves.ts'
 import type { ReplicaStore } from './replica-store.ts'
 import { createPairTokens, type PairTokens } from './upstreams.ts'
@@ -17,6 +21,10 @@ export interface Entry {
   readonly agentId: AgentId
   readonly runner: GroupRunner
   readonly tokens: PairTokens
+  /** Which certificates and votes of its members are believed. */
+  readonly heard: HeardCertificates
+  /** Agents of before there were certificates: who had the state, and is to have the first one. */
+  predecessor: Predecessor | undefined
   /** Standbys that count, by the instance that they are on; those without an instance yet are under their own id. */
   readonly replicas: Map<string, ReplicaRow>
   /** What the primary last said of each replica. */
@@ -28,6 +36,12 @@ export interface Entry {
   /** A replica is wanted and could not be made yet. */
   wanted: Wanted | undefined
   shown: { state: string; since: Instant }
+}
+
+/** Until it has connected, or has ended, the greetings of others wait: one of them would get the epoch else. */
+export interface Predecessor {
+  readonly instance: InstanceId
+  readonly waiting: (() => void)[]
 }
 
 export interface Wanted {
@@ -43,6 +57,8 @@ export interface Registry {
   find(agentId: AgentId): Entry | undefined
   /** @throws AppError `not_found` */
   get(agentId: AgentId): Entry
+  /** This database is older than what members remember (`start`): nothing is voted on before they have told it. */
+  outdated(start: number): void
   /** The entry of an agent that may be new. */
   ensure(agentId: AgentId): Entry
 }
@@ -53,26 +69,29 @@ export function createRegistry(parts: {
   readonly clock: Clock
   readonly policy: LeasePolicy
   readonly ports: RunnerPorts
+  readonly voting: Voting
   readonly signal: AbortSignal
 }): Registry {
-  const { fleet, replicas, clock, policy, ports, signal } = parts
+  const { fleet, replicas, clock, policy, ports, voting, signal } = parts
   const entries = new Map<AgentId, Entry>()
 
   function add(
     agentId: AgentId,
     stored: {
-      epoch: number
-      primary: InstanceId | undefined
+      certificate: Certificate | undefined
+      voted: { epoch: number; primary: InstanceId | undefined }
       members: readonly { instance: InstanceId; retired: boolean; hadCopy: boolean }[]
       move?: OpenMove | undefined
     },
     flight?: Flight,
   ): Entry {
-    const group = restoreGroup({ agent: agentId, policy, ...stored }, clock.mono())
+    const group = restoreGroup({ agent: agentId, policy, key: voting.publicKey, ...stored }, clock.mono())
     const entry: Entry = {
       agentId,
       runner: createGroupRunner(group, ports, signal, flight),
       tokens: createPairTokens(),
+      heard: createHeardCertificates(voting.publicKey),
+      predecessor: undefined,
       replicas: new Map(),
       lastWords: new Map(),
       dying: new Map(),
@@ -85,6 +104,17 @@ export function createRegistry(parts: {
   }
 
   return {
+    outdated(start) {
+      const lost = voting.leaveBehind(start)
+      const raised = new Map<AgentId, number>()
+      for (const { agentId, runner } of entries.values()) {
+        raised.set(agentId, runner.group.voted.epoch + lost)
+        runner.dispatch({ kind: 'outdated', voted: raised.get(agentId) ?? 0 })
+      }
+      writeOutdated(ports.db, voting.start, raised).catch((error: unknown) =>
+        ports.log.error({ event: 'failover.not_written', what: 'outdated', err: error }),
+      )
+    },
     async load(moves) {
       const instances = await fleet.instances()
       for (const row of await fleet.agents()) {
@@ -96,9 +126,16 @@ export function createRegistry(parts: {
             retired: instance.retired === 1,
             hadCopy: instance.has_copy === 1,
           }))
-        const primary = row.instance_id === null ? undefined : asInstanceId(row.instance_id)
         const open = moves.get(row.id)
-        const entry = add(agentId, { epoch: row.epoch, primary, members, move: open?.move }, open?.flight)
+        const last = await lastCertificates(ports.db, agentId, KEPT)
+        const certificate = last.findLast(({ proposal }) => proposal.epoch === row.epoch)
+        const voted = { epoch: row.voted_epoch, primary: instanceOrNone(row.voted_for) }
+        const entry = add(agentId, { certificate, voted, members, move: open?.move }, open?.flight)
+        entry.heard.remember(last)
+        const primary = instanceOrNone(row.instance_id)
+        if (!certificate && primary !== undefined && members.some(({ instance }) => instance === primary))
+          entry.predecessor = { instance: primary, waiting: [] }
+        if (row.outdated === 1) entry.runner.dispatch({ kind: 'outdated', voted: row.voted_epoch })
         if (open?.move.at.kind === 'waiting') entry.wanted = { why: 'notice', tryAt: clock.mono() }
         for (const replica of await replicas.active(agentId))
           entry.replicas.set(replica.instance_id ?? replica.id, unheardOf(replica))
@@ -113,9 +150,14 @@ export function createRegistry(parts: {
         hint: 'GET /api/agents lists them. A new one comes with `coordinator token join --agent <id>`.',
       })
     },
-    ensure: (agentId) => entries.get(agentId) ?? add(agentId, { epoch: 0, primary: undefined, members: [] }),
+    ensure: (agentId) =>
+      entries.get(agentId) ??
+      add(agentId, { certificate: undefined, voted: { epoch: 0, primary: undefined }, members: [] }),
   }
 }
+
+const instanceOrNone = (id: string | null): InstanceId | undefined =>
+  id === null ? undefined : asInstanceId(id)
 
 /** Nobody is ready before it has connected to this process and the primary has vouched for it. */
 const unheardOf = (replica: ReplicaRow): ReplicaRow =>

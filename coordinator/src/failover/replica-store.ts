@@ -6,7 +6,7 @@ import type { MicroUsd } from '@understudy/shared/core/money'
 import type { Clock } from '@understudy/shared/core/time'
 import type { ReplicaStatus, ReplicaType } from '@understudy/shared/protocol/agents'
 import type { Kysely, ReplicaRow, Schema } from '../storage/database.ts'
-import { countReplicas } from './commit-epoch.ts'
+import { countReplicas } from './certificates.ts'
 
 /** The standbys of all agents, past and present, as rows. */
 export interface ReplicaStore {

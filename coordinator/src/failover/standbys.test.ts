@@ -13,7 +13,14 @@ test('that no replica can be made is logged once for each reason, however often 
   let refusal = 'this coordinator knows no pools'
   const clock = systemClock
   const group = restoreGroup(
-    { agent: agentId('a'), epoch: 0, primary: undefined, members: [], policy: defaultLeasePolicy },
+    {
+      agent: agentId('a'),
+      certificate: undefined,
+      voted: { epoch: 0, primary: undefined },
+      key: '',
+      members: [],
+      policy: defaultLeasePolicy,
+    },
     clock.mono(),
   )
   const standbys = createStandbys({

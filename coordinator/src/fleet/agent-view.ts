@@ -1,6 +1,12 @@
 import { type MicroUsd, toUsd } from '@understudy/shared/core/money'
 import { between, formatMillis, type Instant, type Mono } from '@understudy/shared/core/time'
-import { type Group, type GroupMember, readyTargets, silenceOf } from '@understudy/shared/failover/group'
+import {
+  type Group,
+  type GroupMember,
+  readyTargets,
+  runsAlone,
+  silenceOf,
+} from '@understudy/shared/failover/group'
 import type { AgentState, AgentView, ReplicaView } from '@understudy/shared/protocol/agents'
 import type { Heartbeat } from '@understudy/shared/protocol/link'
 import type { AgentRow, InstanceRow, ReplicaRow } from '../storage/database.ts'
@@ -57,10 +63,12 @@ export function toAgentView(facts: AgentFacts): AgentView {
     pool_id: instance?.pool_id ?? null,
     spot_price: usd(facts.spotPrice),
     on_demand_price: usd(facts.onDemandPrice),
-    epoch: group?.epoch ?? row.epoch,
+    epoch: group?.certificate ? group.epoch : row.epoch,
+    term: group?.certificate?.proposal.term ?? row.term,
+    successor_id: group?.certificate ? group.certificate.proposal.successor : row.successor_id,
     phase: group?.phase.kind ?? 'vacant',
     workload: heartbeat?.message.workload ?? 'unknown',
-    lease: leaseOf(group, now.mono),
+    lease: leaseOf(facts),
     replica_count: replicas.length,
     replicas: [...replicas],
     lag_ms: lag ? Math.round(lag.lagMillis) : null,
@@ -72,10 +80,14 @@ export function toAgentView(facts: AgentFacts): AgentView {
   }
 }
 
-function leaseOf(group: Group | undefined, now: Mono): AgentView['lease'] {
-  if (!group || group.primary === undefined) return { mode: 'none', remaining_ms: null }
-  if (group.soloSince !== undefined) return { mode: 'solo', remaining_ms: null }
-  return { mode: 'leased', remaining_ms: Math.max(0, Math.round(between(now, group.promiseUntil))) }
+/** The kind of lease that the primary says it has, and what this coordinator has promised to it. */
+function leaseOf({ group, heartbeat, now }: AgentFacts): AgentView['lease'] {
+  const { primary, promise } = group ?? {}
+  if (!group || primary === undefined) return { mode: 'none', remaining_ms: null }
+  const kind = heartbeat?.message.lease.kind ?? (runsAlone(group) ? 'solo' : 'until')
+  if (kind !== 'until') return { mode: kind, remaining_ms: null }
+  const left = promise?.to === primary ? between(now.mono, promise.until) : 0
+  return { mode: 'leased', remaining_ms: Math.max(0, Math.round(left)) }
 }
 
 /** The state of dashboard.md §3.2 and why, the most urgent first. */
@@ -94,7 +106,10 @@ function stateOf(facts: AgentFacts): { state: AgentState; reason: string } {
       }
     case 'handing-over':
       return { state: 'draining', reason: `${primary} hands over to ${phase.target}` }
-    case 'committing':
+    case 'asking':
+    case 'voting':
+    case 'electing':
+      return changingState(facts, phase, member)
     case 'promoting':
     case 'routing':
       return { state: 'moving', reason: `epoch ${group.epoch} is taking over` }
@@ -102,6 +117,31 @@ function stateOf(facts: AgentFacts): { state: AgentState; reason: string } {
       return { state: 'waiting', reason: 'no instance has joined yet' }
     case 'steady':
       return steadyState(facts, member, silenceOf(group, now.mono))
+  }
+}
+
+/** A change of successor moves nothing; a change of primary waits for its votes. */
+function changingState(
+  facts: AgentFacts,
+  phase: Group['phase'] & { kind: 'asking' | 'voting' | 'electing' },
+  member: GroupMember | undefined,
+): { state: AgentState; reason: string } {
+  const { then, proposal } = phase.change
+  const silence = facts.group ? silenceOf(facts.group, facts.now.mono) : 0
+  if (then.kind === 'steady') return steadyState(facts, member, silence)
+  if (then.kind === 'hand-over')
+    return {
+      state: 'draining',
+      reason: `${then.incident.instance} makes ${then.target} its successor, then hands over`,
+    }
+  const waitsFor = {
+    asking: 'another voter',
+    voting: 'the coordinator, which may have promised it to somebody else for up to a lease',
+    electing: `${proposal.primary} itself`,
+  }[phase.kind]
+  return {
+    state: 'moving',
+    reason: `epoch ${proposal.epoch} for ${proposal.primary} waits for the vote of ${waitsFor}`,
   }
 }
 

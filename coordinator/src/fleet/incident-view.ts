@@ -4,13 +4,40 @@ import {
   type Loss,
   lossSchema,
 } from '@understudy/shared/protocol/incidents'
-import type { IncidentRow, IncidentStepRow } from '../storage/database.ts'
+import type { IncidentRow, IncidentStepRow, Kysely, Schema } from '../storage/database.ts'
 
 const time = (at: number): string => new Date(at).toISOString()
 const timeOrNull = (at: number | null): string | null => (at === null ? null : time(at))
 
+/** Shows incidents with the names of their agents and pools, which do not change and are looked up once. */
+export function createIncidentViewer(db: Kysely<Schema>) {
+  const names = new Map<string, { agent: string; pools: Map<string, string> }>()
+  return async (row: IncidentRow, steps: readonly IncidentStepRow[]): Promise<IncidentView> => {
+    const known = names.get(row.agent_id) ?? { agent: row.agent_id, pools: new Map() }
+    for (const id of [row.instance_id, row.new_instance_id])
+      if (id !== null && !known.pools.has(id)) {
+        const found = await db
+          .selectFrom('instances')
+          .select('pool_id')
+          .where('id', '=', id)
+          .executeTakeFirst()
+        if (found) known.pools.set(id, found.pool_id)
+      }
+    if (known.agent === row.agent_id) {
+      const agent = await db
+        .selectFrom('agents')
+        .select('name')
+        .where('id', '=', row.agent_id)
+        .executeTakeFirst()
+      if (agent) known.agent = agent.name
+    }
+    names.set(row.agent_id, known)
+    return toIncidentView(row, steps, known.agent, (id) => known.pools.get(id) ?? null)
+  }
+}
+
 /** A row and its steps as the API shows them, the steps in order of when they began. */
-export function toIncidentView(
+function toIncidentView(
   row: IncidentRow,
   steps: readonly IncidentStepRow[],
   agentName: string,

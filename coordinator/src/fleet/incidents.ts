@@ -2,52 +2,22 @@ import { randomUUID } from 'node:crypto'
 import { AppError } from '@understudy/shared/core/app-error'
 import { type AgentId, type IncidentId, incidentId } from '@understudy/shared/core/ids'
 import { createSerial } from '@understudy/shared/core/serial'
-import { type Clock, type Instant, instant, type Mono, millis, plus } from '@understudy/shared/core/time'
-import type { IncidentView, Loss, ResponseAction, SignalType } from '@understudy/shared/protocol/incidents'
+import { type Clock, type Instant, type Mono, millis, plus } from '@understudy/shared/core/time'
+import type { IncidentView, Loss } from '@understudy/shared/protocol/incidents'
 import type { Logger } from 'pino'
 import type { IncidentRow, IncidentStepRow, Kysely, Schema } from '../storage/database.ts'
-import { toIncidentView } from './incident-view.ts'
-
-export interface NewIncident {
-  readonly id: IncidentId
-  readonly agentId: AgentId
-  readonly instanceId: string
-  readonly signalType: SignalType
-  readonly trigger: IncidentView['trigger']
-  readonly via: string
-  /** When it was first noticed anywhere, on this coordinator's clocks. */
-  readonly detected: { readonly wall: Instant; readonly mono: Mono }
-  readonly deadline: Instant | null
-  readonly epoch: number
-  readonly interruptionProbability?: number
-}
-
-export interface NewStep {
-  readonly step: string
-  /** When it began, on this coordinator's monotonic clock. */
-  readonly began: Mono
-  readonly tookMillis: number | null
-  readonly ok: boolean
-  readonly reportedBy: string
-  readonly clock: string
-  /** The reporting machine's wall clock. */
-  readonly at: Instant
-  readonly uncertaintyMillis: number
-  readonly detail: string
-}
-
-export interface Closing {
-  readonly outcome: IncidentView['outcome']
-  readonly why: string
-  readonly action: ResponseAction
-  readonly replicaId: string | null
-  readonly newInstanceId: string | null
-  readonly newEpoch: number | null
-  readonly failoverMillis: number | null
-  readonly noPrimaryMillis: number | null
-  readonly noPrimaryFrom: Mono | null
-  readonly loss: Loss | null
-}
+import { createEarlySteps, timesTold } from './afterwards.ts'
+import {
+  type Closing,
+  type NewIncident,
+  type NewStep,
+  parseCursor,
+  tenths,
+  toEnd,
+  toRow,
+  toStepRow,
+} from './incident-rows.ts'
+import { createIncidentViewer } from './incident-view.ts'
 
 /**
  * The flight recorder. What is recorded is at hand at once and written to the database behind it, in order, so that
@@ -58,7 +28,14 @@ export interface Incidents {
   open(incident: NewIncident): void
   /** Another path has seen the same thing; `mono` is when. */
   seen(id: IncidentId, via: string, mono: Mono): void
+  /** One of an incident that is not known yet is kept until it is. */
   step(id: IncidentId, step: NewStep): void
+  /** Members call it by another id than we do. */
+  alsoKnownAs(id: IncidentId, other: IncidentId): void
+  /** The id under which it is recorded here. */
+  idOf(id: IncidentId): IncidentId
+  /** What is missing, told after the end of an incident that is heard of afterwards. */
+  lossTold(id: IncidentId, loss: Loss): void
   /** When it has to be over, if that has changed. */
   deadline(id: IncidentId, at: Instant | null): void
   /** Who is to take over, so that a coordinator that is restarted knows. */
@@ -92,6 +69,7 @@ interface Recorded {
   row: IncidentRow
   steps: IncidentStepRow[]
   zero: Mono
+  elsewhere: boolean
 }
 
 /** An incident that was open when an earlier process ended. */
@@ -109,34 +87,15 @@ export function createIncidents(parts: {
 }): Incidents {
   const { db, clock, log, onChange } = parts
   const atHand = new Map<IncidentId, Recorded>()
+  /** Other ids of incidents at hand. */
+  const names = new Map<IncidentId, IncidentId>()
+  const early = createEarlySteps()
   const inOrder = createSerial()
-  const names = new Map<string, { agent: string; pools: Map<string, string> }>()
+  const viewOf = createIncidentViewer(db)
+  const find = (id: IncidentId) => atHand.get(names.get(id) ?? id)
 
   const write = (task: () => Promise<unknown>) => {
     inOrder(task).catch((error: unknown) => log.error({ event: 'incident.not_written', err: error }))
-  }
-
-  const viewOf = async (row: IncidentRow, steps: readonly IncidentStepRow[]): Promise<IncidentView> => {
-    const known = names.get(row.agent_id) ?? { agent: row.agent_id, pools: new Map() }
-    for (const id of [row.instance_id, row.new_instance_id])
-      if (id !== null && !known.pools.has(id)) {
-        const found = await db
-          .selectFrom('instances')
-          .select('pool_id')
-          .where('id', '=', id)
-          .executeTakeFirst()
-        if (found) known.pools.set(id, found.pool_id)
-      }
-    if (known.agent === row.agent_id) {
-      const agent = await db
-        .selectFrom('agents')
-        .select('name')
-        .where('id', '=', row.agent_id)
-        .executeTakeFirst()
-      if (agent) known.agent = agent.name
-    }
-    names.set(row.agent_id, known)
-    return toIncidentView(row, steps, known.agent, (id) => known.pools.get(id) ?? null)
   }
 
   const changed = (recorded: Recorded) => {
@@ -147,11 +106,55 @@ export function createIncidents(parts: {
   }
 
   const update = (id: IncidentId, patch: Partial<IncidentRow>) => {
-    const recorded = atHand.get(id)
+    const recorded = find(id)
     if (!recorded) return
     recorded.row = { ...recorded.row, ...patch }
-    write(() => db.updateTable('spot_interruption_events').set(patch).where('id', '=', id).execute())
+    const { id: written } = recorded.row
+    write(() => db.updateTable('spot_interruption_events').set(patch).where('id', '=', written).execute())
     changed(recorded)
+  }
+
+  function addStep(id: IncidentId, step: NewStep): void {
+    const recorded = find(id)
+    if (!recorded) {
+      early.keep(id, step)
+      return log.info({ event: 'incident.early_step', incident: id, step: step.step })
+    }
+    if (recorded.elsewhere && step.began < recorded.zero) beganAt(recorded, step.began)
+    const row = toStepRow(recorded.row.id, recorded.steps.length + 1, step, recorded.zero)
+    recorded.steps.push(row)
+    log.info({
+      event: 'incident.step',
+      incident: recorded.row.id,
+      step: row.step,
+      t: row.t_ms,
+      ms: row.duration_ms,
+      ok: step.ok,
+    })
+    write(() => db.insertInto('incident_steps').values(row).execute())
+    const times = recorded.elsewhere ? timesTold(recorded.row, recorded.steps) : undefined
+    if (times) update(id, times)
+    else changed(recorded)
+  }
+
+  /** It was noticed earlier than the first of what was heard of it: everything else was that much later. */
+  function beganAt(recorded: Recorded, began: Mono): void {
+    const by = tenths(recorded.zero - began)
+    const { id, detected_at, no_primary_from_t_ms: from, failover_time_ms: took } = recorded.row
+    recorded.zero = began
+    recorded.steps = recorded.steps.map((step) => ({ ...step, t_ms: tenths(step.t_ms + by) }))
+    write(() =>
+      db
+        .updateTable('incident_steps')
+        .set((e) => ({ t_ms: e('t_ms', '+', by) }))
+        .where('incident_id', '=', id)
+        .execute(),
+    )
+    update(incidentId(id), {
+      detected_at: Math.round(detected_at - by),
+      no_primary_from_t_ms: from === null ? null : tenths(from + by),
+      failover_time_ms: took === null ? null : Math.round(took + by),
+    })
   }
 
   const stepsOf = (ids: readonly string[]) =>
@@ -176,72 +179,35 @@ export function createIncidents(parts: {
     open(incident) {
       makeRoom()
       const row = toRow(incident)
-      const recorded: Recorded = { row, steps: [], zero: incident.detected.mono }
+      const { detected, elsewhere = false } = incident
+      const recorded: Recorded = { row, steps: [], zero: detected.mono, elsewhere }
       atHand.set(incident.id, recorded)
       write(() => db.insertInto('spot_interruption_events').values(row).execute())
       changed(recorded)
+      for (const step of early.take(incident.id)) addStep(incident.id, step)
     },
     seen(id, via, mono) {
-      const recorded = atHand.get(id)
+      const recorded = find(id)
       if (!recorded) return
       const seenVia = JSON.parse(recorded.row.seen_via) as { via: string; after_ms: number }[]
       if (seenVia.some((entry) => entry.via === via)) return
       const all = [...seenVia, { via, after_ms: Math.round(mono - recorded.zero) }]
       update(id, { seen_via: JSON.stringify(all) })
     },
-    step(id, step) {
-      const recorded = atHand.get(id)
-      if (!recorded) {
-        log.info({ event: 'incident.late_step', incident: id, step: step.step })
-        return
-      }
-      const row: IncidentStepRow = {
-        incident_id: id,
-        seq: recorded.steps.length + 1,
-        step: step.step,
-        t_ms: tenths(step.began - recorded.zero),
-        duration_ms: step.tookMillis === null ? null : tenths(step.tookMillis),
-        ok: Number(step.ok),
-        reported_by: step.reportedBy,
-        clock: step.clock,
-        at: step.at,
-        uncertainty_ms: tenths(step.uncertaintyMillis),
-        detail: step.detail,
-      }
-      recorded.steps.push(row)
-      log.info({
-        event: 'incident.step',
-        incident: id,
-        step: row.step,
-        t: row.t_ms,
-        ms: row.duration_ms,
-        ok: step.ok,
-      })
-      write(() => db.insertInto('incident_steps').values(row).execute())
-      changed(recorded)
+    step: addStep,
+    alsoKnownAs(id, other) {
+      if (!atHand.has(id) || atHand.has(other)) return
+      names.set(other, id)
+      for (const step of early.take(other)) addStep(id, step)
     },
     deadline: (id, at) => update(id, { deadline_at: at }),
     target: (id, instanceId) => update(id, { new_instance_id: instanceId }),
     close(id, closing) {
       const { outcome } = closing
-      const zero = atHand.get(id)?.zero
-      const done = outcome === 'promoted' || outcome === 'relaunched'
-      update(id, {
-        outcome,
-        outcome_reason: closing.why,
-        response_action: closing.action,
-        replica_id: closing.replicaId,
-        new_instance_id: closing.newInstanceId,
-        new_epoch: closing.newEpoch,
-        success: outcome === 'no-action' ? null : Number(outcome === 'promoted'),
-        failover_completed: Number(done),
-        failover_time_ms: closing.failoverMillis,
-        no_primary_ms: closing.noPrimaryMillis,
-        no_primary_from_t_ms:
-          closing.noPrimaryFrom === null || zero === undefined ? null : tenths(closing.noPrimaryFrom - zero),
-        loss: closing.loss === null ? null : JSON.stringify(closing.loss),
-        closed_at: clock.now(),
-      })
+      const recorded = find(id)
+      update(id, toEnd(closing, recorded?.zero, clock.now()))
+      const times = recorded?.elsewhere ? timesTold(recorded.row, recorded.steps) : undefined
+      if (times) update(id, times)
       log.info({
         event: 'incident.closed',
         incident: id,
@@ -252,7 +218,7 @@ export function createIncidents(parts: {
       })
     },
     servedAgain(id, mono) {
-      const recorded = atHand.get(id)
+      const recorded = find(id)
       if (!recorded) return
       const { outcome, no_primary_from_t_ms: from } = recorded.row
       if (outcome !== 'failed' || from === null) return
@@ -261,10 +227,15 @@ export function createIncidents(parts: {
       if (frozen?.t_ms !== from) return
       update(id, { no_primary_ms: Math.round(mono - recorded.zero - from) })
     },
-    zeroOf: (id) => atHand.get(id)?.zero,
-    isOpen: (id) => atHand.get(id)?.row.closed_at === null,
+    idOf: (id) => names.get(id) ?? id,
+    lossTold(id, loss) {
+      const recorded = find(id)
+      if (recorded?.elsewhere && recorded.row.closed_at !== null) update(id, { loss: JSON.stringify(loss) })
+    },
+    zeroOf: (id) => find(id)?.zero,
+    isOpen: (id) => find(id)?.row.closed_at === null,
     async get(id) {
-      const recorded = atHand.get(id)
+      const recorded = find(id)
       if (recorded) return viewOf(recorded.row, recorded.steps)
       const row = await db
         .selectFrom('spot_interruption_events')
@@ -332,6 +303,7 @@ export function createIncidents(parts: {
           row,
           steps: steps.filter(({ incident_id }) => incident_id === row.id),
           zero: plus(clock.mono(), millis(row.detected_at - clock.now())),
+          elsewhere: false,
         }
         atHand.set(incidentId(row.id), recorded)
         return recorded
@@ -340,38 +312,3 @@ export function createIncidents(parts: {
     settled: () => inOrder(() => undefined),
   }
 }
-
-function parseCursor(cursor: string): { at: number; id: string } {
-  const match = /^(\d{1,15}):([0-9a-f-]{36})$/.exec(cursor)
-  if (match?.[1] && match[2]) return { at: Number(match[1]), id: match[2] }
-  throw new AppError('input_invalid', `"${cursor.slice(0, 40)}" is not a cursor that this API has given out`)
-}
-
-const toRow = (incident: NewIncident): IncidentRow => ({
-  id: incident.id,
-  agent_id: incident.agentId,
-  instance_id: incident.instanceId,
-  signal_type: incident.signalType,
-  trigger: incident.trigger,
-  detected_at: instant(Math.round(incident.detected.wall)),
-  deadline_at: incident.deadline,
-  seen_via: JSON.stringify([{ via: incident.via, after_ms: 0 }]),
-  replica_id: null,
-  new_instance_id: null,
-  response_action: 'waiting',
-  outcome: 'running',
-  outcome_reason: '',
-  success: null,
-  failover_completed: 0,
-  failover_time_ms: null,
-  no_primary_ms: null,
-  no_primary_from_t_ms: null,
-  old_epoch: incident.epoch,
-  new_epoch: null,
-  interruption_probability: incident.interruptionProbability ?? null,
-  loss: null,
-  closed_at: null,
-})
-
-/** No figure here is more exact than that. */
-const tenths = (value: number): number => Math.round(value * 10) / 10

@@ -25,6 +25,7 @@ export interface MetricsSources {
   readonly replicas: () => Promise<readonly { agent: string; state: string; count: number }[]>
   readonly lags: () => Promise<readonly { agent: string; seconds: number; bytes: number }[]>
   readonly linkCount: () => number
+  readonly voterCount: () => number
   readonly pageCount: () => number
 }
 
@@ -90,6 +91,14 @@ export function createMetrics(sources: MetricsSources): Metrics {
     registers,
     collect() {
       this.set(sources.linkCount())
+    },
+  })
+  new Gauge({
+    name: `${PREFIX}voters`,
+    help: 'Voters of agents connected to this coordinator',
+    registers,
+    collect() {
+      this.set(sources.voterCount())
     },
   })
   new Gauge({

@@ -5,25 +5,30 @@ import type { WebSocket } from 'ws'
 import { type Api, createRoutes, requireRole } from '../http/http.ts'
 import type { LinkSession, Links } from './links.ts'
 import type { Topics } from './topics.ts'
+import type { VoterSockets } from './voter-sockets.ts'
 
-/** The two WebSockets. Both are authenticated like any other request, before the upgrade. */
-export function liveRoutes(links: Links, topics: Topics): Api {
+/** The WebSockets. All are authenticated like any other request, before the upgrade. */
+export function liveRoutes(links: Links, voters: VoterSockets, topics: Topics): Api {
   const routes = createRoutes()
-  routes.get('/api/agents/:id/link', async (c) => {
-    const principal = c.get('principal')
-    if (principal?.kind !== 'agent')
-      throw new AppError('unauthenticated', 'a link needs the credential of an enrolled instance')
-    if (principal.agentId !== c.req.param('id'))
-      throw new AppError('forbidden', `this credential is for ${principal.agentId}`)
-    let session: LinkSession | undefined
-    return upgradeWebSocket(c, {
-      onOpen: (_, ws) => {
-        session = links.accept(agentId(principal.agentId), instanceId(principal.instanceId), ws)
-      },
-      onMessage: (event) => session?.receive(String(event.data)),
-      onClose: () => session?.closed(),
+  for (const [path, sockets] of [
+    ['/api/agents/:id/link', links],
+    ['/api/agents/:id/voter', voters],
+  ] as const)
+    routes.get(path, async (c) => {
+      const principal = c.get('principal')
+      if (principal?.kind !== 'agent')
+        throw new AppError('unauthenticated', 'a link needs the credential of an enrolled instance')
+      if (principal.agentId !== c.req.param('id'))
+        throw new AppError('forbidden', `this credential is for ${principal.agentId}`)
+      let session: LinkSession | undefined
+      return upgradeWebSocket(c, {
+        onOpen: (_, ws) => {
+          session = sockets.accept(agentId(principal.agentId), instanceId(principal.instanceId), ws)
+        },
+        onMessage: (event) => session?.receive(String(event.data)),
+        onClose: () => session?.closed(),
+      })
     })
-  })
   routes.get('/api/live', requireRole('viewer'), (c) => {
     let leave: (() => void) | undefined
     return upgradeWebSocket(c, {

@@ -1,4 +1,5 @@
-/** The front door of everything that is connected by WebSocket: agents' links and dashboards. */
+/** The front door of everything that is connected by WebSocket: agents' links and voters, and dashboards. */
 export { createLinks, type Links } from './links.ts'
 export { liveRoutes } from './live.routes.ts'
 export { createTopics, type Topics } from './topics.ts'
+export { createVoterSockets, type VoterSockets } from './voter-sockets.ts'

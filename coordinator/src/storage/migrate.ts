@@ -3,12 +3,14 @@ import type { Kysely } from 'kysely'
 import { type Migration, Migrator } from 'kysely/migration'
 import { first } from './migrations/0001-first.ts'
 import { certificateAuthority } from './migrations/0002-certificate-authority.ts'
+import { votes } from './migrations/0003-votes.ts'
 import type { Schema } from './schema.ts'
 
 /** In order; a name never changes once it was released, and nothing goes backwards. */
 const migrations: Record<string, Migration> = {
   '0001-first': first,
   '0002-certificate-authority': certificateAuthority,
+  '0003-votes': votes,
 }
 
 /**

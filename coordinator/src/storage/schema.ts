@@ -16,6 +16,9 @@ export interface Schema {
   audit_log: AuditRow
   idempotency_keys: IdempotencyRow
   certificate_authorities: CertificateAuthorityRow
+  epoch_certificates: EpochCertificateRow
+  coordinator_keys: CoordinatorKeyRow
+  coordinator_starts: CoordinatorStartRow
 }
 
 export interface ClientRow {
@@ -30,8 +33,18 @@ export interface AgentRow {
   name: string
   /** The primary; null before there is one. */
   instance_id: string | null
-  /** Changes only by compare-and-set, together with `instance_id`. */
+  /** Of the newest certificate, as are `instance_id`, `term` and `successor_id`. */
   epoch: number
+  /** The epoch in which the primary took office. */
+  term: number
+  successor_id: string | null
+  /** The last epoch in which this coordinator has voted: it only grows. */
+  voted_epoch: number
+  voted_for: string | null
+  /** Of what was voted for: the same vote may be written twice, another one in the same epoch never. */
+  voted_digest: string | null
+  /** This database has lost what members know: no vote before each of them has told it. */
+  outdated: number
   auto_switch_enabled: number
   auto_replica_enabled: number
   manual_replica_enabled: number
@@ -196,4 +209,36 @@ export interface CertificateAuthorityRow {
   /** PKCS #8 in PEM. Whoever has it can be any instance to any other: never logged, never returned. */
   private_key: string
   created_at: number
+}
+
+/** A change of epoch with its votes, each once. */
+export interface EpochCertificateRow {
+  agent_id: string
+  epoch: number
+  digest: string
+  previous_digest: string
+  /** first, turnover, renewal, succession, forced; unknown when the one before it is not here. */
+  kind: string
+  primary_id: string
+  successor_id: string | null
+  forced: number
+  /** JSON. */
+  certificate: string
+  recorded_at: number
+}
+
+/** What this coordinator votes with. */
+export interface CoordinatorKeyRow {
+  /** 1 is the first; there is no other yet. */
+  id: number
+  /** Ed25519, PKCS #8 in PEM. Whoever has it can vote in the coordinator's name: never logged, never returned. */
+  private_key: string
+  created_at: number
+}
+
+/** Grows at each start of a coordinator on this database: by that it is seen to be older than its agents remember. */
+export interface CoordinatorStartRow {
+  /** There is one row. */
+  id: number
+  count: number
 }

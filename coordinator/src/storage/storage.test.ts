@@ -22,7 +22,7 @@ async function open(path = ':memory:') {
 
 test('a new database is brought up to date once', async () => {
   const { db } = await open()
-  const all = ['0001-first', '0002-certificate-authority']
+  const all = ['0001-first', '0002-certificate-authority', '0003-votes']
   expect(await pendingMigrations(db)).toEqual(all)
   expect(await migrate(db)).toEqual(all)
   expect(await migrate(db)).toEqual([])

@@ -14,3 +14,7 @@ export const agentId = (value: string): AgentId => value as AgentId
 export const instanceId = (value: string): InstanceId => value as InstanceId
 export const replicaId = (value: string): ReplicaId => value as ReplicaId
 export const incidentId = (value: string): IncidentId => value as IncidentId
+
+/** What is accepted from outside. */
+export const AGENT_ID_PATTERN = /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/
+export const INSTANCE_ID_PATTERN = /^i-[0-9a-z]{3,32}$/

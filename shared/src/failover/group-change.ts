@@ -1,19 +1,32 @@
 import type { InstanceId } from '../core/ids.ts'
 import { between, type Mono, millis, plus } from '../core/time.ts'
+import type { CastVote, Proposal } from './certificate.ts'
+import { designate, elect, vote } from './group-election.ts'
 import {
   after,
   emptyMember,
   handOverOrder,
+  openIncident,
   patchMember,
   quiet,
   readyTargets,
   silentHolders,
+  silentVoters,
   standIn,
   stepOf,
   unvouchedCopy,
   wanted,
 } from './group-orders.ts'
-import type { Group, GroupContext, GroupEffect, GroupStep, OpenIncident, Phase } from './group-types.ts'
+import type {
+  Group,
+  GroupContext,
+  GroupEffect,
+  GroupStep,
+  OpenChange,
+  OpenIncident,
+  Phase,
+  Then,
+} from './group-types.ts'
 
 /** A hand-over is given up this long before the instance ends, so that the silence path still has its turn. */
 const LAST_RESERVE = millis(1000)
@@ -23,11 +36,32 @@ const SAME_TIME = millis(1000)
 const HAND_OVER_BUDGET = millis(60_000)
 /** How long a member that had a copy is waited for before the workload starts from nothing. */
 const COPY_GRACE = millis(60_000)
+/** A change of successor that did not come about is tried again after this. */
+const SUCCESSION_AGAIN = millis(1000)
 /** The longest wait between two tries of the only copy. */
 const RETRY_CAP = millis(30_000)
 
-/** Orders the primary to give its epoch to `target`. It stays the owner until it says that it has released it. */
-export function handOver(group: Group, incident: OpenIncident, target: InstanceId, now: Mono): GroupStep {
+/**
+ * Has the primary give its epoch to `target`, which is made the successor first if it is not. The primary stays the
+ * owner until it says that it has voted for the target.
+ */
+export function handOver(
+  group: Group,
+  incident: OpenIncident,
+  target: InstanceId,
+  context: GroupContext,
+): GroupStep {
+  const { now } = context
+  if (group.certificate?.proposal.successor !== target) {
+    const step = stepOf(
+      incident,
+      'successor-changed',
+      `${target} is made the successor of ${incident.instance}`,
+    )
+    const asked = designate(group, target, { kind: 'hand-over', incident, target }, context)
+    if (asked) return after([step], asked)
+    return quiet({ ...group, phase: { kind: 'steady' }, waiting: incident })
+  }
   const phase = { kind: 'handing-over' as const, incident, target, giveUpAt: giveUpAt(incident, now) }
   const detail = `${incident.instance} gives epoch ${group.epoch} to ${target}`
   return quiet(
@@ -42,41 +76,17 @@ function giveUpAt({ by }: OpenIncident, now: Mono): Mono {
   return plus(now, millis(Math.min(Math.max(left - LAST_RESERVE, LAST_RESERVE), HAND_OVER_BUDGET)))
 }
 
-/** Asks the database for the next epoch. Everything that follows waits for its answer. */
-export function commit(
-  group: Group,
-  target: InstanceId,
-  incident: OpenIncident | undefined,
-  { fresh = false, attempt = 0 }: { fresh?: boolean; attempt?: number } = {},
-): GroupStep {
-  const to = group.epoch + 1
-  const moves = group.primary !== undefined && target !== group.primary
-  const drain: GroupEffect[] = moves ? [{ kind: 'drain-address', epoch: to }] : []
-  return after(
-    drain,
-    quiet(
-      {
-        ...group,
-        phase: { kind: 'committing', to, target, fresh, incident, attempt },
-        waiting: undefined,
-      },
-      { kind: 'commit', from: group.epoch, to, target, previous: group.primary, incident },
-    ),
-  )
-}
-
-/** The primary said that it can never be active in this epoch again, so its promise is void. */
+/** The primary has voted for `target` and can never be active in this epoch again: our vote makes it a certificate. */
 export function release(
   group: Group,
   from: InstanceId,
-  target: InstanceId,
+  { proposal, vote: cast }: { readonly proposal: Proposal; readonly vote: CastVote },
   incident: OpenIncident,
-  now: Mono,
+  context: GroupContext,
 ): GroupStep {
-  const free = patchMember({ ...group, promiseUntil: now, soloSince: undefined }, from, {
-    released: true,
-  })
-  return commit(free, target, incident)
+  const free = patchMember(group, from, { released: true, resigned: group.epoch, voted: proposal.epoch })
+  const then = { kind: 'promote' as const, incident, fresh: false, attempt: 0 }
+  return vote(free, { proposal, votes: [cast], gone: [], then }, context)
 }
 
 /** If AWS is about to take the primary back, moves off it, or says that nobody is ready to take over. */
@@ -94,7 +104,7 @@ export function considerNotice(group: Group, context: GroupContext, prefer?: Ins
   const opened: GroupEffect = { kind: 'incident-opened', incident }
   const targets = readyTargets(group, context.now)
   const target = targets.find((member) => member.instance === prefer) ?? targets[0]
-  if (target) return after([opened], handOver(group, incident, target.instance, context.now))
+  if (target) return after([opened], handOver(group, incident, target.instance, context))
   return after([opened], waitForReplica(group, incident))
 }
 
@@ -113,6 +123,10 @@ export function noticeAgain(group: Group, by: Mono, context: GroupContext, prefe
       moved,
     )
   if ('incident' in phase) return quiet({ ...group, phase: { ...phase, incident } }, moved)
+  if ('change' in phase && phase.change.then.kind !== 'steady') {
+    const then = { ...phase.change.then, incident }
+    return quiet({ ...group, phase: { ...phase, change: { ...phase.change, then } } }, moved)
+  }
   return quiet({ ...group, waiting: incident }, moved)
 }
 
@@ -131,7 +145,7 @@ function waitForReplica(group: Group, incident: OpenIncident): GroupStep {
 /** Back to the old primary. With a notice running, another replica is tried while there is time. */
 export function giveUpHandOver(
   group: Group,
-  phase: Phase & { kind: 'handing-over' },
+  phase: { readonly incident: OpenIncident; readonly target: InstanceId },
   why: string,
   context: GroupContext,
 ): GroupStep {
@@ -147,14 +161,10 @@ export function giveUpHandOver(
   if (incident.by !== undefined && between(now, incident.by) <= LAST_RESERVE)
     return quiet({ ...steady, waiting: incident }, failed)
   const other = readyTargets(steady, now).find((member) => member.instance !== target)
-  if (other) return after([failed], handOver(steady, incident, other.instance, now))
+  if (other) return after([failed], handOver(steady, incident, other.instance, context))
   // The same replica again, once the primary vouches for it anew.
   return after([failed], waitForReplica(patchMember(steady, target, { attached: false }), incident))
 }
-
-/** The incident that is open on this group, if any. */
-const openIncident = ({ phase, waiting }: Group): OpenIncident | undefined =>
-  'incident' in phase ? phase.incident : waiting
 
 function incidentFor(
   group: Group,
@@ -174,17 +184,22 @@ function incidentFor(
 }
 
 /**
- * The primary is certainly not active any more: its promise has run out, or its machine has ended. A ready replica
- * takes over. Without one, and only when the machine with the state is gone, whatever is left is looked for.
+ * The primary has fallen silent, or its machine has ended. The successor takes over if it is ready. Anybody else only
+ * when the machine with the state is gone: then whatever is left is looked for.
  */
 export function replaceLost(group: Group, context: GroupContext): GroupStep {
-  const { primary } = group
-  if (primary === undefined) return quiet(group)
-  const target = readyTargets(group, context.now)[0]
-  const gone = group.members.get(primary)?.gone ?? false
-  if (!target && !gone) return quiet(group)
+  const { primary, certificate } = group
+  if (primary === undefined || !certificate) return quiet(group)
+  const { successor } = certificate.proposal
+  const lost = group.members.get(primary)
+  const isGone = lost === undefined || lost.gone || lost.resigned >= group.epoch
+  const ready = readyTargets(group, context.now)
+  const target = ready.find(({ instance }) => instance === successor) ?? (isGone ? ready[0] : undefined)
+  if (!target && !isGone) return quiet(group)
   const { incident, opened } = incidentFor(group, primary, context)
-  if (target) return after(opened, commit(group, target.instance, incident))
+  const elected = target && elect(group, target.instance, thenPromote(incident), context)
+  if (elected) return after(opened, elected)
+  if (!isGone) return quiet(group)
   const relaunching = {
     kind: 'relaunching' as const,
     incident,
@@ -197,27 +212,37 @@ export function replaceLost(group: Group, context: GroupContext): GroupStep {
   return after([...opened, stepOf(incident, 'no-copy-at-hand', detail), wanted('lost', incident)], found)
 }
 
+export const thenPromote = (
+  incident: OpenIncident | undefined,
+  { fresh = false, attempt = 0 }: { fresh?: boolean; attempt?: number } = {},
+): Then & { kind: 'promote' } => ({ kind: 'promote', incident, fresh, attempt })
+
 /** Takes what is left, the best first: a whole copy of unknown age, then an instance that starts from nothing. */
 export function relaunch(
   group: Group,
   { incident, emptyFrom }: Phase & { kind: 'relaunching' },
-  { now }: GroupContext,
+  context: GroupContext,
 ): GroupStep {
+  const { now } = context
+  const [ready] = readyTargets(group, now)
+  const taken = ready && elect(group, ready.instance, thenPromote(incident), context)
+  if (taken) return taken
   const copy = unvouchedCopy(group)
-  if (copy) {
+  const copied = copy && elect(group, copy.instance, thenPromote(incident), context)
+  if (copy && copied) {
     const detail = `${group.primary} ended before it could say how far ${copy.instance} is behind`
-    return after([stepOf(incident, 'copy-of-unknown-age', detail)], commit(group, copy.instance, incident))
+    return after([stepOf(incident, 'copy-of-unknown-age', detail)], copied)
   }
   const holders = silentHolders(group)
-  if (holders.length > 0 && now < emptyFrom)
-    return quiet(group, ...holders.map(({ instance }) => ({ kind: 'check-instance' as const, instance })))
-  const empty = emptyMember(group)
-  if (!empty) return quiet(group)
-  const detail = `no instance has a copy of the state: ${empty.instance} starts with an empty one, or with a snapshot`
-  return after(
-    [stepOf(incident, 'state-lost', detail)],
-    commit(group, empty.instance, incident, { fresh: true }),
+  const asked = [...holders, ...silentVoters(group)].map(
+    ({ instance }): GroupEffect => ({ kind: 'check-instance', instance }),
   )
+  if (copy || (holders.length > 0 && now < emptyFrom)) return quiet(group, ...asked)
+  const empty = emptyMember(group)
+  const begun = empty && elect(group, empty.instance, thenPromote(incident, { fresh: true }), context)
+  if (!empty || !begun) return quiet(group, ...asked)
+  const detail = `no instance has a copy of the state: ${empty.instance} starts with an empty one, or with a snapshot`
+  return after([stepOf(incident, 'state-lost', detail)], begun)
 }
 
 /**
@@ -231,15 +256,19 @@ export function afterFailedPromotion(
   context: GroupContext,
 ): GroupStep {
   const { now } = context
-  const free: Group = { ...group, promiseUntil: now, soloSince: undefined }
-  const next = readyTargets(free, now)[0] ?? standIn(free, from)
+  const next = readyTargets(group, now)[0] ?? standIn(group, from)
   if (next) {
     const { incident, opened } = incidentFor(group, from, context)
     const failed = stepOf(incident, 'promotion-failed', `${from}: ${why}`)
-    return after([...opened, failed], commit(free, next.instance, incident))
+    const elected = elect(group, next.instance, thenPromote(incident), context)
+    if (elected) return after([...opened, failed], elected)
   }
-  if (free.members.get(from)?.gone) return replaceLost(free, context)
+  if (group.members.get(from)?.gone) return replaceLost(group, context)
   const attempt = group.phase.kind === 'promoting' ? group.phase.attempt + 1 : 1
+  return failed(group, from, why, attempt, now)
+}
+
+function failed(group: Group, from: InstanceId, why: string, attempt: number, now: Mono): GroupStep {
   const retryAt = plus(now, millis(Math.min(1000 * 2 ** Math.min(attempt - 1, 10), RETRY_CAP)))
   const open = openIncident(group)
   const closed: GroupEffect[] = open
@@ -253,5 +282,40 @@ export function afterFailedPromotion(
         },
       ]
     : []
-  return quiet({ ...free, phase: { kind: 'failed', why, retryAt, attempt }, waiting: undefined }, ...closed)
+  return quiet({ ...group, phase: { kind: 'failed', why, retryAt, attempt }, waiting: undefined }, ...closed)
+}
+
+/** A change that could not get its votes. */
+export function abandon(group: Group, { proposal, then }: OpenChange, context: GroupContext): GroupStep {
+  const { now } = context
+  const steady: Group = { ...group, phase: { kind: 'steady' }, successionFrom: plus(now, SUCCESSION_AGAIN) }
+  const primary = group.primary === undefined ? undefined : group.members.get(group.primary)
+  const isHeard = primary !== undefined && !primary.gone && between(primary.heardAt, now) < group.policy.lease
+  switch (then.kind) {
+    case 'steady':
+      return considerNotice(steady, context)
+    case 'hand-over':
+      if (isHeard)
+        return giveUpHandOver(steady, then, 'the primary did not agree to the change of successor', context)
+      return replaceLost({ ...steady, waiting: then.incident }, context)
+    case 'promote': {
+      const { incident, attempt } = then
+      if (proposal.primary === group.primary) {
+        if (!isHeard) return replaceLost({ ...steady, waiting: incident }, context)
+        return failed(
+          { ...steady, waiting: incident },
+          proposal.primary,
+          'its vote did not come',
+          attempt + 1,
+          now,
+        )
+      }
+      if (incident && isHeard && primary.resigned < group.epoch) {
+        const why = `${proposal.primary} did not take over: ${group.primary} is heard again`
+        const closed = { kind: 'incident-closed' as const, incident, outcome: 'failed' as const, why }
+        return after([closed], considerNotice(steady, context))
+      }
+      return replaceLost({ ...steady, waiting: incident }, context)
+    }
+  }
 }

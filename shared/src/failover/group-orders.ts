@@ -78,9 +78,18 @@ export const silentHolders = (group: Group): readonly GroupMember[] =>
       (!member.connected || member.sync === 'unknown'),
   )
 
-/** The instance that has the epoch, or is about to have it. */
-export const owner = (group: Group): InstanceId | undefined =>
-  group.phase.kind === 'promoting' ? group.phase.target : group.primary
+/** Those without whose vote, or whose end, nobody can be forced in. */
+export const silentVoters = ({ certificate, members }: Group): readonly GroupMember[] =>
+  [...members.values()].filter(
+    (member) =>
+      !member.connected &&
+      !member.gone &&
+      (member.instance === certificate?.proposal.primary ||
+        member.instance === certificate?.proposal.successor),
+  )
+
+/** The instance that has the epoch. */
+export const owner = (group: Group): InstanceId | undefined => group.primary
 
 export const fenceOrder = (group: Group, instance: InstanceId): GroupEffect => ({
   kind: 'order',
@@ -90,35 +99,14 @@ export const fenceOrder = (group: Group, instance: InstanceId): GroupEffect => (
 
 /** Nothing while it is open who the primary is. */
 export function followOrder(group: Group, member: GroupMember): GroupEffect[] {
-  const { phase, primary, epoch } = group
-  if (primary === undefined || primary === member.instance || phase.kind === 'committing') return []
+  const { phase, primary, epoch, certificate } = group
+  if (primary === undefined || !certificate || primary === member.instance) return []
+  if (phase.kind === 'electing' || (phase.kind === 'voting' && phase.change.then.kind === 'promote'))
+    return []
   if (member.retired || member.noticedBy !== undefined) return [fenceOrder(group, member.instance)]
   if (phase.kind === 'promoting') return []
-  return [{ kind: 'order', instance: member.instance, order: { kind: 'follow', epoch, primary } }]
-}
-
-export function promoteOrder(
-  group: Group,
-  { target, fresh, incident }: Phase & { kind: 'promoting' },
-): GroupEffect {
-  const beat = group.members.get(target)?.beat
-  const order = {
-    kind: 'promote' as const,
-    epoch: group.epoch,
-    fresh,
-    lease: {
-      epoch: group.epoch,
-      seq: beat?.seq ?? 0,
-      sentAt: beat?.sentAt ?? (0 as Mono),
-      lease: group.policy.lease,
-      solo: group.soloSince !== undefined,
-    },
-  }
-  return {
-    kind: 'order',
-    instance: target,
-    order: incident ? { ...order, incident: incident.id } : order,
-  }
+  const { term } = certificate.proposal
+  return [{ kind: 'order', instance: member.instance, order: { kind: 'follow', epoch, term, primary } }]
 }
 
 export function handOverOrder(group: Group, phase: Phase & { kind: 'handing-over' }, now: Mono): GroupEffect {
@@ -135,6 +123,13 @@ export function handOverOrder(group: Group, phase: Phase & { kind: 'handing-over
       urgent: incident.trigger === 'notice',
     },
   }
+}
+
+/** The incident that is open on this group, if any. */
+export const openIncident = ({ phase, waiting }: Group): OpenIncident | undefined => {
+  if ('incident' in phase) return phase.incident
+  if ('change' in phase) return phase.change.then.kind === 'steady' ? waiting : phase.change.then.incident
+  return waiting
 }
 
 export const stepOf = (incident: OpenIncident, step: string, detail: string): GroupEffect => ({

@@ -1,80 +1,12 @@
-import type { Mono } from '../core/time.ts'
 import { afterFailedPromotion, considerNotice } from './group-change.ts'
-import {
-  after,
-  fenceOrder,
-  followOrder,
-  owner,
-  patchMember,
-  promoteOrder,
-  quiet,
-  readyTargets,
-  standIn,
-  wanted,
-} from './group-orders.ts'
-import type { Group, GroupContext, GroupEffect, GroupEvent, GroupStep, Phase } from './group-types.ts'
-import { promiseEnd } from './lease.ts'
+import { after, followOrder, patchMember, quiet, wanted } from './group-orders.ts'
+import type { Group, GroupContext, GroupEffect, GroupEvent, GroupStep } from './group-types.ts'
 
-/** From the commit of an epoch to the end of its incident: the new primary is started, then traffic is led to it. */
+/** From a certificate to the end of its incident: the new primary is started, then traffic is led to it. */
 
-export function onCommitted(
-  group: Group,
-  event: GroupEvent & { kind: 'committed' },
-  { now }: GroupContext,
-): GroupStep {
-  const { phase, primary: previous } = group
-  if (phase.kind !== 'committing' || event.epoch !== phase.to) return quiet(group)
-  const { target, fresh, incident, to, attempt } = phase
-  const promoting: Phase & { kind: 'promoting' } = {
-    kind: 'promoting',
-    target,
-    fresh,
-    incident,
-    attempt,
-  }
-  const moved = previous !== undefined && previous !== target
-  const retired = moved && incident !== undefined && !incident.keepOld && previous === incident.instance
-  const owned = patchMember(
-    patchMember({ ...group, epoch: to, primary: target, phase: promoting }, previous, {
-      retired,
-      sync: 'unknown',
-      attached: false,
-    }),
-    target,
-    { sync: 'unknown', released: false, retired: false, hadCopy: true },
-  )
-  // It may run without us only if nobody else could be promoted in its place.
-  const solo = readyTargets(owned, now).length === 0 && standIn(owned, target) === undefined
-  const next: Group = {
-    ...owned,
-    soloSince: solo ? (owned.members.get(target)?.beat?.seq ?? 0) : undefined,
-  }
-  const fences = moved ? [fenceOrder(next, previous)] : []
-  return after(fences, promote(next, promoting, now))
-}
-
-/** The order carries a lease, counted from the target's last heartbeat, so it is a promise like any other grant. */
-export const promote = (group: Group, phase: Phase & { kind: 'promoting' }, now: Mono): GroupStep =>
-  quiet(
-    {
-      ...group,
-      promiseUntil: promiseEnd(now, group.policy),
-      // Only a lease that was given after this order can confirm that it does not run alone.
-      soloSince:
-        group.soloSince === undefined
-          ? undefined
-          : Math.max(group.soloSince, group.members.get(phase.target)?.beat?.seq ?? 0),
-    },
-    promoteOrder(group, phase),
-  )
-
-export function onPromoted(
-  group: Group,
-  event: GroupEvent & { kind: 'promoted' },
-  { now }: GroupContext,
-): GroupStep {
+export function onPromoted(group: Group, event: GroupEvent & { kind: 'promoted' }): GroupStep {
   const { phase } = group
-  if (event.instance !== owner(group) || event.epoch !== group.epoch) return quiet(group)
+  if (event.instance !== group.primary || event.epoch !== group.epoch) return quiet(group)
   // `steady`: this process was restarted while the promotion was under way.
   if (phase.kind !== 'promoting' && phase.kind !== 'steady') return quiet(group)
   const { incident, fresh } = phase.kind === 'promoting' ? phase : { incident: undefined, fresh: false }
@@ -88,7 +20,6 @@ export function onPromoted(
     ...group,
     members,
     phase: incident ? { kind: 'routing', incident, fresh } : { kind: 'steady' },
-    promiseUntil: promiseEnd(now, group.policy),
   }
   const follows = [...members.values()]
     .filter((member) => member.connected)
@@ -131,6 +62,8 @@ export function onPromotionFailed(
 ): GroupStep {
   const { instance, epoch, why } = event
   const { phase } = group
-  if (instance !== owner(group) || epoch !== group.epoch || phase.kind === 'committing') return quiet(group)
-  return afterFailedPromotion(group, instance, why, context)
+  if (instance !== group.primary || epoch !== group.epoch) return quiet(group)
+  const resigned = patchMember(group, instance, { resigned: epoch })
+  if ('change' in phase) return quiet(resigned)
+  return afterFailedPromotion(resigned, instance, why, context)
 }

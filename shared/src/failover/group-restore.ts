@@ -1,5 +1,6 @@
 import type { AgentId, InstanceId } from '../core/ids.ts'
 import { type Mono, millis, plus } from '../core/time.ts'
+import type { Certificate } from './certificate.ts'
 import { patchMember } from './group-orders.ts'
 import type { Group, GroupMember, OpenMove, Phase } from './group-types.ts'
 import { type LeasePolicy, silenceAfterRestart } from './lease.ts'
@@ -11,30 +12,39 @@ const HAND_OVER_AGAIN = millis(10_000)
 export function restoreGroup(
   stored: {
     agent: AgentId
-    epoch: number
-    primary: InstanceId | undefined
+    certificate: Certificate | undefined
+    voted: { readonly epoch: number; readonly primary: InstanceId | undefined }
+    /** Our own public key. */
+    key: string
     members: readonly { instance: InstanceId; retired: boolean; hadCopy: boolean }[]
     policy: LeasePolicy
     move?: OpenMove | undefined
   },
   now: Mono,
 ): Group {
-  const { agent, epoch, primary, policy, move } = stored
+  const { agent, certificate, voted, key, policy, move } = stored
+  const primary = certificate?.proposal.primary
   const silentUntil = plus(now, silenceAfterRestart(policy))
   const group: Group = {
     agent,
-    epoch,
+    certificate,
+    epoch: certificate?.proposal.epoch ?? 0,
     primary,
-    phase: primary === undefined ? { kind: 'vacant' } : phaseOf(move, primary, silentUntil),
+    voted,
+    casting: undefined,
+    key,
+    phase: certificate === undefined ? { kind: 'vacant' } : phaseOf(move, certificate, silentUntil),
     members: new Map(
       stored.members.map(({ instance, retired, hadCopy }) => [
         instance,
         { ...unheard(instance, now), retired, hadCopy },
       ]),
     ),
-    promiseUntil: silentUntil,
+    promise: undefined,
     silentUntil,
-    soloSince: primary === undefined ? undefined : -1,
+    abstainFor: new Set(),
+    tickedAt: now,
+    successionFrom: now,
     waiting: move?.at.kind === 'waiting' ? move.incident : undefined,
     policy,
   }
@@ -43,12 +53,26 @@ export function restoreGroup(
     : group
 }
 
-function phaseOf(move: OpenMove | undefined, primary: InstanceId, silentUntil: Mono): Phase {
+function phaseOf(move: OpenMove | undefined, certificate: Certificate, silentUntil: Mono): Phase {
+  const { proposal, votes } = certificate
   switch (move?.at.kind) {
     case 'handing-over':
       return { ...move.at, incident: move.incident, giveUpAt: plus(silentUntil, HAND_OVER_AGAIN) }
     case 'promoting':
-      return { ...move.at, target: primary, incident: move.incident, attempt: 0 }
+      return {
+        ...move.at,
+        target: proposal.primary,
+        incident: move.incident,
+        attempt: 0,
+        offer: {
+          kind: 'votes',
+          proposal,
+          base: null,
+          votes: votes.map((vote) => ({ ...vote, echo: null })),
+          gone: [],
+          extras: { incident: move.incident.id, fresh: move.at.fresh },
+        },
+      }
     case 'waiting':
     case undefined:
       return { kind: 'steady' }
@@ -60,7 +84,12 @@ export const unheard = (instance: InstanceId, now: Mono): GroupMember => ({
   instance,
   connected: false,
   heardAt: now,
-  beat: undefined,
+  sentAt: undefined,
+  key: undefined,
+  hears: false,
+  voted: 0,
+  resigned: 0,
+  readyAt: undefined,
   sync: 'unknown',
   hadCopy: false,
   attached: false,

@@ -1,45 +1,62 @@
 import type { AgentId, IncidentId, InstanceId } from '../core/ids.ts'
 import type { Millis, Mono } from '../core/time.ts'
+import type { CastVote, Certificate, Proposal } from './certificate.ts'
 import type { LeasePolicy } from './lease.ts'
 import type { Role } from './member-types.ts'
-import type { LeaseGrant, Order } from './orders.ts'
+import type { Order } from './orders.ts'
+import type { ElectionExtras, VoterMessage } from './voter-types.ts'
 
 /**
- * Who is primary of one agent, as the coordinator sees it.
+ * The coordinator's part in deciding who is primary of one agent: its own vote, and what it asks of the others.
  *
  * - `vacant`: no primary yet; the first member that connects gets epoch 1.
- * - `steady`: the primary of `epoch` has the epoch; how well it is, its lease and its heartbeats tell.
+ * - `steady`: the primary of `epoch` has it; how well it is, its heartbeats tell.
+ * - `asking`: another voter's vote is needed first.
+ * - `voting`: our own vote is being written, as soon as nothing that we promised is in its way.
+ * - `electing`: we have voted; the candidate adds its own vote when nothing that it promised is in its way.
  * - `handing-over`: the primary was told to give the epoch to `target`. It still owns it.
- * - `committing`: the change to `to` is being written. Only the compare-and-set in the database decides.
  * - `promoting`: `target` owns the epoch and is bringing the workload up.
  * - `routing`: the workload is up; the address is being pointed at it.
- * - `relaunching`: the primary has ended and no whole copy is at hand; waiting for one, or for an instance that can
- *   start from nothing.
+ * - `relaunching`: the primary is lost and nobody can be elected yet: waiting for a copy of the state, a vote, or an
+ *   instance that can start from nothing.
  * - `failed`: the only copy of the state could not start; it is tried again at `retryAt`.
  *
  * Invariants (group.test.ts, failover.simulation.test.ts):
- * G1 an epoch is committed at most once, and only as the successor of the current one;
- * G2 no epoch is committed before the primary has released it, its promise has run out, or the cloud says that its
- *    instance is gone;
- * G3 a primary that was told to run on alone (`solo`) is replaced only after a release or on the cloud's word;
+ * G1 one vote per epoch, in the database before anybody hears of it;
+ * G2 no vote for another than `promise.to` before the promise has run out, unless its holder has voted for it too, has
+ *    resigned, or has ended by the cloud's word;
+ * G3 nobody is elected without two votes of three, but where every other voter has ended, resigned or consented;
  * G4 a member with an open notice, or one that the cloud says is gone, is never a target;
  * G5 nothing starts from nothing while a copy may still exist: only on an instance that says it has none, and after
- *    every member that had one is gone or has been waited for.
+ *    every member that had one is gone or has been waited for;
+ * G6 a certificate that others have made without us is taken as it is: we never correct a later epoch.
  */
 export interface Group {
   readonly agent: AgentId
+  /** The newest certificate; `epoch` and `primary` are its own, 0 and undefined before the first. */
+  readonly certificate: Certificate | undefined
   readonly epoch: number
   readonly primary: InstanceId | undefined
+  /** The last epoch in which we have voted, and for whom. */
+  readonly voted: { readonly epoch: number; readonly primary: InstanceId | undefined }
+  /** A vote of ours that is on its way to the database: it counts against everybody else, and for nobody yet. */
+  readonly casting: { readonly epoch: number; readonly primary: InstanceId } | undefined
+  /** Our own public key, for those who check our votes. */
+  readonly key: string
   readonly phase: Phase
   readonly members: ReadonlyMap<InstanceId, GroupMember>
-  /** Until when the primary may still be running on our word. */
-  readonly promiseUntil: Mono
+  /** Who may be running on our word, and until when. */
+  readonly promise: { readonly to: InstanceId; readonly until: Mono } | undefined
   /** Until when promises of an earlier process of ours may be outstanding. */
   readonly silentUntil: Mono
-  /** Number of the last heartbeat that was answered with `solo`; undefined once the primary confirmed a lease. */
-  readonly soloSince: number | undefined
+  /** Our memory is older than what a member remembers of us: no vote until each of these has told what it knows. */
+  readonly abstainFor: ReadonlySet<InstanceId>
   /** A notice on the primary that no replica was ready for. */
   readonly waiting: OpenIncident | undefined
+  /** When we last looked at the time. */
+  readonly tickedAt: Mono
+  /** Another change of successor is not tried before. */
+  readonly successionFrom: Mono
   readonly policy: LeasePolicy
 }
 
@@ -64,26 +81,54 @@ export interface OpenMove {
     | { readonly kind: 'waiting' }
     /** The primary was told to hand over; it may have done so meanwhile. */
     | { readonly kind: 'handing-over'; readonly target: InstanceId }
-    /** The epoch was committed; whether the primary of it is up is not known. */
+    /** The epoch was certified; whether the primary of it is up is not known. */
     | { readonly kind: 'promoting'; readonly fresh: boolean }
+}
+
+/** What follows when a change is certified. */
+export type Then =
+  | {
+      readonly kind: 'promote'
+      readonly incident: OpenIncident | undefined
+      readonly fresh: boolean
+      /** How many times in a row this instance was tried before. */
+      readonly attempt: number
+    }
+  | { readonly kind: 'steady' }
+  | { readonly kind: 'hand-over'; readonly incident: OpenIncident; readonly target: InstanceId }
+
+/** A change that does not have its votes yet. */
+export interface OpenChange {
+  readonly proposal: Proposal
+  readonly votes: readonly CastVote[]
+  /** Voters that need not be waited for: ended, or resigned. */
+  readonly gone: readonly InstanceId[]
+  readonly then: Then
 }
 
 export type Phase =
   | { readonly kind: 'vacant' }
   | { readonly kind: 'steady' }
   | {
+      readonly kind: 'asking'
+      readonly change: OpenChange
+      readonly of: InstanceId
+      readonly againAt: Mono
+      readonly giveUpAt: Mono
+    }
+  | { readonly kind: 'voting'; readonly change: OpenChange; readonly isBeingWritten: boolean }
+  | {
+      readonly kind: 'electing'
+      readonly change: OpenChange
+      readonly since: Mono
+      readonly againAt: Mono
+      readonly giveUpAt: Mono
+    }
+  | {
       readonly kind: 'handing-over'
       readonly incident: OpenIncident
       readonly target: InstanceId
       readonly giveUpAt: Mono
-    }
-  | {
-      readonly kind: 'committing'
-      readonly to: number
-      readonly target: InstanceId
-      readonly fresh: boolean
-      readonly incident: OpenIncident | undefined
-      readonly attempt: number
     }
   | {
       readonly kind: 'promoting'
@@ -92,6 +137,8 @@ export type Phase =
       readonly incident: OpenIncident | undefined
       /** How many times in a row this instance was tried before. */
       readonly attempt: number
+      /** What it is told until it is up; undefined when it has told us. */
+      readonly offer: VoterMessage | undefined
     }
   | { readonly kind: 'routing'; readonly incident: OpenIncident; readonly fresh: boolean }
   | {
@@ -106,8 +153,18 @@ export interface GroupMember {
   readonly instance: InstanceId
   readonly connected: boolean
   readonly heardAt: Mono
-  /** The last heartbeat's number, and its send time on the member's own clock. */
-  readonly beat: { readonly seq: number; readonly sentAt: Mono } | undefined
+  /** When it sent its last heartbeat, on its own clock. */
+  readonly sentAt: Mono | undefined
+  /** Its public key, as it said when it connected. */
+  readonly key: string | undefined
+  /** A replica says that the primary still has its promise. */
+  readonly hears: boolean
+  /** The latest epoch in which it has voted, as far as it said. */
+  readonly voted: number
+  /** It is never active again in this epoch, nor in any before. */
+  readonly resigned: number
+  /** When it could last have taken over. */
+  readonly readyAt: Mono | undefined
   /** Whether it holds the primary's state, in its own words since it connected. */
   readonly sync: Sync
   /** It held a whole copy when it was last heard. */
@@ -138,25 +195,45 @@ export type GroupEvent =
       readonly role: Role['kind']
       readonly epoch: number
       /** The greeting counts as a heartbeat. */
-      readonly seq: number
       readonly sentAt: Mono
+      readonly key: string
+      /** The last ones that it knows, the newest at the end. */
+      readonly chain: readonly Certificate[]
+      readonly voted: number
+      readonly resigned: number
     }
   | { readonly kind: 'disconnected'; readonly instance: InstanceId }
   | {
-      readonly kind: 'heartbeat'
+      readonly kind: 'beat'
       readonly instance: InstanceId
       readonly epoch: number
-      readonly seq: number
       readonly sentAt: Mono
-      /** How the member understands its lease, and the number of the grant that told it. */
-      readonly lease: { readonly kind: 'none' | 'solo' | 'until'; readonly seq: number }
-      /** From a primary: the replicas that receive from it. */
+      readonly hears: boolean
+      readonly office: boolean
+    }
+  /** From a primary: the replicas that receive from it. */
+  | {
+      readonly kind: 'status'
+      readonly instance: InstanceId
+      readonly epoch: number
       readonly replicas: readonly {
         readonly instance: InstanceId
         readonly attached: boolean
         readonly lagBytes: number
       }[]
     }
+  /** An answer to what we asked, or a certificate that we may not know. */
+  | {
+      readonly kind: 'voter'
+      readonly instance: InstanceId
+      readonly message: VoterMessage
+      readonly extras?: ElectionExtras
+    }
+  /**
+   * A member remembers more of us than our database does. `voted`: an epoch beyond all that may have been lost, in the
+   * database already.
+   */
+  | { readonly kind: 'outdated'; readonly voted: number }
   | { readonly kind: 'sync'; readonly instance: InstanceId; readonly sync: Exclude<Sync, 'unknown'> }
   /** AWS takes `instance` back, `left` from now. `prefer` is taken over by if it is ready. */
   | {
@@ -179,6 +256,8 @@ export type GroupEvent =
       readonly instance: InstanceId
       readonly epoch: number
       readonly target: InstanceId
+      /** Its vote for the target. */
+      readonly vote: { readonly proposal: Proposal; readonly vote: CastVote }
     }
   | {
       readonly kind: 'hand-over-failed'
@@ -193,8 +272,8 @@ export type GroupEvent =
       readonly epoch: number
       readonly why: string
     }
-  /** The database took the change. */
-  | { readonly kind: 'committed'; readonly epoch: number }
+  /** Our vote in this epoch is in the database. */
+  | { readonly kind: 'voted'; readonly epoch: number; readonly signature: string }
   /** The address leads to the primary of `epoch`. */
   | { readonly kind: 'routed'; readonly epoch: number }
   /** The cloud says that the machine has ended. */
@@ -202,16 +281,17 @@ export type GroupEvent =
   | { readonly kind: 'tick' }
 
 export type GroupEffect =
-  | { readonly kind: 'lease'; readonly instance: InstanceId; readonly grant: LeaseGrant }
+  | { readonly kind: 'tell'; readonly instance: InstanceId; readonly message: VoterMessage }
   | { readonly kind: 'order'; readonly instance: InstanceId; readonly order: Order }
+  /** Write our vote, then say `voted`. With `record` it completes the certificate, which is written with it. */
   | {
-      readonly kind: 'commit'
-      readonly from: number
-      readonly to: number
-      readonly target: InstanceId
-      readonly previous: InstanceId | undefined
-      readonly incident: OpenIncident | undefined
+      readonly kind: 'vote'
+      readonly proposal: Proposal
+      readonly votes: readonly CastVote[]
+      readonly record: RecordFacts | undefined
     }
+  /** A certificate that was completed elsewhere: written once, whoever brings it again. */
+  | { readonly kind: 'record'; readonly certificate: Certificate; readonly facts: RecordFacts }
   /** Cut the address's traffic to whoever has it at a lower epoch. */
   | { readonly kind: 'drain-address'; readonly epoch: number }
   | { readonly kind: 'point-address'; readonly epoch: number; readonly instance: InstanceId }
@@ -239,6 +319,13 @@ export type GroupEffect =
       readonly why: string
     }
 
+/** What the record of a change of primary says beside the certificate. */
+export interface RecordFacts {
+  readonly previous: InstanceId | undefined
+  readonly incident: OpenIncident | undefined
+  readonly fresh: boolean
+}
+
 export interface GroupStep {
   readonly group: Group
   readonly effects: readonly GroupEffect[]
@@ -248,4 +335,5 @@ export interface GroupStep {
 export interface GroupContext {
   readonly now: Mono
   readonly newIncident: () => IncidentId
+  readonly digest: (proposal: Proposal) => string
 }

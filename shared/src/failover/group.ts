@@ -1,21 +1,26 @@
 import type { InstanceId } from '../core/ids.ts'
 import { between, formatMillis, type Mono, plus } from '../core/time.ts'
+import type { Certificate } from './certificate.ts'
+import { learn, learnChain, onVoted } from './group-certified.ts'
 import {
+  abandon,
   afterFailedPromotion,
-  commit,
+  considerNotice,
   giveUpHandOver,
   handOver,
   noticeAgain,
   relaunch,
   release,
   replaceLost,
+  thenPromote,
 } from './group-change.ts'
+import { elect, onChangeTick, onDeclined, onVoteOf } from './group-election.ts'
 import {
   after,
   fenceOrder,
   followOrder,
   handOverOrder,
-  owner,
+  openIncident,
   patchMember,
   quiet,
   readyTargets,
@@ -23,8 +28,9 @@ import {
   wanted,
   withMember,
 } from './group-orders.ts'
-import { onCommitted, onPromoted, onPromotionFailed, onRouted, promote } from './group-promotion.ts'
+import { onPromoted, onPromotionFailed, onRouted } from './group-promotion.ts'
 import { unheard } from './group-restore.ts'
+import { considerSuccessor } from './group-succession.ts'
 import type {
   Group,
   GroupContext,
@@ -36,6 +42,7 @@ import type {
   Phase,
 } from './group-types.ts'
 import { promiseEnd } from './lease.ts'
+import type { VoterMessage } from './voter-types.ts'
 
 export { readyTargets, silenceOf } from './group-orders.ts'
 export { restoreGroup } from './group-restore.ts'
@@ -43,6 +50,7 @@ export type * from './group-types.ts'
 
 /** How long after the last heartbeat a primary is doubted, in heartbeats. */
 const SUSPECT_AFTER_BEATS = 2
+
 /** One event in, the new state and what to do out. Pure apart from the ids that the context hands out. */
 export function stepGroup(group: Group, event: GroupEvent, context: GroupContext): GroupStep {
   switch (event.kind) {
@@ -56,8 +64,16 @@ export function stepGroup(group: Group, event: GroupEvent, context: GroupContext
       return onConnected(group, event, context)
     case 'disconnected':
       return quiet(patchMember(group, event.instance, { connected: false }))
-    case 'heartbeat':
-      return onHeartbeat(group, event, context)
+    case 'beat':
+      return onBeat(group, event, context)
+    case 'status':
+      return onStatus(group, event, context)
+    case 'voter':
+      return onVoter(group, event, context)
+    case 'voted':
+      return onVoted(group, event, context)
+    case 'outdated':
+      return onOutdated(group, event.voted)
     case 'sync':
       return onSync(
         patchMember(group, event.instance, { sync: event.sync, hadCopy: event.sync === 'ready' }),
@@ -74,11 +90,9 @@ export function stepGroup(group: Group, event: GroupEvent, context: GroupContext
     case 'hand-over-failed':
       return onHandOverFailed(group, event, context)
     case 'promoted':
-      return onPromoted(group, event, context)
+      return onPromoted(group, event)
     case 'promotion-failed':
       return onPromotionFailed(group, event, context)
-    case 'committed':
-      return onCommitted(group, event, context)
     case 'routed':
       return onRouted(group, event, context)
     case 'gone':
@@ -88,8 +102,8 @@ export function stepGroup(group: Group, event: GroupEvent, context: GroupContext
   }
 }
 
-/** The primary needs no lease, or may hold a grant that says so: silence alone never replaces it. */
-export const runsAlone = ({ soloSince }: Group): boolean => soloSince !== undefined
+/** Nobody could be elected in its place without its own vote: the primary needs no lease, and silence replaces it never. */
+export const runsAlone = ({ certificate }: Group): boolean => certificate?.proposal.successor === null
 
 /** Why `target` cannot be promoted by hand now, in one sentence; undefined when it can. */
 export function mayPromote(group: Group, target: InstanceId, now: Mono): string | undefined {
@@ -124,101 +138,187 @@ function onConnected(
   event: GroupEvent & { kind: 'connected' },
   context: GroupContext,
 ): GroupStep {
-  const { instance } = event
+  const { instance, sentAt, key, voted, resigned, chain } = event
   const known = group.members.get(instance)
   if (!known) return quiet(group, fenceOrder(group, instance))
   const member: GroupMember = {
     ...known,
     connected: true,
     heardAt: context.now,
-    beat: { seq: event.seq, sentAt: event.sentAt },
+    sentAt,
+    key,
+    voted,
+    resigned,
     gone: false,
+    hears: false,
     sync: 'unknown',
   }
-  const next = withMember(group, member)
-  const { phase } = next
-  if (phase.kind === 'vacant') return commit(next, instance, undefined)
-  if (instance === owner(next)) return onOwnerConnected(next, event, context)
-  return quiet(next, ...followOrder(next, member))
+  const abstainFor = new Set([...group.abstainFor].filter((id) => id !== instance))
+  const met = { ...withMember(group, member), abstainFor }
+  const learnt = learnChain(met, chain, context)
+  const next = greet(learnt.group, event, member, context)
+  return after(learnt.effects, next)
+}
+
+/** What a member that has just connected is to do, now that we know what it knows. */
+function greet(
+  group: Group,
+  event: GroupEvent & { kind: 'connected' },
+  member: GroupMember,
+  context: GroupContext,
+): GroupStep {
+  const { instance } = event
+  const { certificate } = group
+  if (!certificate && group.phase.kind !== 'vacant') return quiet(group)
+  if (!certificate)
+    return (
+      elect(group, instance, thenPromote(undefined), context) ?? quiet(group, fenceOrder(group, instance))
+    )
+  const missed = (event.chain.at(-1)?.proposal.epoch ?? 0) < group.epoch
+  const news: GroupEffect[] = missed
+    ? [{ kind: 'tell', instance, message: { kind: 'certificate', certificate } }]
+    : []
+  if (instance === group.primary) return onOwnerConnected(group, event, context, news)
+  return quiet(group, ...news, ...followOrder(group, member))
 }
 
 function onOwnerConnected(
   group: Group,
   event: GroupEvent & { kind: 'connected' },
-  { now }: GroupContext,
+  context: GroupContext,
+  news: readonly GroupEffect[],
 ): GroupStep {
   const { phase } = group
-  const { instance, role, epoch } = event
-  if (phase.kind === 'committing') return quiet(group)
-  if (phase.kind === 'promoting' && epoch < group.epoch) return promote(group, phase, now)
-  const active = role === 'primary' || role === 'promoting' || role === 'handing-over'
-  if (active && epoch === group.epoch) {
-    if (phase.kind === 'handing-over') return quiet(group, handOverOrder(group, phase, now))
-    if (phase.kind === 'promoting') return promote(group, phase, now)
+  const { instance, role, resigned } = event
+  if (phase.kind === 'promoting' && phase.offer && role !== 'primary' && resigned < group.epoch)
+    return quiet(group, { kind: 'tell', instance, message: phase.offer })
+  if (phase.kind === 'promoting' && role === 'primary' && resigned < group.epoch)
+    return onPromoted(group, { kind: 'promoted', instance, epoch: group.epoch })
+  if ('change' in phase || phase.kind === 'vacant') return quiet(group, ...news)
+  if (resigned < group.epoch) {
+    if (phase.kind === 'handing-over') return quiet(group, ...news, handOverOrder(group, phase, context.now))
     return quiet(
       phase.kind === 'relaunching' ? { ...group, phase: { kind: 'steady' }, waiting: phase.incident } : group,
+      ...news,
     )
   }
-  if (role === 'released' && phase.kind === 'handing-over')
-    return release(group, instance, phase.target, phase.incident, now)
-  // It is active in no epoch, or in one that is over; it still has the state, so it gets a new one.
-  const incident = 'incident' in phase ? phase.incident : group.waiting
-  const attempt = phase.kind === 'promoting' || phase.kind === 'failed' ? phase.attempt : 0
-  return commit(group, instance, incident, { attempt })
+  // Its vote for the target comes with its next report.
+  if (role === 'released' && phase.kind === 'handing-over') return quiet(group, ...news)
+  return renew(group, instance, context) ?? quiet(group, ...news)
 }
 
-function onHeartbeat(
+/** It is active in no epoch any more, or cannot hold the one that it has; it still has the state, so it gets another. */
+function renew(group: Group, instance: InstanceId, context: GroupContext): GroupStep | undefined {
+  const { phase } = group
+  const attempt = phase.kind === 'promoting' || phase.kind === 'failed' ? phase.attempt : 0
+  return elect(group, instance, thenPromote(openIncident(group), { attempt }), context)
+}
+
+/** A heartbeat of the primary is answered with a promise, unless we have voted for somebody else. */
+function onBeat(group: Group, event: GroupEvent & { kind: 'beat' }, { now }: GroupContext): GroupStep {
+  const { instance, epoch, sentAt, hears, office } = event
+  const member = group.members.get(instance)
+  if (!member) return quiet(group, fenceOrder(group, instance))
+  const isOut = instance === group.primary && epoch === group.epoch && !office
+  const resigned = isOut ? group.epoch : member.resigned
+  const heard = withMember(group, { ...member, connected: true, heardAt: now, sentAt, hears, resigned })
+  const { certificate, voted } = heard
+  if (!certificate) return quiet(heard)
+  const { primary, term } = certificate.proposal
+  // Who is out of its office needs no lease, and what it was promised would keep others from being elected.
+  const isOwner = office && instance === primary && epoch >= term && epoch <= certificate.proposal.epoch
+  const isBound =
+    (voted.epoch > certificate.proposal.epoch && voted.primary !== instance) || isLeaving(heard, instance)
+  // It has won with our vote; the certificate is on its way.
+  const isWinner =
+    voted.epoch > certificate.proposal.epoch && voted.primary === instance && epoch === voted.epoch
+  if ((isOwner && !isBound) || isWinner)
+    return quiet(
+      { ...heard, promise: { to: instance, until: promiseEnd(now, group.policy) } },
+      {
+        kind: 'tell',
+        instance,
+        message: { kind: 'ack', epoch, sentAt, at: now, promise: group.policy.lease },
+      },
+    )
+  const isOld = epoch < certificate.proposal.epoch
+  if (!isOld) return quiet(heard)
+  // What it was told was lost, or came before it knew how to check it.
+  const { phase } = heard
+  const offer = phase.kind === 'promoting' && phase.target === instance ? phase.offer : undefined
+  return quiet(heard, offer ? { kind: 'tell', instance, message: offer } : news(instance, certificate))
+}
+
+/** Our vote for somebody else is on its way to the disk: what we promise now would not be kept. */
+const isLeaving = ({ casting }: Group, instance: InstanceId): boolean =>
+  casting !== undefined && casting.primary !== instance
+
+const news = (instance: InstanceId, certificate: Certificate): GroupEffect => ({
+  kind: 'tell',
+  instance,
+  message: { kind: 'certificate', certificate },
+})
+
+function onStatus(group: Group, event: GroupEvent & { kind: 'status' }, context: GroupContext): GroupStep {
+  const { instance, replicas, epoch } = event
+  const { certificate } = group
+  const isCurrent = certificate !== undefined && epoch >= certificate.proposal.term
+  if (instance !== group.primary || !isCurrent) return quiet(group)
+  return onSync(vouchedFor(group, replicas, context.now), context)
+}
+
+function onVoter(
   group: Group,
-  event: GroupEvent & { kind: 'heartbeat' },
+  { instance, message, extras }: GroupEvent & { kind: 'voter' },
   context: GroupContext,
 ): GroupStep {
-  const { now } = context
-  const member = group.members.get(event.instance)
-  if (!member) return quiet(group, fenceOrder(group, event.instance))
-  const heard = withMember(group, {
-    ...member,
-    connected: true,
-    heardAt: now,
-    beat: { seq: event.seq, sentAt: event.sentAt },
+  if (!group.members.has(instance)) return quiet(group)
+  const known = patchMember(group, instance, { voted: votedBy(group, instance, message) })
+  switch (message.kind) {
+    case 'vote':
+      return onVoteOf(known, instance, message.proposal, message.vote, context)
+    case 'declined':
+      return onDeclined(known, instance, message, context)
+    case 'certificate':
+      return learn(known, message.certificate, extras, context)
+    case 'behind':
+      return message.certificate ? learn(known, message.certificate, undefined, context) : quiet(known)
+    default:
+      return quiet(known)
+  }
+}
+
+function votedBy(group: Group, instance: InstanceId, message: VoterMessage): number {
+  const before = group.members.get(instance)?.voted ?? 0
+  if (message.kind === 'vote') return Math.max(before, message.proposal.epoch)
+  return message.kind === 'declined' || message.kind === 'behind' ? Math.max(before, message.voted) : before
+}
+
+/** Every member must have told what it knows: one alone may have missed a vote of ours. */
+function onOutdated(group: Group, voted: number): GroupStep {
+  const silent = [...group.members.values()].filter((member) => !member.connected && !member.gone)
+  const abstainFor = new Set(silent.map(({ instance }) => instance))
+  // Who knew of the votes that we have lost may have ended; their numbers are never used again.
+  return quiet({
+    ...group,
+    abstainFor,
+    voted: { epoch: Math.max(group.voted.epoch, voted), primary: undefined },
   })
-  const owns = event.instance === owner(heard) && heard.phase.kind !== 'committing'
-  if (!owns) {
-    const stale = event.lease.kind !== 'none' && event.epoch < heard.epoch
-    return quiet(heard, ...(stale ? [fenceOrder(heard, event.instance)] : []))
-  }
-  if (event.epoch !== heard.epoch) return quiet(heard)
-  const seen = vouchedFor(heard, event.replicas)
-  const confirmed =
-    seen.soloSince !== undefined && event.lease.kind === 'until' && event.lease.seq > seen.soloSince
-  const solo = seen.phase.kind === 'steady' && readyTargets(seen, now).length === 0
-  const promised: Group = {
-    ...seen,
-    promiseUntil: promiseEnd(now, seen.policy),
-    soloSince: solo ? event.seq : confirmed ? undefined : seen.soloSince,
-  }
-  const grant: GroupEffect = {
-    kind: 'lease',
-    instance: event.instance,
-    grant: {
-      epoch: seen.epoch,
-      seq: event.seq,
-      sentAt: event.sentAt,
-      lease: seen.policy.lease,
-      solo,
-    },
-  }
-  return after([grant], onSync(promised, context))
 }
 
 /** What the primary says of its replicas; one that it does not name is not attached to it any more. */
-function vouchedFor(group: Group, said: (GroupEvent & { kind: 'heartbeat' })['replicas']): Group {
+function vouchedFor(group: Group, said: (GroupEvent & { kind: 'status' })['replicas'], now: Mono): Group {
   // A new primary serves nobody yet: until it is up, what the old one said last is the best there is.
   const named = new Set(said.map(({ instance }) => instance))
   const cut = [...group.members.keys()].filter((id) => group.phase.kind !== 'promoting' && !named.has(id))
   const kept = cut.reduce((g, instance) => patchMember(g, instance, { attached: false }), group)
-  return said.reduce(
+  const vouched = said.reduce(
     (g, { instance, attached, lagBytes }) => patchMember(g, instance, { attached, lagBytes }),
     kept,
+  )
+  return readyTargets(vouched, now).reduce(
+    (g, { instance }) => patchMember(g, instance, { readyAt: now }),
+    vouched,
   )
 }
 
@@ -226,9 +326,10 @@ function vouchedFor(group: Group, said: (GroupEvent & { kind: 'heartbeat' })['re
 function onSync(group: Group, context: GroupContext): GroupStep {
   const { now } = context
   if (group.phase.kind === 'relaunching') return relaunch(group, group.phase, context)
-  if (!group.waiting || group.phase.kind !== 'steady') return quiet(group)
+  if (group.phase.kind !== 'steady') return quiet(group)
+  if (!group.waiting) return considerSuccessor(group, context)
   const target = readyTargets(group, now)[0]
-  return target ? handOver(group, group.waiting, target.instance, now) : quiet(group)
+  return target ? handOver(group, group.waiting, target.instance, context) : quiet(group)
 }
 
 function onNotice(group: Group, event: GroupEvent & { kind: 'notice' }, context: GroupContext): GroupStep {
@@ -244,7 +345,7 @@ function onNotice(group: Group, event: GroupEvent & { kind: 'notice' }, context:
 function onNoticeWithdrawn(group: Group, instance: InstanceId): GroupStep {
   const next = patchMember(group, instance, { noticedBy: undefined })
   const member = next.members.get(instance)
-  return quiet(next, ...(member?.connected && instance !== owner(next) ? followOrder(next, member) : []))
+  return quiet(next, ...(member?.connected && instance !== next.primary ? followOrder(next, member) : []))
 }
 
 function onPromote(group: Group, event: GroupEvent & { kind: 'promote' }, context: GroupContext): GroupStep {
@@ -258,7 +359,7 @@ function onPromote(group: Group, event: GroupEvent & { kind: 'promote' }, contex
     keepOld: event.keepOld,
   }
   const opened: GroupEffect[] = group.waiting ? [] : [{ kind: 'incident-opened', incident }]
-  return after(opened, handOver(group, incident, event.target, now))
+  return after(opened, handOver(group, incident, event.target, context))
 }
 
 function onReleased(
@@ -266,22 +367,24 @@ function onReleased(
   event: GroupEvent & { kind: 'released' },
   context: GroupContext,
 ): GroupStep {
-  const { instance, epoch, target } = event
+  const { instance, epoch, vote } = event
   const { phase } = group
-  if (instance !== group.primary || epoch !== group.epoch) return quiet(group)
-  if (phase.kind === 'handing-over')
-    return release(group, instance, phase.target, phase.incident, context.now)
-  if (phase.kind !== 'steady') return quiet(group)
+  if (instance !== group.primary || epoch < (group.certificate?.proposal.term ?? 0) || epoch > group.epoch)
+    return quiet(group)
+  if (phase.kind === 'handing-over') return release(group, instance, vote, phase.incident, context)
+  const isAsking = phase.kind === 'asking' && phase.of === instance
+  if (phase.kind !== 'steady' && !isAsking) return quiet(group)
   // We had given the hand-over up, but the primary went through with it: nobody has the epoch now.
-  const incident: OpenIncident = group.waiting ?? {
+  const open = openIncident(group)
+  const incident: OpenIncident = open ?? {
     id: context.newIncident(),
     trigger: 'planned',
     instance,
     by: undefined,
     keepOld: true,
   }
-  const opened: GroupEffect[] = group.waiting ? [] : [{ kind: 'incident-opened', incident }]
-  return after(opened, release(group, instance, target, incident, context.now))
+  const opened: GroupEffect[] = open ? [] : [{ kind: 'incident-opened', incident }]
+  return after(opened, release(group, instance, vote, incident, context))
 }
 
 function onHandOverFailed(
@@ -298,55 +401,139 @@ function onHandOverFailed(
 function onGone(group: Group, instance: InstanceId, context: GroupContext): GroupStep {
   const member = group.members.get(instance)
   if (!member || member.gone) return quiet(group)
-  const next = patchMember(group, instance, { gone: true, connected: false, sync: 'unknown' })
+  const abstainFor = new Set([...group.abstainFor].filter((id) => id !== instance))
+  const next: Group = {
+    ...patchMember(group, instance, { gone: true, connected: false, sync: 'unknown' }),
+    abstainFor,
+  }
   const { phase } = next
-  if (instance !== owner(next)) {
+  if (instance !== next.primary) {
     const counted = !member.retired && member.noticedBy === undefined
     const lost = counted ? [wanted('lost')] : []
     return phase.kind === 'relaunching' ? after(lost, relaunch(next, phase, context)) : quiet(next, ...lost)
   }
-  if (phase.kind === 'committing' || phase.kind === 'relaunching') return quiet(next)
-  const free: Group = {
-    ...next,
-    promiseUntil: context.now,
-    silentUntil: context.now,
-    soloSince: undefined,
-  }
+  if (phase.kind === 'relaunching') return quiet(next)
+  if ('change' in phase) return onLostMeanwhile(next, phase, instance, context)
   return phase.kind === 'promoting'
-    ? afterFailedPromotion(free, instance, 'its instance has ended', context)
-    : replaceLost(free, context)
+    ? afterFailedPromotion(next, instance, 'its instance has ended', context)
+    : replaceLost(next, context)
 }
 
-function onTick(group: Group, context: GroupContext): GroupStep {
+/** The primary has ended while a change was being voted on: one that needs its vote cannot come about any more. */
+function onLostMeanwhile(
+  group: Group,
+  phase: Phase & { kind: 'asking' | 'voting' | 'electing' },
+  instance: InstanceId,
+  context: GroupContext,
+): GroupStep {
+  if (phase.kind === 'asking' && phase.of === instance) return abandon(group, phase.change, context)
+  if (phase.kind === 'voting' && !phase.isBeingWritten && phase.change.proposal.primary === instance)
+    return abandon(group, phase.change, context)
+  const change = { ...phase.change, gone: [...phase.change.gone, instance] }
+  return quiet({ ...group, phase: { ...phase, change } })
+}
+
+function onTick(before: Group, context: GroupContext): GroupStep {
   const { now } = context
-  const { phase, primary } = group
-  if (now < group.silentUntil || primary === undefined) return quiet(group)
-  const expired = now >= group.promiseUntil && group.soloSince === undefined
+  const { lease } = before.policy
+  // We stood still ourselves: that we heard nothing says nothing.
+  const stoodStill = between(before.tickedAt, now) > lease / 2
+  const silentUntil = stoodStill ? plus(now, lease) : before.silentUntil
+  const group: Group = { ...before, tickedAt: now, silentUntil }
+  return after(missing(group), onTime(group, context))
+}
+
+/** Who cannot tell what it knows because its machine has ended need not be waited for. */
+const missing = ({ abstainFor }: Group): GroupEffect[] =>
+  [...abstainFor].map((instance) => ({ kind: 'check-instance', instance }))
+
+function onTime(group: Group, context: GroupContext): GroupStep {
+  const { now } = context
+  const { phase, primary, certificate } = group
+  if (primary === undefined || !certificate)
+    return phase.kind === 'voting' ? onOpenChange(group, phase, context) : quiet(group)
   switch (phase.kind) {
     case 'promoting':
-      // Its lease was never renewed, so by its own clock it has stopped.
-      if (expired)
+      if (isUnserved(group)) return renew(group, primary, context) ?? quiet(group)
+      if (hasResigned(group)) return afterFailedPromotion(group, primary, 'it was started again', context)
+      if (isSilent(group, now))
         return afterFailedPromotion(group, phase.target, 'it fell silent before the workload was up', context)
       break
     case 'handing-over':
-      if (expired && readyTargets(group, now).length > 0) return replaceLost(group, context)
+      if (isOver(group, now)) return replaceLost(group, context)
       if (now >= phase.giveUpAt) return callOff(group, phase, primary, context)
       break
     case 'steady':
+      if (isOver(group, now)) return replaceLost(group, context)
+      return after(doubt(group, primary, now), keepSteady(group, primary, context))
     case 'routing':
-      if (expired && readyTargets(group, now).length > 0) return replaceLost(group, context)
+      if (isOver(group, now)) return replaceLost(group, context)
       break
     case 'failed':
       if (now >= phase.retryAt && group.members.get(primary)?.connected)
-        return commit(group, primary, undefined, { attempt: phase.attempt })
+        return renew(group, primary, context) ?? quiet(group)
       break
     case 'relaunching':
       return relaunch(group, phase, context)
+    case 'asking':
+      return after(
+        [...doubt(group, primary, now), ...doubt(group, phase.of, now)],
+        onOpenChange(group, phase, context),
+      )
+    case 'voting':
+    case 'electing':
+      return after(
+        [...doubt(group, primary, now), ...doubt(group, phase.change.proposal.primary, now)],
+        onOpenChange(group, phase, context),
+      )
     case 'vacant':
-    case 'committing':
       return quiet(group)
   }
   return quiet(group, ...doubt(group, primary, now))
+}
+
+const onOpenChange = (
+  group: Group,
+  phase: Phase & { kind: 'asking' | 'voting' | 'electing' },
+  context: GroupContext,
+): GroupStep => onChangeTick(group, context) ?? abandon(group, phase.change, context)
+
+/** A primary that cannot hold its epoch gets another; and the designated successor is one that could take over. */
+function keepSteady(group: Group, primary: InstanceId, context: GroupContext): GroupStep {
+  const { epoch, certificate, successionFrom } = group
+  const member = group.members.get(primary)
+  const isHere = member?.connected === true && !isSilent(group, context.now)
+  if (!member || !isHere || !certificate || context.now < successionFrom) return quiet(group)
+  const lostOffice = member.resigned >= epoch
+  if (lostOffice || isUnserved(group)) return renew(group, primary, context) ?? quiet(group)
+  return group.waiting ? quiet(group) : considerSuccessor(group, context)
+}
+
+/** Nothing was heard from the primary for a whole lease. */
+const isSilent = (group: Group, now: Mono): boolean =>
+  now >= group.silentUntil && silenceOf(group, now) > group.policy.lease
+
+/** We have voted for somebody who did not take over, and may promise nothing to the primary since. */
+const isUnserved = ({ voted, epoch, primary }: Group): boolean =>
+  voted.epoch > epoch && voted.primary !== primary
+
+const hasResigned = ({ members, primary, epoch }: Group): boolean =>
+  primary !== undefined && (members.get(primary)?.resigned ?? 0) >= epoch
+
+const isOver = (group: Group, now: Mono): boolean =>
+  (group.primary !== undefined && group.members.get(group.primary)?.gone === true) || mayReplace(group, now)
+
+/**
+ * The primary may be replaced: its lease from us has run out, the successor could take over, and does not hear it
+ * either.
+ */
+function mayReplace(group: Group, now: Mono): boolean {
+  const { promise, certificate, primary } = group
+  const successor = certificate?.proposal.successor ?? undefined
+  if (successor === undefined || !isSilent(group, now)) return false
+  if (promise !== undefined && promise.to === primary && now < promise.until) return false
+  const target = readyTargets(group, now).find(({ instance }) => instance === successor)
+  return target !== undefined && !target.hears
 }
 
 function callOff(

@@ -17,10 +17,10 @@ export interface LeasePolicy {
 }
 
 export const defaultLeasePolicy: LeasePolicy = {
-  heartbeat: millis(500),
-  lease: millis(3000),
+  heartbeat: millis(150),
+  lease: millis(1000),
   drift: 0.01,
-  fenceBudget: millis(500),
+  fenceBudget: millis(200),
 }
 
 /** The holder's end of a lease, on the holder's clock. `sentAt` is when it sent the heartbeat that was answered. */

@@ -42,7 +42,7 @@ function onChecked(member: Member, event: MemberEvent & { kind: 'hook-ended' }):
   return {
     member: { ...member, role: { kind: 'primary' }, workload: 'running', incident: undefined },
     effects: [
-      { kind: 'serve', epoch: member.epoch },
+      { kind: 'serve', term: member.term },
       report({ kind: 'promoted', epoch: member.epoch, ...withIncident(member.incident) }),
     ],
   }

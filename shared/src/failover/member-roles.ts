@@ -1,16 +1,6 @@
 import { millis } from '../core/time.ts'
-import {
-  begin,
-  hook,
-  isQuiet,
-  leaseOf,
-  mayBegin,
-  persist,
-  report,
-  stay,
-  withIncident,
-} from './member-steps.ts'
-import type { Member, MemberEffect, MemberReport, MemberStep, Role } from './member-types.ts'
+import { begin, hook, isQuiet, mayBegin, persist, report, stay, withIncident } from './member-steps.ts'
+import type { Elected, Member, MemberEffect, MemberReport, MemberStep, Next, Role } from './member-types.ts'
 import type { Order } from './orders.ts'
 
 /** How a member changes its role: by order, by giving the epoch up, and by being fenced. */
@@ -19,12 +9,12 @@ export function onOrder(member: Member, order: Order): MemberStep {
   switch (order.kind) {
     case 'follow':
       return onFollow(member, order)
-    case 'promote':
-      return onPromote(member, order)
     case 'hand-over':
       return onHandOver(member, order)
     case 'abort-hand-over':
       if (member.role.kind !== 'handing-over' || order.epoch !== member.epoch) return stay(member)
+      // Its voter may have given the epoch away already.
+      if (member.role.step === 'releasing') return stay(member)
       return returnToPrimary(member, 'the coordinator called it off')
     case 'fence':
       return order.epoch > member.epoch || isLetGo(member, order) ? fence(member, order.epoch) : stay(member)
@@ -45,25 +35,23 @@ function onFollow(member: Member, order: Order & { kind: 'follow' }): MemberStep
     member: {
       ...member,
       epoch: order.epoch,
+      term: order.term,
       role: { kind: 'replica', primary: order.primary },
       incident: undefined,
     },
-    effects: [persist(order.epoch, false), { kind: 'receive', epoch: order.epoch, primary: order.primary }],
+    effects: [persist(order.epoch, false), { kind: 'receive', term: order.term, primary: order.primary }],
   }
 }
 
-function onPromote(member: Member, order: Order & { kind: 'promote' }): MemberStep {
+/** This instance owns a new epoch: the workload is brought up with what is here. */
+export function onElected(member: Member, order: Elected): MemberStep {
   const { role } = member
-  if (order.epoch < member.epoch) return stay(member)
-  if (order.epoch === member.epoch) {
-    // A daemon that was restarted inside an epoch must win a new one; the coordinator sees to that.
-    if (role.kind !== 'primary') return stay(member)
-    return stay(member, report({ kind: 'promoted', epoch: member.epoch, ...withIncident(order.incident) }))
-  }
-  const lease = leaseOf(order.lease, member.policy)
-  const owned = { epoch: order.epoch, lease, suspended: false, incident: order.incident }
+  if (order.epoch <= member.epoch && (role.kind === 'primary' || role.kind === 'promoting'))
+    return stay(member)
+  const { epoch, term, lease, incident } = order
+  const owned = { epoch: Math.max(epoch, member.epoch), term, lease, suspended: false, incident }
   if (!mayBegin({ ...member, ...owned })) return failPromotion({ ...member, ...owned }, LATE)
-  const durable = persist(order.epoch, true)
+  const durable = persist(owned.epoch, true)
   // It never stopped: only the epoch changes.
   if (role.kind === 'primary' && member.workload === 'running' && !order.fresh)
     return begin(
@@ -172,11 +160,7 @@ export function failPromotion(member: Member, why: string): MemberStep {
 }
 
 /** Stops whatever runs; the lease stays, so that what does not stop in time is killed. */
-function fence(
-  member: Member,
-  epoch: number,
-  after: { next?: Order & { kind: 'follow' | 'promote' }; last?: MemberReport } = {},
-): MemberStep {
+function fence(member: Member, epoch: number, after: { next?: Next; last?: MemberReport } = {}): MemberStep {
   const fencing: Member = {
     ...member,
     epoch: Math.max(member.epoch, epoch),
@@ -205,8 +189,11 @@ export function fenced(member: Member, ...before: MemberEffect[]): MemberStep {
     exposed: false,
     lease: { kind: 'none' },
   }
-  const effects = [...before, report(last ?? { kind: 'fenced', epoch })]
+  // Not before everything has stopped; and the next office is not given up with the last one.
+  const resigns: MemberEffect[] = next?.kind === 'elected' ? [] : [{ kind: 'resign', epoch }]
+  const effects = [...before, ...resigns, report(last ?? { kind: 'fenced', epoch })]
   if (!next) return { member: stopped, effects }
-  const after = onOrder({ ...stopped, role: { kind: 'idle' } }, next)
+  const idle: Member = { ...stopped, role: { kind: 'idle' } }
+  const after = next.kind === 'elected' ? onElected(idle, next) : onOrder(idle, next)
   return { member: after.member, effects: [...effects, ...after.effects] }
 }

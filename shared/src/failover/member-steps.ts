@@ -1,8 +1,6 @@
 import type { IncidentId } from '../core/ids.ts'
 import type { Mono } from '../core/time.ts'
-import { type LeasePolicy, leaseEnd } from './lease.ts'
-import type { Hook, Lease, Member, MemberEffect, MemberReport, MemberStep } from './member-types.ts'
-import type { LeaseGrant } from './orders.ts'
+import type { Hook, Member, MemberEffect, MemberReport, MemberStep } from './member-types.ts'
 
 /** What the handlers of events are made of. */
 
@@ -40,8 +38,3 @@ export const report = (body: MemberReport): MemberEffect => ({ kind: 'report', r
 export const persist = (epoch: number, active: boolean): MemberEffect => ({ kind: 'persist', epoch, active })
 
 export const withIncident = (incident: IncidentId | undefined) => (incident ? { incident } : {})
-
-export const leaseOf = (grant: LeaseGrant, policy: LeasePolicy): Lease =>
-  grant.solo
-    ? { kind: 'solo', seq: grant.seq }
-    : { kind: 'until', at: leaseEnd(grant.sentAt, grant.lease, policy.drift), seq: grant.seq }

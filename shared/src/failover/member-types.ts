@@ -1,7 +1,7 @@
 import type { IncidentId, InstanceId } from '../core/ids.ts'
 import type { Millis, Mono } from '../core/time.ts'
 import type { LeasePolicy } from './lease.ts'
-import type { LeaseGrant, Order } from './orders.ts'
+import type { Order } from './orders.ts'
 
 /**
  * What one instance does for its agent, as a pure function of what happens to it.
@@ -10,7 +10,8 @@ import type { LeaseGrant, Order } from './orders.ts'
  * - `replica`: receives state. Runs nothing.
  * - `promoting`: owns the epoch and is bringing the workload up (`applying` → `starting` or `thawing` → `checking`).
  * - `primary`: runs the workload while its lease lasts; frozen (`suspended`) when the lease is about to end.
- * - `handing-over`: still owns the epoch (`draining` → `freezing` → `sealing`); may go back to `primary`.
+ * - `handing-over`: still owns the epoch (`draining` → `freezing` → `sealing` → `releasing`); may go back to `primary`
+ *   until its voter has given the epoch away.
  * - `released`: has given the epoch up. Never active in it again, not even after a restart.
  * - `fenced`: stopping or stopped because the epoch is not its own any more; `next` is what it does after that.
  *
@@ -22,6 +23,8 @@ import type { LeaseGrant, Order } from './orders.ts'
  */
 export interface Member {
   readonly epoch: number
+  /** The epoch in which this primary, or the one that is followed, took office. */
+  readonly term: number
   readonly role: Role
   readonly workload: Workload
   readonly lease: Lease
@@ -49,18 +52,33 @@ export type Role =
   | { readonly kind: 'primary' }
   | {
       readonly kind: 'handing-over'
-      readonly step: 'draining' | 'freezing' | 'sealing'
+      readonly step: 'draining' | 'freezing' | 'sealing' | 'releasing'
       readonly target: InstanceId
       readonly budget: Millis
       readonly urgent: boolean
+      /** What the replica has confirmed. */
+      readonly sealed?: { readonly seq: number; readonly left?: Left }
     }
   | { readonly kind: 'released' }
   | {
       readonly kind: 'fenced'
-      readonly next?: Order & { kind: 'follow' | 'promote' }
+      readonly next?: Next
       /** What is reported once everything has stopped. */
       readonly last?: MemberReport
     }
+
+/** The voter has won `epoch` for us. `fresh` throws away what was received: it is known to be incomplete. */
+export interface Elected {
+  readonly kind: 'elected'
+  readonly epoch: number
+  readonly term: number
+  readonly fresh: boolean
+  readonly incident?: IncidentId | undefined
+  readonly lease: Lease
+}
+
+/** What waits until the workload of an earlier role has stopped. */
+export type Next = (Order & { kind: 'follow' }) | Elected
 
 export type Workload =
   | 'stopped'
@@ -72,10 +90,11 @@ export type Workload =
   | 'stopping'
   | 'killing'
 
+/** `solo`: nobody else could be elected, so none is needed. */
 export type Lease =
   | { readonly kind: 'none' }
-  | { readonly kind: 'solo'; readonly seq: number }
-  | { readonly kind: 'until'; readonly at: Mono; readonly seq: number }
+  | { readonly kind: 'solo' }
+  | { readonly kind: 'until'; readonly at: Mono }
 
 export type Hook = 'start' | 'stop' | 'freeze' | 'thaw' | 'health'
 
@@ -89,7 +108,11 @@ export type MemberEvent =
   /** The daemon has started. `active`: it was primary, or about to be, when it ended. */
   | { readonly kind: 'booted'; readonly epoch: number; readonly active: boolean }
   | { readonly kind: 'order'; readonly order: Order }
-  | { readonly kind: 'lease'; readonly grant: LeaseGrant }
+  | Elected
+  /** Still primary, with another successor. */
+  | { readonly kind: 'advanced'; readonly epoch: number }
+  /** What the voter says of the office that it holds; `none` without one, or in doubt of the clock. */
+  | { readonly kind: 'lease'; readonly lease: Lease }
   | {
       readonly kind: 'hook-ended'
       readonly turn: number
@@ -111,6 +134,10 @@ export type MemberEvent =
       readonly left?: Left
       readonly why?: string
     }
+  /** The voter has given the epoch to the successor, for good; or cannot. */
+  | { readonly kind: 'released'; readonly turn: number; readonly ok: boolean; readonly why?: string }
+  /** Every process of the workload was ended by the guard, because the lease was not renewed in time. */
+  | { readonly kind: 'killed' }
   /** The daemon is to end: nothing of the workload may be left without somebody who watches its lease. */
   | { readonly kind: 'ending' }
   | { readonly kind: 'tick' }
@@ -121,14 +148,18 @@ export type MemberEffect =
   | { readonly kind: 'hook'; readonly hook: Hook; readonly turn: number }
   /** Ends every process of the workload without asking; the last resort when `freeze` and `stop` failed. */
   | { readonly kind: 'kill'; readonly turn: number }
-  | { readonly kind: 'receive'; readonly epoch: number; readonly primary: InstanceId }
+  | { readonly kind: 'receive'; readonly term: number; readonly primary: InstanceId }
   | { readonly kind: 'stop-receiving' }
   /** Puts everything in place that was received, or throws it away. Ends with `applied`. */
   | { readonly kind: 'finish-receiving'; readonly turn: number; readonly discard: boolean }
-  | { readonly kind: 'serve'; readonly epoch: number }
+  | { readonly kind: 'serve'; readonly term: number }
   | { readonly kind: 'stop-serving' }
   | { readonly kind: 'drain'; readonly turn: number; readonly target: InstanceId; readonly budget: Millis }
   | { readonly kind: 'seal'; readonly turn: number; readonly target: InstanceId; readonly budget: Millis }
+  /** Votes for the successor. Ends with `released`. */
+  | { readonly kind: 'release'; readonly turn: number; readonly target: InstanceId }
+  /** Never again active in `epoch`; must be on disk before any later effect of the same step. */
+  | { readonly kind: 'resign'; readonly epoch: number }
   | { readonly kind: 'report'; readonly report: MemberReport }
 
 /** What a member tells the coordinator about an epoch. Reports are repeated until acknowledged. */

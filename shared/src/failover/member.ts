@@ -1,15 +1,24 @@
 import type { Mono } from '../core/time.ts'
 import type { LeasePolicy } from './lease.ts'
 import { onHookEnded } from './member-hooks.ts'
-import { failPromotion, fenced, goOn, LATE, onOrder, returnToPrimary, seal } from './member-roles.ts'
-import { begin, hook, isQuiet, leaseOf, mayBegin, persist, report, stay } from './member-steps.ts'
-import type { Member, MemberEffect, MemberEvent, MemberReport, MemberStep } from './member-types.ts'
-import type { LeaseGrant } from './orders.ts'
+import {
+  failPromotion,
+  fenced,
+  goOn,
+  LATE,
+  onElected,
+  onOrder,
+  returnToPrimary,
+  seal,
+} from './member-roles.ts'
+import { begin, hook, isQuiet, mayBegin, persist, report, stay } from './member-steps.ts'
+import type { Lease, Member, MemberEffect, MemberEvent, MemberReport, MemberStep } from './member-types.ts'
 
 export { mayRun } from './member-steps.ts'
 
 export const newMember = (policy: LeasePolicy): Member => ({
   epoch: 0,
+  term: 0,
   role: { kind: 'idle' },
   workload: 'stopped',
   lease: { kind: 'none' },
@@ -29,8 +38,12 @@ export function stepMember(before: Member, event: MemberEvent, now: Mono): Membe
       return onBooted(member, event)
     case 'order':
       return onOrder(member, event.order)
+    case 'elected':
+      return onElected(member, event)
+    case 'advanced':
+      return onAdvanced(member, event.epoch)
     case 'lease':
-      return onLease(member, event.grant)
+      return onLease(member, event.lease)
     case 'hook-ended':
       return event.turn === member.turn ? onHookEnded(member, event) : stay(member)
     case 'applied':
@@ -39,6 +52,10 @@ export function stepMember(before: Member, event: MemberEvent, now: Mono): Membe
       return event.turn === member.turn ? onDrained(member, event) : stay(member)
     case 'sealed':
       return event.turn === member.turn ? onSealed(member, event) : stay(member)
+    case 'released':
+      return event.turn === member.turn ? onReleased(member, event) : stay(member)
+    case 'killed':
+      return onKilled(member)
     case 'ending':
       return onEnding(member)
     case 'tick':
@@ -53,17 +70,46 @@ function onBooted(member: Member, event: MemberEvent & { kind: 'booted' }): Memb
   return begin(booted, { workload: 'freezing', exposed: true }, hook('freeze'))
 }
 
-function onLease(member: Member, grant: LeaseGrant): MemberStep {
-  if (grant.epoch !== member.epoch) return stay(member)
-  const { role, lease } = member
+/** The epoch grows with every change of successor; nothing else changes. */
+function onAdvanced(member: Member, epoch: number): MemberStep {
+  const { role } = member
+  const owns = role.kind === 'primary' || role.kind === 'promoting' || role.kind === 'handing-over'
+  if (!owns || epoch <= member.epoch) return stay(member)
+  return stay({ ...member, epoch }, persist(epoch, true))
+}
+
+function onLease(member: Member, lease: Lease): MemberStep {
+  const { role } = member
+  // The next office waits until the workload of the last one has stopped; its lease goes on meanwhile.
+  if (role.kind === 'fenced' && role.next?.kind === 'elected')
+    return stay({ ...member, role: { ...role, next: { ...role.next, lease } } })
   if (role.kind !== 'primary' && role.kind !== 'promoting' && role.kind !== 'handing-over')
     return stay(member)
-  if (lease.kind !== 'none' && grant.seq < lease.seq) return stay(member)
-  const renewed = { ...member, lease: leaseOf(grant, member.policy) }
-  // A late grant would end a solo run at once; the next one ends it in an orderly way.
-  if (lease.kind === 'solo' && !mayBegin(renewed)) return stay(member)
+  // No lease at all while in office: whatever runs may be too late already.
+  if (lease.kind === 'none') return onTick({ ...member, lease: { kind: 'until', at: member.at } })
+  const renewed = { ...member, lease }
   if (!member.suspended || role.kind !== 'primary' || !isQuiet(member)) return stay(renewed)
   return goOn({ ...renewed, suspended: false })
+}
+
+/** In office it is started again as soon as the lease allows it. */
+function onKilled(member: Member): MemberStep {
+  const { role, workload } = member
+  if (workload === 'stopped' || workload === 'stopping' || workload === 'killing') return stay(member)
+  const ended: Member = { ...member, workload: 'stopped', exposed: false, turn: member.turn + 1 }
+  switch (role.kind) {
+    case 'promoting':
+      return failPromotion(ended, LATE)
+    case 'primary':
+      return goOn({ ...ended, suspended: true })
+    case 'handing-over':
+      // What is sealed or given away stays so; before that, an ended workload is as still as a frozen one.
+      return role.step === 'sealing' || role.step === 'releasing'
+        ? stay({ ...ended, turn: member.turn })
+        : seal(ended, role)
+    default:
+      return stay(ended)
+  }
 }
 
 function onTick(member: Member): MemberStep {
@@ -113,13 +159,26 @@ function onSealed(member: Member, event: MemberEvent & { kind: 'sealed' }): Memb
   if (role.kind !== 'handing-over' || role.step !== 'sealing' || !incident) return stay(member)
   if (!event.ok)
     return returnToPrimary(member, event.why ?? 'the replica did not confirm the last of the state')
+  const { target } = role
+  const sealed = { seq: event.seq, ...(event.left === undefined ? {} : { left: event.left }) }
+  return begin(member, { role: { ...role, step: 'releasing', sealed } }, (turn) => ({
+    kind: 'release',
+    turn,
+    target,
+  }))
+}
+
+function onReleased(member: Member, event: MemberEvent & { kind: 'released' }): MemberStep {
+  const { role, incident } = member
+  if (role.kind !== 'handing-over' || role.step !== 'releasing' || !incident || !role.sealed)
+    return stay(member)
+  if (!event.ok) return returnToPrimary(member, event.why ?? 'the epoch could not be given to the replica')
   const released: MemberReport = {
     kind: 'released',
     epoch: member.epoch,
     incident,
     target: role.target,
-    seq: event.seq,
-    ...(event.left === undefined ? {} : { left: event.left }),
+    ...role.sealed,
   }
   const next: Member = {
     ...member,

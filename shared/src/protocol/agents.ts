@@ -105,12 +105,17 @@ export const agentViewSchema = z
     pool_id: z.string().nullable(),
     spot_price: usdSchema.nullable(),
     on_demand_price: usdSchema.nullable(),
+    /** Of the newest certificate: it grows with every change of primary and of successor. */
     epoch: z.int(),
+    /** The epoch in which the primary took office. */
+    term: z.int(),
+    /** The replica that votes, and takes over; null while the primary runs alone. */
+    successor_id: z.string().nullable(),
     phase: z.string(),
     workload: z.string(),
     lease: z.object({
       mode: z.enum(['none', 'solo', 'leased']),
-      /** Until when nobody else may become primary; null in solo mode. */
+      /** Until when the coordinator lets nobody else become primary; null where it has promised nothing. */
       remaining_ms: z.number().nullable(),
     }),
     replica_count: z.int(),
@@ -125,3 +130,24 @@ export const agentViewSchema = z
   })
   .meta({ id: 'Agent' })
 export type AgentView = z.infer<typeof agentViewSchema>
+
+/** One change of epoch with its votes. */
+export const epochViewSchema = z
+  .object({
+    epoch: z.int(),
+    /** `unknown` when the certificate before it never came to this coordinator. */
+    kind: z.enum(['first', 'turnover', 'renewal', 'succession', 'forced', 'unknown']),
+    primary_id: z.string(),
+    successor_id: z.string().nullable(),
+    term: z.int(),
+    /** Who has signed it: instances, and `coordinator`. */
+    votes: z.array(z.string()),
+    /** The coordinator vouches that nobody who could object was left. */
+    forced: z.boolean(),
+    digest: z.string(),
+    /** Of the one that it follows; null for the first. */
+    previous_digest: z.string().nullable(),
+    recorded_at: timeSchema,
+  })
+  .meta({ id: 'Epoch' })
+export type EpochView = z.infer<typeof epochViewSchema>

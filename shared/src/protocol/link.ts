@@ -9,6 +9,13 @@ import {
   millisSchema,
   monoSchema,
 } from './primitives.ts'
+import {
+  castVoteSchema,
+  certificateSchema,
+  electionExtrasSchema,
+  proposalSchema,
+  voterKeySchema,
+} from './voter-messages.ts'
 
 /**
  * The agent's link: JSON text frames on one WebSocket, `/api/agents/{id}/link`.
@@ -73,10 +80,26 @@ const hello = z.object({
   epoch: epochSchema,
   seq: countSchema,
   sentAt: monoSchema,
-  /** Where replicas dial in; null where nothing can be reached. */
-  replication: z.object({ host: z.string().max(255), port: z.int().min(1).max(65535) }).nullable(),
+  /** Where replicas dial in, for state and for votes; null where nothing can be reached. */
+  replication: z
+    .object({
+      host: z.string().max(255),
+      port: z.int().min(1).max(65535),
+      voterPort: z.int().min(1).max(65535),
+    })
+    .nullable(),
+  voter: z.object({
+    key: voterKeySchema,
+    /** The last ones that it knows, the newest at the end. */
+    chain: z.array(certificateSchema).max(16),
+    voted: epochSchema,
+    resigned: epochSchema,
+    /** The highest number of a start that a coordinator has told it; its database counts them. */
+    coordinatorStart: countSchema,
+  }),
 })
 
+/** How it is, a few times a second. Leases are had on the voter's own socket (voter-messages.ts). */
 const heartbeat = z.object({
   type: z.literal('heartbeat'),
   seq: countSchema,
@@ -84,7 +107,7 @@ const heartbeat = z.object({
   role: roleSchema,
   epoch: epochSchema,
   workload: workloadSchema,
-  lease: z.object({ kind: z.enum(['none', 'solo', 'until']), seq: countSchema }),
+  lease: z.object({ kind: z.enum(['none', 'solo', 'until']) }),
   replicas: z.array(replicaLagSchema).max(64),
   progress: syncProgressSchema.nullable(),
   /** Last measured time there and back; how far a moment that this instance reports may be off is half of it. */
@@ -133,6 +156,8 @@ export const reportSchema = z.discriminatedUnion('kind', [
     epoch: epochSchema,
     incident: incidentIdSchema,
     target: instanceIdSchema,
+    /** Its vote for the target. */
+    vote: z.object({ proposal: proposalSchema, vote: castVoteSchema }),
     seq: countSchema,
     /** What the target does not have, because of the deadline or because it could not be read. */
     left: z.object({ bytes: countSchema, names: countSchema }).optional(),
@@ -144,6 +169,12 @@ export const reportSchema = z.discriminatedUnion('kind', [
     why: z.string().max(2000),
   }),
   z.object({ kind: z.literal('fenced'), epoch: epochSchema }),
+  /** A certificate that was made without the coordinator, for its records. */
+  z.object({
+    kind: z.literal('certified'),
+    certificate: certificateSchema,
+    extras: electionExtrasSchema,
+  }),
   z.object({
     kind: z.literal('sync'),
     epoch: epochSchema,
@@ -188,31 +219,22 @@ export type Hello = z.infer<typeof hello>
 export type Heartbeat = z.infer<typeof heartbeat>
 export type CertificateRequest = z.infer<typeof certificateRequest>
 
-const leaseGrantSchema = z.object({
-  epoch: epochSchema,
-  seq: countSchema,
-  sentAt: monoSchema,
-  lease: millisSchema,
-  solo: z.boolean(),
-})
-
-/** How a replica reaches its primary; `token` is for this pair and this epoch only. */
+/** How a replica reaches its primary; `token` is for this pair and this term only. */
 const upstreamSchema = z.object({
   instanceId: instanceIdSchema,
   host: z.string().max(255),
   port: z.int().min(1).max(65535),
+  voterPort: z.int().min(1).max(65535),
   token: z.string().min(32).max(128),
 })
 export type Upstream = z.infer<typeof upstreamSchema>
 
 export const orderSchema = z.discriminatedUnion('kind', [
-  z.object({ kind: z.literal('follow'), epoch: epochSchema, primary: instanceIdSchema }),
   z.object({
-    kind: z.literal('promote'),
+    kind: z.literal('follow'),
     epoch: epochSchema,
-    fresh: z.boolean(),
-    incident: incidentIdSchema.optional(),
-    lease: leaseGrantSchema,
+    term: epochSchema,
+    primary: instanceIdSchema,
   }),
   z.object({
     kind: z.literal('hand-over'),
@@ -230,6 +252,10 @@ const welcome = z.object({
   type: z.literal('welcome'),
   protocol: z.int().positive(),
   agentId: agentIdSchema,
+  /** How many times this coordinator's database has been started; it never decreases, but in a restored one. */
+  coordinatorStart: countSchema,
+  /** Its public key: whose votes to believe. */
+  key: voterKeySchema,
   policy: z.object({
     heartbeat: millisSchema,
     lease: millisSchema,
@@ -250,12 +276,11 @@ const certificate = z.object({
 
 export const coordinatorMessageSchema = z.discriminatedUnion('type', [
   welcome,
-  z.object({ type: z.literal('lease'), grant: leaseGrantSchema }),
   z.object({ type: z.literal('order'), order: orderSchema, upstream: upstreamSchema.optional() }),
-  /** Who may receive this instance's state while it is primary of `epoch`; complete, not a change. */
+  /** Who may receive this instance's state while it is primary of this term; complete, not a change. */
   z.object({
     type: z.literal('replicas'),
-    epoch: epochSchema,
+    term: epochSchema,
     replicas: z.array(z.object({ instanceId: instanceIdSchema, token: z.string().min(32).max(128) })).max(64),
   }),
   z.object({ type: z.literal('report-ack'), id: countSchema }),

@@ -1,6 +1,5 @@
-import type { AgentId, InstanceId } from '../core/ids.ts'
+import { AGENT_ID_PATTERN, type AgentId, INSTANCE_ID_PATTERN, type InstanceId } from '../core/ids.ts'
 import { minutes } from '../core/time.ts'
-import { agentIdSchema, instanceIdSchema } from './primitives.ts'
 
 /** Who an instance is to its peers: what its certificate says, and nothing beside it. */
 export interface MemberIdentity {
@@ -16,10 +15,9 @@ export const memberUri = ({ agent, instance }: MemberIdentity): string => `under
 
 /** Exactly what `memberUri` writes; undefined for anything else. */
 export function parseMemberUri(uri: string): MemberIdentity | undefined {
-  const match = /^understudy:\/\/([^/]+)\/([^/]+)$/.exec(uri)
-  const agent = agentIdSchema.safeParse(match?.[1]).data
-  const instance = instanceIdSchema.safeParse(match?.[2]).data
-  return agent && instance ? { agent, instance } : undefined
+  const [, agent = '', instance = ''] = /^understudy:\/\/([^/]+)\/([^/]+)$/.exec(uri) ?? []
+  if (!AGENT_ID_PATTERN.test(agent) || !INSTANCE_ID_PATTERN.test(instance)) return undefined
+  return { agent: agent as AgentId, instance: instance as InstanceId }
 }
 
 /**

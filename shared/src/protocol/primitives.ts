@@ -1,19 +1,23 @@
 import { z } from 'zod'
-import type { AgentId, IncidentId, InstanceId, ReplicaId } from '../core/ids.ts'
+import {
+  AGENT_ID_PATTERN,
+  type AgentId,
+  INSTANCE_ID_PATTERN,
+  type IncidentId,
+  type InstanceId,
+  type ReplicaId,
+} from '../core/ids.ts'
 import type { Instant, Millis, Mono } from '../core/time.ts'
 import { isPoolId } from '../market/pool.ts'
 
 export const agentIdSchema = z
   .string()
-  .regex(
-    /^[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/,
-    'an agent id is 1 to 63 letters, digits, dots, dashes and underscores',
-  )
+  .regex(AGENT_ID_PATTERN, 'an agent id is 1 to 63 letters, digits, dots, dashes and underscores')
   .transform((value) => value as AgentId)
 
 export const instanceIdSchema = z
   .string()
-  .regex(/^i-[0-9a-z]{3,32}$/, 'an instance id looks like i-0123456789abcdef0')
+  .regex(INSTANCE_ID_PATTERN, 'an instance id looks like i-0123456789abcdef0')
   .transform((value) => value as InstanceId)
 
 export const replicaIdSchema = z.uuid('a replica id is a UUID').transform((value) => value as ReplicaId)

@@ -5,10 +5,12 @@ import { enrolRequestSchema, enrolResponseSchema } from './enrolment.ts'
 import { agentMessageSchema, coordinatorMessageSchema } from './link.ts'
 import { primaryMessageSchema, replicaMessageSchema } from './replication-messages.ts'
 import { PROTOCOL_VERSION } from './version.ts'
+import { voterMessageSchema } from './voter-messages.ts'
 
 /** What peers of this version understand. A change needs a new version, unless it only adds what may be missing. */
 const known: Readonly<Record<number, string>> = {
   1: 'a73d72117ab299b4',
+  2: '220d418905e96532',
 }
 
 test('a change of the wire schemas is a change of the protocol version', () => {
@@ -19,6 +21,7 @@ test('a change of the wire schemas is a change of the protocol version', () => {
     coordinatorMessageSchema,
     replicaMessageSchema,
     primaryMessageSchema,
+    voterMessageSchema,
   ]
   const text = schemas.map((schema) => JSON.stringify(z.toJSONSchema(schema, { io: 'input' }))).join('\n')
   const hash = createHash('sha256').update(text).digest('hex').slice(0, 16)

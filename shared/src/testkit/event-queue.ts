@@ -6,54 +6,61 @@ export interface EventQueue {
   readonly now: number
 }
 
+interface Entry {
+  readonly time: number
+  readonly order: number
+  readonly run: () => void
+}
+
 export function createEventQueue(): EventQueue {
-  const heap: { time: number; order: number; run: () => void }[] = []
-  let now = 0
+  const heap: Entry[] = []
   let order = 0
-  const before = (a: number, b: number): boolean => {
-    const x = heap[a]
-    const y = heap[b]
-    if (!x || !y) return false
-    return x.time < y.time || (x.time === y.time && x.order < y.order)
-  }
-  const swap = (a: number, b: number): void => {
-    const x = heap[a]
-    const y = heap[b]
-    if (x && y) [heap[a], heap[b]] = [y, x]
-  }
-  const sink = (start: number): void => {
-    for (let index = start; ; ) {
-      let least = index
-      for (const child of [2 * index + 1, 2 * index + 2]) if (before(child, least)) least = child
-      if (least === index) return
-      swap(index, least)
-      index = least
+
+  /** The entry is put where it belongs, from the end towards the top. */
+  function rise(entry: Entry): void {
+    let index = heap.length
+    heap.push(entry)
+    while (index > 0) {
+      const above = (index - 1) >> 1
+      const parent = heap[above] as Entry
+      if (!isBefore(entry, parent)) break
+      heap[index] = parent
+      index = above
     }
+    heap[index] = entry
   }
-  return {
-    at(time, run) {
-      heap.push({ time: Math.max(time, now), order: order++, run })
-      for (let index = heap.length - 1; index > 0; ) {
-        const parent = (index - 1) >> 1
-        if (!before(index, parent)) break
-        swap(index, parent)
-        index = parent
-      }
+
+  /** The same, from the top towards the end. */
+  function sink(entry: Entry): void {
+    const half = heap.length >> 1
+    let index = 0
+    while (index < half) {
+      let below = 2 * index + 1
+      if (below + 1 < heap.length && isBefore(heap[below + 1] as Entry, heap[below] as Entry)) below += 1
+      const child = heap[below] as Entry
+      if (!isBefore(child, entry)) break
+      heap[index] = child
+      index = below
+    }
+    heap[index] = entry
+  }
+
+  const queue = {
+    now: 0,
+    at(time: number, run: () => void) {
+      rise({ time: Math.max(time, queue.now), order: order++, run })
     },
-    step(until) {
+    step(until: number) {
       const first = heap[0]
       if (!first || first.time > until) return false
-      const last = heap.pop()
-      if (last && heap.length > 0) {
-        heap[0] = last
-        sink(0)
-      }
-      now = first.time
+      const last = heap.pop() as Entry
+      if (heap.length > 0) sink(last)
+      queue.now = first.time
       first.run()
       return true
     },
-    get now() {
-      return now
-    },
   }
+  return queue
 }
+
+const isBefore = (a: Entry, b: Entry): boolean => a.time < b.time || (a.time === b.time && a.order < b.order)

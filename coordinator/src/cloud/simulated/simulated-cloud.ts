@@ -35,6 +35,7 @@ export interface MachineFacts {
   /** Where the address leads, once this is primary. */
   readonly servicePort: number
   readonly replicationPort: number
+  readonly voterPort: number
   readonly coordinatorUrl: string
   readonly joinToken: string
 }
@@ -105,6 +106,7 @@ interface Machine {
   readonly directory: string
   readonly servicePort: number
   readonly replicationPort: number
+  readonly voterPort: number
   readonly imds: ImdsSimulator
   readonly spec: LaunchSpec
   state: InstanceDescription['state']
@@ -166,6 +168,7 @@ export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedC
     })
     const servicePort = await ports.next()
     const replicationPort = await ports.next()
+    const voterPort = await ports.next()
     return {
       id,
       agentId: spec.agentId,
@@ -174,6 +177,7 @@ export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedC
       directory: join(directory, 'instances', id),
       servicePort,
       replicationPort,
+      voterPort,
       imds,
       spec,
       state: 'pending',
@@ -194,6 +198,7 @@ export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedC
       imdsEndpoint: machine.imds.endpoint,
       servicePort: machine.servicePort,
       replicationPort: machine.replicationPort,
+      voterPort: machine.voterPort,
       ...machine.spec.userData,
     })
     machine.state = 'running'

@@ -23,6 +23,7 @@ const known: Readonly<Record<string, StepWords>> = {
   },
   'copy-of-unknown-age': { name: 'Copy of unknown age', tone: 'at-risk', waitingFor: 'the epoch to move' },
   'state-lost': { name: 'State lost', tone: 'failed', waitingFor: 'the epoch to move' },
+  'successor-changed': { name: 'Successor changed', tone: 'draining', waitingFor: 'the hand-over' },
   'hand-over-ordered': {
     name: 'Hand-over ordered',
     tone: 'draining',

@@ -1,0 +1,51 @@
+import { between, type Clock } from '@understudy/shared/core/time'
+import type { Report } from '@understudy/shared/protocol/link'
+import type { Logger } from 'pino'
+import type { OpenNotice } from './notice-memory.ts'
+import type { NoticeListener } from './notice-watcher.ts'
+
+/** What the metadata service says, as reports to the coordinator. */
+export function reportNotices(parts: {
+  readonly report: (report: Report) => void
+  /** AWS takes the instance back; again when the time was moved. */
+  readonly onOpen: (notice: OpenNotice) => void
+  readonly onWithdrawn: () => void
+  readonly remember: NoticeListener['remember']
+  readonly clock: Clock
+  readonly log: Logger
+}): NoticeListener {
+  const { report, clock, log } = parts
+  return {
+    onInterruption(notice, change) {
+      log.warn({ event: `notice.${change}`, notice: notice.id, action: notice.action, time: notice.time })
+      report({
+        kind: 'notice',
+        signal: 'termination-notice',
+        noticeId: notice.id,
+        action: notice.action,
+        time: notice.time,
+        ageMillis: between(notice.firstSeen, clock.mono()),
+      })
+      parts.onOpen(notice)
+    },
+    onWithdrawn(notice) {
+      log.warn({ event: 'notice.withdrawn', notice: notice.id })
+      report({ kind: 'notice-withdrawn', noticeId: notice.id })
+      parts.onWithdrawn()
+    },
+    onRebalance(noticeTime, firstSeen) {
+      log.warn({ event: 'notice.rebalance', time: noticeTime })
+      report({
+        kind: 'notice',
+        signal: 'rebalance-recommendation',
+        noticeId: `rebalance-${noticeTime}`,
+        action: null,
+        time: noticeTime,
+        ageMillis: between(firstSeen, clock.mono()),
+      })
+    },
+    onMaintenance: (event) => report({ kind: 'maintenance', ...event }),
+    onTargetLifecycle: (state) => report({ kind: 'target-lifecycle', state }),
+    remember: parts.remember,
+  }
+}

@@ -1,0 +1,104 @@
+import { agentId, instanceId } from '@understudy/shared/core/ids'
+import { mono } from '@understudy/shared/core/time'
+import {
+  type Certificate,
+  COORDINATOR,
+  firstProposal,
+  type Proposal,
+  succession,
+  turnover,
+} from '@understudy/shared/failover/certificate'
+import { restoreGroup } from '@understudy/shared/failover/group'
+import { defaultLeasePolicy } from '@understudy/shared/failover/lease'
+import {
+  newVoterKey,
+  proposalDigest,
+  signProposal,
+  type VoterKey,
+} from '@understudy/shared/protocol/vote-signing'
+import { expect, test } from 'vitest'
+import { createHeardCertificates } from './heard-certificates.ts'
+
+const id = agentId('a')
+const [p, r, s] = [instanceId('i-aaa'), instanceId('i-bbb'), instanceId('i-ccc')]
+const keys: Record<string, VoterKey> = {
+  [p]: newVoterKey(),
+  [r]: newVoterKey(),
+  [s]: newVoterKey(),
+  [COORDINATOR]: newVoterKey(),
+}
+const keyOf = (voter: string): VoterKey => {
+  const key = keys[voter]
+  if (!key) throw new Error(`no key of ${voter}`)
+  return key
+}
+const member = (instance: typeof p) => ({ instance, key: keyOf(instance).publicKey })
+const own = keyOf(COORDINATOR).publicKey
+
+const certify = (proposal: Proposal | undefined, ...voters: string[]): Certificate => {
+  if (!proposal) throw new Error('no such change')
+  const votes = voters.map((voter) => ({
+    voter: voter as typeof p,
+    signature: signProposal(keyOf(voter), proposal),
+  }))
+  return { proposal, digest: proposalDigest(proposal), votes }
+}
+const c1 = certify(firstProposal(id, 1, p, { [p]: member(p).key, [COORDINATOR]: own }), COORDINATOR)
+const c2 = certify(succession(c1, 2, member(r)), p, COORDINATOR)
+const c3 = certify(turnover(c2, 3), p, r)
+const c4 = certify(turnover(c3, 4), r, p)
+
+const groupAt = (certificate: Certificate | undefined) =>
+  restoreGroup(
+    {
+      agent: id,
+      certificate,
+      voted: { epoch: 0, primary: undefined },
+      key: own,
+      members: [],
+      policy: defaultLeasePolicy,
+    },
+    mono(0),
+  )
+
+test('a chain that was made without us is believed from what we know, link by link', () => {
+  const heard = createHeardCertificates(own)
+  expect(heard.believed([c2, c3, c4], groupAt(c1))).toEqual({ chain: [c2, c3, c4], why: undefined })
+})
+
+test('one that came first vouches for those before it, though nobody here could check them', () => {
+  const heard = createHeardCertificates(own)
+  const group = groupAt(c2)
+  expect(heard.doubt(c4, group)).toBeUndefined()
+  expect(heard.doubt(c3, groupAt(c4))).toBeUndefined()
+})
+
+test('what is forged is not believed, and takes nothing else with it', () => {
+  const heard = createHeardCertificates(own)
+  const forged = {
+    ...certify(turnover(c3, 4), s),
+    votes: c4.votes.map((vote) => ({ ...vote, signature: c3.votes[0]?.signature ?? '' })),
+  }
+  const { chain, why } = heard.believed([c2, c3, forged], groupAt(c1))
+  expect(chain).toEqual([c2, c3])
+  expect(why).toContain('votes')
+  const other = { ...c2.proposal, agent: agentId('b') }
+  expect(heard.doubt(certify(other, p, COORDINATOR), groupAt(c1))).toBe('it is about b')
+})
+
+test('a vote is believed by the key that the newest certificate names, and from whom it is', () => {
+  const heard = createHeardCertificates(own)
+  const proposal = c3.proposal
+  const voteBy = (voter: typeof p, key = keyOf(voter)) => ({
+    proposal,
+    vote: { voter, signature: signProposal(key, proposal), echo: null },
+  })
+  const group = groupAt(c2)
+  expect(heard.doubtVote(p, voteBy(p), group)).toBeUndefined()
+  expect(heard.doubtVote(p, voteBy(p, keyOf(r)), group)).toBe('its signature is wrong')
+  expect(heard.doubtVote(p, voteBy(r), group)).toBe(`it is the vote of ${r}`)
+  expect(heard.doubtVote(s, voteBy(s), group)).toBe(`${s} has no vote in epoch 2`)
+  const message = { kind: 'vote' as const, ...voteBy(p, keyOf(s)) }
+  expect(heard.doubtMessage(p, message, group)).toBe('its signature is wrong')
+  expect(heard.doubtMessage(p, { kind: 'behind', voted: 1, certificate: null }, group)).toBeUndefined()
+})

@@ -1,0 +1,112 @@
+import { messageOf } from '@understudy/shared/core/app-error'
+import type { AgentId, InstanceId } from '@understudy/shared/core/ids'
+import type { MicroUsd } from '@understudy/shared/core/money'
+import { createSerial } from '@understudy/shared/core/serial'
+import { type Clock, millis, sleep } from '@understudy/shared/core/time'
+import { type Certificate, COORDINATOR, type Proposal } from '@understudy/shared/failover/certificate'
+import type { GroupEffect, RecordFacts } from '@understudy/shared/failover/group'
+import { proposalDigest } from '@understudy/shared/protocol/vote-signing'
+import type { Logger } from 'pino'
+import type { Kysely, Schema } from '../storage/database.ts'
+import { type CertifiedChange, castVote, recordCertificate } from './certificates.ts'
+
+const RETRY = millis(250)
+
+/** Votes and certificates of one agent on their way into the database, in the order in which they came about. */
+export interface VoteWriter {
+  /** Our vote is in the database, and with it the certificate that it completes; undefined when it must not be. */
+  cast(effect: GroupEffect & { kind: 'vote' }): Promise<(Written & { signature: string }) | undefined>
+  /** undefined when it is not the newest here, or must not be. */
+  record(effect: GroupEffect & { kind: 'record' }): Promise<Written | undefined>
+  /** Every member has told what it knows: this database is as new as it can be. */
+  informed(): Promise<void>
+}
+
+interface Written {
+  /** The replica that became primary by it. */
+  readonly replicaId: string | null
+}
+
+export function createVoteWriter(
+  agent: AgentId,
+  parts: {
+    readonly db: Kysely<Schema>
+    readonly clock: Clock
+    readonly log: Logger
+    readonly sign: (proposal: Proposal) => string
+    readonly priceOf: (instance: InstanceId) => MicroUsd | null
+  },
+  signal: AbortSignal,
+): VoteWriter {
+  const { db, clock, log, sign, priceOf } = parts
+  const inOrder = createSerial()
+
+  /** A database that is busy or full takes it later; until then nothing follows from it. */
+  async function untilWritten<T>(epoch: number, write: () => Promise<T>): Promise<T> {
+    for (;;) {
+      try {
+        return await write()
+      } catch (error) {
+        log.error({ event: 'group.vote_not_written', epoch, why: messageOf(error) })
+        await sleep(clock, RETRY, signal)
+      }
+    }
+  }
+
+  const changeOf = (
+    certificate: Certificate,
+    { incident, previous, fresh }: RecordFacts,
+  ): CertifiedChange => ({
+    certificate,
+    incident: incident?.id ?? null,
+    trigger: incident?.trigger ?? null,
+    fresh,
+    retirePrevious: incident !== undefined && !incident.keepOld && previous === incident.instance,
+    priceOf,
+  })
+
+  function violation(facts: Record<string, unknown>, hint: string): undefined {
+    log.error({ event: 'group.safety_violation', agent, ...facts, hint })
+  }
+
+  const conflict = (epoch: number, digest: string, known: string): undefined =>
+    violation(
+      { epoch, digest, known },
+      'Two certificates of one epoch. One of the voters has lost its memory or its key is used twice: stop the agents of this group, keep their voter.json and the database, and find out which.',
+    )
+
+  return {
+    cast: ({ proposal, votes, record }) =>
+      inOrder(async () => {
+        const { epoch } = proposal
+        const digest = proposalDigest(proposal)
+        const signature = sign(proposal)
+        const all = [...votes, { voter: COORDINATOR, signature }] as const
+        const certificate: Certificate = {
+          proposal,
+          digest,
+          votes: all.map(({ voter, signature: signed }) => ({ voter, signature: signed })),
+        }
+        const own = { proposal, digest, completes: record && changeOf(certificate, record) }
+        const outcome = await untilWritten(epoch, () => castVote(db, clock, own))
+        if (outcome.kind === 'conflict') return conflict(epoch, digest, outcome.known)
+        if (outcome.kind === 'cast') return { replicaId: outcome.replicaId, signature }
+        // One process owns the database, so only a person can have done this.
+        return violation(
+          { expected: epoch, found: outcome.epoch },
+          'A vote of this epoch or a later one is in the database, and is not of this coordinator. Stop it and find out what else writes there.',
+        )
+      }),
+    record: ({ certificate, facts }) =>
+      inOrder(async () => {
+        const { epoch } = certificate.proposal
+        const change = changeOf(certificate, facts)
+        const outcome = await untilWritten(epoch, () => recordCertificate(db, clock, change))
+        if (outcome.kind === 'conflict') return conflict(epoch, certificate.digest, outcome.known)
+        return outcome.kind === 'newest' ? { replicaId: outcome.replicaId } : undefined
+      }),
+    async informed() {
+      await db.updateTable('agents').set({ outdated: 0 }).where('id', '=', agent).execute()
+    },
+  }
+}

@@ -1,0 +1,267 @@
+import type { InstanceId } from '../core/ids.ts'
+import { between, type Mono, millis, plus } from '../core/time.ts'
+import {
+  type CastVote,
+  COORDINATOR,
+  firstProposal,
+  forcedChange,
+  isElected,
+  type Proposal,
+  renewal,
+  succession,
+  turnover,
+  type VoterId,
+  votersOf,
+} from './certificate.ts'
+import { quiet } from './group-orders.ts'
+import type {
+  Group,
+  GroupContext,
+  GroupEffect,
+  GroupMember,
+  GroupStep,
+  OpenChange,
+  Then,
+} from './group-types.ts'
+import { promiseEnd } from './lease.ts'
+
+/** How the coordinator brings a change of epoch about: whom it asks, when it votes itself. */
+
+/** What was asked is asked again after this, because an answer may have been lost or may have been "not yet". */
+const AGAIN = millis(250)
+/** More epochs than the two others can have made without us before they ended. */
+const UNSEEN_EPOCHS = 100
+/** A vote that does not come within this is not waited for. */
+const PATIENCE = millis(5000)
+
+/**
+ * Makes `target` the primary of a new epoch, by the votes that this takes; undefined while they cannot be had.
+ *
+ * The successor needs ours and its own; the primary itself needs its own and ours. Anybody else can only be forced in,
+ * when every other voter has ended or has resigned, or consents because it has no whole copy of the state.
+ */
+export function elect(
+  group: Group,
+  target: InstanceId,
+  then: Then & { kind: 'promote' },
+  context: GroupContext,
+): GroupStep | undefined {
+  const { certificate: base, members } = group
+  const key = members.get(target)?.key ?? base?.proposal.keys[target]
+  if (key === undefined) return undefined
+  const gone = goneVoters(group)
+  if (!base) {
+    const proposal = firstProposal(group.agent, nextEpoch(group), target, {
+      [COORDINATOR]: group.key,
+      [target]: key,
+    })
+    return vote(group, { proposal, votes: [], gone, then }, context)
+  }
+  const epoch = nextEpoch(group)
+  const { primary, successor } = base.proposal
+  if (target === primary)
+    return ask(group, target, { proposal: renewal(base, epoch), votes: [], gone, then }, context)
+  const proposal = target === successor ? turnover(base, epoch) : undefined
+  if (proposal) return vote(group, { proposal, votes: [], gone, then }, context)
+  const unknown = epoch + UNSEEN_EPOCHS
+  const forced = { proposal: forcedChange(base, unknown, { instance: target, key }), votes: [], gone, then }
+  const missing = votersOf(base.proposal).filter((id) => id !== COORDINATOR && !gone.includes(id))
+  const [consenting] = missing
+  if (consenting === undefined) return vote(group, forced, context)
+  if (missing.length > 1 || consenting !== successor || !members.get(successor)?.connected) return undefined
+  return ask(group, successor, forced, context)
+}
+
+/** Makes `instance` the successor, or nobody. The primary votes first, so our own vote completes it. */
+export function designate(
+  group: Group,
+  instance: InstanceId | undefined,
+  then: Then,
+  context: GroupContext,
+): GroupStep | undefined {
+  const { certificate: base, members } = group
+  if (!base) return undefined
+  const key = instance === undefined ? undefined : members.get(instance)?.key
+  if (instance !== undefined && key === undefined) return undefined
+  const next = instance === undefined || key === undefined ? undefined : { instance, key }
+  const proposal = succession(base, nextEpoch(group), next)
+  return ask(group, base.proposal.primary, { proposal, votes: [], gone: [], then }, context)
+}
+
+const nextEpoch = ({ epoch, voted, casting, members }: Group): number =>
+  Math.max(epoch, voted.epoch, casting?.epoch ?? 0, ...[...members.values()].map((member) => member.voted)) + 1
+
+/** Voters of the newest certificate that can never act on it any more. */
+const goneVoters = ({ certificate, members, epoch }: Group): InstanceId[] =>
+  (certificate ? votersOf(certificate.proposal) : []).filter((id): id is InstanceId => {
+    const member = id === COORDINATOR ? undefined : members.get(id)
+    return member !== undefined && (member.gone || member.resigned >= epoch)
+  })
+
+function ask(group: Group, of: InstanceId, change: OpenChange, { now }: GroupContext): GroupStep {
+  const phase = {
+    kind: 'asking' as const,
+    change,
+    of,
+    againAt: plus(now, AGAIN),
+    giveUpAt: plus(now, PATIENCE),
+  }
+  return quiet({ ...group, phase, waiting: stillWaiting(group, change) }, question(group, of, change))
+}
+
+/** What waits for a replica is not what a change of successor is about. */
+const stillWaiting = ({ waiting }: Group, { then }: OpenChange) =>
+  then.kind === 'steady' ? waiting : undefined
+
+const question = (group: Group, of: InstanceId, { proposal, gone }: OpenChange): GroupEffect => ({
+  kind: 'tell',
+  instance: of,
+  message: { kind: 'ask', proposal, base: group.certificate ?? null, gone, sentAt: null },
+})
+
+/** Gives our own vote as soon as we may. */
+export function vote(group: Group, change: OpenChange, { now }: GroupContext): GroupStep {
+  const isFree = mayVote(group, change, now)
+  const next: Group = {
+    ...group,
+    phase: { kind: 'voting', change, isBeingWritten: isFree },
+    waiting: stillWaiting(group, change),
+  }
+  if (!isFree) return quiet(next)
+  const { proposal, votes, then } = change
+  const casting = { epoch: proposal.epoch, primary: proposal.primary }
+  const all = new Set<VoterId>([...votes.map(({ voter }) => voter), COORDINATOR])
+  const completes = isElected(proposal, group.certificate, all)
+  const facts = {
+    previous: group.primary,
+    incident: then.kind === 'steady' ? undefined : then.incident,
+    fresh: then.kind === 'promote' && then.fresh,
+  }
+  return quiet({ ...next, casting }, { kind: 'vote', proposal, votes, record: completes ? facts : undefined })
+}
+
+/** G1 and G2. */
+function mayVote(group: Group, { proposal, votes, gone }: OpenChange, now: Mono): boolean {
+  const { promise, voted, casting, silentUntil, certificate, abstainFor } = group
+  // One at a time: what comes of the last is not known yet.
+  if (casting || proposal.epoch <= voted.epoch || abstainFor.size > 0) return false
+  const agrees = (holder: InstanceId | undefined): boolean =>
+    holder === undefined ||
+    holder === proposal.primary ||
+    votes.some(({ voter }) => voter === holder) ||
+    gone.includes(holder)
+  // Whom an earlier process of ours may have promised to.
+  if (now < silentUntil && !(agrees(certificate?.proposal.primary) && agrees(voted.primary))) return false
+  return promise === undefined || now >= promise.until || agrees(promise.to)
+}
+
+/** Another look at a change that waits for votes; undefined when it is to be given up. */
+export function onChangeTick(group: Group, context: GroupContext): GroupStep | undefined {
+  const { phase } = group
+  const { now } = context
+  switch (phase.kind) {
+    case 'voting': {
+      if (phase.isBeingWritten) return quiet(group)
+      const owner = group.primary === undefined ? undefined : group.members.get(group.primary)
+      const isReplaced = phase.change.proposal.primary !== group.primary
+      // It was lost, we thought, and it is not: nobody is to take its place.
+      if (isReplaced && owner && isServing(group, owner, phase.change, now)) return undefined
+      return vote(group, phase.change, context)
+    }
+    case 'asking': {
+      const member = group.members.get(phase.of)
+      if (now >= phase.giveUpAt || !member || member.gone) return undefined
+      if (now < phase.againAt) return quiet(group)
+      return quiet(
+        { ...group, phase: { ...phase, againAt: plus(now, AGAIN) } },
+        question(group, phase.of, phase.change),
+      )
+    }
+    case 'electing': {
+      const { proposal } = phase.change
+      const candidate = group.members.get(proposal.primary)
+      const old = group.primary === undefined ? undefined : group.members.get(group.primary)
+      const isBack =
+        candidate?.hears === true &&
+        old !== undefined &&
+        old.resigned < group.epoch &&
+        old.heardAt > phase.since
+      if (now >= phase.giveUpAt || !candidate || candidate.gone || isBack) return undefined
+      return now < phase.againAt ? quiet(group) : offer(group, phase.change, context)
+    }
+    default:
+      return quiet(group)
+  }
+}
+
+const isServing = (group: Group, owner: GroupMember, { votes, gone }: OpenChange, now: Mono): boolean =>
+  !owner.gone &&
+  owner.resigned < group.epoch &&
+  !gone.includes(owner.instance) &&
+  !votes.some(({ voter }) => voter === owner.instance) &&
+  between(owner.heardAt, now) < 2 * group.policy.heartbeat
+
+/** Tells the candidate that it has our vote; it counts its lease from its last heartbeat, we ours from now. */
+export function offer(group: Group, change: OpenChange, { now }: GroupContext): GroupStep {
+  const { proposal } = change
+  const since = group.phase.kind === 'electing' ? group.phase.since : now
+  const giveUpAt = group.phase.kind === 'electing' ? group.phase.giveUpAt : plus(now, PATIENCE)
+  return quiet(
+    {
+      ...group,
+      phase: { kind: 'electing', change, since, againAt: plus(now, AGAIN), giveUpAt },
+      promise: { to: proposal.primary, until: promiseEnd(now, group.policy) },
+    },
+    { kind: 'tell', instance: proposal.primary, message: votesFor(group, change) },
+  )
+}
+
+export function votesFor(group: Group, { proposal, votes, gone, then }: OpenChange) {
+  const sentAt = group.members.get(proposal.primary)?.sentAt ?? null
+  const open = then.kind === 'promote' ? then : undefined
+  return {
+    kind: 'votes' as const,
+    proposal,
+    base: group.certificate ?? null,
+    votes: votes.map((cast): CastVote => (cast.voter === COORDINATOR ? { ...cast, echo: sentAt } : cast)),
+    gone,
+    extras: { incident: open?.incident?.id ?? null, fresh: open?.fresh ?? false },
+  }
+}
+
+/** Whose vote was asked for has given it. */
+export function onVoteOf(
+  group: Group,
+  instance: InstanceId,
+  proposal: Proposal,
+  cast: CastVote,
+  context: GroupContext,
+): GroupStep {
+  const { phase } = group
+  if (phase.kind !== 'asking' || phase.of !== instance || cast.voter !== instance) return quiet(group)
+  if (context.digest(proposal) !== context.digest(phase.change.proposal)) return quiet(group)
+  return vote(group, { ...phase.change, votes: [...phase.change.votes, cast] }, context)
+}
+
+/** It has voted in a later epoch than we knew of: the same question again, with a later one. */
+export function onDeclined(
+  group: Group,
+  instance: InstanceId,
+  { epoch, voted }: { epoch: number; voted: number },
+  context: GroupContext,
+): GroupStep {
+  const { phase, certificate } = group
+  if (phase.kind !== 'asking' || phase.of !== instance || phase.change.proposal.epoch !== epoch)
+    return quiet(group)
+  if (voted < epoch || !certificate) return quiet(group)
+  const later = nextEpoch(group)
+  const { proposal } = phase.change
+  const change = {
+    ...phase.change,
+    proposal: { ...proposal, epoch: later, term: proposal.term === proposal.epoch ? later : proposal.term },
+  }
+  const asked = ask(group, instance, change, context)
+  return asked.group.phase.kind === 'asking'
+    ? { ...asked, group: { ...asked.group, phase: { ...asked.group.phase, giveUpAt: phase.giveUpAt } } }
+    : asked
+}

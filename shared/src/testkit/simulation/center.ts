@@ -1,0 +1,357 @@
+import { agentId, type InstanceId } from '../../core/ids.ts'
+import { type Mono, millis, mono } from '../../core/time.ts'
+import { type Certificate, COORDINATOR } from '../../failover/certificate.ts'
+import {
+  type Group,
+  type GroupEffect,
+  type GroupEvent,
+  mayPromote,
+  type OpenIncident,
+  restoreGroup,
+  stepGroup,
+} from '../../failover/group.ts'
+import type { VoterMessage } from '../../failover/voter.ts'
+import { type Instance, on, sendVoter, simulatedIncident, toMember } from './instance.ts'
+import type { World } from './world-parts.ts'
+
+/** What the database holds. */
+interface Stored {
+  certificate: Certificate | undefined
+  voted: { epoch: number; primary: InstanceId | undefined }
+  members: Map<InstanceId, { instance: InstanceId; retired: boolean; hadCopy: boolean }>
+  records: Map<string, Certificate>
+  /** It was restored, and not everybody has told yet what it has missed. */
+  outdated: boolean
+}
+
+/** The coordinator: the group machine, its database, and the cloud that it asks. */
+export interface Center {
+  readonly up: boolean
+  readonly group: Group
+  readonly closed: Record<string, number>
+  now(): Mono
+  dispatch(event: GroupEvent): void
+  onVoterMessage(from: InstanceId, message: VoterMessage): void
+  joined(instance: InstanceId): void
+  restart(length: number, restored?: boolean): void
+  pause(length: number): void
+  /** The process ends at its next vote: before or after it is in the database. */
+  armCrash(when: 'before' | 'after'): void
+  planned(): void
+  takeBackup(): void
+  isRecorded(digest: string): boolean
+  /** All that were ever opened. */
+  readonly opened: readonly OpenIncident[]
+}
+
+/** What the world does for it. */
+export interface CenterPorts {
+  spare(): void
+  travelDown(instance: Instance, deliver: () => void): void
+  unlink(instance: Instance): void
+}
+
+export function createCenter(world: World, ports: CenterPorts, rate: number): Center {
+  const { queue, random, policy, judge, sabotage } = world
+  const offset = random() * 1e6
+  const closed: Record<string, number> = {}
+  let stored: Stored = emptyStore()
+  let backup: Stored = emptyStore()
+  let up = true
+  let asleep = false
+  let life = 0
+  let inbox: (() => void)[] = []
+  let crash: 'before' | 'after' | undefined
+  let incidents = 0
+  const opened: OpenIncident[] = []
+  let checked = new Map<InstanceId, number>()
+  /** Writes are taken in order. */
+  let writtenAt = 0
+
+  const now = (): Mono => mono(queue.now * rate + offset)
+  const load = (): Group =>
+    restoreGroup(
+      {
+        agent: agentId('agent-1'),
+        certificate: stored.certificate,
+        voted: stored.voted,
+        key: 'key',
+        members: [...stored.members.values()],
+        policy,
+      },
+      now(),
+    )
+  let group = load()
+
+  const later = (delay: number, run: () => void) => {
+    const mine = life
+    queue.at(queue.now + delay, () => {
+      if (!up || life !== mine) return
+      if (asleep) inbox.push(run)
+      else run()
+    })
+  }
+
+  function dispatch(event: GroupEvent): void {
+    if (!up) return
+    if (asleep) {
+      const mine = life
+      inbox.push(() => life === mine && dispatch(event))
+      return
+    }
+    if (event.kind === 'sync') storeCopy(event.instance, event.sync === 'ready')
+    if (sabotage === 'ignore-promise' && event.kind === 'tick') forgetPromises()
+    const before = group
+    const step = stepGroup(group, event, {
+      now: now(),
+      newIncident: () => simulatedIncident(++incidents),
+      digest: world.digest,
+    })
+    group = step.group
+    if (before.abstainFor.size > 0 && group.abstainFor.size === 0) stored.outdated = false
+    if (before.phase.kind !== group.phase.kind) {
+      world.hit('group', `${before.phase.kind} -> ${group.phase.kind}`)
+      world.note(
+        `C ${event.kind}: ${before.phase.kind} -> ${group.phase.kind} (epoch ${group.epoch}, voted ${group.voted.epoch})`,
+      )
+    }
+    for (const effect of step.effects) {
+      if (!up) return
+      carryOut(effect)
+    }
+  }
+
+  function forgetPromises(): void {
+    const members = new Map(
+      [...group.members].map(([id, member]) => [
+        id,
+        { ...member, hears: false, heardAt: id === group.primary ? mono(0) : member.heardAt },
+      ]),
+    )
+    group = { ...group, promise: undefined, silentUntil: mono(0), members }
+  }
+
+  function storeCopy(instance: InstanceId, ready: boolean): void {
+    const known = stored.members.get(instance)
+    if (!known) return
+    known.hadCopy = ready
+    const holder = world.instances.get(instance)
+    if (holder) holder.told = ready && !known.retired
+  }
+
+  function carryOut(effect: GroupEffect): void {
+    switch (effect.kind) {
+      case 'tell':
+        world.hit('tell', effect.message.kind)
+        return sendVoter(world, COORDINATOR, effect.instance, effect.message)
+      case 'order': {
+        world.hit('order', effect.order.kind)
+        return toInstance(effect.instance, effect)
+      }
+      case 'vote':
+        return write(effect)
+      case 'record':
+        return atDisk(() => record(effect.certificate, effect.facts.incident, effect.facts.previous))
+      case 'point-address':
+        return later(1 + random() * 10, () => dispatch({ kind: 'routed', epoch: effect.epoch }))
+      case 'replica-wanted':
+        return later(500 + random() * 1500, ports.spare)
+      case 'check-instance':
+        return askCloud(effect.instance)
+      case 'incident-opened':
+        opened.push(effect.incident)
+        return
+      case 'incident-closed':
+        closed[effect.outcome] = (closed[effect.outcome] ?? 0) + 1
+        return
+      default:
+        return
+    }
+  }
+
+  const toInstance = (id: InstanceId, { order }: GroupEffect & { kind: 'order' }) => {
+    const instance = world.instances.get(id)
+    if (instance)
+      ports.travelDown(instance, () =>
+        on(instance, () => toMember(world, instance, { kind: 'order', order })),
+      )
+  }
+
+  /** A database that is slow now and then, but keeps the order. */
+  function atDisk(run: () => void): void {
+    const took = random() < 0.03 ? random() * 600 : 1 + random() * 6
+    writtenAt = Math.max(writtenAt, queue.now + took)
+    later(writtenAt - queue.now, run)
+  }
+
+  function write(effect: GroupEffect & { kind: 'vote' }): void {
+    atDisk(() => {
+      if (crash === 'before') return crashNow('before its vote was written')
+      const { proposal, votes, record: facts } = effect
+      if (proposal.epoch <= stored.voted.epoch)
+        return judge.violate(`G1: the coordinator votes twice in epoch ${proposal.epoch}`)
+      stored.voted = { epoch: proposal.epoch, primary: proposal.primary }
+      if (facts) {
+        const cast = [...votes.map(({ voter, signature }) => ({ voter, signature }))]
+        const certificate: Certificate = {
+          proposal,
+          digest: world.digest(proposal),
+          votes: [...cast, { voter: COORDINATOR, signature: 'signed' }],
+        }
+        judge.certified(certificate)
+        record(certificate, facts.incident, facts.previous)
+      }
+      if (crash === 'after') return crashNow('after its vote was written')
+      dispatch({ kind: 'voted', epoch: proposal.epoch, signature: 'signed' })
+    })
+  }
+
+  function crashNow(when: string): void {
+    crash = undefined
+    world.hit('coordinator crashes', when)
+    restart(random() * 2000)
+  }
+
+  function record(
+    certificate: Certificate,
+    incident: OpenIncident | undefined,
+    previous: InstanceId | undefined,
+  ): void {
+    judge.recorded(certificate, incident?.id)
+    stored.records.set(certificate.digest, certificate)
+    const known = stored.certificate?.proposal.epoch ?? 0
+    if (certificate.proposal.epoch <= known) return
+    stored.certificate = certificate
+    const { epoch, primary } = certificate.proposal
+    if (stored.voted.epoch < epoch) stored.voted = { epoch, primary }
+    if (previous && previous !== primary && incident && !incident.keepOld && previous === incident.instance)
+      stored.members.set(previous, { instance: previous, retired: true, hadCopy: false })
+    stored.members.set(primary, { instance: primary, retired: false, hadCopy: true })
+  }
+
+  function askCloud(instance: InstanceId): void {
+    if ((checked.get(instance) ?? -1e9) > queue.now - 500) return
+    checked.set(instance, queue.now)
+    later(20 + random() * 200, () => {
+      if (world.instances.get(instance)?.gone) dispatch({ kind: 'gone', instance })
+    })
+  }
+
+  function restart(length: number, restored = false): void {
+    if (!up) return
+    up = false
+    life += 1
+    asleep = false
+    inbox = []
+    crash = undefined
+    world.note(`C goes down${restored ? ', and comes back with an old database' : ''}`)
+    for (const instance of world.instances.values()) ports.unlink(instance)
+    queue.at(queue.now + length, () => {
+      up = true
+      checked = new Map()
+      writtenAt = 0
+      if (restored) stored = restore(copyOf(backup), stored, 1000 * life)
+      group = load()
+      world.note(`C is back (epoch ${group.epoch}, voted ${group.voted.epoch})`)
+      if (stored.outdated) dispatch({ kind: 'outdated', voted: stored.voted.epoch })
+    })
+  }
+
+  /** An operator who is told that nobody is ready tries again, for some seconds. */
+  function planned(tries = 12): void {
+    const ready = [...group.members.values()].filter(
+      ({ instance }) => mayPromote(group, instance, now()) === undefined,
+    )
+    const target = ready[Math.floor(random() * ready.length)]
+    if (!target || !up || asleep) {
+      if (tries > 0) queue.at(queue.now + 300, () => planned(tries - 1))
+      return
+    }
+    world.note(`an operator promotes ${target.instance}`)
+    dispatch({ kind: 'promote', target: target.instance, budget: millis(5000), keepOld: random() < 0.5 })
+  }
+
+  const center: Center = {
+    get up() {
+      return up
+    },
+    get group() {
+      return group
+    },
+    closed,
+    now,
+    dispatch,
+    onVoterMessage(from, message) {
+      if (message.kind === 'beat')
+        return dispatch({
+          kind: 'beat',
+          instance: from,
+          epoch: message.epoch,
+          sentAt: message.sentAt,
+          hears: message.hears,
+          office: message.office,
+        })
+      dispatch({ kind: 'voter', instance: from, message })
+    },
+    joined(instance) {
+      stored.members.set(instance, { instance, retired: false, hadCopy: false })
+      dispatch({ kind: 'joined', instance })
+    },
+    restart,
+    pause(length) {
+      if (!up || asleep) return
+      asleep = true
+      const mine = life
+      queue.at(queue.now + length, () => {
+        if (life !== mine) return
+        asleep = false
+        for (const run of inbox.splice(0)) run()
+      })
+    },
+    armCrash(when) {
+      crash = when
+    },
+    planned,
+    takeBackup() {
+      backup = copyOf(stored)
+    },
+    isRecorded: (digest) => stored.records.has(digest),
+    opened,
+  }
+  const ticks = () => {
+    queue.at(queue.now + 100, () => {
+      dispatch({ kind: 'tick' })
+      ticks()
+    })
+  }
+  ticks()
+  return center
+}
+
+const emptyStore = (): Stored => ({
+  certificate: undefined,
+  voted: { epoch: 0, primary: undefined },
+  members: new Map(),
+  records: new Map(),
+  outdated: false,
+})
+
+const copyOf = ({ certificate, voted, members, records, outdated }: Stored): Stored => ({
+  outdated,
+  certificate,
+  voted,
+  members: new Map([...members].map(([id, member]) => [id, { ...member }])),
+  records: new Map(records),
+})
+
+/**
+ * Instances that enrolled since then have no credential any more; here they have enrolled again. Epochs that may have
+ * been voted on are left out.
+ */
+function restore(old: Stored, lost: Stored, skip: number): Stored {
+  old.outdated = true
+  old.voted = { epoch: old.voted.epoch + skip, primary: undefined }
+  for (const [id, member] of lost.members)
+    if (!old.members.has(id)) old.members.set(id, { ...member, hadCopy: false })
+  return old
+}

@@ -1,0 +1,115 @@
+import type { IncidentId, InstanceId } from '../../core/ids.ts'
+import type { Certificate, VoterId } from '../../failover/certificate.ts'
+import { isElected, kindOfChange } from '../../failover/certificate.ts'
+
+/**
+ * Stands outside of the protocol and knows everything: what every instance does at one moment, every certificate that
+ * was ever made, and what was promised to clients.
+ */
+export interface Judge {
+  readonly violations: string[]
+  readonly certificates: ReadonlyMap<string, Certificate>
+  violate(text: string): void
+  /** I1: one owner per epoch, by enough votes of those who may vote. */
+  certified(certificate: Certificate): void
+  /** I9: recorded once, and never differently. */
+  recorded(certificate: Certificate, incident: IncidentId | undefined): void
+  /** I3: what somebody believes never goes back. */
+  sawEpoch(who: string, epoch: number): void
+  /** A client was told that everything up to `data` is on the replicas that count. */
+  committed(data: number): void
+  /** I7, I8: what the new primary of an epoch begins with, and what the one before it had. */
+  tookOver(certificate: Certificate, data: number, had: number): void
+  released(epoch: number, target: InstanceId, data: number): void
+  /** At the end: the newest certificate of the coordinator leads back to the first without a gap. */
+  checkChain(newest: Certificate | undefined, isRecorded: (digest: string) => boolean): void
+  /** I12, at the end: whatever was lost is in an incident that was opened. */
+  checkLosses(opened: readonly { readonly id: IncidentId; readonly instance: InstanceId }[]): void
+}
+
+export function createJudge(seed: number, now: () => number, note: (text: string) => void): Judge {
+  const violations: string[] = []
+  const certificates = new Map<string, Certificate>()
+  const byEpoch = new Map<number, string>()
+  const recordedAt = new Map<number, string>()
+  const incidents = new Map<string, IncidentId | undefined>()
+  const losses = new Map<string, { lost: number; old: InstanceId }>()
+  const epochs = new Map<string, number>()
+  const releases = new Map<number, { target: InstanceId; data: number }>()
+  let promised = 0
+  let wasForced = false
+  const madeAt = new Map<string, number>()
+
+  const violate = (text: string) => {
+    note(`VIOLATION ${text}`)
+    violations.push(`seed ${seed} at ${now().toFixed(0)} ms: ${text}`)
+  }
+
+  return {
+    violations,
+    certificates,
+    violate,
+    certified(certificate) {
+      const { digest, proposal, votes } = certificate
+      if (certificates.has(digest)) return
+      const other = byEpoch.get(proposal.epoch)
+      if (other !== undefined && other !== digest) violate(`I1: epoch ${proposal.epoch} has two owners`)
+      byEpoch.set(proposal.epoch, digest)
+      const base = certificates.get(proposal.previous.digest)
+      if (proposal.previous.epoch > 0 && !base)
+        violate(`I9: epoch ${proposal.epoch} follows what nobody made`)
+      const voters = new Set<VoterId>(votes.map(({ voter }) => voter))
+      if (kindOfChange(proposal, base) === undefined || !isElected(proposal, base, voters))
+        violate(`I1: epoch ${proposal.epoch} has not enough votes: ${[...voters].join(', ')}`)
+      certificates.set(digest, certificate)
+      madeAt.set(digest, now())
+      if (proposal.forced || !base) wasForced = true
+    },
+    recorded({ proposal, digest }, incident) {
+      if (!incidents.has(digest)) incidents.set(digest, incident)
+      const known = recordedAt.get(proposal.epoch)
+      if (known !== undefined && known !== digest) violate(`I9: epoch ${proposal.epoch} is recorded twice`)
+      recordedAt.set(proposal.epoch, digest)
+    },
+    sawEpoch(who, epoch) {
+      const before = epochs.get(who) ?? 0
+      if (epoch < before) violate(`I3: ${who} went back from epoch ${before} to ${epoch}`)
+      else epochs.set(who, epoch)
+    },
+    committed(data) {
+      promised = Math.max(promised, data)
+    },
+    released(epoch, target, data) {
+      releases.set(epoch, { target, data })
+    },
+    tookOver({ proposal, digest, votes }, data, had) {
+      const { epoch, primary: instance, previous } = proposal
+      const old = certificates.get(previous.digest)?.proposal.primary
+      const agreed = votes.some(({ voter }) => voter === old)
+      if (old !== undefined && old !== instance && !agreed && data < had)
+        losses.set(digest, { lost: had - data, old })
+      const release = releases.get(epoch)
+      if (release?.target === instance && data < release.data)
+        violate(`I8: ${instance} took over with ${data} of ${release.data} that were sealed`)
+      // Who was forced in may have less, and the incident says so.
+      if (wasForced) promised = Math.min(promised, data)
+      else if (data < promised) violate(`I7: ${instance} took over with ${data} of ${promised} committed`)
+      wasForced = false
+    },
+    checkLosses(opened) {
+      for (const [digest, { lost, old }] of losses) {
+        const incident = incidents.get(digest)
+        const isSaid = opened.some(({ id, instance }) => id === incident || instance === old)
+        // What was made a moment ago may still be on its way.
+        if (!isSaid && now() - (madeAt.get(digest) ?? 0) > 1500)
+          violate(`I12: ${old} had ${lost} more than its heir, and no incident says so`)
+      }
+    },
+    checkChain(newest, isRecorded) {
+      for (let at = newest; at; at = certificates.get(at.proposal.previous.digest))
+        // What was made a moment ago may still be on its way.
+        if (!isRecorded(at.digest) && now() - (madeAt.get(at.digest) ?? 0) > 1500)
+          return violate(`I9: epoch ${at.proposal.epoch} was never recorded`)
+    },
+  }
+}
