@@ -87,9 +87,9 @@ export const coordinatorFaults: readonly Fault[] = [
     id: 12,
     title: 'The coordinator is away, nothing else happens',
     pending: 'the coordinator alone decides; the quorum of three does not run yet',
-    inject: 'the coordinator is killed for 6 s',
+    inject: 'the coordinator is killed for 4 s',
     expected: 'The primary goes on as if nothing were; its agent does not grow.',
-    run: (scene) => away(scene, 6000),
+    run: (scene) => away(scene, 4000),
   },
   {
     id: 12,
@@ -102,6 +102,7 @@ export const coordinatorFaults: readonly Fault[] = [
   },
   {
     id: 13,
+    slow: true,
     title: 'The coordinator ends between its vote and the answer',
     inject:
       'the primary is killed, nothing that the coordinator says reaches the standby, and it is killed when the election is over for it',
@@ -121,6 +122,7 @@ export const coordinatorFaults: readonly Fault[] = [
   },
   {
     id: 14,
+    slow: true,
     title: 'The coordinator ends between the promotion and its record',
     inject: 'the primary is killed; the coordinator is killed as soon as a workload runs on the standby',
     expected: 'The switch is recorded once, after the restart.',

@@ -25,9 +25,11 @@ import { ms, type Scene, settle, told } from './scene.ts'
 
 /** A planned move of what is there; both trees, at the freeze and at the start, are equal. */
 async function movedEqual(scene: Scene, within = 40_000): Promise<string> {
+  await scene.fleet.untilProtected(scene.id)
   const stop = scene.keepTrees()
   scene.strike()
-  await scene.promote(scene.standby)
+  const { status, body } = await scene.promote(scene.standby)
+  scene.check(status < 300, `the promotion was refused: ${status} ${body.detail}`)
   const incident = await scene.incident(within)
   stop()
   scene.check(incident.outcome === 'promoted', `it ended as ${incident.outcome}: ${incident.outcome_reason}`)
@@ -115,6 +117,7 @@ export const data: readonly Fault[] = [
   },
   {
     id: 48,
+    slow: true,
     title: 'More events than any watcher holds',
     inject: '4,000 files are created, renamed and removed in one go, then a planned move',
     expected: 'The scan finds all of them: the trees are equal.',
@@ -156,6 +159,7 @@ export const data: readonly Fault[] = [
   },
   {
     id: 50,
+    slow: true,
     title: 'Files are replaced and truncated while they are read',
     inject:
       'a file of 4 MiB is replaced by rename, one is cut to nothing and written again, a log is copied and truncated, all the time until the freeze of a planned move',
@@ -204,6 +208,7 @@ export const data: readonly Fault[] = [
   },
   {
     id: 51,
+    slow: true,
     title: 'Trees that are large in one way or another',
     inject:
       '3,000 small files, a file of 16 GiB that is a hole, 30 levels of directories, a name that is no UTF-8; then a planned move',
@@ -220,6 +225,7 @@ export const data: readonly Fault[] = [
   },
   {
     id: 52,
+    slow: true,
     title: 'A directory of the copy is swapped for a symbolic link',
     inject:
       'on the standby a directory becomes a link to one outside, then the primary writes into it; hostile streams of every kind are in the named tests',

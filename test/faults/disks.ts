@@ -83,6 +83,7 @@ async function restarted(scene: Scene, member: Member, between: () => void): Pro
 const faults: readonly Fault[] = [
   {
     id: 31,
+    slow: true,
     title: 'The disk of the standby is full',
     inject: `a second standby has ${SMALL_MIB} MiB, the state grows to more; then a notice`,
     expected:
@@ -167,6 +168,7 @@ const faults: readonly Fault[] = [
   },
   {
     id: 34,
+    slow: true,
     title: 'The standby crashes again and again while it takes writes',
     inject:
       'every process of the standby is killed and its machine booted, three times under load; then a planned move. The page cache stays: a loss of power is simulated in the named test',
@@ -252,7 +254,7 @@ const faults: readonly Fault[] = [
         rmSync(own, { recursive: true, force: true })
         cpSync(copy, own, { recursive: true })
       })
-      for (const ends = performance.now() + 4000; performance.now() < ends; await settle(100))
+      for (const ends = performance.now() + 2500; performance.now() < ends; await settle(100))
         scene.check(scene.field.isSilent(primary), 'the old primary runs its workload')
       await follows(scene, primary)
       return 'its workload stayed down, it follows the new primary'

@@ -9,7 +9,7 @@ export interface Fault {
   readonly inject: string
   /** What has to be seen, in one sentence. */
   readonly expected: string
-  /** Takes long: only with FAULTS=all, and in `pnpm faults`. */
+  /** Takes long, or a quick one shows much the same: only with FAULTS=all, and in `pnpm faults`. */
   readonly slow?: boolean
   /** Touches what all agents share: nothing may be under way with the others. */
   readonly alone?: boolean

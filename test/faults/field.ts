@@ -46,7 +46,7 @@ export interface Field {
 const AGENTS = 2
 const WRITES_PER_SECOND = 50
 /** Heartbeats have gone to and fro by then. */
-const STEADY = 600
+const STEADY = 400
 const HARDLY_EVER = 0.01
 
 export async function startField(): Promise<Field> {
@@ -106,7 +106,7 @@ export async function startField(): Promise<Field> {
     for (const replica of replicas.filter((each) => each !== keep && each.is_active))
       await rig.operator.deleteReplica(id, replica.id).catch(() => undefined)
     if (!keep) await rig.operator.createReplica(id)
-    return untilLeased(id)
+    return fleet.untilProtected(id)
   }
 
   /** Not before its primary needs a lease may the standby take over without its word. */
@@ -128,7 +128,7 @@ export async function startField(): Promise<Field> {
   async function protectedAgent(): Promise<string> {
     const id = await freshAgent()
     await rig.operator.createReplica(id)
-    await untilLeased(id)
+    await fleet.untilProtected(id)
     return id
   }
 
@@ -145,6 +145,8 @@ export async function startField(): Promise<Field> {
     async take(isAlone) {
       const id = await pool.take()
       if (isAlone) await pool.quiet()
+      // It may have waited while the coordinator was away.
+      await untilLeased(id)
       rig.judge.write(id, await rig.cloud.addressPort(agentId(id)), WRITES_PER_SECOND)
       return id
     },

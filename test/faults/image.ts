@@ -1,4 +1,4 @@
-import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
+import { mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import type { MachineFacts, MachineImage } from '../../coordinator/src/cloud/simulated/simulated-cloud.ts'
@@ -30,7 +30,10 @@ export const faultyMachine =
     const { coordinatorUrl, advertise } = network.connect(facts)
     const { command, env } = usual({ ...facts, coordinatorUrl })
     const { directory } = facts
-    appendFileSync(join(directory, 'agent.yaml'), `replication_advertise: ${advertise}\n`)
+    const file = join(directory, 'agent.yaml')
+    // A busy machine is not an unhealthy workload.
+    const text = readFileSync(file, 'utf8').replace(/(health\.sh\]?\n\s+timeout_seconds:) 3/, '$1 10')
+    writeFileSync(file, `${text}replication_advertise: ${advertise}\n`)
     const hooks = join(directory, 'workload.sh')
     const script = readFileSync(hooks, 'utf8').replace('cd "$(dirname "$0")"\n', KEEP_AT_START)
     writeFileSync(hooks, script + KEEP_AT_FREEZE)

@@ -60,12 +60,12 @@ export const networkFaults: readonly Fault[] = [
   {
     id: 19,
     title: 'S cannot reach P and C',
-    inject: 'both lines of the standby are cut for 5 s',
+    inject: 'both lines of the standby are cut for 3 s',
     expected: 'P goes on, S does not win; healed, S follows again.',
     async run(scene) {
       const { standby, primary, network } = scene
       network.between(standby.instance, [primary.instance, COORDINATOR], CUT)
-      await unmoved(scene, 5000)
+      await unmoved(scene, 3000)
       network.heal()
       await follows(scene, standby)
       await scene.calm(200)
@@ -76,11 +76,11 @@ export const networkFaults: readonly Fault[] = [
     id: 20,
     title: 'C cannot reach P and S',
     pending: 'the coordinator alone decides; the quorum of three does not run yet',
-    inject: 'the lines of both to the coordinator are cut for 5 s',
+    inject: 'the lines of both to the coordinator are cut for 3 s',
     expected: 'Nothing happens: P keeps its lease through S.',
     async run(scene) {
       scene.network.between(COORDINATOR, [scene.primary.instance, scene.standby.instance], CUT)
-      await unmoved(scene, 5000)
+      await unmoved(scene, 3000)
       scene.check(!scene.field.isSilent(scene.primary), 'the workload of the primary stands still')
       scene.network.heal()
       await scene.fleet.untilProtected(scene.id)
@@ -91,29 +91,30 @@ export const networkFaults: readonly Fault[] = [
   {
     id: 21,
     title: 'P to S is lost, S to P is not, and the other way round',
-    inject: '3 s each: what one says is dropped silently, what the other says arrives',
+    inject: '2 s each: what one says is dropped silently, what the other says arrives',
     expected: 'Never two; in the end one primary and a standby that follows.',
     async run(scene) {
       const { primary, standby, network } = scene
       network.line(primary.instance, standby.instance, HELD)
-      await settle(3000)
+      await settle(2000)
       network.heal()
       await settle(500)
       network.line(standby.instance, primary.instance, HELD)
-      await settle(3000)
+      await settle(2000)
       return converges(scene)
     },
   },
   {
     id: 22,
+    slow: true,
     title: 'P and S cannot reach each other, both reach C',
-    inject: 'the line between them is cut for 5 s',
+    inject: 'the line between them is cut for 3 s',
     expected: 'P goes on through C, and the standby is shown as not ready; healed, it follows.',
     async run(scene) {
       const { primary, standby, network } = scene
       network.between(primary.instance, [standby.instance], CUT)
       let isShown = false
-      for (const ends = performance.now() + 5000; performance.now() < ends; await settle(100)) {
+      for (const ends = performance.now() + 3000; performance.now() < ends; await settle(100)) {
         scene.check(standby.workload().length === 0, 'the standby runs the workload')
         const { status, lag_ms: lag } = await scene.replicaOf(standby)
         isShown ||= status !== 'ready' || (lag ?? 0) > 1000
@@ -128,12 +129,12 @@ export const networkFaults: readonly Fault[] = [
   {
     id: 23,
     title: 'The lines of P come and go',
-    inject: 'cut and open every 200 ms for 6 s, to S and to C',
+    inject: 'cut and open every 200 ms for 4 s, to S and to C',
     expected: 'Never two, at most three moves, and somebody serves at the end.',
     loss: 'reported',
     async run(scene) {
       const { primary, standby, network } = scene
-      for (let round = 0; round < 15; round += 1) {
+      for (let round = 0; round < 10; round += 1) {
         network.between(primary.instance, [standby.instance, COORDINATOR], CUT)
         await settle(200)
         network.heal()
@@ -147,9 +148,10 @@ export const networkFaults: readonly Fault[] = [
   },
   {
     id: 24,
+    slow: true,
     title: 'Slow lines that lose packets',
     inject:
-      'every line of P: 150 ms each way, 20 ms of jitter, and one part in 20 comes 200 ms later, as after a retransmission; 6 s',
+      'every line of P: 150 ms each way, 20 ms of jitter, and one part in 20 comes 200 ms later, as after a retransmission; 4 s',
     expected: 'Nobody moves, and the standby stays ready.',
     async run(scene) {
       const bad: Conditions = {
@@ -157,23 +159,24 @@ export const networkFaults: readonly Fault[] = [
         delay: () => 150 + Math.random() * 20 + (Math.random() < 0.05 ? 200 : 0),
       }
       scene.network.between(scene.primary.instance, [scene.standby.instance, COORDINATOR], bad)
-      await scene.calm(6000)
+      await scene.calm(4000)
       const { status, lag_ms: lag } = await scene.replicaOf(scene.standby)
       scene.check(status === 'ready', `the standby is ${status}`)
-      return `no incident in 6 s; the standby was ready, ${ms(lag ?? 0)} behind`
+      return `no incident in 4 s; the standby was ready, ${ms(lag ?? 0)} behind`
     },
   },
   {
     id: 25,
+    slow: true,
     title: 'Little bandwidth',
-    inject: '2 Mbit/s between P and S for 6 s, while 8 MiB a second are written over in place',
+    inject: '2 Mbit/s between P and S for 4 s, while 8 MiB a second are written over in place',
     expected: 'Nobody moves; the agents stay small; healed, the standby catches up.',
     async run(scene) {
       const { primary, standby, network } = scene
       network.between(primary.instance, [standby.instance], { state: 'open', bytesPerSecond: 250_000 })
       const before = residentMib(primary.agent())
-      const writing = writeOver(scene, 6000)
-      await scene.calm(6000)
+      const writing = writeOver(scene, 4000)
+      await scene.calm(4000)
       await writing
       const grown = residentMib(primary.agent()) - before
       scene.check(grown < 128, `the agent of the primary grew by ${grown.toFixed(0)} MiB`)

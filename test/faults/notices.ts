@@ -66,6 +66,7 @@ export const notices: readonly Fault[] = [
   },
   {
     id: 9,
+    slow: true,
     title: 'A notice while the first copy is under way',
     inject: 'the only standby has received a part of 12 MiB at 4 MiB/s when a notice of 30 s comes',
     expected: 'The copy is completed, then the workload moves to it; nothing is lost.',
@@ -102,12 +103,12 @@ export const notices: readonly Fault[] = [
       scene.notice(scene.primary)
       const seen = await movedTo(scene)
       scene.cloud.withdraw(scene.primary.instance)
-      await settle(4000)
+      await settle(2500)
       const agent = await scene.view()
       scene.check(agent.instance_id === scene.standby.instance, 'it moved back')
       scene.check((await scene.incidents()).length === 1, 'there is a second incident')
       scene.check(scene.field.isSilent(scene.primary), 'the workload runs on the old primary')
-      return `${seen}; 4 s later nothing had moved back`
+      return `${seen}; 2.5 s later nothing had moved back`
     },
   },
   {
@@ -146,6 +147,7 @@ export const notices: readonly Fault[] = [
   },
   {
     id: 41,
+    slow: true,
     title: 'Primary and standby get a notice at once',
     inject: 'notices of 20 s on both; a third member has none. The agents see them within 2 s of each other',
     expected: 'The third member has the workload in the end, in one move or two; nothing is lost.',
@@ -167,6 +169,7 @@ export const notices: readonly Fault[] = [
   },
   {
     id: 44,
+    slow: true,
     title: 'A notice while the standby hangs',
     inject: 'SIGSTOP to the agent of the standby for 3 s; the notice of 30 s comes meanwhile',
     expected: 'The move waits for the standby, or takes another; nothing stale is promoted, nothing is lost.',
@@ -188,6 +191,7 @@ export const notices: readonly Fault[] = [
   },
   {
     id: 55,
+    slow: true,
     title: 'The network becomes slow at the last moment',
     pending: 'the freeze of a planned move is bounded by the minute of the move alone',
     inject:
@@ -215,6 +219,7 @@ export const notices: readonly Fault[] = [
   },
   {
     id: 58,
+    slow: true,
     title: 'The metadata service fails',
     inject: 'it answers 503, then not at all, then knows no token; the notice comes over the API only',
     expected: 'No false notice; the second way moves the workload without loss.',
@@ -222,21 +227,22 @@ export const notices: readonly Fault[] = [
       const { instance } = scene.primary
       const imds = scene.cloud.imdsOf(instance)
       imds.fail({ kind: 'status', status: 503 })
-      await scene.calm(2500)
+      await scene.calm(2200)
       imds.clearFaults()
       imds.forgetTokens()
       imds.fail({ kind: 'hang' })
-      await scene.calm(2500)
+      await scene.calm(2200)
       scene.strike()
       await scene.call('POST', `/api/agents/${scene.id}/termination-imminent`, {
         instance_id: instance,
         termination_time: new Date(Date.now() + 20_000).toISOString(),
       })
-      return `5 s without a false notice; ${await movedTo(scene)}`
+      return `4.4 s without a false notice; ${await movedTo(scene)}`
     },
   },
   {
     id: 59,
+    slow: true,
     title: 'The standby is removed while a notice moves the workload',
     inject: 'a notice, and at once the order to terminate the standby; a third member is there',
     expected: 'One outcome: somebody serves with everything, and one incident says who.',

@@ -96,6 +96,7 @@ export const peers: readonly Fault[] = [
   },
   {
     id: 43,
+    slow: true,
     title: 'Two candidates at once',
     inject: 'the primary cannot reach either of two standbys, nor the coordinator, for as long as it takes',
     expected: 'One of them wins, the other follows it; never two.',
@@ -164,6 +165,7 @@ export const peers: readonly Fault[] = [
   },
   {
     id: 57,
+    slow: true,
     title: 'The start hook of the standby hangs',
     inject: 'it does not end in its 3 s, in a planned move',
     expected: 'The hook is killed, the old primary goes on with everything.',
