@@ -12,7 +12,7 @@ import {
 import { defaultLeasePolicy } from '../failover/lease.ts'
 import type { Role } from '../failover/member-types.ts'
 import type { VoterMessage } from '../failover/voter-types.ts'
-import { AGENT, certificateOf, digestOf, keyOf, P, signatureOf } from './certificates.ts'
+import { AGENT, certificateOf, digestOf, keyOf, P, R, signatureOf } from './certificates.ts'
 
 export { P, Q, R } from './certificates.ts'
 
