@@ -12,6 +12,7 @@ import {
 } from '../../failover/group.ts'
 import type { VoterMessage } from '../../failover/voter.ts'
 import { type Instance, on, sendVoter, simulatedIncident, toMember } from './instance.ts'
+import { sabotageGroup, sabotageMore } from './sabotage-center.ts'
 import type { World } from './world-parts.ts'
 
 /** What the database holds. */
@@ -100,14 +101,16 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
       return
     }
     if (event.kind === 'sync') storeCopy(event.instance, event.sync === 'ready')
-    if (sabotage === 'ignore-promise' && event.kind === 'tick') forgetPromises()
     const before = group
-    const step = stepGroup(group, event, {
+    const step = stepGroup(sabotageGroup(sabotage, group, event, now()), event, {
       now: now(),
       newIncident: () => simulatedIncident(++incidents),
       digest: world.digest,
     })
-    group = step.group
+    group =
+      sabotage === 'ack-while-voting' && event.kind === 'beat'
+        ? { ...step.group, casting: before.casting }
+        : step.group
     if (before.abstainFor.size > 0 && group.abstainFor.size === 0) stored.outdated = false
     if (before.phase.kind !== group.phase.kind) {
       world.hit('group', `${before.phase.kind} -> ${group.phase.kind}`)
@@ -119,16 +122,7 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
       if (!up) return
       carryOut(effect)
     }
-  }
-
-  function forgetPromises(): void {
-    const members = new Map(
-      [...group.members].map(([id, member]) => [
-        id,
-        { ...member, hears: false, heardAt: id === group.primary ? mono(0) : member.heardAt },
-      ]),
-    )
-    group = { ...group, promise: undefined, silentUntil: mono(0), members }
+    for (const more of sabotageMore(sabotage, before, group, event)) dispatch(more)
   }
 
   function storeCopy(instance: InstanceId, ready: boolean): void {

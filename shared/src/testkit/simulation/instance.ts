@@ -1,4 +1,5 @@
 import { type IncidentId, type InstanceId, incidentId } from '../../core/ids.ts'
+import type { Random } from '../../core/random.ts'
 import { type Mono, millis, mono } from '../../core/time.ts'
 import { COORDINATOR, type VoterId } from '../../failover/certificate.ts'
 import type { GroupEvent } from '../../failover/group.ts'
@@ -276,6 +277,12 @@ export function toMember(world: World, instance: Instance, event: MemberEvent): 
   if (before.role !== step.member.role || before.workload !== step.member.workload)
     coverRole(world, instance, before, event)
   if (step.member.suspended && !before.suspended) world.suspended(instance)
+  if (
+    world.sabotage === 'resign-early' &&
+    step.member.role.kind === 'fenced' &&
+    before.role.kind !== 'fenced'
+  )
+    toVoter(world, instance, { kind: 'resign', epoch: before.epoch })
   for (const effect of step.effects) {
     if (effect.kind === 'persist' && instance.crashArmed && world.random() < 0.3)
       return world.kill(instance, 'in the middle of a change of role')
@@ -390,9 +397,15 @@ function runHook(world: World, instance: Instance, effect: MemberEffect & { kind
     // Whatever it starts from is the state from now on.
     instance.whole = true
   }
-  const took = hook === 'start' || hook === 'health' ? 20 + random() * 150 : 1 + random() * 40
+  const took = timeOf(hook, random)
   const ok = hook === 'kill' || random() > (hook === 'stop' ? 0.05 : 0.03)
   local(world, instance, took, { kind: 'hook-ended', turn: effect.turn, hook, ok })
+}
+
+/** Some workloads take their time to stop. */
+function timeOf(hook: string, random: Random): number {
+  if (hook === 'stop' && random() < 0.1) return random() * 2000
+  return hook === 'start' || hook === 'health' ? 20 + random() * 150 : 1 + random() * 40
 }
 
 function setRunning(world: World, instance: Instance, running: boolean): void {

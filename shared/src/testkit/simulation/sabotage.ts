@@ -52,6 +52,13 @@ export function sabotageVoter(world: World, instance: Instance, event: VoterEven
           },
         }
       return
+    case 'ignore-promise':
+      instance.voter = { ...voter, promise: undefined }
+      return
+    case 'lease-in-doubt':
+      if (event.kind === 'message' && event.message.kind === 'votes')
+        instance.voter = { ...voter, quietUntil: mono(0) }
+      return
     case 'two-of-two':
       // A coordinator that cannot be reached is taken to agree.
       if (event.kind === 'pulse') campaignAlone(world, instance)

@@ -48,7 +48,7 @@ export function runWorld(options: WorldOptions): WorldResult {
     if (options.keepTrace) trace.push(`${queue.now.toFixed(0).padStart(7)} ${text}`)
   }
   const coverage = createCoverage()
-  const judge = createJudge(seed, () => queue.now, note)
+  const judge = createJudge(seed, () => queue.now, note, coverage.hit)
   const instances = new Map<InstanceId, Instance>()
   const counts = { suspensions: 0, longestGap: 0, lastServed: 0, wasServed: false }
   let born = 0
@@ -93,7 +93,12 @@ export function runWorld(options: WorldOptions): WorldResult {
     },
   }
   const links = createLinks(world)
-  const drift = () => 1 + (random() * 2 - 1) * (sabotage === 'no-drift-margin' ? 0.05 : policy.drift * 0.9)
+  const drift = () =>
+    sabotage === 'no-drift-margin'
+      ? random() < 0.5
+        ? 0.95
+        : 1.05
+      : 1 + (random() * 2 - 1) * policy.drift * 0.9
   const center = createCenter(
     world,
     { spare: spareInstance, travelDown: links.down, unlink: links.drop },
