@@ -218,7 +218,8 @@ test('a replica whose disk is full is shown with what to do, and the primary goe
     instance_id: primary.instance_id,
     workload: 'running',
     phase: 'steady',
-    epoch: 1,
+    // Small as it was, the replica may have been its successor before.
+    term: 1,
   })
   const refused = await fleet.call(
     'POST',
