@@ -25,7 +25,8 @@ export function onVoted(
 ): GroupStep {
   const { phase, casting } = group
   if (casting?.epoch !== event.epoch) return quiet(group)
-  const counted: Group = { ...group, voted: casting, casting: undefined }
+  const voted = group.voted.epoch > casting.epoch ? group.voted : casting
+  const counted: Group = { ...group, voted, casting: undefined }
   // Meanwhile others have decided.
   if (phase.kind !== 'voting' || phase.change.proposal.epoch !== event.epoch) return quiet(counted)
   const { proposal } = phase.change
