@@ -10,10 +10,9 @@ import {
   restoreGroup,
   stepGroup,
 } from '../../failover/group.ts'
-import type { VoterMessage } from '../../failover/voter.ts'
-import { type Instance, on, sendVoter, simulatedIncident, toMember } from './instance.ts'
+import { on, simulatedIncident } from './instance.ts'
 import { sabotageGroup, sabotageMore } from './sabotage-center.ts'
-import type { World } from './world-parts.ts'
+import type { Center, Instance, World } from './world-parts.ts'
 
 /** What the database holds. */
 interface Stored {
@@ -23,26 +22,6 @@ interface Stored {
   records: Map<string, Certificate>
   /** It was restored, and not everybody has told yet what it has missed. */
   outdated: boolean
-}
-
-/** The coordinator: the group machine, its database, and the cloud that it asks. */
-export interface Center {
-  readonly up: boolean
-  readonly group: Group
-  readonly closed: Record<string, number>
-  now(): Mono
-  dispatch(event: GroupEvent): void
-  onVoterMessage(from: InstanceId, message: VoterMessage): void
-  joined(instance: InstanceId): void
-  restart(length: number, restored?: boolean): void
-  pause(length: number): void
-  /** The process ends at its next vote: before or after it is in the database. */
-  armCrash(when: 'before' | 'after'): void
-  planned(): void
-  takeBackup(): void
-  isRecorded(digest: string): boolean
-  /** All that were ever opened. */
-  readonly opened: readonly OpenIncident[]
 }
 
 /** What the world does for it. */
@@ -112,17 +91,20 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
         ? { ...step.group, casting: before.casting }
         : step.group
     if (before.abstainFor.size > 0 && group.abstainFor.size === 0) stored.outdated = false
-    if (before.phase.kind !== group.phase.kind) {
-      world.hit('group', `${before.phase.kind} -> ${group.phase.kind}`)
-      world.note(
-        `C ${event.kind}: ${before.phase.kind} -> ${group.phase.kind} (epoch ${group.epoch}, voted ${group.voted.epoch})`,
-      )
-    }
+    coverPhase(before, event)
     for (const effect of step.effects) {
       if (!up) return
       carryOut(effect)
     }
     for (const more of sabotageMore(sabotage, before, group, event)) dispatch(more)
+  }
+
+  function coverPhase(before: Group, event: GroupEvent): void {
+    const from = before.phase.kind
+    const to = group.phase.kind
+    if (from === to) return
+    world.hit('group', `${from} -> ${to}`)
+    world.note(`C ${event.kind}: ${from} -> ${to} (epoch ${group.epoch}, voted ${group.voted.epoch})`)
   }
 
   function storeCopy(instance: InstanceId, ready: boolean): void {
@@ -137,7 +119,7 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
     switch (effect.kind) {
       case 'tell':
         world.hit('tell', effect.message.kind)
-        return sendVoter(world, COORDINATOR, effect.instance, effect.message)
+        return world.send(COORDINATOR, effect.instance, effect.message)
       case 'order': {
         world.hit('order', effect.order.kind)
         return toInstance(effect.instance, effect)
@@ -166,9 +148,7 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
   const toInstance = (id: InstanceId, { order }: GroupEffect & { kind: 'order' }) => {
     const instance = world.instances.get(id)
     if (instance)
-      ports.travelDown(instance, () =>
-        on(instance, () => toMember(world, instance, { kind: 'order', order })),
-      )
+      ports.travelDown(instance, () => on(instance, () => world.toMember(instance, { kind: 'order', order })))
   }
 
   /** A database that is slow now and then, but keeps the order. */

@@ -1,8 +1,8 @@
 import { mono, plus } from '../../core/time.ts'
 import { COORDINATOR } from '../../failover/certificate.ts'
 import type { VoterEvent } from '../../failover/voter.ts'
-import { clockOf, type Instance } from './instance.ts'
-import type { World } from './world-parts.ts'
+import { clockOf } from './instance.ts'
+import type { Instance, World } from './world-parts.ts'
 
 /** Deliberate bugs: what an implementation that got the point wrong would do. */
 

@@ -6,25 +6,18 @@ import type { GroupEvent } from '../../failover/group.ts'
 import { defaultLeasePolicy, type LeasePolicy } from '../../failover/lease.ts'
 import { inOffice } from '../../failover/voter.ts'
 import { createEventQueue } from '../event-queue.ts'
-import { type Center, createCenter } from './center.ts'
+import { createCenter } from './center.ts'
 import { createCoverage } from './coverage.ts'
 import { killAgent } from './endings.ts'
 import { applyFault, drawFaults } from './faults.ts'
-import {
-  clockOf,
-  createInstance,
-  type Instance,
-  isActive,
-  on,
-  simulatedIncident,
-  toMember,
-  toVoter,
-} from './instance.ts'
+import { clockOf, createInstance, isActive, on, simulatedIncident } from './instance.ts'
 import { createJudge } from './judge.ts'
 import { createLinks } from './links.ts'
 import { createNetwork } from './network.ts'
 import type { WorldOptions, WorldResult } from './options.ts'
-import type { World } from './world-parts.ts'
+import { toMember } from './roles.ts'
+import { pulse, sendVoter, toVoter } from './votes.ts'
+import type { Center, Instance, World } from './world-parts.ts'
 
 /**
  * The real failover core of one agent, member, voter and coordinator, on a virtual network and a virtual clock: three
@@ -65,6 +58,9 @@ export function runWorld(options: WorldOptions): WorldResult {
       return center
     },
     digest: digestOf,
+    toVoter: (instance, event) => toVoter(world, instance, event),
+    toMember: (instance, event) => toMember(world, instance, event),
+    send: (from, to, message) => sendVoter(world, from, to, message),
     note,
     hit: coverage.hit,
     changed: check,
@@ -113,6 +109,7 @@ export function runWorld(options: WorldOptions): WorldResult {
     instances.set(instance.id, instance)
     center.joined(instance.id)
     links.open(instance)
+    pulse(world, instance)
     work(instance)
     status(instance)
   }
