@@ -167,7 +167,7 @@ test('a coordinator that is killed while the new primary starts brings the move 
   const incident = await fleet.incidentAfter('agent-a', known)
   clear()
   const after = await fleet.untilProtected('agent-a')
-  expect(incident.outcome).toBe(after.instance_id === target ? 'promoted' : 'failed')
+  expect(incident.outcome, incident.outcome_reason).toBe(after.instance_id === target ? 'promoted' : 'failed')
   expect(incident.loss ?? { kind: 'none' }).toMatchObject({ kind: 'none' })
   await expectNothingLost('agent-a')
 })
