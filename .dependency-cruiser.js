@@ -14,7 +14,7 @@ export default {
     {
       name: 'shared-knows-no-node',
       severity: 'error',
-      from: { path: '^shared/src/(?!.*[.]test[.]ts$)', pathNot: '^shared/src/protocol/vote-signing[.]ts$' },
+      from: { path: '^shared/src/(?!.*[.]test[.]ts$)', pathNot: '^shared/src/(protocol/vote-signing[.]ts$|testkit/)' },
       to: { dependencyTypes: ['core'] },
     },
     {

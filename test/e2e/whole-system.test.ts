@@ -167,7 +167,7 @@ test('a coordinator that is killed while the new primary starts brings the move 
   const incident = await fleet.incidentAfter('agent-a', known)
   clear()
   const after = await fleet.untilProtected('agent-a')
-  expect(incident.outcome).toBe(after.instance_id === target ? 'promoted' : 'failed')
+  expect(incident.outcome, incident.outcome_reason).toBe(after.instance_id === target ? 'promoted' : 'failed')
   expect(incident.loss ?? { kind: 'none' }).toMatchObject({ kind: 'none' })
   await expectNothingLost('agent-a')
 })
@@ -218,7 +218,8 @@ test('a replica whose disk is full is shown with what to do, and the primary goe
     instance_id: primary.instance_id,
     workload: 'running',
     phase: 'steady',
-    epoch: 1,
+    // Small as it was, the replica may have been its successor before.
+    term: 1,
   })
   const refused = await fleet.call(
     'POST',

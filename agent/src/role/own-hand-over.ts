@@ -53,7 +53,7 @@ export function decideOwnHandOver(
   if (!attached.includes(successor)) return wait(`${successor} does not have the state yet`)
   if (!atOnce && linked && between(since, now) < PATIENCE) return wait('the coordinator may order it')
   if (triedAt !== undefined && between(triedAt, now) < AGAIN_AFTER) return wait('it was tried just now')
-  const budget = millis(Math.min(between(now, by) - RESERVE, MAX_BUDGET))
+  const budget = millis(Math.floor(Math.min(between(now, by) - RESERVE, MAX_BUDGET)))
   if (budget < MIN_BUDGET) return wait('there is no time left')
   return { kind: 'hand-over', target: successor, budget }
 }

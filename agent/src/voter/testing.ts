@@ -240,6 +240,7 @@ export async function electedPair(identities: readonly [PeerIdentity, PeerIdenti
   dial(successor, primary)
   await until(() => primary.voter.state.peers.includes(successor.self))
   await coordinator.nominate(successor)
+  await until(() => primary.effects.some(({ kind }) => kind === 'advanced'))
   await until(() => primary.voter.lease.kind === 'until' && primary.voter.leases.length === 2)
   return { coordinator, primary, successor }
 }
@@ -247,7 +248,7 @@ export async function electedPair(identities: readonly [PeerIdentity, PeerIdenti
 export const dial = (from: TestVoter, to: TestVoter, epoch = 1): void =>
   from.voter.dial({ instanceId: to.self, host: '127.0.0.1', voterPort: to.voter.port, epoch })
 
-export function scratch(): string {
+function scratch(): string {
   const directory = mkdtempSync(join(tmpdir(), 'understudy-voter-'))
   afterwards(() => rmSync(directory, { recursive: true, force: true }))
   return directory

@@ -44,6 +44,7 @@ async function run(setup: ThreadSetup): Promise<void> {
   let upstream: PeerAddress | undefined
   let cancelPulse: () => void = () => undefined
   let coordinator: CoordinatorSocket | undefined
+  let { credential } = setup
   const started = now()
 
   const peers = createPeers({
@@ -74,16 +75,19 @@ async function run(setup: ThreadSetup): Promise<void> {
     coordinatorLostAt: () => (coordinator ? coordinator.lostAt : started),
   })
   const port = await peers.listen(setup.host, setup.port)
-  coordinator = openCoordinatorSocket({
-    url: setup.url,
-    credential: setup.credential,
-    onMessage: (data) => loop.receive(COORDINATOR, data),
-    onChange: () => loop.changed(),
-    now,
-    clock: systemClock,
-    random: Math.random,
-    log,
-  })
+
+  function reachCoordinator(): void {
+    coordinator = openCoordinatorSocket({
+      url: setup.url,
+      credential,
+      onMessage: (data) => loop.receive(COORDINATOR, data),
+      onChange: () => loop.changed(),
+      now,
+      clock: systemClock,
+      random: Math.random,
+      log,
+    })
+  }
 
   function pulse(): void {
     cancelPulse = systemClock.timer(loop.heartbeat, pulse)
@@ -118,18 +122,23 @@ async function run(setup: ThreadSetup): Promise<void> {
       case 'tls':
         return peers.useCredentials(command.credentials)
       case 'credential':
-        return coordinator?.useCredential(command.credential)
+        credential = command.credential
+        return coordinator?.useCredential(credential)
       case 'close':
         return void close()
       case 'greeted':
-        coordinator?.hurry()
-        return loop.command(command)
+        loop.command(command)
+        // Before, it would not be known whose votes to believe.
+        if (coordinator) coordinator.hurry()
+        else reachCoordinator()
+        return
       default:
         return loop.command(command)
     }
   })
   tell({ kind: 'ready', port, key: file.key.publicKey })
   loop.changed()
+  if (file.memory.coordinatorKey !== undefined) reachCoordinator()
   pulse()
 }
 

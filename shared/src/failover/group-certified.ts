@@ -25,7 +25,8 @@ export function onVoted(
 ): GroupStep {
   const { phase, casting } = group
   if (casting?.epoch !== event.epoch) return quiet(group)
-  const counted: Group = { ...group, voted: casting, casting: undefined }
+  const voted = group.voted.epoch > casting.epoch ? group.voted : casting
+  const counted: Group = { ...group, voted, casting: undefined }
   // Meanwhile others have decided.
   if (phase.kind !== 'voting' || phase.change.proposal.epoch !== event.epoch) return quiet(counted)
   const { proposal } = phase.change
@@ -136,6 +137,8 @@ function certified(group: Group, certificate: Certificate, then: Then, context: 
     case 'promote': {
       const { incident, fresh, attempt } = then
       const moves = previous !== undefined && previous !== primary
+      // Its own report of it may come after the certificate, or never.
+      const gaveUp = moves && certificate.votes.some(({ voter }) => voter === previous)
       const retired = moves && incident !== undefined && !incident.keepOld && previous === incident.instance
       const promoting: Group = patchMember(
         patchMember(
@@ -144,7 +147,7 @@ function certified(group: Group, certificate: Certificate, then: Then, context: 
             phase: { kind: 'promoting', target: primary, fresh, incident, attempt, offer: undefined },
           },
           moves ? previous : undefined,
-          { retired, sync: 'unknown', attached: false },
+          { retired, sync: 'unknown', attached: false, ...(gaveUp ? { released: true } : {}) },
         ),
         primary,
         { sync: 'unknown', released: false, retired: false, hadCopy: true },

@@ -1,77 +1,164 @@
 import { expect, test } from 'vitest'
-import { agentId, type IncidentId } from '../core/ids.ts'
-import { mono } from '../core/time.ts'
-import { groupBench as bench, P, R } from '../testkit/group-bench.ts'
-import { type OpenMove, restoreGroup } from './group.ts'
+import type { IncidentId } from '../core/ids.ts'
+import { millis, mono } from '../core/time.ts'
+import { certificateOf } from '../testkit/certificates.ts'
+import { groupBench as bench, P, R, turnoverOf } from '../testkit/group-bench.ts'
+import { FIRST, PAIR } from '../testkit/voter-bench.ts'
+import { type Certificate, COORDINATOR, turnover } from './certificate.ts'
+import type { OpenMove } from './group.ts'
 import { defaultLeasePolicy } from './lease.ts'
 
-test('after a restart nothing is promoted before every old promise has run out', () => {
-  const g = bench()
-  g.group = restoreGroup(
-    {
-      agent: agentId('a'),
-      epoch: 4,
-      primary: P,
-      members: [P, R].map((instance) => ({ instance, retired: false, hadCopy: true })),
-      policy: defaultLeasePolicy,
-    },
-    mono(0),
-  )
-  g.connect(R, 'replica', 4)
-  g.send({ kind: 'sync', instance: R, sync: 'ready' })
-  g.wait(defaultLeasePolicy.lease)
-  expect(g.effects).toEqual([])
-  g.wait(200)
-  expect(g.kinds()).toEqual(['check-instance'])
+const { lease, drift } = defaultLeasePolicy
+/** R took over from P in epoch 3. */
+const TAKEN: Certificate = (() => {
+  const proposal = turnover(PAIR, 3)
+  if (!proposal) throw new Error('no successor')
+  return certificateOf(proposal, P, COORDINATOR)
+})()
+
+const incidentOf = (trigger: 'notice' | 'planned') => ({
+  id: 'open' as IncidentId,
+  trigger,
+  instance: P,
+  by: mono(60_000),
+  keepOld: true,
 })
 
-/** A coordinator that was restarted in the middle of a move of epoch 4. */
-function restarted(at: OpenMove['at'], trigger: 'notice' | 'planned' = 'planned') {
-  const g = bench()
-  const incident = { id: 'open' as IncidentId, trigger, instance: P, by: mono(60_000), keepOld: true }
-  g.group = restoreGroup(
-    {
-      agent: agentId('a'),
-      epoch: 4,
-      primary: at.kind === 'promoting' ? R : P,
-      members: [P, R].map((instance) => ({ instance, retired: false, hadCopy: true })),
-      policy: defaultLeasePolicy,
-      move: { incident, at },
-    },
-    mono(0),
-  )
-  return g
+/** A coordinator that was restarted in the middle of a move. */
+const restarted = (at: OpenMove['at'], trigger: 'notice' | 'planned' = 'planned') =>
+  bench().restore({
+    certificate: at.kind === 'promoting' ? TAKEN : PAIR,
+    move: { incident: incidentOf(trigger), at },
+  })
+
+/** R is ready by the word of P, and hears it no more. */
+function ready(g: ReturnType<typeof bench>) {
+  g.connect(R, 'replica')
+  g.send({ kind: 'sync', instance: R, sync: 'ready' })
+  g.attach(R)
 }
+
+test('G2: after a restart nobody is voted for before every old promise has run out', () => {
+  const g = bench().restore({ certificate: PAIR })
+  ready(g)
+  g.wait(lease * (1 + 2 * drift) - 1, R)
+  expect(g.find('vote')).toBeUndefined()
+  expect(g.kinds()).toContain('check-instance')
+  g.wait(2, R)
+  expect(g.find('vote')?.proposal).toMatchObject({ epoch: 3, primary: R })
+})
+
+test('G2: after a restart a primary that gives its epoch away is not waited for', () => {
+  const g = restarted({ kind: 'handing-over', target: R })
+  g.released()
+  expect(g.find('vote')).toMatchObject({ votes: [{ voter: P }] })
+})
+
+test('G2: but for whom we had voted before it counts like the primary', () => {
+  const g = bench().restore({ certificate: PAIR, voted: { epoch: 3, primary: R } })
+  g.connect(P, 'idle', { resigned: 2 })
+  g.agree()
+  // R may have won with our vote of epoch 3.
+  expect(g.find('vote')).toBeUndefined()
+  g.wait(lease * (1 + 2 * drift), P)
+  expect(g.find('vote')?.proposal).toMatchObject({ epoch: 4, primary: P })
+})
+
+test('G1: a vote that was written before the restart is never given again', () => {
+  const g = bench().restore({ certificate: PAIR, voted: { epoch: 7, primary: R } })
+  g.send({ kind: 'gone', instance: P })
+  ready(g)
+  expect(g.group.casting).toEqual({ epoch: 8, primary: R })
+})
 
 test('after a restart a hand-over goes on to the same target, whatever the primary has done meanwhile', () => {
   const g = restarted({ kind: 'handing-over', target: R })
-  g.connect(P, 'handing-over', 4)
+  g.connect(P, 'handing-over')
   expect(g.find('order')).toMatchObject({ instance: P, order: { kind: 'hand-over', target: R } })
-  g.send({ kind: 'released', instance: P, epoch: 4, target: R })
-  expect(g.find('commit')).toMatchObject({ to: 5, target: R, incident: { id: 'open' } })
+  g.released()
+  expect(g.find('vote')).toMatchObject({
+    proposal: { epoch: 3, primary: R },
+    record: { incident: { id: 'open' } },
+  })
 })
 
-test('after a restart a promotion that was committed is asked for again, and its incident is closed once', () => {
+test('after a restart a primary that has given its epoch away is not told to do so again', () => {
+  const g = restarted({ kind: 'handing-over', target: R })
+  g.connect(P, 'released', { resigned: 2 })
+  expect(g.effects).toEqual([])
+  g.released()
+  expect(g.find('vote')?.proposal).toMatchObject({ primary: R })
+})
+
+test('after a restart a promotion that was certified is offered again, and its incident is closed once', () => {
   const g = restarted({ kind: 'promoting', fresh: false })
-  g.connect(R, 'primary', 4)
-  expect(g.find('order')).toMatchObject({ instance: R, order: { kind: 'promote', epoch: 4 } })
-  g.send({ kind: 'promoted', instance: R, epoch: 4 })
-  expect(g.find('point-address')).toMatchObject({ epoch: 4, instance: R })
-  g.send({ kind: 'routed', epoch: 4 })
+  g.connect(R, 'replica')
+  expect(g.told('votes')).toMatchObject({
+    instance: R,
+    message: { proposal: { epoch: 3, primary: R }, extras: { incident: 'open', fresh: false } },
+  })
+  g.promoted()
+  expect(g.find('point-address')).toMatchObject({ epoch: 3, instance: R })
+  g.send({ kind: 'routed', epoch: 3 })
   expect(g.find('incident-closed')).toMatchObject({ incident: { id: 'open' }, outcome: 'promoted' })
+  g.send({ kind: 'routed', epoch: 3 })
+  expect(g.effects).toEqual([])
 })
 
-test('a lease that was given before the restart does not confirm what was said after it', () => {
+test('what was offered before the restart gives no lease after it', () => {
   const g = restarted({ kind: 'promoting', fresh: false })
-  g.connect(R, 'promoting', 4)
-  const order = g.find('order')
-  expect(order).toMatchObject({ order: { lease: { solo: true } } })
-  const seq = order?.kind === 'order' && order.order.kind === 'promote' ? order.order.lease.seq : Number.NaN
-  expect(g.group.soloSince).toBe(seq)
+  g.connect(R, 'replica')
+  const { votes = [] } = g.told('votes')?.message ?? {}
+  expect(votes.map(({ voter, echo }) => [voter, echo])).toEqual([
+    [P, null],
+    [COORDINATOR, null],
+  ])
+})
+
+test('after a restart a primary that is up already is not asked to begin', () => {
+  const g = restarted({ kind: 'promoting', fresh: true })
+  g.connect(R, 'primary')
+  expect(g.told('votes')).toBeUndefined()
+  expect(g.find('point-address')).toMatchObject({ epoch: 3, instance: R })
+  g.send({ kind: 'routed', epoch: 3 })
+  expect(g.find('incident-closed')).toMatchObject({ outcome: 'relaunched' })
 })
 
 test('after a restart a notice is still known: it waits for a replica and never moves to the noticed instance', () => {
   const g = restarted({ kind: 'waiting' }, 'notice')
   expect(g.group.waiting?.id).toBe('open')
   expect(g.group.members.get(P)?.noticedBy).toBe(60_000)
+  g.connect(P, 'primary')
+  g.beat(P)
+  ready(g)
+  expect(g.find('order')).toMatchObject({ instance: P, order: { kind: 'hand-over', target: R } })
+})
+
+test('a move that the members have finished while the coordinator was away belongs to the same incident', () => {
+  const g = restarted({ kind: 'handing-over', target: R }, 'notice')
+  const certificate = certificateOf(turnoverOf(g.group), P, R)
+  g.connect(R, 'primary', { chain: [FIRST, PAIR, certificate] })
+  expect(g.find('incident-opened')).toBeUndefined()
+  expect(g.effects).toContainEqual(
+    expect.objectContaining({
+      kind: 'record',
+      certificate,
+      facts: expect.objectContaining({ previous: P, incident: incidentOf('notice') }),
+    }),
+  )
+  expect(g.find('point-address')).toMatchObject({ epoch: 3, instance: R })
+  g.send({ kind: 'routed', epoch: 3 })
+  expect(g.find('incident-closed')).toMatchObject({ incident: { id: 'open' }, outcome: 'promoted' })
+})
+
+test('a hand-over that was open at the restart is called off when its time is over', () => {
+  const g = restarted({ kind: 'handing-over', target: R })
+  g.connect(P, 'primary')
+  const effects = g.wait(millis(11_100), P, R)
+  expect(effects).toContainEqual({
+    kind: 'order',
+    instance: P,
+    order: { kind: 'abort-hand-over', epoch: 2 },
+  })
+  expect(effects).toContainEqual(expect.objectContaining({ kind: 'incident-closed', outcome: 'failed' }))
 })

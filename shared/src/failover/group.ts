@@ -1,5 +1,5 @@
 import type { InstanceId } from '../core/ids.ts'
-import { between, formatMillis, type Mono, plus } from '../core/time.ts'
+import { between, formatMillis, type Mono, millis, plus } from '../core/time.ts'
 import type { Certificate } from './certificate.ts'
 import { learn, learnChain, onVoted } from './group-certified.ts'
 import {
@@ -50,6 +50,8 @@ export type * from './group-types.ts'
 
 /** How long after the last heartbeat a primary is doubted, in heartbeats. */
 const SUSPECT_AFTER_BEATS = 2
+/** After our own restart a new primary is given this long to connect. */
+const CONNECT_WITHIN = millis(10_000)
 
 /** One event in, the new state and what to do out. Pure apart from the ids that the context hands out. */
 export function stepGroup(group: Group, event: GroupEvent, context: GroupContext): GroupStep {
@@ -456,7 +458,7 @@ function onTime(group: Group, context: GroupContext): GroupStep {
     case 'promoting':
       if (isUnserved(group)) return renew(group, primary, context) ?? quiet(group)
       if (hasResigned(group)) return afterFailedPromotion(group, primary, 'it was started again', context)
-      if (isSilent(group, now))
+      if (hasFallenSilent(group, phase.target, now))
         return afterFailedPromotion(group, phase.target, 'it fell silent before the workload was up', context)
       break
     case 'handing-over':
@@ -516,6 +518,14 @@ const isSilent = (group: Group, now: Mono): boolean =>
 /** We have voted for somebody who did not take over, and may promise nothing to the primary since. */
 const isUnserved = ({ voted, epoch, primary }: Group): boolean =>
   voted.epoch > epoch && voted.primary !== primary
+
+/** One that this process, which has just been started, has not heard yet may still connect: agents do not come at once. */
+function hasFallenSilent(group: Group, instance: InstanceId, now: Mono): boolean {
+  const member = group.members.get(instance)
+  const mayConnect =
+    member !== undefined && member.sentAt === undefined && between(member.heardAt, now) < CONNECT_WITHIN
+  return isSilent(group, now) && !mayConnect
+}
 
 const hasResigned = ({ members, primary, epoch }: Group): boolean =>
   primary !== undefined && (members.get(primary)?.resigned ?? 0) >= epoch

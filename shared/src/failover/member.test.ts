@@ -1,94 +1,13 @@
 import { expect, test } from 'vitest'
-import { type IncidentId, instanceId } from '../core/ids.ts'
-import { type Mono, millis, mono } from '../core/time.ts'
+import { millis, plus } from '../core/time.ts'
+import { LENGTH, memberBench, PRIMARY, primaryAt, REPLICA } from '../testkit/member-bench.ts'
 import { defaultLeasePolicy } from './lease.ts'
-import { mayRun, newMember, stepMember } from './member.ts'
-import type { Hook, Member, MemberEffect, MemberEvent } from './member-types.ts'
-import type { LeaseGrant, Order } from './orders.ts'
-
-const PRIMARY = instanceId('i-primary')
-const REPLICA = instanceId('i-replica')
-const INCIDENT = '00000000-0000-4000-8000-000000000001' as IncidentId
-
-/** One member, driven by hand; time moves only with `at`. */
-function bench() {
-  let member: Member = newMember(defaultLeasePolicy)
-  let now: Mono = mono(1000)
-  let seq = 0
-  let effects: readonly MemberEffect[] = []
-  const send = (event: MemberEvent) => {
-    const step = stepMember(member, event, now)
-    member = step.member
-    effects = step.effects
-    return effects
-  }
-  const grant = (epoch: number, solo = false): LeaseGrant => {
-    seq += 1
-    return { epoch, seq, sentAt: now, lease: defaultLeasePolicy.lease, solo }
-  }
-  return {
-    get member() {
-      return member
-    },
-    get effects() {
-      return effects
-    },
-    get now() {
-      return now
-    },
-    kinds: () => effects.map((effect) => ('hook' in effect ? effect.hook : effect.kind)),
-    reports: () => effects.flatMap((effect) => (effect.kind === 'report' ? [effect.report.kind] : [])),
-    send,
-    order: (order: Order) => send({ kind: 'order', order }),
-    promote: (epoch: number, options: { fresh?: boolean; solo?: boolean } = {}) =>
-      send({
-        kind: 'order',
-        order: {
-          kind: 'promote',
-          epoch,
-          fresh: options.fresh ?? false,
-          incident: INCIDENT,
-          lease: grant(epoch, options.solo),
-        },
-      }),
-    lease: (epoch: number, solo = false) => send({ kind: 'lease', grant: grant(epoch, solo) }),
-    ended: (hook: Hook | 'kill', ok = true) =>
-      send({ kind: 'hook-ended', turn: member.turn, hook, ok, ...(ok ? {} : { why: `${hook} failed` }) }),
-    done: (kind: 'applied' | 'drained', ok = true) =>
-      send({ kind, turn: member.turn, ok, ...(ok ? {} : { why: 'no' }) }),
-    sealed: (ok = true) =>
-      send({ kind: 'sealed', turn: member.turn, ok, seq: 7, ...(ok ? {} : { why: 'no' }) }),
-    wait: (length: number) => {
-      now = mono(now + length)
-      return send({ kind: 'tick' })
-    },
-    handOver: (epoch: number, urgent = false) =>
-      send({
-        kind: 'order',
-        order: {
-          kind: 'hand-over',
-          epoch,
-          target: REPLICA,
-          incident: INCIDENT,
-          budget: millis(5000),
-          urgent,
-        },
-      }),
-  }
-}
-
-function primaryAt(epoch: number, solo = false) {
-  const m = bench()
-  m.promote(epoch, { solo })
-  m.ended('start')
-  m.ended('health')
-  expect(m.member.role.kind).toBe('primary')
-  return m
-}
+import { mayRun } from './member.ts'
+import type { Order } from './orders.ts'
 
 test('the first primary starts its workload only after its epoch is on disk', () => {
-  const m = bench()
-  m.promote(1)
+  const m = memberBench()
+  m.elected(1)
   expect(m.kinds()).toEqual(['persist', 'start'])
   expect(m.ended('start') && m.kinds()).toEqual(['health'])
   m.ended('health')
@@ -97,11 +16,11 @@ test('the first primary starts its workload only after its epoch is on disk', ()
 })
 
 test('a replica puts everything in place before it starts, and runs nothing before that', () => {
-  const m = bench()
-  m.order({ kind: 'follow', epoch: 3, primary: PRIMARY })
+  const m = memberBench()
+  m.order({ kind: 'follow', epoch: 3, term: 2, primary: PRIMARY })
   expect(m.kinds()).toEqual(['persist', 'receive'])
   expect(m.member.exposed).toBe(false)
-  m.promote(4)
+  m.elected(4)
   expect(m.kinds()).toEqual(['persist', 'finish-receiving'])
   expect(m.member.exposed).toBe(false)
   m.done('applied')
@@ -117,10 +36,13 @@ test('a hand-over freezes, seals, gives the epoch up, and only then stops', () =
   m.ended('freeze')
   expect(m.kinds()).toEqual(['seal'])
   m.sealed()
+  expect(m.effects).toEqual([{ kind: 'release', turn: m.member.turn, target: REPLICA }])
+  m.done('released')
   expect(m.kinds()).toEqual(['persist', 'report', 'stop-serving', 'stop'])
   expect(m.reports()).toEqual(['released'])
   expect(m.member.role.kind).toBe('released')
   m.ended('stop')
+  expect(m.kinds()).toEqual(['resign', 'report'])
   expect(m.reports()).toEqual(['fenced'])
 })
 
@@ -130,17 +52,18 @@ test('what was released is never taken up again in that epoch', () => {
   m.done('drained')
   m.ended('freeze')
   m.sealed()
-  expect(m.lease(1)).toEqual([])
+  m.done('released')
+  expect(m.lease()).toEqual([])
   expect(m.order({ kind: 'abort-hand-over', epoch: 1 })).toEqual([])
-  expect(m.promote(1)).toEqual([])
+  expect(m.handOver(1)).toEqual([])
   expect(mayRun(m.member, m.now)).toBe(false)
 })
 
 test.each([
-  ['the replica does not catch up', (m: ReturnType<typeof bench>) => m.done('drained', false), []],
+  ['the replica does not catch up', (m: ReturnType<typeof memberBench>) => m.done('drained', false), []],
   [
     'the freeze hook fails on a planned move',
-    (m: ReturnType<typeof bench>) => {
+    (m: ReturnType<typeof memberBench>) => {
       m.done('drained')
       m.ended('freeze', false)
     },
@@ -148,7 +71,7 @@ test.each([
   ],
   [
     'the replica does not confirm',
-    (m: ReturnType<typeof bench>) => {
+    (m: ReturnType<typeof memberBench>) => {
       m.done('drained')
       m.ended('freeze')
       m.sealed(false)
@@ -156,8 +79,18 @@ test.each([
     ['thaw'],
   ],
   [
+    'its voter cannot give the epoch away',
+    (m: ReturnType<typeof memberBench>) => {
+      m.done('drained')
+      m.ended('freeze')
+      m.sealed()
+      m.done('released', false)
+    },
+    ['thaw'],
+  ],
+  [
     'the coordinator calls it off',
-    (m: ReturnType<typeof bench>) => {
+    (m: ReturnType<typeof memberBench>) => {
       m.done('drained')
       m.ended('freeze')
       m.order({ kind: 'abort-hand-over', epoch: 1 })
@@ -185,28 +118,27 @@ test('with a notice running, a workload that cannot be frozen is stopped instead
 
 test('without a renewed lease the workload is frozen before the lease ends, and goes on when it is renewed', () => {
   const m = primaryAt(1)
-  m.lease(1)
-  const end = defaultLeasePolicy.lease * 0.98
-  m.wait(end - defaultLeasePolicy.fenceBudget - 1)
+  m.lease()
+  m.wait(LENGTH - defaultLeasePolicy.fenceBudget - 1)
   expect(m.effects).toEqual([])
   m.wait(2)
   expect(m.kinds()).toEqual(['freeze'])
   m.ended('freeze')
   expect(m.member.exposed).toBe(false)
-  m.lease(1)
+  m.lease()
   expect(m.kinds()).toEqual(['thaw'])
 })
 
 test('a freeze hook that hangs is not waited for: nothing is left when the lease ends', () => {
   const m = primaryAt(1)
-  m.lease(1)
-  m.wait(defaultLeasePolicy.lease * 0.98 - defaultLeasePolicy.fenceBudget)
+  m.lease()
+  m.wait(LENGTH - defaultLeasePolicy.fenceBudget)
   expect(m.kinds()).toEqual(['freeze'])
   m.wait(defaultLeasePolicy.fenceBudget / 2)
   expect(m.kinds()).toEqual(['kill'])
   m.ended('kill')
   expect(m.member.exposed).toBe(false)
-  m.lease(1)
+  m.lease()
   expect(m.kinds()).toEqual(['start'])
 })
 
@@ -217,21 +149,63 @@ test('in solo mode the coordinator may be away for as long as it likes', () => {
   expect(mayRun(m.member, m.now)).toBe(true)
 })
 
-test('a late grant does not end a solo run, and an old one does not shorten a lease', () => {
+test('an office without a lease is left at once, and what does not stop in time is killed', () => {
   const m = primaryAt(1, true)
-  m.send({
-    kind: 'lease',
-    grant: { epoch: 1, seq: 99, sentAt: mono(m.now - 10_000), lease: millis(3000), solo: false },
-  })
-  expect(m.member.lease.kind).toBe('solo')
-  m.lease(1, true)
-  m.send({ kind: 'lease', grant: { epoch: 1, seq: 1, sentAt: m.now, lease: millis(3000), solo: false } })
-  expect(m.member.lease.kind).toBe('solo')
+  m.lease({ kind: 'none' })
+  expect(m.kinds()).toEqual(['kill'])
+  m.ended('kill')
+  expect(m.member).toMatchObject({ exposed: false, suspended: true, role: { kind: 'primary' } })
+  m.lease()
+  expect(m.kinds()).toEqual(['start'])
+})
+
+test('another successor changes the epoch and nothing else', () => {
+  const m = primaryAt(1)
+  const { role, workload, term } = m.member
+  m.send({ kind: 'advanced', epoch: 2 })
+  expect(m.effects).toEqual([{ kind: 'persist', epoch: 2, active: true }])
+  expect(m.member).toMatchObject({ epoch: 2, role, workload, term })
+  expect(m.send({ kind: 'advanced', epoch: 2 })).toEqual([])
+  expect(m.handOver(1)).toEqual([])
+  expect(m.handOver(2)).not.toEqual([])
+})
+
+test('what the guard has killed is started again under the same office', () => {
+  const m = primaryAt(1)
+  m.send({ kind: 'killed' })
+  expect(m.kinds()).toEqual(['start'])
+  const late = primaryAt(1)
+  late.wait(LENGTH - defaultLeasePolicy.fenceBudget)
+  late.send({ kind: 'killed' })
+  expect(late.effects).toEqual([])
+  expect(late.member).toMatchObject({ workload: 'stopped', exposed: false, suspended: true })
+  late.lease()
+  expect(late.kinds()).toEqual(['start'])
+})
+
+test('what the guard has killed in a hand-over is sealed as it is', () => {
+  const m = primaryAt(1)
+  m.handOver(1)
+  m.done('drained')
+  m.send({ kind: 'killed' })
+  expect(m.kinds()).toEqual(['seal'])
+  m.sealed()
+  m.send({ kind: 'killed' })
+  m.done('released')
+  expect(m.reports()).toContain('released')
+})
+
+test('a promotion whose workload the guard has killed has failed', () => {
+  const m = memberBench()
+  m.elected(1)
+  m.send({ kind: 'killed' })
+  expect(m.reports()).toEqual(['promotion-failed'])
+  expect(m.kinds()).toContain('resign')
 })
 
 test('a failed promotion is reported only when nothing of the workload is left', () => {
-  const m = bench()
-  m.promote(1)
+  const m = memberBench()
+  m.elected(1)
   m.ended('start', false)
   expect(m.reports()).toEqual([])
   expect(m.kinds()).toContain('stop')
@@ -241,21 +215,34 @@ test('a failed promotion is reported only when nothing of the workload is left',
   expect(m.reports()).toEqual(['promotion-failed'])
 })
 
-test('a promotion whose lease has run out before it began starts nothing', () => {
-  const m = bench()
-  const lease: LeaseGrant = { epoch: 1, seq: 1, sentAt: mono(0), lease: millis(500), solo: false }
-  m.order({ kind: 'promote', epoch: 1, fresh: false, lease })
+test('a promotion whose lease has run out before it began starts nothing, and gives the epoch up', () => {
+  const m = memberBench()
+  m.elected(1, { lease: { kind: 'until', at: plus(m.now, defaultLeasePolicy.fenceBudget) } })
   expect(m.kinds()).not.toContain('start')
+  expect(m.kinds()).toContain('resign')
   expect(m.reports()).toEqual(['promotion-failed'])
 })
 
+test('the next office is not given up with the last one, and keeps its lease while the workload stops', () => {
+  const m = memberBench()
+  m.elected(1)
+  m.elected(2, { fresh: true })
+  expect(m.kinds()).toEqual(['persist', 'stop-serving', 'stop-receiving', 'stop'])
+  m.wait(300)
+  m.lease()
+  const end = m.now + LENGTH
+  m.ended('stop')
+  expect(m.kinds()).toEqual(['report', 'persist', 'finish-receiving'])
+  expect(m.member).toMatchObject({ epoch: 2, term: 2, lease: { kind: 'until', at: end } })
+})
+
 test('a daemon that was restarted under its workload freezes it first and asks for a new epoch', () => {
-  const m = bench()
+  const m = memberBench()
   m.send({ kind: 'booted', epoch: 4, active: true })
   expect(m.kinds()).toEqual(['freeze'])
   m.ended('freeze')
-  expect(m.promote(4)).toEqual([])
-  m.promote(5)
+  expect(m.lease()).toEqual([])
+  m.elected(5)
   expect(m.kinds()).toEqual(['persist', 'thaw'])
 })
 
@@ -271,11 +258,11 @@ test('a higher epoch fences whatever role it meets, and a lower one changes noth
 })
 
 test('a replica that is let go stops receiving, and follows again in the same epoch when it is told to', () => {
-  const m = bench()
-  const follow: Order = { kind: 'follow', epoch: 3, primary: PRIMARY }
+  const m = memberBench()
+  const follow: Order = { kind: 'follow', epoch: 3, term: 2, primary: PRIMARY }
   m.order(follow)
   m.order({ kind: 'fence', epoch: 3 })
-  expect(m.kinds()).toEqual(['persist', 'stop-serving', 'stop-receiving', 'report'])
+  expect(m.kinds()).toEqual(['persist', 'stop-serving', 'stop-receiving', 'resign', 'report'])
   expect(m.order({ kind: 'fence', epoch: 3 })).toEqual([])
   expect(m.member.epoch).toBe(3)
   m.order(follow)
@@ -284,16 +271,15 @@ test('a replica that is let go stops receiving, and follows again in the same ep
 
 test('a former primary that is told to follow stops first', () => {
   const m = primaryAt(1)
-  m.order({ kind: 'follow', epoch: 2, primary: REPLICA })
+  m.order({ kind: 'follow', epoch: 2, term: 2, primary: REPLICA })
   expect(m.kinds()).not.toContain('receive')
   m.ended('stop')
-  expect(m.kinds()).toEqual(['report', 'persist', 'receive'])
+  expect(m.kinds()).toEqual(['resign', 'report', 'persist', 'receive'])
 })
 
 test('an order given twice has the effect of one', () => {
   const m = primaryAt(1)
-  m.promote(1)
-  expect(m.kinds()).toEqual(['report'])
+  expect(m.elected(1)).toEqual([])
   m.handOver(1)
   expect(m.handOver(1)).toEqual([])
 })
@@ -309,8 +295,8 @@ test('the end of an operation that was given up is not taken for the end of anot
 
 test('a hand-over that comes while the workload is between two states is refused, not muddled', () => {
   const m = primaryAt(1)
-  m.lease(1)
-  m.wait(defaultLeasePolicy.lease * 0.98 - defaultLeasePolicy.fenceBudget / 2)
+  m.lease()
+  m.wait(LENGTH - defaultLeasePolicy.fenceBudget / 2)
   expect(m.kinds()).toEqual(['kill'])
   m.handOver(1)
   expect(m.reports()).toEqual(['hand-over-failed'])

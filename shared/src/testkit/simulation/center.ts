@@ -10,9 +10,9 @@ import {
   restoreGroup,
   stepGroup,
 } from '../../failover/group.ts'
-import type { VoterMessage } from '../../failover/voter.ts'
-import { type Instance, on, sendVoter, simulatedIncident, toMember } from './instance.ts'
-import type { World } from './world-parts.ts'
+import { on, simulatedIncident } from './instance.ts'
+import { sabotageGroup, sabotageMore } from './sabotage-center.ts'
+import type { Center, Instance, World } from './world-parts.ts'
 
 /** What the database holds. */
 interface Stored {
@@ -22,26 +22,6 @@ interface Stored {
   records: Map<string, Certificate>
   /** It was restored, and not everybody has told yet what it has missed. */
   outdated: boolean
-}
-
-/** The coordinator: the group machine, its database, and the cloud that it asks. */
-export interface Center {
-  readonly up: boolean
-  readonly group: Group
-  readonly closed: Record<string, number>
-  now(): Mono
-  dispatch(event: GroupEvent): void
-  onVoterMessage(from: InstanceId, message: VoterMessage): void
-  joined(instance: InstanceId): void
-  restart(length: number, restored?: boolean): void
-  pause(length: number): void
-  /** The process ends at its next vote: before or after it is in the database. */
-  armCrash(when: 'before' | 'after'): void
-  planned(): void
-  takeBackup(): void
-  isRecorded(digest: string): boolean
-  /** All that were ever opened. */
-  readonly opened: readonly OpenIncident[]
 }
 
 /** What the world does for it. */
@@ -100,35 +80,31 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
       return
     }
     if (event.kind === 'sync') storeCopy(event.instance, event.sync === 'ready')
-    if (sabotage === 'ignore-promise' && event.kind === 'tick') forgetPromises()
     const before = group
-    const step = stepGroup(group, event, {
+    const step = stepGroup(sabotageGroup(sabotage, group, event, now()), event, {
       now: now(),
       newIncident: () => simulatedIncident(++incidents),
       digest: world.digest,
     })
-    group = step.group
+    group =
+      sabotage === 'ack-while-voting' && event.kind === 'beat'
+        ? { ...step.group, casting: before.casting }
+        : step.group
     if (before.abstainFor.size > 0 && group.abstainFor.size === 0) stored.outdated = false
-    if (before.phase.kind !== group.phase.kind) {
-      world.hit('group', `${before.phase.kind} -> ${group.phase.kind}`)
-      world.note(
-        `C ${event.kind}: ${before.phase.kind} -> ${group.phase.kind} (epoch ${group.epoch}, voted ${group.voted.epoch})`,
-      )
-    }
+    coverPhase(before, event)
     for (const effect of step.effects) {
       if (!up) return
       carryOut(effect)
     }
+    for (const more of sabotageMore(sabotage, before, group, event)) dispatch(more)
   }
 
-  function forgetPromises(): void {
-    const members = new Map(
-      [...group.members].map(([id, member]) => [
-        id,
-        { ...member, hears: false, heardAt: id === group.primary ? mono(0) : member.heardAt },
-      ]),
-    )
-    group = { ...group, promise: undefined, silentUntil: mono(0), members }
+  function coverPhase(before: Group, event: GroupEvent): void {
+    const from = before.phase.kind
+    const to = group.phase.kind
+    if (from === to) return
+    world.hit('group', `${from} -> ${to}`)
+    world.note(`C ${event.kind}: ${from} -> ${to} (epoch ${group.epoch}, voted ${group.voted.epoch})`)
   }
 
   function storeCopy(instance: InstanceId, ready: boolean): void {
@@ -143,7 +119,7 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
     switch (effect.kind) {
       case 'tell':
         world.hit('tell', effect.message.kind)
-        return sendVoter(world, COORDINATOR, effect.instance, effect.message)
+        return world.send(COORDINATOR, effect.instance, effect.message)
       case 'order': {
         world.hit('order', effect.order.kind)
         return toInstance(effect.instance, effect)
@@ -172,9 +148,7 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
   const toInstance = (id: InstanceId, { order }: GroupEffect & { kind: 'order' }) => {
     const instance = world.instances.get(id)
     if (instance)
-      ports.travelDown(instance, () =>
-        on(instance, () => toMember(world, instance, { kind: 'order', order })),
-      )
+      ports.travelDown(instance, () => on(instance, () => world.toMember(instance, { kind: 'order', order })))
   }
 
   /** A database that is slow now and then, but keeps the order. */

@@ -1,8 +1,10 @@
 import { newMember } from '../../failover/member.ts'
 import { startVoter } from '../../failover/voter.ts'
-import { beat, clockOf, guardKills, type Instance, isLate, on, toMember } from './instance.ts'
+import { guardKills, isLate } from './guard.ts'
+import { clockOf, on } from './instance.ts'
 import type { Links } from './links.ts'
-import type { World } from './world-parts.ts'
+import { beat } from './votes.ts'
+import type { Instance, World } from './world-parts.ts'
 
 /** How instances and agents end, stand still, and come back. */
 
@@ -58,7 +60,7 @@ function comeBack(world: World, links: Links, instance: Instance, after: number)
     instance.guardAt = undefined
     instance.voter = startVoter(instance.id, instance.disk.record, policy, clockOf(world, instance))
     instance.member = { ...newMember(policy), turn: instance.member.turn + 1 }
-    toMember(world, instance, {
+    world.toMember(instance, {
       kind: 'booted',
       epoch: Math.max(instance.disk.epoch, instance.disk.record?.voted.epoch ?? 0),
       active: instance.disk.active,
@@ -106,7 +108,7 @@ function wake(world: World, instance: Instance, inDoubt: boolean): void {
   world.changed()
   if (!instance.up) return
   // Timers fire first: the agent looks at its clocks before it reads what came in.
-  toMember(world, instance, { kind: 'tick' })
+  world.toMember(instance, { kind: 'tick' })
   if (inDoubt) world.tilt(instance)
   world.leased(instance)
   beat(world, instance)

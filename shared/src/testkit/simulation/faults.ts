@@ -1,10 +1,10 @@
 import { type Random, seededRandom } from '../../core/random.ts'
 import { COORDINATOR, type VoterId } from '../../failover/certificate.ts'
 import { endInstance, killAgent, pauseAgent, pauseMachine, reboot } from './endings.ts'
-import { type Instance, noticeEvent, on, report } from './instance.ts'
+import { noticeEvent, on, report } from './instance.ts'
 import type { Links } from './links.ts'
 import { FAULT_KINDS, type Fault, type FaultKind } from './options.ts'
-import type { World } from './world-parts.ts'
+import type { Instance, World } from './world-parts.ts'
 
 /** How often each comes, beside the others. */
 const WEIGHTS: Readonly<Record<FaultKind, number>> = {

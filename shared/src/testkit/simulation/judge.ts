@@ -27,7 +27,12 @@ export interface Judge {
   checkLosses(opened: readonly { readonly id: IncidentId; readonly instance: InstanceId }[]): void
 }
 
-export function createJudge(seed: number, now: () => number, note: (text: string) => void): Judge {
+export function createJudge(
+  seed: number,
+  now: () => number,
+  note: (text: string) => void,
+  hit: (what: string, which: string) => void,
+): Judge {
   const violations: string[] = []
   const certificates = new Map<string, Certificate>()
   const byEpoch = new Map<number, string>()
@@ -59,7 +64,9 @@ export function createJudge(seed: number, now: () => number, note: (text: string
       if (proposal.previous.epoch > 0 && !base)
         violate(`I9: epoch ${proposal.epoch} follows what nobody made`)
       const voters = new Set<VoterId>(votes.map(({ voter }) => voter))
-      if (kindOfChange(proposal, base) === undefined || !isElected(proposal, base, voters))
+      const kind = kindOfChange(proposal, base)
+      hit('change', kind ?? 'of no kind')
+      if (kind === undefined || !isElected(proposal, base, voters))
         violate(`I1: epoch ${proposal.epoch} has not enough votes: ${[...voters].join(', ')}`)
       certificates.set(digest, certificate)
       madeAt.set(digest, now())

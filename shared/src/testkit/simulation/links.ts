@@ -1,6 +1,6 @@
 import type { GroupEvent } from '../../failover/group.ts'
-import { clockOf, type Instance, on } from './instance.ts'
-import type { World } from './world-parts.ts'
+import { clockOf, on } from './instance.ts'
+import type { Instance, World } from './world-parts.ts'
 
 /** The link of each instance to the coordinator: in order, broken now and then, and opened again. */
 export interface Links {

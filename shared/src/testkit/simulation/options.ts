@@ -16,6 +16,11 @@ export const SABOTAGES = [
   'thaw-after-release',
   'one-lease-during-succession',
   'new-successor-knows-no-promise',
+  'lease-in-doubt',
+  'ack-while-voting',
+  'resign-early',
+  'silence-is-death',
+  'succession-without-primary',
 ] as const
 export type Sabotage = (typeof SABOTAGES)[number]
 

@@ -1,8 +1,8 @@
 import { mono, plus } from '../../core/time.ts'
 import { COORDINATOR } from '../../failover/certificate.ts'
 import type { VoterEvent } from '../../failover/voter.ts'
-import { clockOf, type Instance } from './instance.ts'
-import type { World } from './world-parts.ts'
+import { clockOf } from './instance.ts'
+import type { Instance, World } from './world-parts.ts'
 
 /** Deliberate bugs: what an implementation that got the point wrong would do. */
 
@@ -51,6 +51,13 @@ export function sabotageVoter(world: World, instance: Instance, event: VoterEven
             },
           },
         }
+      return
+    case 'ignore-promise':
+      instance.voter = { ...voter, promise: undefined }
+      return
+    case 'lease-in-doubt':
+      if (event.kind === 'message' && event.message.kind === 'votes')
+        instance.voter = { ...voter, quietUntil: mono(0) }
       return
     case 'two-of-two':
       // A coordinator that cannot be reached is taken to agree.

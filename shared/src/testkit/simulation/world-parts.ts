@@ -1,14 +1,84 @@
 import type { InstanceId } from '../../core/ids.ts'
 import type { Random } from '../../core/random.ts'
-import type { Proposal } from '../../failover/certificate.ts'
-import type { GroupEvent } from '../../failover/group.ts'
+import type { Mono } from '../../core/time.ts'
+import type { Proposal, VoterId } from '../../failover/certificate.ts'
+import type { Group, GroupEvent, OpenIncident } from '../../failover/group.ts'
 import type { LeasePolicy } from '../../failover/lease.ts'
+import type { Lease, Member, MemberEvent } from '../../failover/member-types.ts'
+import type { Voter, VoterEffect, VoterEvent, VoterMessage, VoterRecord } from '../../failover/voter.ts'
 import type { EventQueue } from '../event-queue.ts'
-import type { Center } from './center.ts'
-import type { Instance } from './instance.ts'
 import type { Judge } from './judge.ts'
 import type { Network } from './network.ts'
 import type { Sabotage } from './options.ts'
+
+/** A report that the coordinator has not acknowledged. */
+interface Waiting {
+  readonly id: number
+  readonly event: GroupEvent
+}
+
+/** One machine: agent, workload, guard and disk. Its state is a counter that the running workload counts up. */
+export interface Instance {
+  readonly id: InstanceId
+  readonly rate: number
+  offset: number
+  voter: Voter
+  member: Member
+  /** What survives the end of the agent. */
+  disk: { record: VoterRecord | undefined; epoch: number; active: boolean }
+  data: number
+  up: boolean
+  gone: boolean
+  asleep: 'agent' | 'machine' | undefined
+  /** Processes of the workload may be doing something. */
+  running: boolean
+  /** They were stopped beyond the end of the lease, and the guard has not looked at its clock yet. */
+  late: boolean
+  inbox: (() => void)[]
+  /** Grows whenever what was begun is void. */
+  life: number
+  hook: number
+  /** The link to the coordinator, in order; a new number with each connection. */
+  session: number
+  linked: boolean
+  outbox: Waiting[]
+  reportId: number
+  following: InstanceId | undefined
+  catchUp: number
+  /** It holds a whole copy of some moment. */
+  whole: boolean
+  told: boolean
+  noticed: boolean
+  slowDiskUntil: number
+  /** Something bad happens at one of its next effects. */
+  crashArmed: boolean
+  lease: Lease
+  /** True time at which the guard ends the workload; nothing while it is not armed. */
+  guardAt: number | undefined
+  tickAt: number
+  /** Its own, for the successor, of the last hand-over. */
+  releaseVote: (VoterEffect & { kind: 'released' })['vote']
+}
+
+/** The coordinator: the group machine, its database, and the cloud that it asks. */
+export interface Center {
+  readonly up: boolean
+  readonly group: Group
+  readonly closed: Record<string, number>
+  now(): Mono
+  dispatch(event: GroupEvent): void
+  onVoterMessage(from: InstanceId, message: VoterMessage): void
+  joined(instance: InstanceId): void
+  restart(length: number, restored?: boolean): void
+  pause(length: number): void
+  /** The process ends at its next vote: before or after it is in the database. */
+  armCrash(when: 'before' | 'after'): void
+  planned(): void
+  takeBackup(): void
+  isRecorded(digest: string): boolean
+  /** All that were ever opened. */
+  readonly opened: readonly OpenIncident[]
+}
 
 /** What the parts of one simulated world know of each other. */
 export interface World {
@@ -21,6 +91,10 @@ export interface World {
   readonly instances: Map<InstanceId, Instance>
   readonly center: Center
   readonly digest: (proposal: Proposal) => string
+  toVoter(instance: Instance, event: VoterEvent): void
+  toMember(instance: Instance, event: MemberEvent): void
+  /** Whatever a voter says, on its way to another. */
+  send(from: VoterId, to: VoterId, message: VoterMessage): void
   note(text: string): void
   /** Counts something that ought to happen in some schedule; `which` of its kind. */
   hit(what: string, which?: string): void

@@ -6,25 +6,18 @@ import type { GroupEvent } from '../../failover/group.ts'
 import { defaultLeasePolicy, type LeasePolicy } from '../../failover/lease.ts'
 import { inOffice } from '../../failover/voter.ts'
 import { createEventQueue } from '../event-queue.ts'
-import { type Center, createCenter } from './center.ts'
+import { createCenter } from './center.ts'
 import { createCoverage } from './coverage.ts'
 import { killAgent } from './endings.ts'
 import { applyFault, drawFaults } from './faults.ts'
-import {
-  clockOf,
-  createInstance,
-  type Instance,
-  isActive,
-  on,
-  simulatedIncident,
-  toMember,
-  toVoter,
-} from './instance.ts'
+import { clockOf, createInstance, isActive, on, simulatedIncident } from './instance.ts'
 import { createJudge } from './judge.ts'
 import { createLinks } from './links.ts'
 import { createNetwork } from './network.ts'
 import type { WorldOptions, WorldResult } from './options.ts'
-import type { World } from './world-parts.ts'
+import { toMember } from './roles.ts'
+import { pulse, sendVoter, toVoter } from './votes.ts'
+import type { Center, Instance, World } from './world-parts.ts'
 
 /**
  * The real failover core of one agent, member, voter and coordinator, on a virtual network and a virtual clock: three
@@ -48,7 +41,7 @@ export function runWorld(options: WorldOptions): WorldResult {
     if (options.keepTrace) trace.push(`${queue.now.toFixed(0).padStart(7)} ${text}`)
   }
   const coverage = createCoverage()
-  const judge = createJudge(seed, () => queue.now, note)
+  const judge = createJudge(seed, () => queue.now, note, coverage.hit)
   const instances = new Map<InstanceId, Instance>()
   const counts = { suspensions: 0, longestGap: 0, lastServed: 0, wasServed: false }
   let born = 0
@@ -65,6 +58,9 @@ export function runWorld(options: WorldOptions): WorldResult {
       return center
     },
     digest: digestOf,
+    toVoter: (instance, event) => toVoter(world, instance, event),
+    toMember: (instance, event) => toMember(world, instance, event),
+    send: (from, to, message) => sendVoter(world, from, to, message),
     note,
     hit: coverage.hit,
     changed: check,
@@ -93,7 +89,12 @@ export function runWorld(options: WorldOptions): WorldResult {
     },
   }
   const links = createLinks(world)
-  const drift = () => 1 + (random() * 2 - 1) * (sabotage === 'no-drift-margin' ? 0.05 : policy.drift * 0.9)
+  const drift = () =>
+    sabotage === 'no-drift-margin'
+      ? random() < 0.5
+        ? 0.95
+        : 1.05
+      : 1 + (random() * 2 - 1) * policy.drift * 0.9
   const center = createCenter(
     world,
     { spare: spareInstance, travelDown: links.down, unlink: links.drop },
@@ -108,6 +109,7 @@ export function runWorld(options: WorldOptions): WorldResult {
     instances.set(instance.id, instance)
     center.joined(instance.id)
     links.open(instance)
+    pulse(world, instance)
     work(instance)
     status(instance)
   }
