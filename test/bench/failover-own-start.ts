@@ -51,6 +51,7 @@ export async function measureOwnStart(
     imdsEndpoint: '',
     servicePort: port,
     replicationPort: 0,
+    voterPort: 0,
     coordinatorUrl: '',
     joinToken: '',
   })

@@ -40,8 +40,8 @@ test('an instance that is promoted knows what the one before it knew, and goes o
   const { schema, switches, config } = await recordOf(second)
   expect(schema).toBe('understudy.agent-record/v1')
   expect(switches).toMatchObject([
-    { kind: 'primary', epoch: before.epoch, instance: first },
-    { kind: 'hand-over', epoch: before.epoch, instance: first, to: second, incident: incident.id },
+    { kind: 'primary', epoch: before.term, instance: first },
+    { kind: 'hand-over', epoch: before.term, instance: first, to: second, incident: incident.id },
     { kind: 'primary', epoch: before.epoch + 1, instance: second, incident: incident.id },
   ])
   expect(config).toMatchObject({ epoch: before.epoch + 1, instance: second })

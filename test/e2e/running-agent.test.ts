@@ -75,9 +75,13 @@ test('a second agent on the same data directory is refused, and the first goes o
 test('a second agent that claims the same instance is refused, and the first goes on', async () => {
   const { body } = await fleet.call('POST', '/api/agents/agent-a/join-tokens', {})
   const file = anotherConfig(join(scratch.directory(), 'data'))
-  const { code, err } = await run(agentProgram, ['run', '--config', file, '--replication-port', '0'], {
-    env: { ...env, JOIN_TOKEN: body.join_token },
-  })
+  const { code, err } = await run(
+    agentProgram,
+    ['run', '--config', file, '--replication-port', '0', '--voter-port', '0'],
+    {
+      env: { ...env, JOIN_TOKEN: body.join_token },
+    },
+  )
   expect(code).toBe(4)
   expect(err).toContain(`the instance ${instance} has enrolled before, for the agent agent-a`)
   expect(err).toContain(`coordinator token join --agent agent-a --instance ${instance}`)
@@ -100,7 +104,7 @@ test('a status socket that cannot be opened is told as such', async () => {
   cpSync(join(home, 'agent/enrolment.json'), join(data, 'enrolment.json'))
   const { code, err } = await run(
     agentProgram,
-    ['run', '--config', anotherConfig(data), '--replication-port', '0'],
+    ['run', '--config', anotherConfig(data), '--replication-port', '0', '--voter-port', '0'],
     { env },
   )
   expect(code).toBe(78)
