@@ -170,8 +170,14 @@ export const asSent = <E extends Entry>(entry: E, xattrs: boolean): E =>
     ? entry
     : { ...entry, meta: { ...entry.meta, xattrs: '' } }
 
-function* fileOps(key: Key, ours: FileEntry, source: BatchSource): Generator<Step> {
-  const { theirs, roots, xattrs, onUnreadable } = source
+function* fileOps(key: Key, ours: FileEntry, given: BatchSource): Generator<Step> {
+  const { theirs, roots, xattrs } = given
+  let isRead = true
+  const onUnreadable = (name: Key, why: string) => {
+    isRead = false
+    given.onUnreadable(name, why)
+  }
+  const source = { ...given, onUnreadable }
   const entry = asSent(ours, xattrs)
   const before = theirs.file(key)
   if (before && sameEntry(entry, before) && differingPages(entry, before).length === 0) return
@@ -203,6 +209,10 @@ function* fileOps(key: Key, ours: FileEntry, source: BatchSource): Generator<Ste
   } finally {
     closeSync(fd)
   }
+  if (isRead || before) return
+  // The replica would have zeros where nobody could read: it has nothing instead, as before.
+  theirs.remove(key)
+  yield { kind: 'remove', ...splitKey(key) }
 }
 
 function* pageOps(
