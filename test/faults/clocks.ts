@@ -116,7 +116,6 @@ export const clocks: readonly Fault[] = [
   {
     id: 29,
     title: 'The main thread of the agent is blocked',
-    pending: 'the lease is kept by the main thread, and no guard runs yet',
     inject: 'the event loop of the agent of the primary stands still for 3 s',
     expected: 'The lease is renewed by its own thread, or the workload is ended in time; never two.',
     loss: 'reported',

@@ -71,7 +71,6 @@ export const deaths: readonly Fault[] = [
   {
     id: 2,
     title: 'Only the agent is killed, the workload lives',
-    pending: 'the guard that ends a workload without its agent does not run yet',
     inject: 'SIGKILL to the agent',
     expected: 'The workload is ended before anybody else runs it; the standby serves.',
     loss: 'reported',
@@ -99,7 +98,6 @@ export const deaths: readonly Fault[] = [
   {
     id: 4,
     title: 'The agent stands still, the workload runs on',
-    pending: 'the guard that ends a workload without its agent does not run yet',
     inject: 'SIGSTOP to the agent for 6 s',
     expected:
       'The workload is ended at the end of the lease, before the standby runs it; the agent then follows.',
@@ -110,7 +108,6 @@ export const deaths: readonly Fault[] = [
     id: 4,
     slow: true,
     title: 'The agent stands still for a minute, the workload runs on',
-    pending: 'the guard that ends a workload without its agent does not run yet',
     inject: 'SIGSTOP to the agent for 60 s',
     expected: 'As above.',
     loss: 'reported',
@@ -119,7 +116,6 @@ export const deaths: readonly Fault[] = [
   {
     id: 30,
     title: 'The agent runs out of memory',
-    pending: 'the guard that ends a workload without its agent does not run yet',
     inject: 'its heap is filled until the runtime aborts it',
     expected: 'As when the agent is killed: its workload is ended, the standby serves.',
     loss: 'reported',

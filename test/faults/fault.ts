@@ -13,6 +13,8 @@ export interface Fault {
   readonly slow?: boolean
   /** Touches what all agents share: nothing may be under way with the others. */
   readonly alone?: boolean
+  /** Where it fails it harms every fault after it. */
+  readonly last?: boolean
   /** Cannot hold yet, and why. It is run and shown, and fails nothing. */
   readonly pending?: string
   /** What may be missing afterwards: nothing, or what the incident's record says. */

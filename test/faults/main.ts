@@ -37,7 +37,9 @@ async function main(): Promise<number> {
     process.stderr.write(`there is no fault ${unknown.join(', ')}\n${USAGE}`)
     return 2
   }
-  const chosen = catalog.filter(({ id, slow }) => (only?.includes(id) ?? true) && !(values.quick && slow))
+  const chosen = catalog
+    .filter(({ id, slow }) => (only?.includes(id) ?? true) && !(values.quick && slow))
+    .sort((a, b) => Number(a.last ?? false) - Number(b.last ?? false))
   const rows: Row[] = []
   const field = await startField()
   try {
@@ -55,6 +57,7 @@ async function main(): Promise<number> {
       cpSync(join(field.fleet.rig.directory, 'logs'), values.logs, { recursive: true })
     await field.close()
   }
+  rows.sort((a, b) => a.id - b.id)
   if (only === undefined && !values.quick) writeTable(rows)
   else process.stdout.write(`${tableOf(rows)}\n`)
   if (values.json) process.stdout.write(`${JSON.stringify({ schema: 'understudy.faults/v1', rows })}\n`)

@@ -75,7 +75,6 @@ export const networkFaults: readonly Fault[] = [
   {
     id: 20,
     title: 'C cannot reach P and S',
-    pending: 'the coordinator alone decides; the quorum of three does not run yet',
     inject: 'the lines of both to the coordinator are cut for 3 s',
     expected: 'Nothing happens: P keeps its lease through S.',
     async run(scene) {

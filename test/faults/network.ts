@@ -24,7 +24,7 @@ export interface Network {
 }
 
 /** Gates that listen already: a machine boots from one moment to the next. */
-const SPARE = 8
+const SPARE = 12
 
 export async function createNetwork(): Promise<Network> {
   const set = new Map<string, Conditions>()
@@ -84,20 +84,21 @@ export async function createNetwork(): Promise<Network> {
   }
   const network: Network = {
     connect(facts) {
-      const { instanceId, directory, coordinatorUrl, replicationPort } = facts
+      const { instanceId, directory, coordinatorUrl, replicationPort, voterPort } = facts
       members.set(instanceId, directory)
       const before = known.get(instanceId)
       if (before) return before
       const url = new URL(coordinatorUrl)
       const coordinatorPort = Number(url.port)
       url.port = String(take(() => ({ from: instanceId, to: COORDINATOR, port: coordinatorPort })))
-      const inbound = take((dialled) => {
-        const from = dialler(dialled)
-        return from === undefined ? undefined : { from, to: instanceId, port: replicationPort }
-      })
+      const inbound = (port: number) =>
+        take((dialled) => {
+          const from = dialler(dialled)
+          return from === undefined ? undefined : { from, to: instanceId, port }
+        })
       const places = {
         coordinatorUrl: url.href.replace(/\/$/, ''),
-        advertise: `127.0.0.1:${inbound}`,
+        advertise: `127.0.0.1:${inbound(replicationPort)}:${inbound(voterPort)}`,
       }
       known.set(instanceId, places)
       return places

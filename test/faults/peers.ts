@@ -57,7 +57,6 @@ export const peers: readonly Fault[] = [
   {
     id: 38,
     title: 'The primary dies in a move, between the freeze and its vote',
-    pending: 'the coordinator alone decides; the quorum of three does not run yet',
     inject:
       'a planned move; every process of the primary is killed 0 to 20 ms after its workload stands still',
     expected:
@@ -124,7 +123,6 @@ export const peers: readonly Fault[] = [
   {
     id: 46,
     title: 'The old primary returns with writes that nobody else has',
-    pending: 'the coordinator alone decides; the quorum of three does not run yet',
     inject:
       'its line to the standby is cut first, then the one to the coordinator; after the take-over both are healed',
     expected: 'It follows the new primary, and its tree becomes equal to it; the loss is told.',

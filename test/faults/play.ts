@@ -6,7 +6,7 @@ import type { IncidentView } from '../../shared/src/protocol/incidents.ts'
 import type { Fault, Proof, Row } from './fault.ts'
 import { FaultFailed } from './fault-failed.ts'
 import type { Field } from './field.ts'
-import { openScene, type Scene, settle } from './scene.ts'
+import { ms, openScene, type Scene, settle } from './scene.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
 /** Enough for a few acknowledgements. */
@@ -51,6 +51,7 @@ async function judge(field: Field, scene: Scene, fault: Fault) {
       return undefined
     })
   const seen = await attempt(async () => fault.run?.(scene))
+  if (problems.length > 0) problems.push(await situation(scene))
   await attempt(() => field.heal(scene.id))
   const serves = await attempt(() => untilAgent(operator, scene.id, 'serving again', isServing, 40_000))
   const counted = serves && (await attempt(() => client.verify(scene.id)))
@@ -64,7 +65,7 @@ async function judge(field: Field, scene: Scene, fault: Fault) {
     const explained = fault.loss === 'reported' && isExplained(counted.verdict, incidents)
     if (!explained)
       problems.push(
-        `${lost} acknowledged writes are missing${fault.loss === 'reported' ? ', and no incident says so' : ''}`,
+        `${lost} acknowledged writes are missing${unexplained(fault, counted.verdict, incidents)}`,
       )
   }
   scene.end()
@@ -76,6 +77,19 @@ async function judge(field: Field, scene: Scene, fault: Fault) {
     time_ms: counted ? counted.gapMillis : null,
     writes_acked: counted ? counted.verdict.acked : null,
     writes_lost: lost,
+  }
+}
+
+/** For whoever looks into a failure. */
+async function situation(scene: Scene): Promise<string> {
+  try {
+    const { instance_id: primary, epoch, phase, reason } = await scene.view()
+    const incidents = (await scene.incidents()).map(
+      ({ trigger, outcome, outcome_reason: why }) => `${trigger} ${outcome} (${why})`,
+    )
+    return `then: primary ${primary}, epoch ${epoch}, ${phase}, ${reason}; incidents: ${incidents.join(', ') || 'none'}`
+  } catch {
+    return 'then: the coordinator does not answer'
   }
 }
 
@@ -92,6 +106,21 @@ function isExplained(
       return loss?.kind === 'bounded' && through !== undefined && missing.every((at) => at >= through)
     })
   )
+}
+
+function unexplained(
+  { loss }: Fault,
+  { missing, wrong }: { missing: readonly number[]; wrong: number },
+  incidents: readonly IncidentView[],
+): string {
+  if (loss !== 'reported') return ''
+  const first = Math.min(...missing)
+  const told = incidents.map(({ loss: said }) =>
+    said?.state_through
+      ? `${said.kind}, everything through ${ms(Date.parse(said.state_through) - first)} after the first of them`
+      : `${said?.kind ?? 'not told'}`,
+  )
+  return `, ${wrong} wrong, and no incident says so (${told.join('; ') || 'there is none'})`
 }
 
 function assertProven({ tests }: Proof): void {
