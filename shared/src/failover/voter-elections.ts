@@ -103,7 +103,7 @@ export function tryCandidate(voter: Voter, context: VoterContext): VoterStep {
 
 /** V1 and V2. The vote of whom we have promised to is its release. */
 export function mayVote(
-  { record: { voted }, promise, quietUntil }: Voter,
+  { record: { voted, certificate }, promise, quietUntil }: Voter,
   proposal: Proposal,
   voters: ReadonlySet<VoterId>,
   gone: readonly InstanceId[],
@@ -111,7 +111,9 @@ export function mayVote(
 ): boolean {
   if (proposal.epoch <= voted.epoch || now < quietUntil) return false
   if (promise === undefined || promise.to === proposal.primary || now >= promise.until) return true
-  return voters.has(promise.to) || gone.includes(promise.to)
+  // What it resigned from is not the epoch that we voted for since.
+  const isLater = voted.primary === promise.to && voted.epoch > (certificate?.proposal.epoch ?? 0)
+  return voters.has(promise.to) || (gone.includes(promise.to) && !isLater)
 }
 
 /** Called with a candidate whose votes are enough. */
