@@ -174,6 +174,7 @@ test('V4: who has given its epoch away is never again in office in it', () => {
   expect(v.kinds()).toEqual(['persist', 'send:votes', 'released'])
   expect(v.find('released')).toMatchObject({ ok: true, vote: { vote: { voter: P } } })
   expect(inOffice(v.voter)).toBe(false)
+  expect(v.find('persist')?.record).toMatchObject({ resigned: 2, voted: { epoch: 3, primary: R } })
   v.ack(COORDINATOR)
   v.ack(R)
   expect(v.lease()).toEqual({ kind: 'none' })
