@@ -80,6 +80,13 @@ test('V2: a promise is void when its holder has ended', () => {
   expect(w.said('vote')).toMatchObject({ vote: { voter: R } })
 })
 
+test('V2: what its holder resigned from is not the epoch that it was voted into since', () => {
+  const v = voterBench(R).learn(FIRST, PAIR)
+  v.hear(P, askFor(renewal(PAIR, 3)))
+  v.hear(COORDINATOR, askFor(forcedChange(PAIR, 4, { instance: Q, key: keyOf(Q) }), { gone: [P] }))
+  expect(v.said('declined')?.why).toContain('promise')
+})
+
 test('V2: a promise is no hindrance to its own holder', () => {
   const v = voterBench(R).learn(FIRST, PAIR)
   v.hear(P, { kind: 'beat', epoch: 2, sentAt: mono(1), hears: false, office: true })
