@@ -22,6 +22,7 @@ import type {
   GroupMember,
   GroupStep,
   OpenChange,
+  Phase,
   Then,
 } from './group-types.ts'
 import { promiseEnd } from './lease.ts'
@@ -182,14 +183,8 @@ export function onChangeTick(group: Group, context: GroupContext): GroupStep | u
   const { phase } = group
   const { now } = context
   switch (phase.kind) {
-    case 'voting': {
-      if (phase.isBeingWritten) return quiet(group)
-      const owner = group.primary === undefined ? undefined : group.members.get(group.primary)
-      const isReplaced = phase.change.proposal.primary !== group.primary
-      // It was lost, we thought, and it is not: nobody is to take its place.
-      if (isReplaced && owner && isServing(group, owner, phase.change, now)) return undefined
-      return vote(group, phase.change, context)
-    }
+    case 'voting':
+      return onVotingTick(group, phase, context)
     case 'asking': {
       const member = group.members.get(phase.of)
       if (now >= phase.giveUpAt || !member || member.gone) return undefined
@@ -214,6 +209,21 @@ export function onChangeTick(group: Group, context: GroupContext): GroupStep | u
     default:
       return quiet(group)
   }
+}
+
+function onVotingTick(
+  group: Group,
+  { isBeingWritten, change }: Phase & { kind: 'voting' },
+  context: GroupContext,
+): GroupStep | undefined {
+  if (isBeingWritten) return quiet(group)
+  const owner = group.primary === undefined ? undefined : group.members.get(group.primary)
+  const isReplaced = change.proposal.primary !== group.primary
+  // It was lost, we thought, and it is not: nobody is to take its place.
+  if (isReplaced && owner && isServing(group, owner, change, context.now)) return undefined
+  // We have voted in this epoch before, in an earlier process: it takes a later one.
+  if (!group.casting && change.proposal.epoch <= group.voted.epoch) return undefined
+  return vote(group, change, context)
 }
 
 const isServing = (group: Group, owner: GroupMember, { votes, gone }: OpenChange, now: Mono): boolean =>
