@@ -235,14 +235,8 @@ function refusal(
   if (record.pending && from !== COORDINATOR) return 'a change of successor is open'
   if (!votersOf(certificate.proposal).includes(self)) return 'this instance has no vote'
   switch (kind) {
-    case 'succession': {
-      if (from !== COORDINATOR || proposal.primary !== self || !inOffice(voter))
-        return 'only the primary in office votes on its successor'
-      const end = leases.get(COORDINATOR)
-      // From this vote on it needs a lease that counts whatever becomes of it.
-      if (end === undefined || now >= end - policy.fenceBudget) return 'no lease from the coordinator'
-      return undefined
-    }
+    case 'succession':
+      return refusalOfSuccession(voter, from, proposal, now)
     case 'renewal':
       if (proposal.primary !== self && from !== proposal.primary)
         return 'only the primary asks for its renewal'
@@ -259,6 +253,15 @@ function refusal(
     case 'turnover':
       return 'a primary gives its epoch up by its own decision only'
   }
+}
+
+/** From this vote on the primary needs a lease that counts whatever becomes of it. */
+function refusalOfSuccession(voter: Voter, from: VoterId, proposal: Proposal, now: Mono): string | undefined {
+  const { self, policy, leases } = voter
+  if (from !== COORDINATOR || proposal.primary !== self || !inOffice(voter))
+    return 'only the primary in office votes on its successor'
+  const end = leases.get(COORDINATOR)
+  return end === undefined || now >= end - policy.fenceBudget ? 'no lease from the coordinator' : undefined
 }
 
 /** An answer to our own campaign. */
