@@ -227,7 +227,7 @@ function refusal(
   { proposal, gone }: VoterMessage & { kind: 'ask' },
   now: Mono,
 ): string | undefined {
-  const { self, record, policy, leases } = voter
+  const { self, record } = voter
   const { certificate } = record
   const kind = kindOfChange(proposal, certificate)
   if (!certificate || kind === undefined) return 'it does not follow the newest certificate here'
