@@ -319,3 +319,10 @@ export function abandon(group: Group, { proposal, then }: OpenChange, context: G
     }
   }
 }
+
+/** It is active in no epoch any more, or cannot hold the one that it has; it still has the state, so it gets another. */
+export function renew(group: Group, instance: InstanceId, context: GroupContext): GroupStep | undefined {
+  const { phase } = group
+  const attempt = phase.kind === 'promoting' || phase.kind === 'failed' ? phase.attempt : 0
+  return elect(group, instance, thenPromote(openIncident(group), { attempt }), context)
+}

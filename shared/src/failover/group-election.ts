@@ -2,6 +2,7 @@ import type { InstanceId } from '../core/ids.ts'
 import { between, type Mono, millis, plus } from '../core/time.ts'
 import {
   type CastVote,
+  type Certificate,
   COORDINATOR,
   firstProposal,
   forcedChange,
@@ -21,6 +22,7 @@ import type {
   GroupMember,
   GroupStep,
   OpenChange,
+  Phase,
   Then,
 } from './group-types.ts'
 import { promiseEnd } from './lease.ts'
@@ -65,11 +67,28 @@ export function elect(
   if (proposal) return vote(group, { proposal, votes: [], gone, then }, context)
   const unknown = epoch + UNSEEN_EPOCHS
   const forced = { proposal: forcedChange(base, unknown, { instance: target, key }), votes: [], gone, then }
-  const missing = votersOf(base.proposal).filter((id) => id !== COORDINATOR && !gone.includes(id))
-  const [consenting] = missing
-  if (consenting === undefined) return vote(group, forced, context)
-  if (missing.length > 1 || consenting !== successor || !members.get(successor)?.connected) return undefined
-  return ask(group, successor, forced, context)
+  return force(group, base, forced, context)
+}
+
+/**
+ * A resignation is of one epoch only: with the vote of the other, who resigned may have made a later one of which we know
+ * nothing. So both must have ended, or one of them must agree; and as long as the primary has not resigned there is nothing
+ * to force. Whoever agrees has voted, and takes part in nothing lower any more.
+ */
+function force(
+  group: Group,
+  { proposal: { primary, successor } }: Certificate,
+  change: OpenChange,
+  context: GroupContext,
+): GroupStep | undefined {
+  const { members } = group
+  if (!change.gone.includes(primary)) return undefined
+  if (successor === null) return vote(group, change, context)
+  const left = [successor, primary].filter((id) => members.get(id)?.gone !== true)
+  if (left.length === 0) return vote(group, change, context)
+  const consenting = left.find((id) => members.get(id)?.connected === true)
+  const ended = change.gone.filter((id) => !left.includes(id))
+  return consenting === undefined ? undefined : ask(group, consenting, { ...change, gone: ended }, context)
 }
 
 /** Makes `instance` the successor, or nobody. The primary votes first, so our own vote completes it. */
@@ -89,7 +108,8 @@ export function designate(
 }
 
 const nextEpoch = ({ epoch, voted, casting, members }: Group): number =>
-  Math.max(epoch, voted.epoch, casting?.epoch ?? 0, ...[...members.values()].map((member) => member.voted)) + 1
+  Math.max(epoch, voted.epoch, casting?.epoch ?? 0, ...[...members.values()].map((member) => member.voted)) +
+  1
 
 /** Voters of the newest certificate that can never act on it any more. */
 const goneVoters = ({ certificate, members, epoch }: Group): InstanceId[] =>
@@ -143,13 +163,16 @@ export function vote(group: Group, change: OpenChange, { now }: GroupContext): G
 /** G1 and G2. */
 function mayVote(group: Group, { proposal, votes, gone }: OpenChange, now: Mono): boolean {
   const { promise, voted, casting, silentUntil, certificate, abstainFor } = group
+  // What it resigned from is not the epoch that we voted for since.
+  const isVoid = (holder: InstanceId): boolean =>
+    gone.includes(holder) && (voted.primary !== holder || voted.epoch <= group.epoch)
   // One at a time: what comes of the last is not known yet.
   if (casting || proposal.epoch <= voted.epoch || abstainFor.size > 0) return false
   const agrees = (holder: InstanceId | undefined): boolean =>
     holder === undefined ||
     holder === proposal.primary ||
     votes.some(({ voter }) => voter === holder) ||
-    gone.includes(holder)
+    isVoid(holder)
   // Whom an earlier process of ours may have promised to.
   if (now < silentUntil && !(agrees(certificate?.proposal.primary) && agrees(voted.primary))) return false
   return promise === undefined || now >= promise.until || agrees(promise.to)
@@ -160,14 +183,8 @@ export function onChangeTick(group: Group, context: GroupContext): GroupStep | u
   const { phase } = group
   const { now } = context
   switch (phase.kind) {
-    case 'voting': {
-      if (phase.isBeingWritten) return quiet(group)
-      const owner = group.primary === undefined ? undefined : group.members.get(group.primary)
-      const isReplaced = phase.change.proposal.primary !== group.primary
-      // It was lost, we thought, and it is not: nobody is to take its place.
-      if (isReplaced && owner && isServing(group, owner, phase.change, now)) return undefined
-      return vote(group, phase.change, context)
-    }
+    case 'voting':
+      return onVotingTick(group, phase, context)
     case 'asking': {
       const member = group.members.get(phase.of)
       if (now >= phase.giveUpAt || !member || member.gone) return undefined
@@ -192,6 +209,21 @@ export function onChangeTick(group: Group, context: GroupContext): GroupStep | u
     default:
       return quiet(group)
   }
+}
+
+function onVotingTick(
+  group: Group,
+  { isBeingWritten, change }: Phase & { kind: 'voting' },
+  context: GroupContext,
+): GroupStep | undefined {
+  if (isBeingWritten) return quiet(group)
+  const owner = group.primary === undefined ? undefined : group.members.get(group.primary)
+  const isReplaced = change.proposal.primary !== group.primary
+  // It was lost, we thought, and it is not: nobody is to take its place.
+  if (isReplaced && owner && isServing(group, owner, change, context.now)) return undefined
+  // We have voted in this epoch before, in an earlier process: it takes a later one.
+  if (!group.casting && change.proposal.epoch <= group.voted.epoch) return undefined
+  return vote(group, change, context)
 }
 
 const isServing = (group: Group, owner: GroupMember, { votes, gone }: OpenChange, now: Mono): boolean =>

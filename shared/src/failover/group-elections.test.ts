@@ -57,6 +57,25 @@ test('an election is given up when the candidate hears the primary, and the prim
   expect(g.find('incident-closed')).toMatchObject({ outcome: 'failed' })
 })
 
+test('G2: a candidate that we have voted for is promised to, also when its election was given up', () => {
+  const g = bench().settle()
+  g.wait(lease + 1, R)
+  g.write()
+  const until = g.now + lease
+  expect(g.group.promise).toEqual({ to: R, until })
+  g.pass(1)
+  g.beat(P)
+  g.beat(R, { hears: true })
+  g.wait(0)
+  g.connect(P, 'idle', { resigned: 2 })
+  g.agree()
+  expect(g.find('vote')).toBeUndefined()
+  g.wait(until - g.now - 1, P, R)
+  expect(g.find('vote')).toBeUndefined()
+  g.wait(1, P, R)
+  expect(g.find('vote')?.proposal).toMatchObject({ epoch: 4, primary: P })
+})
+
 test('a candidate is told again that it has our vote', () => {
   const g = bench().settle()
   g.wait(lease + 1, R)

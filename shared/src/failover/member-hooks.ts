@@ -1,4 +1,4 @@
-import { failPromotion, fenced, LATE, returnToPrimary, seal } from './member-roles.ts'
+import { failPromotion, fenced, goOn, LATE, returnToPrimary, seal } from './member-roles.ts'
 import { begin, hook, mayRun, report, stay, withIncident } from './member-steps.ts'
 import type { Member, MemberEvent, MemberStep } from './member-types.ts'
 
@@ -57,7 +57,7 @@ function onFrozen(member: Member, event: MemberEvent & { kind: 'hook-ended' }): 
     return returnToPrimary(member, event.why ?? 'the freeze hook failed')
   }
   const frozen: Member = { ...member, workload: 'frozen', exposed: false }
-  return role.kind === 'handing-over' ? seal(frozen, role) : stay(frozen)
+  return role.kind === 'handing-over' ? seal(frozen, role) : resume(frozen)
 }
 
 function onThawed(member: Member, event: MemberEvent & { kind: 'hook-ended' }): MemberStep {
@@ -82,5 +82,9 @@ function onStopped(member: Member): MemberStep {
   // Killed while it was being promoted.
   if (role.kind === 'promoting') return failPromotion(member, LATE)
   // Suspended, or restarted under a running workload: stopped instead of frozen.
-  return stay(member)
+  return resume(member)
 }
+
+/** The lease may have come while it was being stopped; one without an end does not come again. */
+const resume = (member: Member): MemberStep =>
+  member.role.kind === 'primary' && member.suspended ? goOn({ ...member, suspended: false }) : stay(member)

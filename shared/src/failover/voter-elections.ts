@@ -103,7 +103,7 @@ export function tryCandidate(voter: Voter, context: VoterContext): VoterStep {
 
 /** V1 and V2. The vote of whom we have promised to is its release. */
 export function mayVote(
-  { record: { voted }, promise, quietUntil }: Voter,
+  { record: { voted, certificate }, promise, quietUntil }: Voter,
   proposal: Proposal,
   voters: ReadonlySet<VoterId>,
   gone: readonly InstanceId[],
@@ -111,7 +111,9 @@ export function mayVote(
 ): boolean {
   if (proposal.epoch <= voted.epoch || now < quietUntil) return false
   if (promise === undefined || promise.to === proposal.primary || now >= promise.until) return true
-  return voters.has(promise.to) || gone.includes(promise.to)
+  // What it resigned from is not the epoch that we voted for since.
+  const isLater = voted.primary === promise.to && voted.epoch > (certificate?.proposal.epoch ?? 0)
+  return voters.has(promise.to) || (gone.includes(promise.to) && !isLater)
 }
 
 /** Called with a candidate whose votes are enough. */
@@ -225,7 +227,7 @@ function refusal(
   { proposal, gone }: VoterMessage & { kind: 'ask' },
   now: Mono,
 ): string | undefined {
-  const { self, record, policy, leases } = voter
+  const { self, record } = voter
   const { certificate } = record
   const kind = kindOfChange(proposal, certificate)
   if (!certificate || kind === undefined) return 'it does not follow the newest certificate here'
@@ -233,14 +235,8 @@ function refusal(
   if (record.pending && from !== COORDINATOR) return 'a change of successor is open'
   if (!votersOf(certificate.proposal).includes(self)) return 'this instance has no vote'
   switch (kind) {
-    case 'succession': {
-      if (from !== COORDINATOR || proposal.primary !== self || !inOffice(voter))
-        return 'only the primary in office votes on its successor'
-      const end = leases.get(COORDINATOR)
-      // From this vote on it needs a lease that counts whatever becomes of it.
-      if (end === undefined || now >= end - policy.fenceBudget) return 'no lease from the coordinator'
-      return undefined
-    }
+    case 'succession':
+      return refusalOfSuccession(voter, from, proposal, now)
     case 'renewal':
       if (proposal.primary !== self && from !== proposal.primary)
         return 'only the primary asks for its renewal'
@@ -257,6 +253,15 @@ function refusal(
     case 'turnover':
       return 'a primary gives its epoch up by its own decision only'
   }
+}
+
+/** From this vote on the primary needs a lease that counts whatever becomes of it. */
+function refusalOfSuccession(voter: Voter, from: VoterId, proposal: Proposal, now: Mono): string | undefined {
+  const { self, policy, leases } = voter
+  if (from !== COORDINATOR || proposal.primary !== self || !inOffice(voter))
+    return 'only the primary in office votes on its successor'
+  const end = leases.get(COORDINATOR)
+  return end === undefined || now >= end - policy.fenceBudget ? 'no lease from the coordinator' : undefined
 }
 
 /** An answer to our own campaign. */

@@ -80,6 +80,13 @@ test('V2: a promise is void when its holder has ended', () => {
   expect(w.said('vote')).toMatchObject({ vote: { voter: R } })
 })
 
+test('V2: what its holder resigned from is not the epoch that it was voted into since', () => {
+  const v = voterBench(R).learn(FIRST, PAIR)
+  v.hear(P, askFor(renewal(PAIR, 3)))
+  v.hear(COORDINATOR, askFor(forcedChange(PAIR, 4, { instance: Q, key: keyOf(Q) }), { gone: [P] }))
+  expect(v.said('declined')?.why).toContain('promise')
+})
+
 test('V2: a promise is no hindrance to its own holder', () => {
   const v = voterBench(R).learn(FIRST, PAIR)
   v.hear(P, { kind: 'beat', epoch: 2, sentAt: mono(1), hears: false, office: true })
@@ -174,6 +181,7 @@ test('V4: who has given its epoch away is never again in office in it', () => {
   expect(v.kinds()).toEqual(['persist', 'send:votes', 'released'])
   expect(v.find('released')).toMatchObject({ ok: true, vote: { vote: { voter: P } } })
   expect(inOffice(v.voter)).toBe(false)
+  expect(v.find('persist')?.record).toMatchObject({ resigned: 2, voted: { epoch: 3, primary: R } })
   v.ack(COORDINATOR)
   v.ack(R)
   expect(v.lease()).toEqual({ kind: 'none' })

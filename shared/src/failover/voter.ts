@@ -3,7 +3,7 @@ import { type Mono, plus } from '../core/time.ts'
 import { type Certificate, COORDINATOR, renewal, turnover, type VoterId } from './certificate.ts'
 import { type LeasePolicy, silenceAfterRestart } from './lease.ts'
 import { lengthen, onAsk, onVote, onVotes, tryCandidate } from './voter-elections.ts'
-import { inOffice, isLive, leaseOf, onAck, onBeat, promiseTo, step, tell } from './voter-leases.ts'
+import { inOffice, isLive, onAck, onBeat, promiseTo, step, tell } from './voter-leases.ts'
 import type {
   ElectionExtras,
   Voter,

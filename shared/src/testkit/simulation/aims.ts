@@ -8,6 +8,11 @@ import type { Fault, FaultKind, Sabotage, WorldOptions } from './options.ts'
 const AIMS: Readonly<Partial<Record<Sabotage, (random: Random) => readonly Fault[]>>> = {
   // The successor waits for the end of its promise, by a fast clock; the primary goes on, by a slow one.
   'no-drift-margin': (random) => [3000, 8000].map((at) => cutOff(at + random() * 500, 0.6)),
+  // The primary is heard again while the vote for the successor, which does not hear it, is on its way to a slow disk.
+  'ack-while-voting': (random) => [
+    hit('cut-pair', 'successor', 3000, 0.9),
+    hit('cut-coordinator-link', 'primary', 3000, 0.2 + random() * 0.12),
+  ],
   // It sleeps over an election that was called off in the end, and reads of it when it wakes up.
   'lease-from-hand-over-receipt': (random) => [
     cutOff(3000, 0.35),

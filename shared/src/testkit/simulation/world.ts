@@ -289,10 +289,13 @@ export function runWorld(options: WorldOptions): WorldResult {
   // The last records may still be on their way.
   const settled = queue.now + 2000
   while (sound && step(settled));
+  const isMissing = () => judge.unrecorded(center.group.certificate, center.isRecorded) !== undefined
+  while (sound && center.up && isMissing() && step(settled + 3000));
   // What a restored database has lost, nobody may remember.
   const isWhole = !faults.some(({ kind }) => kind === 'coordinator-restored')
   if (sound && isWhole && center.up) {
-    judge.checkChain(center.group.certificate, center.isRecorded)
+    const missing = judge.unrecorded(center.group.certificate, center.isRecorded)
+    if (missing !== undefined) judge.violate(`I9: epoch ${missing} was never recorded`)
     judge.checkLosses(center.opened)
   }
   const certificates = [...judge.certificates.values()]

@@ -1,0 +1,166 @@
+import type { InstanceId } from '../core/ids.ts'
+import { between, type Mono, millis, plus } from '../core/time.ts'
+import {
+  abandon,
+  afterFailedPromotion,
+  giveUpHandOver,
+  relaunch,
+  renew,
+  replaceLost,
+} from './group-change.ts'
+import { onChangeTick } from './group-election.ts'
+import { after, quiet, readyTargets, silenceOf } from './group-orders.ts'
+import { considerSuccessor } from './group-succession.ts'
+import type { Group, GroupContext, GroupEffect, GroupStep, Phase } from './group-types.ts'
+
+/** What becomes due as time goes by. */
+
+/** How long after the last heartbeat a primary is doubted, in heartbeats. */
+const SUSPECT_AFTER_BEATS = 2
+/** After our own restart a new primary is given this long to connect. */
+const CONNECT_WITHIN = millis(10_000)
+
+export function onTick(before: Group, context: GroupContext): GroupStep {
+  const { now } = context
+  const { lease } = before.policy
+  // We stood still ourselves: that we heard nothing says nothing.
+  const stoodStill = between(before.tickedAt, now) > lease / 2
+  const silentUntil = stoodStill ? plus(now, lease) : before.silentUntil
+  const group: Group = { ...before, tickedAt: now, silentUntil }
+  return after(missing(group), onTime(group, context))
+}
+
+/** Who cannot tell what it knows because its machine has ended need not be waited for. */
+const missing = ({ abstainFor }: Group): GroupEffect[] =>
+  [...abstainFor].map((instance) => ({ kind: 'check-instance', instance }))
+
+function onTime(group: Group, context: GroupContext): GroupStep {
+  const { now } = context
+  const { phase, primary, certificate } = group
+  if (primary === undefined || !certificate)
+    return phase.kind === 'voting' ? onOpenChange(group, phase, context) : quiet(group)
+  const doubts = doubt(group, primary, now)
+  if ('change' in phase) {
+    const needed = phase.kind === 'asking' ? phase.of : phase.change.proposal.primary
+    return after([...doubts, ...doubt(group, needed, now)], onOpenChange(group, phase, context))
+  }
+  if (phase.kind === 'relaunching') return relaunch(group, phase, context)
+  const isServed = phase.kind === 'steady' || phase.kind === 'routing' || phase.kind === 'handing-over'
+  if (isServed && isOver(group, now)) return replaceLost(group, context)
+  return whileItIs(group, phase, primary, context) ?? quiet(group, ...doubts)
+}
+
+/** What the present phase makes due; undefined when nothing is. */
+function whileItIs(
+  group: Group,
+  phase: Phase,
+  primary: InstanceId,
+  context: GroupContext,
+): GroupStep | undefined {
+  const { now } = context
+  switch (phase.kind) {
+    case 'promoting':
+      return whilePromoting(group, phase, primary, context)
+    case 'handing-over':
+      return now >= phase.giveUpAt ? callOff(group, phase, primary, context) : undefined
+    case 'steady':
+      return after(doubt(group, primary, now), keepSteady(group, primary, context))
+    case 'failed':
+      return now >= phase.retryAt && group.members.get(primary)?.connected
+        ? renew(group, primary, context)
+        : undefined
+    default:
+      return undefined
+  }
+}
+
+function whilePromoting(
+  group: Group,
+  { target }: Phase & { kind: 'promoting' },
+  primary: InstanceId,
+  context: GroupContext,
+): GroupStep | undefined {
+  if (isUnserved(group) || hasVotedSince(group)) return renew(group, primary, context)
+  if (hasResigned(group)) return afterFailedPromotion(group, primary, 'it was started again', context)
+  return hasFallenSilent(group, target, context.now)
+    ? afterFailedPromotion(group, target, 'it fell silent before the workload was up', context)
+    : undefined
+}
+
+const onOpenChange = (
+  group: Group,
+  phase: Phase & { kind: 'asking' | 'voting' | 'electing' },
+  context: GroupContext,
+): GroupStep => onChangeTick(group, context) ?? abandon(group, phase.change, context)
+
+/** A primary that cannot hold its epoch gets another; and the designated successor is one that could take over. */
+function keepSteady(group: Group, primary: InstanceId, context: GroupContext): GroupStep {
+  const { epoch, certificate, successionFrom } = group
+  const member = group.members.get(primary)
+  const isHere = member?.connected === true && !isSilent(group, context.now)
+  if (!member || !isHere || !certificate || context.now < successionFrom) return quiet(group)
+  const lostOffice = member.resigned >= epoch
+  if (lostOffice || isUnserved(group)) return renew(group, primary, context) ?? quiet(group)
+  return group.waiting ? quiet(group) : considerSuccessor(group, context)
+}
+
+/** Nothing was heard from the primary for a whole lease. */
+const isSilent = (group: Group, now: Mono): boolean =>
+  now >= group.silentUntil && silenceOf(group, now) > group.policy.lease
+
+/** We have voted for somebody who did not take over, and may promise nothing to the primary since. */
+const isUnserved = ({ voted, epoch, primary }: Group): boolean =>
+  voted.epoch > epoch && voted.primary !== primary
+
+/** One that this process, which has just been started, has not heard yet may still connect: agents do not come at once. */
+function hasFallenSilent(group: Group, instance: InstanceId, now: Mono): boolean {
+  const member = group.members.get(instance)
+  const mayConnect =
+    member !== undefined && member.sentAt === undefined && between(member.heardAt, now) < CONNECT_WITHIN
+  return isSilent(group, now) && !mayConnect
+}
+
+/** It has voted in a later epoch, one that came to nothing, and takes no lower one any more. */
+const hasVotedSince = ({ members, primary, epoch }: Group): boolean =>
+  primary !== undefined && (members.get(primary)?.voted ?? 0) > epoch
+
+const hasResigned = ({ members, primary, epoch }: Group): boolean =>
+  primary !== undefined && (members.get(primary)?.resigned ?? 0) >= epoch
+
+const isOver = (group: Group, now: Mono): boolean =>
+  (group.primary !== undefined && group.members.get(group.primary)?.gone === true) || mayReplace(group, now)
+
+/**
+ * The primary may be replaced: its lease from us has run out, the successor could take over, and does not hear it
+ * either.
+ */
+function mayReplace(group: Group, now: Mono): boolean {
+  const { promise, certificate, primary } = group
+  const successor = certificate?.proposal.successor ?? undefined
+  if (successor === undefined || !isSilent(group, now)) return false
+  if (promise !== undefined && promise.to === primary && now < promise.until) return false
+  const target = readyTargets(group, now).find(({ instance }) => instance === successor)
+  return target !== undefined && !target.hears
+}
+
+function callOff(
+  group: Group,
+  phase: Phase & { kind: 'handing-over' },
+  primary: InstanceId,
+  context: GroupContext,
+): GroupStep {
+  const abort: GroupEffect = {
+    kind: 'order',
+    instance: primary,
+    order: { kind: 'abort-hand-over', epoch: group.epoch },
+  }
+  return after([abort], giveUpHandOver(group, phase, 'the hand-over took too long', context))
+}
+
+/** A member that missed its heartbeats is looked up in the cloud: its word saves the wait for the lease. */
+function doubt(group: Group, instance: InstanceId, now: Mono): GroupEffect[] {
+  const member = group.members.get(instance)
+  if (!member || member.gone) return []
+  const silent = between(member.heardAt, now) > SUSPECT_AFTER_BEATS * group.policy.heartbeat
+  return silent ? [{ kind: 'check-instance', instance }] : []
+}
