@@ -14,7 +14,10 @@ export default {
     {
       name: 'shared-knows-no-node',
       severity: 'error',
-      from: { path: '^shared/src/(?!.*[.]test[.]ts$)', pathNot: '^shared/src/(protocol/vote-signing[.]ts$|testkit/)' },
+      from: {
+        path: '^shared/src/(?!.*[.]test[.]ts$)',
+        pathNot: '^shared/src/(protocol/vote-signing[.]ts$|testkit/)',
+      },
       to: { dependencyTypes: ['core'] },
     },
     {
