@@ -13,6 +13,7 @@ export default defineConfig({
             '{shared,agent,coordinator}/src/**/*.test.ts',
             '.ci/**/*.test.ts',
             'test/bench/**/*.test.ts',
+            'test/faults/mutations.test.ts',
           ],
           testTimeout: 20_000,
         },

@@ -45,7 +45,8 @@ export type LoopCommand = Extract<Command, { kind: 'release' | 'resign' | 'expos
 /** Carries out what the voter machine (shared/src/failover/voter.ts) decides. It decides nothing itself. */
 export interface VoterLoop {
   readonly certificate: Certificate | undefined
-  readonly heartbeat: Millis
+  /** Until the next heartbeat: sooner when a promise ends before, because others wait to hear of that. */
+  readonly nextPulse: Millis
   pulse(): void
   /** `data` is what came, unchecked, over the socket of `from`. */
   receive(from: VoterId, data: string): void
@@ -222,8 +223,10 @@ export function createVoterLoop(self: InstanceId, file: VoterFile, ports: LoopPo
     get certificate() {
       return voter.record.certificate
     },
-    get heartbeat() {
-      return voter.policy.heartbeat
+    get nextPulse() {
+      const { promise, policy } = voter
+      const left = promise ? between(now(), promise.until) : policy.heartbeat
+      return left > 0 && left < policy.heartbeat ? millis(left + 1) : policy.heartbeat
     },
     pulse() {
       watchClock()

@@ -90,8 +90,8 @@ async function run(setup: ThreadSetup): Promise<void> {
   }
 
   function pulse(): void {
-    cancelPulse = systemClock.timer(loop.heartbeat, pulse)
     loop.pulse()
+    cancelPulse = systemClock.timer(loop.nextPulse, pulse)
     // Who was dialled has no part in what was decided since.
     const proposal = loop.certificate?.proposal
     if (!upstream || !proposal || proposal.epoch <= upstream.epoch) return

@@ -188,11 +188,13 @@ function onPromote(group: Group, event: GroupEvent & { kind: 'promote' }, contex
 }
 
 function onReleased(
-  group: Group,
+  before: Group,
   event: GroupEvent & { kind: 'released' },
   context: GroupContext,
 ): GroupStep {
   const { instance, epoch, vote } = event
+  const known = before.members.get(instance)?.voted ?? 0
+  const group = patchMember(before, instance, { voted: Math.max(known, vote.proposal.epoch) })
   const { phase } = group
   if (instance !== group.primary || epoch < (group.certificate?.proposal.term ?? 0) || epoch > group.epoch)
     return quiet(group)

@@ -45,7 +45,8 @@ export const onVotes = (
       return step(known.announced < certificate.proposal.term ? { ...known, extras } : known)
     const kind = kindOfChange(proposal, certificate)
     // A primary votes on its successor when it is asked, and for nothing else.
-    if (kind === undefined || kind === 'succession') return step(known)
+    const isForced = isForcedOver(proposal, certificate)
+    if ((kind === undefined && !isForced) || kind === 'succession') return step(known)
     const { digest } = context
     const isSame = known.candidate && digest(known.candidate.proposal) === digest(proposal)
     const before = isSame ? known.candidate : undefined
@@ -68,13 +69,26 @@ function merge(known: readonly CastVote[], more: readonly CastVote[]): readonly 
   return [...votes.values()]
 }
 
+/**
+ * A forced change that follows an earlier certificate than ours: the voters of that one, who alone can have made what we
+ * know, have ended or agreed, so it counts as it would have there.
+ */
+const isForcedOver = (proposal: Proposal, certificate: Certificate | undefined): boolean =>
+  certificate !== undefined &&
+  proposal.forced &&
+  proposal.successor === null &&
+  proposal.term === proposal.epoch &&
+  proposal.previous.epoch < certificate.proposal.epoch &&
+  proposal.epoch > certificate.proposal.epoch
+
 /** Adds our own vote to those for us as soon as we may give it, and takes office when they are enough. */
 export function tryCandidate(voter: Voter, context: VoterContext): VoterStep {
   const { candidate, record, self } = voter
   if (!candidate) return step(voter)
   const { proposal, votes } = candidate
   const { certificate, voted } = record
-  if (kindOfChange(proposal, certificate) === undefined || record.resigned >= proposal.epoch)
+  const isForced = isForcedOver(proposal, certificate)
+  if ((kindOfChange(proposal, certificate) === undefined && !isForced) || record.resigned >= proposal.epoch)
     return step({ ...voter, candidate: undefined })
   const voters = new Set<VoterId>(votes.map((vote) => vote.voter))
   // A vote that was asked for and came late: we may have voted for somebody else since.
@@ -83,7 +97,8 @@ export function tryCandidate(voter: Voter, context: VoterContext): VoterStep {
     (voted.epoch === proposal.epoch && voted.digest !== context.digest(proposal))
   )
     return step({ ...voter, candidate: undefined })
-  if (isElected(proposal, certificate, voters)) return win(voter, context)
+  if (isElected(proposal, certificate, voters) || (isForced && voters.has(COORDINATOR)))
+    return win(voter, context)
   const isVoter = certificate !== undefined && votersOf(certificate.proposal).includes(self)
   if (!isVoter || voters.has(self) || !mayVote(voter, proposal, voters, candidate.gone, context.now))
     return step(voter)
