@@ -7,7 +7,7 @@ import { agentId, instanceId } from '../../shared/src/core/ids.ts'
 import { seconds } from '../../shared/src/core/time.ts'
 import type { AgentView } from '../../shared/src/protocol/agents.ts'
 import { type Fleet, startFleet } from '../e2e/support/fleet.ts'
-import { programs } from '../e2e/support/programs.ts'
+import { programs, until } from '../e2e/support/programs.ts'
 import { faultyMachine, INSIDE } from './image.ts'
 import type { Inside } from './inside.ts'
 import { createMember, type Member } from './member.ts'
@@ -48,6 +48,11 @@ const WRITES_PER_SECOND = 50
 /** Heartbeats have gone to and fro by then. */
 const STEADY = 400
 const HARDLY_EVER = 0.01
+
+const isProtected = ({ lease, phase, successor_id: successor, replicas }: AgentView): boolean =>
+  lease.mode === 'leased' &&
+  phase === 'steady' &&
+  replicas.some(({ instance_id: instance, status }) => instance === successor && status === 'ready')
 
 export async function startField(): Promise<Field> {
   const network = await createNetwork()
@@ -93,23 +98,38 @@ export async function startField(): Promise<Field> {
     return id
   }
 
+  /** It may be about to vote. */
+  async function remove(id: string, replica: string): Promise<void> {
+    await until(
+      'a replica too many is removed',
+      () =>
+        rig.operator.deleteReplica(id, replica).then(
+          () => true,
+          () => false,
+        ),
+      5000,
+    )
+  }
+
   /** Brings an agent back to one standby that is ready, whatever was done to it. */
   async function restore(id: string): Promise<AgentView> {
     for (const member of membersOf(id))
       if (isRunning(member) && !member.hasAgent()) await rig.cloud.reboot(instanceId(member.instance))
     await untilAgent(rig.operator, id, 'serving again', isServing, 40_000)
-    const { replicas } = await rig.operator.agent(id)
+    const { replicas, successor_id: successor } = await rig.operator.agent(id)
     const usable = replicas.filter(
       ({ is_active, notice, status }) => is_active && !notice && status !== 'failed',
     )
-    const [keep] = [...usable].sort((a, b) => Number(b.status === 'ready') - Number(a.status === 'ready'))
+    const worth = ({ instance_id: instance, status }: AgentView['replicas'][number]): number =>
+      Number(instance === successor) * 2 + Number(status === 'ready')
+    const [keep] = [...usable].sort((a, b) => worth(b) - worth(a))
     for (const replica of replicas.filter((each) => each !== keep && each.is_active))
-      await rig.operator.deleteReplica(id, replica.id).catch(() => undefined)
+      await remove(id, replica.id)
     if (!keep) await rig.operator.createReplica(id)
     return fleet.untilProtected(id)
   }
 
-  /** Not before its primary needs a lease may the standby take over without its word. */
+  /** Not before it is the successor, and the primary needs a lease, may a standby take over without its word. */
   async function untilLeased(id: string): Promise<AgentView> {
     await fleet.untilProtected(id)
     let since = performance.now()
@@ -117,8 +137,8 @@ export async function startField(): Promise<Field> {
       rig.operator,
       id,
       'a lease',
-      ({ lease }) => {
-        if (lease.mode !== 'leased') since = performance.now()
+      (agent) => {
+        if (!isProtected(agent)) since = performance.now()
         return performance.now() - since > STEADY
       },
       20_000,

@@ -53,7 +53,9 @@ async function judge(field: Field, scene: Scene, fault: Fault) {
   const seen = await attempt(async () => fault.run?.(scene))
   if (problems.length > 0) problems.push(await situation(scene))
   await attempt(() => field.heal(scene.id))
-  const serves = await attempt(() => untilAgent(operator, scene.id, 'serving again', isServing, 40_000))
+  const serves = await attempt(() =>
+    untilAgent(operator, scene.id, 'serving again', isServing, problems.length > 0 ? 5000 : 40_000),
+  )
   const counted = serves && (await attempt(() => client.verify(scene.id)))
   const overlaps = (await attempt(() => client.overlaps(witnessFile))) ?? []
   const fresh = overlaps.filter((overlap) => !before.has(overlap))

@@ -82,8 +82,7 @@ export function told(incident: IncidentView): string {
 export async function openScene(field: Field, id: string): Promise<Scene> {
   const { fleet, network } = field
   const agent = await fleet.rig.operator.agent(id)
-  const ready = agent.replicas.find(({ status }) => status === 'ready')
-  const [primary, standby] = [field.member(agent.instance_id ?? ''), field.member(ready?.instance_id ?? '')]
+  const [primary, standby] = [field.member(agent.instance_id ?? ''), field.member(agent.successor_id ?? '')]
   const known = await fleet.known(id)
   const knownSwitches = new Set((await fleet.switches(id)).map((item) => item.id))
   const { cloud, operator, judge } = fleet.rig
