@@ -227,7 +227,9 @@ export function relaunch(
   const [ready] = readyTargets(group, now)
   const taken = ready && elect(group, ready.instance, thenPromote(incident), context)
   if (taken) return taken
-  const copy = unvouchedCopy(group)
+  // Who handed the state over has it as it was then, though it has not said so since.
+  const copy =
+    unvouchedCopy(group) ?? (group.primary === undefined ? undefined : standIn(group, group.primary))
   const copied = copy && elect(group, copy.instance, thenPromote(incident), context)
   if (copy && copied) {
     const detail = `${group.primary} ended before it could say how far ${copy.instance} is behind`
