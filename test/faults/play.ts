@@ -1,4 +1,4 @@
-import { existsSync, readFileSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
 import { isServing, untilAgent } from '../../coordinator/src/demo/rig.ts'
 import { messageOf } from '../../shared/src/core/app-error.ts'
@@ -71,6 +71,7 @@ async function judge(field: Field, scene: Scene, fault: Fault) {
       )
   }
   scene.end()
+  await attempt(() => tidy(scene))
   const ok = problems.length === 0
   field.giveBack(scene.id, !ok)
   return {
@@ -80,6 +81,15 @@ async function judge(field: Field, scene: Scene, fault: Fault) {
     writes_acked: counted ? counted.verdict.acked : null,
     writes_lost: lost,
   }
+}
+
+/** What a fault has put beside the state of the key-value store is not copied for every fault after it. */
+async function tidy(scene: Scene): Promise<void> {
+  const { instance_id: primary } = await scene.view()
+  const { state } = scene.member(primary ?? '')
+  for (const name of readdirSync(state))
+    if (name !== 'planted' && !/^\d{6}\.log$/.test(name))
+      rmSync(join(state, name), { recursive: true, force: true })
 }
 
 /** For whoever looks into a failure. */
