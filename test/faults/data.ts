@@ -130,10 +130,10 @@ export const data: readonly Fault[] = [
     id: 48,
     slow: true,
     title: 'Many more events than any watcher holds',
-    inject: '40,000 files are created, renamed and removed in one go, then a planned move',
+    inject: '10,000 files are created, renamed and removed in one go, then a planned move',
     expected: 'As above.',
     async run(scene) {
-      await manyFiles(scene, 40_000)
+      await manyFiles(scene, 10_000)
       return movedEqual(scene, 90_000)
     },
   },

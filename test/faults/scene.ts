@@ -193,6 +193,8 @@ export async function openScene(field: Field, id: string): Promise<Scene> {
     check,
     keepTrees() {
       for (const { directory } of [primary, standby]) {
+        for (const old of ['kept-start', 'kept-freeze'])
+          rmSync(join(directory, old), { recursive: true, force: true })
         const file = join(directory, 'keep-tree')
         writeFileSync(file, '')
         kept.push(file)
