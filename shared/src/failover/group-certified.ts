@@ -1,4 +1,11 @@
-import { type Certificate, COORDINATOR, isElected, type VoterId } from './certificate.ts'
+import {
+  type Certificate,
+  COORDINATOR,
+  isElected,
+  type Proposal,
+  type VoterId,
+  votersOf,
+} from './certificate.ts'
 import { considerNotice, handOver } from './group-change.ts'
 import { offer, votesFor } from './group-election.ts'
 import { after, fenceOrder, openIncident, patchMember, quiet, readyTargets } from './group-orders.ts'
@@ -72,8 +79,9 @@ export function learn(
   context: GroupContext,
 ): GroupStep {
   const { proposal } = certificate
-  if (proposal.epoch === group.epoch) return quiet(group)
-  if (proposal.epoch < group.epoch) {
+  if (certificate.digest === group.certificate?.digest) return quiet(group)
+  // Of the same epoch with other content: whoever records it finds that out.
+  if (proposal.epoch <= group.epoch) {
     const facts = { previous: undefined, incident: undefined, fresh: false }
     return quiet(group, { kind: 'record', certificate, facts })
   }
@@ -92,13 +100,19 @@ export function learn(
       group.voted.epoch >= proposal.epoch
         ? group.voted
         : { epoch: proposal.epoch, primary: proposal.primary },
-    promise: { to: proposal.primary, until: promiseEnd(context.now, group.policy) },
+    promise: hasVotedPast(group, proposal)
+      ? group.promise
+      : { to: proposal.primary, until: promiseEnd(context.now, group.policy) },
   }
   return after(
     [...opened, { kind: 'record', certificate, facts }],
     certified(known, certificate, then, context),
   )
 }
+
+/** We have voted for somebody else in a later epoch, and what we promised with that still holds. */
+const hasVotedPast = ({ voted, promise }: Group, { epoch, primary }: Proposal): boolean =>
+  voted.epoch > epoch && voted.primary !== primary && promise !== undefined && promise.to === voted.primary
 
 /** The incident that a change belongs to which we did not bring about: ours if one is open, else its own. */
 function incidentOf(
@@ -122,7 +136,7 @@ function incidentOf(
 function certified(group: Group, certificate: Certificate, then: Then, context: GroupContext): GroupStep {
   const { primary: previous } = group
   const { epoch, primary } = certificate.proposal
-  const owned: Group = { ...group, certificate, epoch, primary }
+  const owned: Group = { ...group, certificate, epoch, primary, members: withoutLeft(group, certificate) }
   const spread: GroupEffect[] = [...owned.members.values()]
     .filter(({ connected, instance }) => connected && (instance !== primary || then.kind !== 'promote'))
     .map(({ instance }) => ({ kind: 'tell', instance, message: { kind: 'certificate', certificate } }))
@@ -159,6 +173,12 @@ function certified(group: Group, certificate: Certificate, then: Then, context: 
     }
   }
 }
+
+/** Who has left is forgotten once it has no vote any more. */
+const withoutLeft = ({ members }: Group, { proposal }: Certificate): Group['members'] =>
+  [...members.values()].some(({ left }) => left)
+    ? new Map([...members].filter(([id, { left }]) => !left || votersOf(proposal).includes(id)))
+    : members
 
 /** What had to wait for the change. */
 function resume(group: Group, context: GroupContext): GroupStep {

@@ -21,6 +21,7 @@ import type {
   Group,
   GroupContext,
   GroupEffect,
+  GroupMember,
   GroupStep,
   OpenChange,
   OpenIncident,
@@ -224,19 +225,20 @@ export function relaunch(
   context: GroupContext,
 ): GroupStep {
   const { now } = context
-  const [ready] = readyTargets(group, now)
+  const heir = group.certificate?.proposal.successor
+  const readies = readyTargets(group, now)
+  const ready = readies.find(({ instance }) => instance === heir) ?? readies[0]
   const taken = ready && elect(group, ready.instance, thenPromote(incident), context)
   if (taken) return taken
-  // Who handed the state over has it as it was then, though it has not said so since.
-  const copy =
-    unvouchedCopy(group) ?? (group.primary === undefined ? undefined : standIn(group, group.primary))
+  // The successor has what was vouched for, even if its own end is near; who handed the state over has it as it was then.
+  const copy = heirOf(group) ?? unvouchedCopy(group) ?? standIn(group, group.primary)
   const copied = copy && elect(group, copy.instance, thenPromote(incident), context)
   if (copy && copied) {
     const detail = `${group.primary} ended before it could say how far ${copy.instance} is behind`
     return after([stepOf(incident, 'copy-of-unknown-age', detail)], copied)
   }
   const holders = silentHolders(group)
-  const asked = [...holders, ...silentVoters(group)].map(
+  const asked = [...holders, ...silentVoters(group, now)].map(
     ({ instance }): GroupEffect => ({ kind: 'check-instance', instance }),
   )
   if (copy || (holders.length > 0 && now < emptyFrom)) return quiet(group, ...asked)
@@ -258,7 +260,8 @@ export function afterFailedPromotion(
   context: GroupContext,
 ): GroupStep {
   const { now } = context
-  const next = readyTargets(group, now)[0] ?? standIn(group, from)
+  const attempt = group.phase.kind === 'promoting' ? group.phase.attempt + 1 : 1
+  const next = nextAfter(group, from, attempt, now)
   if (next) {
     const { incident, opened } = incidentFor(group, from, context)
     const failed = stepOf(incident, 'promotion-failed', `${from}: ${why}`)
@@ -266,8 +269,25 @@ export function afterFailedPromotion(
     if (elected) return after([...opened, failed], elected)
   }
   if (group.members.get(from)?.gone) return replaceLost(group, context)
-  const attempt = group.phase.kind === 'promoting' ? group.phase.attempt + 1 : 1
   return failed(group, from, why, attempt, now)
+}
+
+/**
+ * Who was vouched for and has a vote comes first, then who handed everything over. When the primary itself has been tried
+ * in vain, its successor is taken though nobody vouches for it any more.
+ */
+function nextAfter(group: Group, from: InstanceId, attempt: number, now: Mono): GroupMember | undefined {
+  const heir = group.certificate?.proposal.successor
+  const ready = readyTargets(group, now)
+  const vouched = ready.find(({ instance }) => instance === heir) ?? standIn(group, from) ?? ready[0]
+  return vouched ?? (attempt > 1 ? heirOf(group) : undefined)
+}
+
+/** The successor, if it can be asked and has a whole copy by its own word. */
+export function heirOf({ certificate, members }: Group): GroupMember | undefined {
+  const heir = certificate?.proposal.successor
+  const member = heir == null ? undefined : members.get(heir)
+  return member?.connected && !member.gone && member.sync === 'ready' ? member : undefined
 }
 
 function failed(group: Group, from: InstanceId, why: string, attempt: number, now: Mono): GroupStep {

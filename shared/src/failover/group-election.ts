@@ -84,12 +84,19 @@ function force(
   const { members } = group
   if (!change.gone.includes(primary)) return undefined
   if (successor === null) return vote(group, change, context)
-  const left = [successor, primary].filter((id) => members.get(id)?.gone !== true)
-  if (left.length === 0) return vote(group, change, context)
-  const consenting = left.find((id) => members.get(id)?.connected === true)
-  const ended = change.gone.filter((id) => !left.includes(id))
-  return consenting === undefined ? undefined : ask(group, consenting, { ...change, gone: ended }, context)
+  const heir = members.get(successor)
+  const isLeft = heir !== undefined && !heir.gone
+  // It has what was vouched for: it is elected itself, or waited for.
+  if (isLeft && mayBeWhole(heir)) return undefined
+  const consenting = isLeft ? heir : members.get(primary)
+  if (!consenting || consenting.gone) return vote(group, change, context)
+  if (!consenting.connected) return undefined
+  const ended = change.gone.filter((id) => id !== consenting.instance)
+  return ask(group, consenting.instance, { ...change, gone: ended }, context)
 }
+
+const mayBeWhole = ({ sync, hadCopy, released }: GroupMember): boolean =>
+  sync === 'ready' || released || (hadCopy && sync === 'unknown')
 
 /** Makes `instance` the successor, or nobody. The primary votes first, so our own vote completes it. */
 export function designate(
@@ -147,6 +154,7 @@ export function vote(group: Group, change: OpenChange, { now }: GroupContext): G
     phase: { kind: 'voting', change, isBeingWritten: isFree },
     waiting: stillWaiting(group, change),
   }
+  if (!group.members.has(change.proposal.primary)) return quiet(group)
   if (!isFree) return quiet(next)
   const { proposal, votes, then } = change
   const casting = { epoch: proposal.epoch, primary: proposal.primary }

@@ -48,13 +48,16 @@ export function readyTargets(group: Group, now: Mono): readonly GroupMember[] {
  * A member that holds a whole copy by its own word, though nobody can say any more how old it is: what is left when the
  * primary has ended and this coordinator never heard it vouch for a replica. A retired primary's copy counts too.
  */
-export const unvouchedCopy = (group: Group): GroupMember | undefined =>
-  [...group.members.values()].find(
+export function unvouchedCopy(group: Group): GroupMember | undefined {
+  const copies = [...group.members.values()].filter(
     (member) => member.instance !== group.primary && isThere(member) && member.sync === 'ready',
   )
+  const heir = group.certificate?.proposal.successor
+  return copies.find(({ instance }) => instance === heir) ?? copies[0]
+}
 
 /** A former primary whose state is complete because it handed it over in full. */
-export const standIn = (group: Group, not: InstanceId): GroupMember | undefined =>
+export const standIn = (group: Group, not: InstanceId | undefined): GroupMember | undefined =>
   [...group.members.values()].find(
     (member) => member.released && member.connected && !member.gone && member.instance !== not,
   )
@@ -79,10 +82,10 @@ export const silentHolders = (group: Group): readonly GroupMember[] =>
   )
 
 /** Those without whose vote, or whose end, nobody can be forced in. */
-export const silentVoters = ({ certificate, members }: Group): readonly GroupMember[] =>
+export const silentVoters = ({ certificate, members, policy }: Group, now: Mono): readonly GroupMember[] =>
   [...members.values()].filter(
     (member) =>
-      !member.connected &&
+      (!member.connected || between(member.heardAt, now) > policy.lease) &&
       !member.gone &&
       (member.instance === certificate?.proposal.primary ||
         member.instance === certificate?.proposal.successor),

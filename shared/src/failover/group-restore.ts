@@ -16,7 +16,7 @@ export function restoreGroup(
     voted: { readonly epoch: number; readonly primary: InstanceId | undefined }
     /** Our own public key. */
     key: string
-    members: readonly { instance: InstanceId; retired: boolean; hadCopy: boolean }[]
+    members: readonly { instance: InstanceId; retired: boolean; hadCopy: boolean; gone?: boolean }[]
     policy: LeasePolicy
     move?: OpenMove | undefined
   },
@@ -35,9 +35,9 @@ export function restoreGroup(
     key,
     phase: certificate === undefined ? { kind: 'vacant' } : phaseOf(move, certificate, silentUntil),
     members: new Map(
-      stored.members.map(({ instance, retired, hadCopy }) => [
+      stored.members.map(({ instance, retired, hadCopy, gone = false }) => [
         instance,
-        { ...unheard(instance, now), retired, hadCopy },
+        { ...unheard(instance, now), retired, hadCopy, gone },
       ]),
     ),
     promise: undefined,
@@ -98,4 +98,5 @@ export const unheard = (instance: InstanceId, now: Mono): GroupMember => ({
   gone: false,
   released: false,
   retired: false,
+  left: false,
 })

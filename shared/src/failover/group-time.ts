@@ -4,12 +4,14 @@ import {
   abandon,
   afterFailedPromotion,
   giveUpHandOver,
+  heirOf,
   relaunch,
   renew,
   replaceLost,
+  thenPromote,
 } from './group-change.ts'
-import { onChangeTick } from './group-election.ts'
-import { after, quiet, readyTargets, silenceOf } from './group-orders.ts'
+import { elect, onChangeTick } from './group-election.ts'
+import { after, openIncident, quiet, readyTargets, silenceOf } from './group-orders.ts'
 import { considerSuccessor } from './group-succession.ts'
 import type { Group, GroupContext, GroupEffect, GroupStep, Phase } from './group-types.ts'
 
@@ -66,12 +68,25 @@ function whileItIs(
     case 'steady':
       return after(doubt(group, primary, now), keepSteady(group, primary, context))
     case 'failed':
-      return now >= phase.retryAt && group.members.get(primary)?.connected
-        ? renew(group, primary, context)
-        : undefined
+      return whileFailed(group, phase, primary, context)
     default:
       return undefined
   }
+}
+
+function whileFailed(
+  group: Group,
+  { retryAt }: Phase & { kind: 'failed' },
+  primary: InstanceId,
+  context: GroupContext,
+): GroupStep | undefined {
+  const { now } = context
+  const owner = group.members.get(primary)
+  if (owner?.gone) return replaceLost(group, context)
+  if (now < retryAt) return undefined
+  if (owner?.connected) return renew(group, primary, context)
+  const heir = hasResigned(group) && isSilent(group, now) ? heirOf(group) : undefined
+  return heir && elect(group, heir.instance, thenPromote(openIncident(group)), context)
 }
 
 function whilePromoting(

@@ -26,7 +26,8 @@ import type { ElectionExtras, VoterMessage } from './voter-types.ts'
  * G2 no vote for another than `promise.to` before the promise has run out, unless its holder has voted for it too, has
  *    resigned, or has ended by the cloud's word;
  * G3 nobody is elected without two votes of three, but where every other voter has ended, resigned or consented;
- * G4 a member with an open notice, or one that the cloud says is gone, is never a target;
+ * G4 a member that the cloud says is gone is never a target, and one with an open notice only as the successor of a
+ *    primary that is lost;
  * G5 nothing starts from nothing while a copy may still exist: only on an instance that says it has none, and after
  *    every member that had one is gone or has been waited for;
  * G6 a certificate that others have made without us is taken as it is: we never correct a later epoch.
@@ -179,6 +180,8 @@ export interface GroupMember {
   readonly released: boolean
   /** It was replaced for good and is never given anything to do again. */
   readonly retired: boolean
+  /** It was deleted or has ended, and is kept only as long as it has a vote. */
+  readonly left: boolean
 }
 
 /** `unknown` until it has said so since it last connected. */

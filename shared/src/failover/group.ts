@@ -1,5 +1,6 @@
 import type { InstanceId } from '../core/ids.ts'
 import { formatMillis, type Mono, plus } from '../core/time.ts'
+import { kindOfChange } from './certificate.ts'
 import { onVoted } from './group-certified.ts'
 import {
   abandon,
@@ -117,10 +118,15 @@ export function mayPromote(group: Group, target: InstanceId, now: Mono): string 
 }
 
 function onLeft(group: Group, instance: InstanceId): GroupStep {
-  if (instance === group.primary) return quiet(patchMember(group, instance, { connected: false }))
+  const abstainFor = new Set([...group.abstainFor].filter((id) => id !== instance))
+  const known = { ...group, abstainFor }
+  if (instance === group.primary) return quiet(patchMember(known, instance, { connected: false }))
+  // Its vote counts, or has to be known to be void, until a certificate is without it.
+  if (group.certificate?.proposal.successor === instance)
+    return quiet(patchMember(known, instance, { connected: false, retired: true, left: true }))
   const members = new Map(group.members)
   members.delete(instance)
-  return quiet({ ...group, members })
+  return quiet({ ...known, members })
 }
 
 function onStatus(group: Group, event: GroupEvent & { kind: 'status' }, context: GroupContext): GroupStep {
@@ -197,6 +203,10 @@ function onReleased(
   const group = patchMember(before, instance, { voted: Math.max(known, vote.proposal.epoch) })
   const { phase } = group
   if (instance !== group.primary || epoch < (group.certificate?.proposal.term ?? 0) || epoch > group.epoch)
+    return quiet(group)
+  // A release gives the epoch to the successor and changes nothing else.
+  const { proposal } = vote
+  if (kindOfChange(proposal, group.certificate) !== 'turnover' || proposal.primary !== event.target)
     return quiet(group)
   if (phase.kind === 'handing-over') return release(group, instance, vote, phase.incident, context)
   const isAsking = phase.kind === 'asking' && phase.of === instance

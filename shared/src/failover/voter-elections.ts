@@ -199,7 +199,12 @@ export const onAsk = (
       return step(known, {
         kind: 'send',
         to: from,
-        message: { kind: 'declined', epoch: proposal.epoch, voted: voted.epoch, why },
+        message: {
+          kind: 'declined',
+          epoch: proposal.epoch,
+          voted: Math.max(voted.epoch, known.record.resigned),
+          why,
+        },
       })
     return cast(known, from, message, certificate, context)
   })
@@ -247,6 +252,8 @@ function refusal(
   const kind = kindOfChange(proposal, certificate)
   if (!certificate || kind === undefined) return 'it does not follow the newest certificate here'
   if (proposal.epoch <= record.voted.epoch) return `this instance has voted in epoch ${record.voted.epoch}`
+  if (proposal.epoch <= record.resigned)
+    return `this instance has given up every epoch up to ${record.resigned}`
   if (record.pending && from !== COORDINATOR) return 'a change of successor is open'
   if (!votersOf(certificate.proposal).includes(self)) return 'this instance has no vote'
   switch (kind) {
