@@ -1,3 +1,4 @@
+import type { AgentId } from '@understudy/shared/core/ids'
 import {
   type CastVote,
   type Certificate,
@@ -14,6 +15,8 @@ export const MAX_MESSAGE = 64 * 1024
 
 /** What the receiver believes already. */
 export interface Known {
+  /** Whose instance it is: nothing about another agent is any business of it. */
+  readonly agent: AgentId
   readonly certificate: Certificate | undefined
   readonly coordinatorKey: string | undefined
   /** What the receiver itself asks votes for. */
@@ -32,7 +35,8 @@ export type Checked =
 export function checkMessage(data: string, from: VoterId, known: Known): Checked {
   const message = parse(data)
   if (!message) return { ok: false, kind: 'malformed', why: 'it is not a message of this protocol' }
-  const why = faultOf(message, from, known)
+  const isOurs = proposalsIn(message).every(({ agent }) => agent === known.agent)
+  const why = isOurs ? faultOf(message, from, known) : 'it is about another agent'
   return why === undefined ? { ok: true, message } : { ok: false, kind: message.kind, why }
 }
 
@@ -41,6 +45,23 @@ function parse(data: string): VoterMessage | undefined {
     return readVoterMessage(JSON.parse(data))
   } catch {
     return undefined
+  }
+}
+
+function proposalsIn(message: VoterMessage): readonly Proposal[] {
+  switch (message.kind) {
+    case 'beat':
+    case 'ack':
+    case 'declined':
+      return []
+    case 'behind':
+    case 'certificate':
+      return message.certificate ? [message.certificate.proposal] : []
+    case 'votes':
+    case 'ask':
+      return message.base ? [message.proposal, message.base.proposal] : [message.proposal]
+    case 'vote':
+      return [message.proposal]
   }
 }
 
@@ -58,10 +79,7 @@ function faultOf(message: VoterMessage, from: VoterId, known: Known): string | u
     case 'votes':
       return faultOfVotes(message, from, known)
     case 'ask':
-      return (
-        faultOfBase(message.base, known) ??
-        (isAbout(message.proposal, known) ? undefined : 'it is about another agent')
-      )
+      return faultOfBase(message.base, known)
     case 'vote':
       return faultOfVote(message, from, known)
   }
@@ -75,9 +93,6 @@ function faultOfCertificate(certificate: Certificate, { certificate: own, coordi
 
 const faultOfBase = (base: Certificate | null, known: Known): string | undefined =>
   base ? faultOfCertificate(base, known) : undefined
-
-const isAbout = ({ agent }: Proposal, { certificate }: Known): boolean =>
-  certificate === undefined || certificate.proposal.agent === agent
 
 function faultOfVotes(
   { proposal, base, votes, extras }: VoterMessage & { kind: 'votes' },

@@ -94,6 +94,7 @@ describe('campaign', () => {
 
 describe('messages', () => {
   const known: Known = {
+    agent: agentId('one'),
     certificate: base,
     coordinatorKey: keyOf(COORDINATOR).publicKey,
     candidate: undefined,
@@ -182,6 +183,52 @@ describe('messages', () => {
     expect(check({ ...ask, proposal: { ...turned, agent: agentId('two') } }, B)).toMatch(/another agent/)
     const false3 = signedBy(turned, D)
     expect(check({ ...ask, proposal: renewal(false3, 4), base: false3 }, B)).toMatch(/votes/)
+  })
+})
+
+describe('messages about another agent', () => {
+  const two = agentId('two')
+  const ofTwo = signedBy(
+    firstProposal(two, 1, A, { [A]: keyOf(A).publicKey, [COORDINATOR]: keyOf(COORDINATOR).publicKey }),
+    COORDINATOR,
+  )
+  const next = signedBy(renewal(ofTwo, 2), A, COORDINATOR)
+  const voted = (proposal: Proposal) => ({
+    voter: COORDINATOR,
+    signature: signProposal(keyOf(COORDINATOR), proposal),
+    echo: null,
+  })
+  const given = { gone: [], extras: { incident: null, fresh: false } }
+  const { proposal } = ofTwo
+  const own = renewal(base, 3)
+
+  test.each<[string, VoterMessage]>([
+    ['behind', { kind: 'behind', voted: 1, certificate: ofTwo }],
+    ['certificate', { kind: 'certificate', certificate: ofTwo }],
+    ['votes', { kind: 'votes', proposal, base: null, votes: [voted(proposal)], ...given }],
+    [
+      'votes, vouched for',
+      {
+        kind: 'votes',
+        proposal: renewal(next, 3),
+        base: next,
+        votes: [voted(renewal(next, 3))],
+        ...given,
+      },
+    ],
+    ['votes, only the base', { kind: 'votes', proposal: own, base: next, votes: [voted(own)], ...given }],
+    ['ask', { kind: 'ask', proposal, base: null, gone: [], sentAt: null }],
+    ['ask, only the base', { kind: 'ask', proposal: own, base: ofTwo, gone: [], sentAt: null }],
+    ['vote', { kind: 'vote', proposal, vote: voted(proposal) }],
+  ])('%s: refused, whoever signed it and whether or not a certificate is known', (_, message) => {
+    const coordinatorKey = keyOf(COORDINATOR).publicKey
+    for (const certificate of [undefined, base, ofTwo]) {
+      const known = { agent: agentId('one'), certificate, coordinatorKey, candidate: proposal }
+      expect(checkMessage(JSON.stringify(message), COORDINATOR, known)).toMatchObject({
+        ok: false,
+        why: 'it is about another agent',
+      })
+    }
   })
 })
 

@@ -1,4 +1,4 @@
-import type { InstanceId } from '@understudy/shared/core/ids'
+import type { AgentId, InstanceId } from '@understudy/shared/core/ids'
 import { between, type Millis, type Mono, millis } from '@understudy/shared/core/time'
 import {
   type Certificate,
@@ -55,7 +55,11 @@ export interface VoterLoop {
   changed(): void
 }
 
-export function createVoterLoop(self: InstanceId, file: VoterFile, ports: LoopPorts): VoterLoop {
+export function createVoterLoop(
+  { agent, self }: { readonly agent: AgentId; readonly self: InstanceId },
+  file: VoterFile,
+  ports: LoopPorts,
+): VoterLoop {
   const { now, boot, tell, guard } = ports
   let voter = startVoter(self, file.memory.record, file.memory.policy, now())
   /** Until the role has said so, a workload of an earlier run may be doing something. */
@@ -246,7 +250,7 @@ export function createVoterLoop(self: InstanceId, file: VoterFile, ports: LoopPo
     receive(from, data) {
       const { certificate } = voter.record
       const { coordinatorKey } = file.memory
-      const known = { certificate, coordinatorKey, candidate: voter.candidate?.proposal }
+      const known = { agent, certificate, coordinatorKey, candidate: voter.candidate?.proposal }
       const checked = checkMessage(data, from, known)
       if (checked.ok) {
         const { message } = checked

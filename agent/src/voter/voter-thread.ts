@@ -60,7 +60,7 @@ async function run(setup: ThreadSetup): Promise<void> {
     random: Math.random,
     log,
   })
-  const loop = createVoterLoop(self, file, {
+  const loop = createVoterLoop({ agent, self }, file, {
     now,
     boot: bootTime,
     send(to, message) {
