@@ -35,8 +35,7 @@ export type Checked =
 export function checkMessage(data: string, from: VoterId, known: Known): Checked {
   const message = parse(data)
   if (!message) return { ok: false, kind: 'malformed', why: 'it is not a message of this protocol' }
-  const isOurs = proposalsIn(message).every(({ agent }) => agent === known.agent)
-  const why = isOurs ? faultOf(message, from, known) : 'it is about another agent'
+  const why = faultOf(message, from, known)
   return why === undefined ? { ok: true, message } : { ok: false, kind: message.kind, why }
 }
 
@@ -66,6 +65,10 @@ function proposalsIn(message: VoterMessage): readonly Proposal[] {
 }
 
 function faultOf(message: VoterMessage, from: VoterId, known: Known): string | undefined {
+  if (proposalsIn(message).some(({ agent }) => agent !== known.agent)) return 'it is about another agent'
+  // Only the coordinator sees the cloud: whoever else could say so would get votes past a promise.
+  if ('gone' in message && message.gone.length > 0 && from !== COORDINATOR)
+    return 'only the coordinator can say who has ended'
   switch (message.kind) {
     // Who says them is all that they are worth, and the socket knows that.
     case 'beat':

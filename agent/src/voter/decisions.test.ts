@@ -186,6 +186,36 @@ describe('messages', () => {
   })
 })
 
+describe('who has ended', () => {
+  const signature = (by: string) => ({
+    voter: by as typeof A,
+    signature: signProposal(keyOf(by), turned),
+    echo: null,
+  })
+  const extras = { incident: null, fresh: false }
+  const messages = (by: string): VoterMessage[] => [
+    { kind: 'votes', proposal: turned, base: null, votes: [signature(by)], gone: [D], extras },
+    { kind: 'ask', proposal: turned, base: null, gone: [D], sentAt: null },
+  ]
+  const known: Known = {
+    agent: agentId('one'),
+    certificate: base,
+    coordinatorKey: keyOf(COORDINATOR).publicKey,
+    candidate: undefined,
+  }
+
+  test('is believed from the coordinator, and from nobody else', () => {
+    for (const message of messages(COORDINATOR))
+      expect(checkMessage(JSON.stringify(message), COORDINATOR, known)).toMatchObject({ ok: true })
+    for (const message of messages(A))
+      expect(checkMessage(JSON.stringify(message), A, known)).toMatchObject({
+        ok: false,
+        kind: message.kind,
+        why: 'only the coordinator can say who has ended',
+      })
+  })
+})
+
 describe('messages about another agent', () => {
   const two = agentId('two')
   const ofTwo = signedBy(
