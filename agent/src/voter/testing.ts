@@ -248,7 +248,7 @@ export async function electedPair(identities: readonly [PeerIdentity, PeerIdenti
 export const dial = (from: TestVoter, to: TestVoter, epoch = 1): void =>
   from.voter.dial({ instanceId: to.self, host: '127.0.0.1', voterPort: to.voter.port, epoch })
 
-function scratch(): string {
+export function scratch(): string {
   const directory = mkdtempSync(join(tmpdir(), 'understudy-voter-'))
   afterwards(() => rmSync(directory, { recursive: true, force: true }))
   return directory
