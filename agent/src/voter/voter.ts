@@ -1,5 +1,5 @@
 import { Worker } from 'node:worker_threads'
-import { AppError, type ErrorCode, errorCodes } from '@understudy/shared/core/app-error'
+import { AppError, type ErrorCode, errorCodes, messageOf } from '@understudy/shared/core/app-error'
 import { type BackoffPolicy, fullJitter } from '@understudy/shared/core/backoff'
 import type { AgentId, InstanceId } from '@understudy/shared/core/ids'
 import type { Random } from '@understudy/shared/core/random'
@@ -140,14 +140,14 @@ export async function openVoter(options: VoterOptions): Promise<Voter> {
     notify((told) => told.onLease(lease))
   }
 
-  function onNote(note: Note, settle: (error?: AppError) => void): void {
+  function onNote(note: Note): void {
     switch (note.kind) {
       case 'ready':
         ready = { port: note.port, key: note.key }
         trouble = undefined
-        return settle()
+        return
       case 'failed':
-        return settle(new AppError(codeOf(note.code), note.message, { hint: note.hint }))
+        return
       case 'state':
         state = note.state
         return
@@ -172,7 +172,10 @@ export async function openVoter(options: VoterOptions): Promise<Voter> {
     }
   }
 
-  /** Resolves once the thread is at work; rejects when it says why it cannot be. */
+  /**
+   * Resolves once the thread is at work; rejects when it cannot be, and only once it has ended: its file and its port
+   * are free then. From when it is at work, its end is the business of `onEnded`.
+   */
   function start(): Promise<void> {
     const setup: ThreadSetup = {
       agent: options.agent,
@@ -187,33 +190,42 @@ export async function openVoter(options: VoterOptions): Promise<Voter> {
       workloadKey: options.workloadKey,
     }
     return new Promise<void>((resolve, reject) => {
-      let settled = false
+      let began = false
+      let failure: AppError | undefined
       const started = new Worker(threadFile(), {
         workerData: setup,
         resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 },
       })
       worker = started
-      const late = clock.timer(START_LIMIT, () => {
-        settle(new AppError('internal', 'the thread of the voter does not begin'))
+      const fail = (error: AppError) => {
+        failure ??= error
+        trouble = failure.message
         void started.terminate()
-      })
-      const settle = (error?: AppError) => {
-        if (settled) return
-        settled = true
-        late()
-        if (error) reject(error)
-        else resolve()
       }
-      started.on('message', (note: Note) => onNote(note, settle))
+      const late = clock.timer(START_LIMIT, () =>
+        fail(new AppError('internal', 'the thread of the voter does not begin')),
+      )
+      started.on('message', (note: Note) => {
+        // Too late: it is being ended.
+        if (failure && note.kind === 'ready') return
+        if (note.kind === 'failed')
+          return fail(new AppError(codeOf(note.code), note.message, { hint: note.hint }))
+        onNote(note)
+        if (note.kind !== 'ready') return
+        began = true
+        late()
+        resolve()
+      })
       started.on('error', (error) => {
         trouble = error.message
         log.error({ event: 'voter.thread_failed', why: error.message })
       })
       started.on('exit', () => {
-        const before = settled
-        settle(new AppError('internal', `the thread of the voter has ended: ${trouble ?? 'without a word'}`))
+        late()
         if (worker === started) worker = undefined
-        if (before) onEnded()
+        if (began) return onEnded()
+        const why = `the thread of the voter has ended: ${trouble ?? 'without a word'}`
+        reject(failure ?? new AppError('internal', why))
       })
       for (const command of standing.values()) started.postMessage(command)
       for (const { command } of waiting.values()) started.postMessage(command)
@@ -241,12 +253,11 @@ export async function openVoter(options: VoterOptions): Promise<Voter> {
   async function startAgain(): Promise<void> {
     try {
       await start()
+    cancelStart()
     } catch (error) {
       if (error instanceof AppError && error.code === 'state_unreadable')
         return notify((told) => told.onFailed(error))
-      trouble = error instanceof Error ? error.message : String(error)
-      void worker?.terminate()
-      worker = undefined
+      trouble = messageOf(error)
       onEnded()
     }
   }
@@ -264,12 +275,7 @@ export async function openVoter(options: VoterOptions): Promise<Voter> {
       say(command)
     })
 
-  try {
-    await start()
-  } catch (error) {
-    void worker?.terminate()
-    throw error
-  }
+  await start()
   const endRenewals = identity.onRenewal((credentials: Credentials) => keep({ kind: 'tls', credentials }))
 
   return {
