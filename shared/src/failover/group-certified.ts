@@ -161,7 +161,7 @@ function certified(group: Group, certificate: Certificate, then: Then, context: 
             phase: { kind: 'promoting', target: primary, fresh, incident, attempt, offer: undefined },
           },
           moves ? previous : undefined,
-          { retired, sync: 'unknown', attached: false, ...(gaveUp ? { released: true } : {}) },
+          { retired, attached: false, ...(gaveUp ? { released: true } : {}) },
         ),
         primary,
         { sync: 'unknown', released: false, retired: false, hadCopy: true },

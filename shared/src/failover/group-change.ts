@@ -195,7 +195,7 @@ export function replaceLost(group: Group, context: GroupContext): GroupStep {
   const lost = group.members.get(primary)
   const isGone = lost === undefined || lost.gone || lost.resigned >= group.epoch
   const ready = readyTargets(group, context.now)
-  const target = ready.find(({ instance }) => instance === successor) ?? (isGone ? ready[0] : undefined)
+  const target = heirToReplace(group, context.now) ?? (isGone ? ready[0] : undefined)
   if (!target && !isGone) return quiet(group)
   const { incident, opened } = incidentFor(group, primary, context)
   const elected = target && elect(group, target.instance, thenPromote(incident), context)
@@ -281,6 +281,18 @@ function nextAfter(group: Group, from: InstanceId, attempt: number, now: Mono): 
   const ready = readyTargets(group, now)
   const vouched = ready.find(({ instance }) => instance === heir) ?? standIn(group, from) ?? ready[0]
   return vouched ?? (attempt > 1 ? heirOf(group) : undefined)
+}
+
+/**
+ * The successor, if the primary has vouched for it. A primary that this process has never heard in its term cannot have:
+ * then the word of the successor itself is the best there is.
+ */
+export function heirToReplace(group: Group, now: Mono): GroupMember | undefined {
+  const { certificate, vouchedIn } = group
+  const heir = readyTargets(group, now).find(({ instance }) => instance === certificate?.proposal.successor)
+  const isUnheard = certificate !== undefined && vouchedIn < certificate.proposal.term
+  const unvouched = isUnheard ? heirOf(group) : undefined
+  return heir ?? (unvouched?.noticedBy === undefined ? unvouched : undefined)
 }
 
 /** The successor, if it can be asked and has a whole copy by its own word. */

@@ -44,6 +44,7 @@ export function restoreGroup(
     silentUntil,
     abstainFor: new Set(),
     tickedAt: now,
+    vouchedIn: 0,
     successionFrom: now,
     waiting: move?.at.kind === 'waiting' ? move.incident : undefined,
     policy,

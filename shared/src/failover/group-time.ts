@@ -5,13 +5,14 @@ import {
   afterFailedPromotion,
   giveUpHandOver,
   heirOf,
+  heirToReplace,
   relaunch,
   renew,
   replaceLost,
   thenPromote,
 } from './group-change.ts'
 import { elect, onChangeTick } from './group-election.ts'
-import { after, openIncident, quiet, readyTargets, silenceOf } from './group-orders.ts'
+import { after, openIncident, quiet, silenceOf } from './group-orders.ts'
 import { considerSuccessor } from './group-succession.ts'
 import type { Group, GroupContext, GroupEffect, GroupStep, Phase } from './group-types.ts'
 
@@ -154,7 +155,7 @@ function mayReplace(group: Group, now: Mono): boolean {
   const successor = certificate?.proposal.successor ?? undefined
   if (successor === undefined || !isSilent(group, now)) return false
   if (promise !== undefined && promise.to === primary && now < promise.until) return false
-  const target = readyTargets(group, now).find(({ instance }) => instance === successor)
+  const target = heirToReplace(group, now)
   return target !== undefined && !target.hears
 }
 

@@ -56,6 +56,8 @@ export interface Group {
   readonly waiting: OpenIncident | undefined
   /** When we last looked at the time. */
   readonly tickedAt: Mono
+  /** The last term in which this process has heard the primary speak of its replicas. */
+  readonly vouchedIn: number
   /** Another change of successor is not tried before. */
   readonly successionFrom: Mono
   readonly policy: LeasePolicy
@@ -277,6 +279,8 @@ export type GroupEvent =
     }
   /** Our vote in this epoch is in the database. */
   | { readonly kind: 'voted'; readonly epoch: number; readonly signature: string }
+  /** Our vote in this epoch must not be given: the database has one in `voted`, that one or a later one. */
+  | { readonly kind: 'vote-refused'; readonly epoch: number; readonly voted: number }
   /** The address leads to the primary of `epoch`. */
   | { readonly kind: 'routed'; readonly epoch: number }
   /** The cloud says that the machine has ended. */

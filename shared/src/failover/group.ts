@@ -25,6 +25,7 @@ import {
   withMember,
 } from './group-orders.ts'
 import { onPromoted, onPromotionFailed, onRouted } from './group-promotion.ts'
+import { onVoteRefused } from './group-refused.ts'
 import { unheard } from './group-restore.ts'
 import { considerSuccessor } from './group-succession.ts'
 import { onTick } from './group-time.ts'
@@ -63,6 +64,8 @@ export function stepGroup(group: Group, event: GroupEvent, context: GroupContext
       return onVoter(group, event, context)
     case 'voted':
       return onVoted(group, event, context)
+    case 'vote-refused':
+      return onVoteRefused(group, event, context)
     case 'outdated':
       return onOutdated(group, event.voted)
     case 'sync':
@@ -134,7 +137,8 @@ function onStatus(group: Group, event: GroupEvent & { kind: 'status' }, context:
   const { certificate } = group
   const isCurrent = certificate !== undefined && epoch >= certificate.proposal.term
   if (instance !== group.primary || !isCurrent) return quiet(group)
-  return onSync(vouchedFor(group, replicas, context.now), context)
+  const { term } = certificate.proposal
+  return onSync({ ...vouchedFor(group, replicas, context.now), vouchedIn: term }, context)
 }
 
 /** What the primary says of its replicas; one that it does not name is not attached to it any more. */
@@ -230,7 +234,8 @@ function onHandOverFailed(
   context: GroupContext,
 ): GroupStep {
   const { phase } = group
-  if (phase.kind !== 'handing-over' || event.instance !== group.primary || event.epoch !== group.epoch)
+  const term = group.certificate?.proposal.term ?? 0
+  if (phase.kind !== 'handing-over' || event.instance !== group.primary || event.epoch < term)
     return quiet(group)
   return giveUpHandOver(group, phase, event.why, context)
 }

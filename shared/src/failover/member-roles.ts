@@ -12,7 +12,7 @@ export function onOrder(member: Member, order: Order): MemberStep {
     case 'hand-over':
       return onHandOver(member, order)
     case 'abort-hand-over':
-      if (member.role.kind !== 'handing-over' || order.epoch !== member.epoch) return stay(member)
+      if (member.role.kind !== 'handing-over' || order.epoch < member.epoch) return stay(member)
       // Its voter may have given the epoch away already.
       if (member.role.step === 'releasing') return stay(member)
       return returnToPrimary(member, 'the coordinator called it off')
@@ -98,8 +98,8 @@ export function onElected(member: Member, order: Elected): MemberStep {
 export const LATE = 'the lease ended before the workload was up'
 
 function onHandOver(member: Member, order: Order & { kind: 'hand-over' }): MemberStep {
-  if (order.epoch !== member.epoch) return stay(member)
-  if (member.role.kind !== 'primary') return stay(member)
+  // It may name an epoch of this term that our voter has not heard of yet.
+  if (order.epoch < member.epoch || member.role.kind !== 'primary') return stay(member)
   const { target, budget, urgent, incident } = order
   if (member.workload !== 'running' && !isQuiet(member)) {
     const why = `its workload is ${member.workload}`
@@ -157,6 +157,22 @@ export function failPromotion(member: Member, why: string): MemberStep {
     ...withIncident(member.incident),
   }
   return fence(member, member.epoch, { last })
+}
+
+/** Ends the role in its own epoch. Who has none to give up goes on as it was: stopping needs nothing that could fail. */
+export function onUnable(member: Member, why: string): MemberStep {
+  switch (member.role.kind) {
+    case 'promoting':
+    case 'primary':
+    case 'handing-over':
+      return failPromotion(member, why)
+    case 'replica':
+      return fence(member, member.epoch)
+    case 'idle':
+    case 'released':
+    case 'fenced':
+      return stay(member)
+  }
 }
 
 /** Stops whatever runs; the lease stays, so that what does not stop in time is killed. */

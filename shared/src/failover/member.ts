@@ -8,6 +8,7 @@ import {
   LATE,
   onElected,
   onOrder,
+  onUnable,
   returnToPrimary,
   seal,
 } from './member-roles.ts'
@@ -56,6 +57,8 @@ export function stepMember(before: Member, event: MemberEvent, now: Mono): Membe
       return event.turn === member.turn ? onReleased(member, event) : stay(member)
     case 'killed':
       return onKilled(member)
+    case 'unable':
+      return onUnable(member, event.why)
     case 'ending':
       return onEnding(member)
     case 'tick':

@@ -10,7 +10,7 @@ import {
   type VoterId,
   votersOf,
 } from './certificate.ts'
-import { inOffice, promiseTo, step, withLease } from './voter-leases.ts'
+import { inOffice, promiseTo, step, tell, withLease } from './voter-leases.ts'
 import type { Voter, VoterContext, VoterMessage, VoterRecord, VoterStep } from './voter-types.ts'
 
 /** How votes are asked for, given and counted. */
@@ -181,6 +181,9 @@ export const lengthen = (chain: readonly Certificate[], next: Certificate): read
   next,
 ]
 
+const isNewer = (own: Certificate | undefined, base: Certificate | null): boolean =>
+  own !== undefined && base !== null && own.proposal.epoch > base.proposal.epoch
+
 /** Somebody collects votes for a change that is not about electing us. */
 export const onAsk = (
   voter: Voter,
@@ -196,16 +199,21 @@ export const onAsk = (
     const again = voted.epoch === proposal.epoch && voted.digest === context.digest(proposal)
     const why = again ? undefined : refusal(known, from, message, context.now)
     if (why !== undefined)
-      return step(known, {
-        kind: 'send',
-        to: from,
-        message: {
-          kind: 'declined',
-          epoch: proposal.epoch,
-          voted: Math.max(voted.epoch, known.record.resigned),
-          why,
+      return step(
+        known,
+        // Who asks on an older one has missed what we know.
+        ...(isNewer(certificate, message.base) ? [tell(from, certificate)] : []),
+        {
+          kind: 'send',
+          to: from,
+          message: {
+            kind: 'declined',
+            epoch: proposal.epoch,
+            voted: Math.max(voted.epoch, known.record.resigned),
+            why,
+          },
         },
-      })
+      )
     return cast(known, from, message, certificate, context)
   })
 

@@ -19,7 +19,8 @@ export interface Judge {
   /** A client was told that everything up to `data` is on the replicas that count. */
   committed(data: number): void
   /** I7, I8: what the new primary of an epoch begins with, and what the one before it had. */
-  tookOver(certificate: Certificate, data: number, had: number): void
+  /** `had` is what the old primary had, `best` the most that any machine which is left has. */
+  tookOver(certificate: Certificate, data: number, had: number, best: number): void
   released(epoch: number, target: InstanceId, data: number): void
   /** I9: an epoch that is missing on the way from the newest certificate of the coordinator back to the first. */
   unrecorded(newest: Certificate | undefined, isRecorded: (digest: string) => boolean): number | undefined
@@ -89,7 +90,7 @@ export function createJudge(
     released(epoch, target, data) {
       releases.set(epoch, { target, data })
     },
-    tookOver({ proposal, digest, votes }, data, had) {
+    tookOver({ proposal, digest, votes }, data, had, best) {
       const { epoch, primary: instance, previous } = proposal
       const old = certificates.get(previous.digest)?.proposal.primary
       const agreed = votes.some(({ voter }) => voter === old)
@@ -99,7 +100,8 @@ export function createJudge(
       if (release?.target === instance && data < release.data)
         violate(`I8: ${instance} took over with ${data} of ${release.data} that were sealed`)
       // Who was forced in may have less, and the incident says so.
-      if (wasForced) promised = Math.min(promised, data)
+      // What only machines had that have ended, nobody can bring back.
+      if (wasForced || best < promised) promised = Math.min(promised, data)
       else if (data < promised) violate(`I7: ${instance} took over with ${data} of ${promised} committed`)
       wasForced = false
     },

@@ -85,7 +85,8 @@ export function runWorld(options: WorldOptions): WorldResult {
       if (!certificate) return
       const previous = judge.certificates.get(certificate.proposal.previous.digest)?.proposal.primary
       const old = previous === undefined ? undefined : instances.get(previous)
-      judge.tookOver(certificate, instance.data, old?.data ?? 0)
+      const left = [...instances.values()].filter(({ gone }) => !gone)
+      judge.tookOver(certificate, instance.data, old?.data ?? 0, Math.max(...left.map(({ data }) => data)))
     },
   }
   const links = createLinks(world)
