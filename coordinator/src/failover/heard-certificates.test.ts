@@ -4,7 +4,9 @@ import {
   type Certificate,
   COORDINATOR,
   firstProposal,
+  forcedChange,
   type Proposal,
+  renewal,
   succession,
   turnover,
 } from '@understudy/shared/failover/certificate'
@@ -55,7 +57,7 @@ const groupAt = (certificate: Certificate | undefined) =>
       certificate,
       voted: { epoch: 0, primary: undefined },
       key: own,
-      members: [],
+      members: [p, r, s].map((instance) => ({ instance, retired: false, hadCopy: true })),
       policy: defaultLeasePolicy,
     },
     mono(0),
@@ -101,4 +103,31 @@ test('a vote is believed by the key that the newest certificate names, and from 
   const message = { kind: 'vote' as const, ...voteBy(p, keyOf(s)) }
   expect(heard.doubtMessage(p, message, group)).toBe('its signature is wrong')
   expect(heard.doubtMessage(p, { kind: 'behind', voted: 1, certificate: null }, group)).toBeUndefined()
+})
+
+test('a primary gives its epoch to nobody but the successor that it names', () => {
+  const heard = createHeardCertificates(own)
+  const group = groupAt(c2)
+  const release = (proposal: Proposal | undefined, target = r) => {
+    if (!proposal) throw new Error('no such change')
+    const vote = { voter: p, signature: signProposal(keyOf(p), proposal), echo: null }
+    return heard.doubtRelease(p, { target, vote: { proposal, vote } }, group)
+  }
+  expect(release(turnover(c2, 3))).toBeUndefined()
+  expect(release(turnover(c2, 3), s)).toBe(`it is for ${r}, not for ${s}`)
+  const no = 'it is no turnover to the successor'
+  expect(release(renewal(c2, 3), p)).toBe(no)
+  expect(release(forcedChange(c2, 3, member(s)), s)).toBe(no)
+  expect(release({ ...turnover(c2, 3), primary: s } as Proposal, s)).toBe(no)
+  expect(release({ ...c3.proposal, agent: agentId('b') })).toBe('it is about b')
+  // Others have made a certificate of it before the report came.
+  expect(heard.doubt(c3, group)).toBeUndefined()
+  expect(release(c3.proposal)).toBeUndefined()
+})
+
+test('no vote puts in a stranger', () => {
+  const heard = createHeardCertificates(own)
+  const stranger = { ...c3.proposal, primary: instanceId('i-stranger') }
+  const vote = { voter: p, signature: signProposal(keyOf(p), stranger), echo: null }
+  expect(heard.doubtVote(p, { proposal: stranger, vote }, groupAt(c2))).toBe('i-stranger is no member')
 })

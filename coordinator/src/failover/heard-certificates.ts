@@ -3,6 +3,7 @@ import {
   type CastVote,
   type Certificate,
   COORDINATOR,
+  kindOfChange,
   type Proposal,
 } from '@understudy/shared/failover/certificate'
 import type { Group } from '@understudy/shared/failover/group'
@@ -31,6 +32,13 @@ export interface HeardCertificates {
   doubtMessage(from: InstanceId, message: VoterMessage, group: Group): string | undefined
   /** The same for a vote of `from`, which the newest certificate must name as a voter. */
   doubtVote(from: InstanceId, vote: { proposal: Proposal; vote: CastVote }, group: Group): string | undefined
+  /** The same for the vote by which a primary gives its epoch to `target`: only for the turnover to that one. */
+  doubtRelease(from: InstanceId, release: Release, group: Group): string | undefined
+}
+
+interface Release {
+  readonly target: InstanceId
+  readonly vote: { readonly proposal: Proposal; readonly vote: CastVote }
 }
 
 export function createHeardCertificates(coordinatorKey: string): HeardCertificates {
@@ -65,10 +73,23 @@ export function createHeardCertificates(coordinatorKey: string): HeardCertificat
   ): string | undefined {
     if (proposal.agent !== group.agent) return `it is about ${proposal.agent}`
     if (vote.voter !== from) return `it is the vote of ${vote.voter}`
+    if (!group.members.has(proposal.primary)) return `${proposal.primary} is no member`
     const keys = group.certificate?.proposal.keys ?? {}
     const key = Object.hasOwn(keys, from) ? keys[from] : undefined
     if (key === undefined) return `${from} has no vote in epoch ${group.epoch}`
     return verifyVote(key, proposal, vote.signature) ? undefined : 'its signature is wrong'
+  }
+
+  function doubtRelease(from: InstanceId, { target, vote }: Release, group: Group): string | undefined {
+    const { proposal } = vote
+    if (proposal.agent !== group.agent) return `it is about ${proposal.agent}`
+    if (proposal.primary !== target) return `it is for ${proposal.primary}, not for ${target}`
+    // Known already: others have made a certificate of it, and nothing follows from it any more.
+    const isMade =
+      known.has(proposalDigest(proposal)) || group.certificate?.digest === proposalDigest(proposal)
+    const base = known.get(proposal.previous.digest) ?? group.certificate
+    if (!isMade && kindOfChange(proposal, base) !== 'turnover') return 'it is no turnover to the successor'
+    return doubtVote(from, vote, group)
   }
 
   /** Each vouches for what it follows, and by its keys for what follows it: so once forwards and once backwards. */
@@ -98,6 +119,7 @@ export function createHeardCertificates(coordinatorKey: string): HeardCertificat
         ({ voter, signature }) => voter === COORDINATOR && verifyVote(coordinatorKey, proposal, signature),
       ),
     doubtVote,
+    doubtRelease,
     doubtMessage(from, message, group) {
       if (message.kind === 'vote') return doubtVote(from, message, group)
       const certificate = 'certificate' in message ? message.certificate : null
