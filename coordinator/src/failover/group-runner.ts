@@ -75,6 +75,8 @@ export interface GroupRunner {
   /** The incident that runs, if any. */
   readonly flight: Flight | undefined
   dispatch(event: GroupEvent, sighting?: Sighting): void
+  /** Resolves once every vote so far is in the database; none that follows gets there before `done`. */
+  pauseVotes(done: Promise<unknown>): Promise<void>
   /** Resolves when the incident has ended, or the time is up. */
   outcome(id: IncidentId, signal: AbortSignal): Promise<void>
 }
@@ -169,6 +171,8 @@ export function createGroupRunner(
     const of = facts?.incident?.id === flight?.incident.id ? flight : undefined
     const written = await writer.cast(effect)
     if (!written) return
+    if (written.kind === 'spent')
+      return dispatch({ kind: 'vote-refused', epoch: proposal.epoch, voted: written.voted })
     if (facts) {
       certified(proposal, of, began, written.replicaId)
       ports.onCommitted(agent, facts.previous, proposal.primary)
@@ -351,6 +355,7 @@ export function createGroupRunner(
       return flight
     },
     dispatch,
+    pauseVotes: writer.pause,
     async outcome(id, until) {
       const running = flight?.incident.id === id ? flight : undefined
       if (!running) return

@@ -44,9 +44,12 @@ export function createHousekeeping(parts: {
     if (entry.wanted && now >= entry.wanted.tryAt) await onWanted(entry)
   }
 
-  /** A standby that has said nothing for a while; the primary's silence is the group's own business. */
-  const isUnheard = ({ runner }: Entry, { instance, connected, heardAt }: GroupMember): boolean =>
-    instance !== runner.group.primary && !connected && between(heardAt, clock.mono()) > UNHEARD_FOR
+  /** A standby that has said nothing for a while, and is not forgotten already; the primary's silence is the group's own business. */
+  const isUnheard = ({ runner }: Entry, { instance, connected, heardAt, left, gone }: GroupMember): boolean =>
+    !(left && gone) &&
+    instance !== runner.group.primary &&
+    !connected &&
+    between(heardAt, clock.mono()) > UNHEARD_FOR
 
   /** Ends a machine that has been replaced. */
   async function end(entry: Entry, instance: InstanceId): Promise<void> {

@@ -1,20 +1,23 @@
 import { AppError } from '@understudy/shared/core/app-error'
 import type { AgentId, InstanceId } from '@understudy/shared/core/ids'
 import { agentId as asAgentId, instanceId as asInstanceId } from '@understudy/shared/core/ids'
-import type { Clock, Instant, Mono } from '@understudy/shared/core/time'
+import { type Clock, type Instant, type Mono, millis, sleep } from '@understudy/shared/core/time'
 import type { Certificate } from '@understudy/shared/failover/certificate'
 import { type OpenMove, restoreGroup } from '@understudy/shared/failover/group'
 import type { LeasePolicy } from '@understudy/shared/failover/lease'
 import type { FleetStore } from '../fleet/fleet.ts'
 import type { Voting } from '../identity/identity.ts'
-import type { ReplicaRow } from '../storage/database.ts'
+import type { AgentRow, InstanceRow, ReplicaRow } from '../storage/database.ts'
 import { lastCertificates, writeOutdated } from './certificates.ts'
 import type { Flight, LastWord } from './flight.ts'
 import { createGroupRunner, type GroupRunner, type RunnerPorts } from './group-runner.ts'
 import { createHeardCertificates, type HeardCertificates, KEPT } from './heard-certificates.ts'
 import type { OpenMoves } from './open-moves.ts'
 import type { ReplicaStore } from './replica-store.ts'
+import { membersOf, type StoredMember } from './stored-members.ts'
 import { createPairTokens, type PairTokens } from './upstreams.ts'
+
+const RETRY = millis(250)
 
 /** Everything that the coordinator keeps in memory about one agent. */
 export interface Entry {
@@ -80,7 +83,7 @@ export function createRegistry(parts: {
     stored: {
       certificate: Certificate | undefined
       voted: { epoch: number; primary: InstanceId | undefined }
-      members: readonly { instance: InstanceId; retired: boolean; hadCopy: boolean }[]
+      members: readonly StoredMember[]
       move?: OpenMove | undefined
     },
     flight?: Flight,
@@ -103,43 +106,62 @@ export function createRegistry(parts: {
     return entry
   }
 
+  async function restore(
+    row: AgentRow,
+    instances: readonly InstanceRow[],
+    open: ReturnType<OpenMoves['get']>,
+  ): Promise<void> {
+    const agentId = asAgentId(row.id)
+    const last = await lastCertificates(ports.db, agentId, KEPT)
+    const certificate = last.findLast(({ proposal }) => proposal.epoch === row.epoch)
+    const members = membersOf(row.id, instances, certificate)
+    const voted = { epoch: row.voted_epoch, primary: instanceOrNone(row.voted_for) }
+    const entry = add(agentId, { certificate, voted, members, move: open?.move }, open?.flight)
+    entry.heard.remember(last)
+    for (const { instance, gone } of members) if (gone) entry.runner.dispatch({ kind: 'left', instance })
+    const primary = instanceOrNone(row.instance_id)
+    if (!certificate && primary !== undefined && members.some(({ instance }) => instance === primary))
+      entry.predecessor = { instance: primary, waiting: [] }
+    if (row.outdated === 1) entry.runner.dispatch({ kind: 'outdated', voted: row.voted_epoch })
+    if (open?.move.at.kind === 'waiting') entry.wanted = { why: 'notice', tryAt: clock.mono() }
+    for (const replica of await replicas.active(agentId))
+      entry.replicas.set(replica.instance_id ?? replica.id, unheardOf(replica))
+  }
+
+  /** A database that is busy or full takes it later. */
+  async function untilWritten(write: () => Promise<void>): Promise<void> {
+    for (;;) {
+      try {
+        return await write()
+      } catch (error) {
+        ports.log.error({ event: 'failover.not_written', what: 'outdated', err: error })
+        await sleep(clock, RETRY, signal)
+      }
+    }
+  }
+
   return {
     outdated(start) {
       const lost = voting.leaveBehind(start)
-      const raised = new Map<AgentId, number>()
-      for (const { agentId, runner } of entries.values()) {
-        raised.set(agentId, runner.group.voted.epoch + lost)
-        runner.dispatch({ kind: 'outdated', voted: raised.get(agentId) ?? 0 })
-      }
-      writeOutdated(ports.db, voting.start, raised).catch((error: unknown) =>
-        ports.log.error({ event: 'failover.not_written', what: 'outdated', err: error }),
+      const groups = [...entries.values()]
+      const raised = new Map(
+        groups.map(({ agentId, runner }) => [agentId, runner.group.voted.epoch + lost] as const),
       )
+      // Votes that are on their way come before, and that everybody has told what it knows comes after.
+      const written = Promise.withResolvers<void>()
+      const { start: now } = voting
+      Promise.all(groups.map(({ runner }) => runner.pauseVotes(written.promise)))
+        .then(() => untilWritten(() => writeOutdated(ports.db, now, raised)))
+        .then(written.resolve, written.reject)
+      written.promise.catch((error: unknown) => {
+        if (!signal.aborted) ports.log.error({ event: 'group.effect_failed', what: 'outdated', err: error })
+      })
+      for (const { agentId, runner } of groups)
+        runner.dispatch({ kind: 'outdated', voted: raised.get(agentId) ?? 0 })
     },
     async load(moves) {
       const instances = await fleet.instances()
-      for (const row of await fleet.agents()) {
-        const agentId = asAgentId(row.id)
-        const members = instances
-          .filter((instance) => instance.agent_id === row.id && instance.terminated_at === null)
-          .map((instance) => ({
-            instance: asInstanceId(instance.id),
-            retired: instance.retired === 1,
-            hadCopy: instance.has_copy === 1,
-          }))
-        const open = moves.get(row.id)
-        const last = await lastCertificates(ports.db, agentId, KEPT)
-        const certificate = last.findLast(({ proposal }) => proposal.epoch === row.epoch)
-        const voted = { epoch: row.voted_epoch, primary: instanceOrNone(row.voted_for) }
-        const entry = add(agentId, { certificate, voted, members, move: open?.move }, open?.flight)
-        entry.heard.remember(last)
-        const primary = instanceOrNone(row.instance_id)
-        if (!certificate && primary !== undefined && members.some(({ instance }) => instance === primary))
-          entry.predecessor = { instance: primary, waiting: [] }
-        if (row.outdated === 1) entry.runner.dispatch({ kind: 'outdated', voted: row.voted_epoch })
-        if (open?.move.at.kind === 'waiting') entry.wanted = { why: 'notice', tryAt: clock.mono() }
-        for (const replica of await replicas.active(agentId))
-          entry.replicas.set(replica.instance_id ?? replica.id, unheardOf(replica))
-      }
+      for (const row of await fleet.agents()) await restore(row, instances, moves.get(row.id))
     },
     entries: () => entries.values(),
     find: (agentId) => entries.get(agentId),

@@ -14,12 +14,25 @@ const RETRY = millis(250)
 
 /** Votes and certificates of one agent on their way into the database, in the order in which they came about. */
 export interface VoteWriter {
-  /** Our vote is in the database, and with it the certificate that it completes; undefined when it must not be. */
-  cast(effect: GroupEffect & { kind: 'vote' }): Promise<(Written & { signature: string }) | undefined>
+  /** Our vote is in the database, and with it the certificate that it completes; undefined when two certificates clash. */
+  cast(effect: GroupEffect & { kind: 'vote' }): Promise<Cast | Spent | undefined>
   /** undefined when it is not the newest here, or must not be. */
   record(effect: GroupEffect & { kind: 'record' }): Promise<Written | undefined>
   /** Every member has told what it knows: this database is as new as it can be. */
   informed(): Promise<void>
+  /** Holds back what is given later, from when everything before is written until `done`. */
+  pause(done: Promise<unknown>): Promise<void>
+}
+
+interface Cast extends Written {
+  readonly kind: 'cast'
+  readonly signature: string
+}
+
+/** The database has a vote in this epoch, or one that is later. */
+interface Spent {
+  readonly kind: 'spent'
+  readonly voted: number
 }
 
 interface Written {
@@ -90,12 +103,15 @@ export function createVoteWriter(
         const own = { proposal, digest, completes: record && changeOf(certificate, record) }
         const outcome = await untilWritten(epoch, () => castVote(db, clock, own))
         if (outcome.kind === 'conflict') return conflict(epoch, digest, outcome.known)
-        if (outcome.kind === 'cast') return { replicaId: outcome.replicaId, signature }
+        if (outcome.kind === 'cast') return { kind: 'cast', replicaId: outcome.replicaId, signature }
         // One process owns the database, so only a person can have done this.
-        return violation(
-          { expected: epoch, found: outcome.epoch },
-          'A vote of this epoch or a later one is in the database, and is not of this coordinator. Stop it and find out what else writes there.',
-        )
+        log.error({
+          event: 'group.vote_refused',
+          epoch,
+          found: outcome.epoch,
+          hint: 'A vote of this epoch or a later one is in the database, and is not of this coordinator. It votes in later epochs from now on. Find out what else writes there.',
+        })
+        return { kind: 'spent', voted: outcome.epoch }
       }),
     record: ({ certificate, facts }) =>
       inOrder(async () => {
@@ -105,8 +121,16 @@ export function createVoteWriter(
         if (outcome.kind === 'conflict') return conflict(epoch, certificate.digest, outcome.known)
         return outcome.kind === 'newest' ? { replicaId: outcome.replicaId } : undefined
       }),
-    async informed() {
-      await db.updateTable('agents').set({ outdated: 0 }).where('id', '=', agent).execute()
-    },
+    informed: () =>
+      inOrder(async () => {
+        await db.updateTable('agents').set({ outdated: 0 }).where('id', '=', agent).execute()
+      }),
+    pause: (done) =>
+      new Promise((resolve) => {
+        void inOrder(() => {
+          resolve()
+          return done.catch(() => undefined)
+        })
+      }),
   }
 }
