@@ -225,7 +225,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
   function onMessage(message: CoordinatorMessage): void {
     switch (message.type) {
       case 'welcome':
-        voter.greeted(message.policy, message.coordinatorStart, message.key)
+        voter.greeted(message)
         return role.setPolicy(message.policy)
       case 'replicas':
         voter.allowPeers(message.replicas.map(({ instanceId: replica }) => replica))

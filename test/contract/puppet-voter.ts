@@ -27,6 +27,7 @@ export interface PuppetDisk {
   record: VoterRecord | undefined
   /** The highest number of a start that a coordinator has told. */
   coordinatorStart: number
+  coordinatorStartProof: string
 }
 
 /** Voters of one agent reach each other without a network; by instance. */
@@ -39,7 +40,7 @@ export interface PuppetVoter {
   step(event: VoterEvent): void
   /** From the coordinator, whose votes and certificates must hold. */
   hear(message: VoterMessage): void
-  welcome(policy: LeasePolicy, key: string, start: number): void
+  welcome(policy: LeasePolicy, key: string, start: number, proof: string): void
   /** It says nothing and hears nothing any more. */
   silence(): void
 }
@@ -48,6 +49,7 @@ export const newPuppetDisk = (): PuppetDisk => ({
   key: newVoterKey(),
   record: undefined,
   coordinatorStart: 0,
+  coordinatorStartProof: '',
 })
 
 export function createPuppetVoter(parts: {
@@ -125,9 +127,10 @@ export function createPuppetVoter(parts: {
             throw new Error(`the coordinator's vote in epoch ${message.proposal.epoch} does not hold`)
       step({ kind: 'message', from: COORDINATOR, message })
     },
-    welcome(policy, key, start) {
+    welcome(policy, key, start, proof) {
       coordinatorKey = key
-      disk.coordinatorStart = Math.max(disk.coordinatorStart, start)
+      if (start > disk.coordinatorStart)
+        Object.assign(disk, { coordinatorStart: start, coordinatorStartProof: proof })
       voter = { ...voter, policy }
     },
     silence() {

@@ -261,7 +261,10 @@ export async function connectPuppet(options: {
       while (outbox[0] && outbox[0].id <= message.id) outbox.shift()
     }
     if (message.type === 'certificate' || message.type === 'certificate-refused') certificates.push(message)
-    if (message.type === 'welcome') voter.welcome(message.policy, message.key, message.coordinatorStart)
+    if (message.type === 'welcome') {
+      const { policy, key, coordinatorStart, coordinatorStartProof } = message
+      voter.welcome(policy, key, coordinatorStart, coordinatorStartProof)
+    }
     if (message.type !== 'order') return
     orders.push(message.order)
     puppet.onOrder(message.order)
@@ -321,6 +324,7 @@ export async function connectPuppet(options: {
       voted: voter.voter.record.voted.epoch,
       resigned: voter.voter.record.resigned,
       coordinatorStart: disk.coordinatorStart,
+      coordinatorStartProof: disk.coordinatorStartProof,
     },
   })
 

@@ -155,6 +155,57 @@ test('a coordinator whose database is older than what members remember waits for
   expect((await epochs()).items[0]).toMatchObject({ kind: 'renewal', primary_id: primary.instance })
 })
 
+test('a number of a start that nobody has told makes nothing outdated', async () => {
+  const { log, events } = recorded()
+  bench = await startBench({ log })
+  const primary = await bench.primary('a')
+  const other = await bench.primary('b')
+  const real = primary.disk.coordinatorStartProof
+  expect(real).not.toBe('')
+  for (const proof of ['', real, 'x'.repeat(43)]) {
+    Object.assign(other.disk, { coordinatorStart: 2 ** 52, coordinatorStartProof: proof })
+    await other.connect(bench.url)
+  }
+  await until(() => events('voter.refused').some(({ what }) => what === 'coordinatorStart'))
+  expect(events('failover.database_outdated')).toEqual([])
+  const rows = await bench.db.selectFrom('agents').select(['voted_epoch', 'outdated']).execute()
+  expect(rows).toEqual([
+    { voted_epoch: 1, outdated: 0 },
+    { voted_epoch: 1, outdated: 0 },
+  ])
+})
+
+test('when all members are there already, the database is no longer outdated as soon as that is written', async () => {
+  const { log, events } = recorded()
+  bench = await startBench({ onDisk: true, log })
+  const primary = await bench.primary('a')
+  const restore = await bench.backUp()
+  await bench.stop()
+  await bench.start(primary)
+  await until(async () => (await agent()).phase === 'steady')
+  await bench.stop()
+  await restore()
+  await bench.start(primary)
+  await until(() => events('failover.database_outdated').length === 1)
+  const row = () =>
+    bench.db.selectFrom('agents').select(['voted_epoch', 'outdated']).executeTakeFirstOrThrow()
+  await until(async () => (await row()).voted_epoch > 1000)
+  await until(async () => (await row()).outdated === 0)
+})
+
+test('when the database has a later vote than is known, the next one is later still', async () => {
+  const { log, events } = recorded()
+  bench = await startBench({ log })
+  const primary = await bench.primary('a')
+  await bench.db.updateTable('agents').set({ voted_epoch: 50, voted_for: null, voted_digest: null }).execute()
+  const { puppet } = await bench.replica('a', primary)
+  await until(async () => (await agent()).successor_id === puppet.instance)
+  expect(events('group.vote_refused')).toMatchObject([{ epoch: 2, found: 50 }])
+  const made = (await epochs()).items.map(({ epoch }: { epoch: number }) => epoch)
+  expect(made.at(-1)).toBe(1)
+  for (const epoch of made.slice(0, -1)) expect(epoch).toBeGreaterThan(50)
+})
+
 test('votes that the coordinator gave before it was killed are never given otherwise', async () => {
   bench = await startBench({ onDisk: true })
   const primary = await bench.primary('a')

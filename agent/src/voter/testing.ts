@@ -226,7 +226,13 @@ export async function startVoter(
     onFailed: (error) => void test.failed.push(error),
   })
   afterwards(() => voter.close())
-  if (greets) voter.greeted(TEST_POLICY, 1, coordinator.key.publicKey)
+  if (greets)
+    voter.greeted({
+      policy: TEST_POLICY,
+      key: coordinator.key.publicKey,
+      coordinatorStart: 1,
+      coordinatorStartProof: 'p',
+    })
   return test
 }
 

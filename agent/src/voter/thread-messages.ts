@@ -47,6 +47,7 @@ export type Command =
       readonly kind: 'greeted'
       readonly policy: LeasePolicy
       readonly coordinatorStart: number
+      readonly coordinatorStartProof: string
       readonly coordinatorKey: string
     }
   /** The answer to `prepare`. */
@@ -73,6 +74,7 @@ export interface VoterState {
   readonly voted: number
   readonly resigned: number
   readonly coordinatorStart: number
+  readonly coordinatorStartProof: string
   readonly standing: Standing
   /** Connected to the voter's socket at the coordinator. */
   readonly coordinator: boolean

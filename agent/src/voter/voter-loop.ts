@@ -138,6 +138,7 @@ export function createVoterLoop(
       voted: record.voted.epoch,
       resigned: record.resigned,
       coordinatorStart: file.memory.coordinatorStart,
+      coordinatorStartProof: file.memory.coordinatorStartProof,
       standing: standingOf(voter, now()),
       coordinator: ports.coordinatorLostAt() === undefined,
       peers: [...ports.peers()],
@@ -211,18 +212,25 @@ export function createVoterLoop(
     } else if (doubted && between(doubted.at, reading.mono) > DOUBT_SHOWN) doubted = undefined
   }
 
-  function greet({ policy, coordinatorStart, coordinatorKey }: Command & { kind: 'greeted' }): void {
+  function greet(told: Command & { kind: 'greeted' }): void {
+    const { policy, coordinatorKey } = told
     const { memory } = file
     const pinned = voter.record.certificate ? memory.coordinatorKey : undefined
     const key = pinned ?? coordinatorKey
     strangeKey = key !== coordinatorKey
     if (strangeKey) log('error', { event: 'voter.coordinator_key_changed' })
-    const start = Math.max(memory.coordinatorStart, coordinatorStart)
+    // A number is one coordinator's own: another's would take the place of that which shows what this one has lost.
+    const isOther = key !== memory.coordinatorKey
+    const isLater =
+      told.coordinatorStart > memory.coordinatorStart ||
+      (told.coordinatorStart === memory.coordinatorStart && memory.coordinatorStartProof === '')
+    const { coordinatorStart, coordinatorStartProof } = !strangeKey && (isOther || isLater) ? told : memory
     const isSame =
-      key === memory.coordinatorKey &&
-      start === memory.coordinatorStart &&
+      !isOther &&
+      coordinatorStart === memory.coordinatorStart &&
+      coordinatorStartProof === memory.coordinatorStartProof &&
       JSON.stringify(policy) === JSON.stringify(memory.policy)
-    if (!isSame) file.save({ coordinatorKey: key, coordinatorStart: start, policy })
+    if (!isSame) file.save({ coordinatorKey: key, coordinatorStart, coordinatorStartProof, policy })
     voter = { ...voter, policy }
     tellState()
   }

@@ -24,6 +24,7 @@ test('begins with a key of its own, which stays', () => {
   expect(memory).toEqual({
     record: undefined,
     coordinatorStart: 0,
+    coordinatorStartProof: '',
     coordinatorKey: undefined,
     policy: defaultLeasePolicy,
   })
@@ -47,11 +48,13 @@ test('what was saved is there again, bit for bit', () => {
       resigned: 0,
     },
     coordinatorStart: 7,
+    coordinatorStartProof: 'proof of 7',
     coordinatorKey: coordinator.publicKey,
     policy: { ...defaultLeasePolicy, lease: millis(5000) },
   }
   file.save({ record: saved.record })
-  file.save({ coordinatorStart: 7, coordinatorKey: saved.coordinatorKey, policy: saved.policy })
+  const { record: _, ...told } = saved
+  file.save(told)
   expect(openVoterFile(path, A).memory).toEqual(saved)
   file.save({ record: { ...saved.record, pending: undefined } })
   expect(openVoterFile(path, A).memory.record?.pending).toBeUndefined()

@@ -30,6 +30,8 @@ export interface VoterMemory {
   readonly record: VoterRecord | undefined
   /** The highest number of a start that a coordinator has told. */
   readonly coordinatorStart: number
+  /** What was told with it, for the coordinator to know it again; '' for none. */
+  readonly coordinatorStartProof: string
   /** Whose votes count as the coordinator's; the first that was told. */
   readonly coordinatorKey: string | undefined
   /** The terms that promises were given by. */
@@ -59,6 +61,7 @@ interface Stored {
     readonly resigned: number
   } | null
   readonly coordinatorStart: number
+  readonly coordinatorStartProof: string
   readonly coordinatorKey: string | null
   readonly policy: LeasePolicy
 }
@@ -76,6 +79,7 @@ export function openVoterFile(path: string, instance: InstanceId): VoterFile {
   let memory: VoterMemory = known?.memory ?? {
     record: undefined,
     coordinatorStart: 0,
+    coordinatorStartProof: '',
     coordinatorKey: undefined,
     policy: defaultLeasePolicy,
   }
@@ -105,6 +109,7 @@ function read(path: string, instance: InstanceId): { key: VoterKey; memory: Vote
       memory: {
         record: orUndefined(stored.record, readRecord),
         coordinatorStart: whole(stored.coordinatorStart),
+        coordinatorStartProof: String(stored.coordinatorStartProof ?? ''),
         coordinatorKey: orUndefined(stored.coordinatorKey, readKey),
         policy: readPolicy(stored.policy),
       },
@@ -144,7 +149,7 @@ const orUndefined = <T>(value: unknown, read: (value: unknown) => T): T | undefi
   value === null ? undefined : read(value)
 
 function toText(instance: InstanceId, key: VoterKey, memory: VoterMemory): string {
-  const { record: kept, coordinatorStart, coordinatorKey, policy } = memory
+  const { record: kept, coordinatorStart, coordinatorStartProof, coordinatorKey, policy } = memory
   const state: Stored = {
     instance,
     privateKey: voterKeyPem(key),
@@ -158,6 +163,7 @@ function toText(instance: InstanceId, key: VoterKey, memory: VoterMemory): strin
         }
       : null,
     coordinatorStart,
+    coordinatorStartProof,
     coordinatorKey: coordinatorKey ?? null,
     policy,
   }

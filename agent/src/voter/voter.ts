@@ -5,9 +5,8 @@ import type { AgentId, InstanceId } from '@understudy/shared/core/ids'
 import type { Random } from '@understudy/shared/core/random'
 import type { Service } from '@understudy/shared/core/service'
 import { type Clock, type Mono, millis, mono } from '@understudy/shared/core/time'
-import type { LeasePolicy } from '@understudy/shared/failover/lease'
 import type { ElectionExtras, Lease } from '@understudy/shared/failover/voter-types'
-import type { Degradation, Hello } from '@understudy/shared/protocol/link'
+import type { CoordinatorMessage, Degradation, Hello } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
 import type { Credentials, PeerIdentity } from '../identity/identity.ts'
 import type {
@@ -63,7 +62,7 @@ export interface Voter {
   /** Says whether processes of the workload may be doing something; wait for it before they do. */
   expose(exposed: boolean): Promise<void>
   /** What the coordinator has said in its greeting. */
-  greeted(policy: LeasePolicy, coordinatorStart: number, coordinatorKey: string): void
+  greeted(welcome: Greeting): void
   /** These may dial in, beside those who vote. */
   allowPeers(instances: readonly InstanceId[]): void
   dial(upstream: PeerAddress | undefined): void
@@ -87,6 +86,12 @@ export interface VoterOptions {
   readonly log: Logger
 }
 
+/** What is kept of it. */
+export type Greeting = Pick<
+  CoordinatorMessage & { type: 'welcome' },
+  'policy' | 'key' | 'coordinatorStart' | 'coordinatorStartProof'
+>
+
 const NOTHING: VoterState = {
   certificate: undefined,
   chain: [],
@@ -94,6 +99,7 @@ const NOTHING: VoterState = {
   voted: 0,
   resigned: 0,
   coordinatorStart: 0,
+  coordinatorStartProof: '',
   standing: 'quiet',
   coordinator: false,
   peers: [],
@@ -312,8 +318,8 @@ export async function openVoter(options: VoterOptions): Promise<Voter> {
       standing.set('expose', { kind: 'expose', exposed, call: 0 })
       return call((id) => ({ kind: 'expose', exposed, call: id }))
     },
-    greeted: (policy, coordinatorStart, coordinatorKey) =>
-      keep({ kind: 'greeted', policy, coordinatorStart, coordinatorKey }),
+    greeted: ({ policy, coordinatorStart, coordinatorStartProof, key }) =>
+      keep({ kind: 'greeted', policy, coordinatorStart, coordinatorStartProof, coordinatorKey: key }),
     allowPeers: (peers) => keep({ kind: 'allow', peers }),
     dial: (upstream) => keep({ kind: 'dial', upstream }),
     useCredential: (credential) => keep({ kind: 'credential', credential }),
@@ -342,6 +348,7 @@ export const voterHello = ({ key, state }: Voter, exposed: boolean): Hello['vote
   voted: state.voted,
   resigned: exposed ? 0 : state.resigned,
   coordinatorStart: state.coordinatorStart,
+  coordinatorStartProof: state.coordinatorStartProof,
 })
 
 /** The voter as a part of the agent, which ends when the voter cannot go on. */

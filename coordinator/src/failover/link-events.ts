@@ -145,6 +145,7 @@ export function createLinkEvents(parts: {
         protocol: PROTOCOL_VERSION,
         agentId,
         coordinatorStart: voting.start,
+        coordinatorStartProof: voting.startProof,
         key: voting.publicKey,
         policy,
       }),

@@ -77,10 +77,19 @@ export function createVoterEvents(parts: {
   }
 
   /** What a member knows shows that our database is older than what was decided with it. */
-  function compare(entry: Entry, instance: InstanceId, chain: readonly Certificate[], start = 0): void {
+  function compare(
+    entry: Entry,
+    instance: InstanceId,
+    chain: readonly Certificate[],
+    voter?: Hello['voter'],
+  ): void {
     const { runner, heard, agentId } = entry
     const forgotten = chain.findLast((certificate) => heard.isForgotten(certificate, runner.group))
-    if (!forgotten && !voting.isOutdatedBy(start)) return
+    const told = voter ? voting.compare(voter.coordinatorStart, voter.coordinatorStartProof) : 'known'
+    if (told === 'unproven')
+      refuse(agentId, instance, 'coordinatorStart', 'no coordinator with our key has told it that number')
+    if (!forgotten && told !== 'outdated') return
+    const start = told === 'outdated' ? (voter?.coordinatorStart ?? 0) : 0
     log.error({
       event: 'failover.database_outdated',
       agent: agentId,
@@ -123,7 +132,7 @@ export function createVoterEvents(parts: {
       const { predecessor } = entry
       const { chain, why } = entry.heard.believed(hello.voter.chain, entry.runner.group)
       if (why !== undefined) refuse(entry.agentId, instance, 'certificate', why)
-      compare(entry, instance, chain, hello.voter.coordinatorStart)
+      compare(entry, instance, chain, hello.voter)
       welcome()
       if (predecessor && predecessor.instance !== instance)
         return void predecessor.waiting.push(() => {
@@ -148,7 +157,7 @@ export function createVoterEvents(parts: {
     },
     nameIncident,
     isGenuine(entry, instance, report) {
-      const why = entry.heard.doubtVote(instance, report.vote, entry.runner.group)
+      const why = entry.heard.doubtRelease(instance, report, entry.runner.group)
       if (why !== undefined) refuse(entry.agentId, instance, 'released', why)
       return why === undefined
     },

@@ -1,4 +1,4 @@
-import { randomInt } from 'node:crypto'
+import { createHmac, hkdfSync, randomInt, timingSafeEqual } from 'node:crypto'
 import { AppError, messageOf } from '@understudy/shared/core/app-error'
 import type { Clock } from '@understudy/shared/core/time'
 import type { Proposal } from '@understudy/shared/failover/certificate'
@@ -25,13 +25,16 @@ export interface Voting {
   readonly sign: (proposal: Proposal) => string
   /** What agents are told, and remember: greater at each start on one database. */
   readonly start: number
+  /** Told with `start`: only who has our key can make it, so a number that comes back with it is one that was told. */
+  readonly startProof: string
   /**
-   * What an agent remembers of a coordinator that it has spoken to: true when that one had a newer database than ours.
-   * A database that was restored and started as often as the other one gives other numbers all the same.
+   * What an agent remembers of a coordinator that it has spoken to: `outdated` when that one had a newer database than
+   * ours, `unproven` when it would have, but the number was never told by this one's key. A database that was restored
+   * and started as often as the other one gives other numbers all the same.
    */
-  readonly isOutdatedBy: (remembered: number) => boolean
+  readonly compare: (remembered: number, proof: string) => 'known' | 'outdated' | 'unproven'
   /**
-   * The database is outdated. `start` is greater from then on, and the caller writes it down (`raiseStart`). Returns
+   * The database is outdated. What is `remembered` shows nothing new from then on. `start` is greater from then on, and the caller writes it down (`raiseStart`). Returns
    * how many epochs to leave out, more than any that may be lost; another number each time.
    */
   readonly leaveBehind: (remembered: number) => number
@@ -53,8 +56,11 @@ export async function openVoting(db: Kysely<Schema>, clock: Clock): Promise<Voti
     .where('id', '=', ONLY)
     .executeTakeFirstOrThrow()
   const key = readKey(row.private_key)
+  const startProofOf = proofsBy(row.private_key)
   const { before, now } = await countStart(db)
   let start = now
+  /** Nothing up to here is news: it was here, or it was left behind. */
+  let accounted = before
   const ours = new Set([start])
   return {
     publicKey: key.publicKey,
@@ -62,9 +68,16 @@ export async function openVoting(db: Kysely<Schema>, clock: Clock): Promise<Voti
     get start() {
       return start
     },
-    isOutdatedBy: (remembered) =>
-      remembered > before && remembered <= Number.MAX_SAFE_INTEGER / 2 && !ours.has(remembered),
+    get startProof() {
+      return startProofOf(start)
+    },
+    compare(remembered, proof) {
+      if (remembered <= accounted || ours.has(remembered)) return 'known'
+      const [given, right] = [Buffer.from(proof), Buffer.from(startProofOf(remembered))]
+      return given.length === right.length && timingSafeEqual(given, right) ? 'outdated' : 'unproven'
+    },
     leaveBehind(remembered) {
+      accounted = Math.max(accounted, remembered)
       start = following(Math.max(start, remembered))
       ours.add(start)
       return EPOCHS * Math.floor(start / STEP)
@@ -73,6 +86,12 @@ export async function openVoting(db: Kysely<Schema>, clock: Clock): Promise<Voti
 }
 
 const following = (count: number): number => (Math.floor(count / STEP) + 1) * STEP + randomInt(STEP)
+
+/** HMAC-SHA-256 by a key of its own that follows from ours (HKDF, RFC 5869), in base64url. */
+function proofsBy(pem: string): (start: number) => string {
+  const key = Buffer.from(hkdfSync('sha256', pem, '', 'understudy-coordinator-start/1', 32))
+  return (start) => createHmac('sha256', key).update(String(start)).digest('base64url')
+}
 
 function readKey(pem: string): ReturnType<typeof readVoterKey> {
   try {

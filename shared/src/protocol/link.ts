@@ -26,6 +26,8 @@ import {
  * acknowledged, or it would come again at every connection; any other unknown message is refused with a reason.
  */
 
+/** Nobody but the coordinator can read anything from it. */
+const startProofSchema = z.string().max(128)
 const roleSchema = z.enum(['idle', 'replica', 'promoting', 'primary', 'handing-over', 'released', 'fenced'])
 const workloadSchema = z.enum([
   'stopped',
@@ -96,6 +98,8 @@ const hello = z.object({
     resigned: epochSchema,
     /** The highest number of a start that a coordinator has told it; its database counts them. */
     coordinatorStart: countSchema,
+    /** What was told with it; '' for none. */
+    coordinatorStartProof: startProofSchema,
   }),
 })
 
@@ -254,6 +258,8 @@ const welcome = z.object({
   agentId: agentIdSchema,
   /** How many times this coordinator's database has been started; it never decreases, but in a restored one. */
   coordinatorStart: countSchema,
+  /** By which it knows its own number again. Agents keep it, and cannot make one. */
+  coordinatorStartProof: startProofSchema,
   /** Its public key: whose votes to believe. */
   key: voterKeySchema,
   policy: z.object({
