@@ -1,0 +1,115 @@
+import { expect, test } from 'vitest'
+import { certificateOf } from '../testkit/certificates.ts'
+import { groupBench as bench, P, Q, R, turnoverOf } from '../testkit/group-bench.ts'
+import { COORDINATOR, forcedChange, renewal } from './certificate.ts'
+import { defaultLeasePolicy } from './lease.ts'
+
+/** What was vouched for is on the successor: who may pass it over, and when it may be taken on its own word. */
+
+const { lease } = defaultLeasePolicy
+const third = [P, R, Q]
+
+test('nobody is forced past a successor that has a whole copy, however near another one is', () => {
+  const g = bench(third).settle()
+  g.send({ kind: 'sync', instance: Q, sync: 'ready' })
+  g.attach(R, Q)
+  g.pass(lease)
+  g.beat(Q)
+  g.send({ kind: 'gone', instance: P })
+  expect(g.find('vote')?.proposal).toMatchObject({ primary: R, forced: false })
+})
+
+test('a successor that is not heard is waited for while it may have a copy, and passed over once it has ended', () => {
+  const g = bench(third).settle()
+  g.send({ kind: 'sync', instance: Q, sync: 'ready' })
+  g.send({ kind: 'disconnected', instance: R })
+  g.send({ kind: 'gone', instance: P })
+  g.wait(3000, Q)
+  expect(g.group.phase.kind).toBe('relaunching')
+  expect(g.kinds()).toContain('check-instance')
+  g.send({ kind: 'gone', instance: R })
+  expect(g.group.phase).toMatchObject({ kind: 'voting', change: { proposal: { primary: Q, forced: true } } })
+})
+
+test('a successor with a notice of its own takes over when the primary is gone and it has the only copy', () => {
+  const g = bench().settle()
+  g.send({ kind: 'notice', instance: R, left: lease })
+  g.send({ kind: 'gone', instance: P })
+  expect(g.find('vote')?.proposal).toMatchObject({ primary: R, forced: false })
+})
+
+test('after a restart the successor is believed about its copy if the primary was never heard', () => {
+  const settled = bench().settle().group.certificate
+  const g = bench().restore({ certificate: settled })
+  g.connect(R, 'replica')
+  g.send({ kind: 'sync', instance: R, sync: 'ready' })
+  g.wait(2 * lease + 200, R)
+  expect(g.group.phase).toMatchObject({ kind: 'voting', change: { proposal: { primary: R } } })
+})
+
+test('a primary that was heard and did not vouch for its successor is not replaced by it', () => {
+  const g = bench().settle()
+  g.attach()
+  g.wait(3 * lease, R)
+  expect(g.group.phase.kind).toBe('steady')
+})
+
+test('a release that is anything else than a turnover to its target has no effect', () => {
+  const g = bench(third).settle()
+  const base = g.group.certificate
+  if (!base) throw new Error('no certificate')
+  for (const proposal of [
+    forcedChange(base, 9, { instance: Q, key: 'x' }),
+    renewal(base, 9),
+    { ...turnoverOf(g.group), agent: 'another' as never },
+  ]) {
+    g.released(proposal)
+    expect(g.effects).toEqual([])
+    expect(g.group.phase.kind).toBe('steady')
+  }
+})
+
+test('a certificate that comes late does not end a promise that was made in a later epoch', () => {
+  const g = bench().settle()
+  const base = g.group.certificate
+  if (!base) throw new Error('no certificate')
+  g.wait(lease + 1, R)
+  g.write()
+  const { promise } = g.group
+  expect(promise?.to).toBe(R)
+  const late = renewal(base, base.proposal.epoch + 1)
+  // Somebody else made epoch 3 before ours was 4.
+  g.group = { ...g.group, voted: { epoch: 4, primary: R } }
+  g.bring(certificateOf(late, P, R), P)
+  expect(g.group.promise).toEqual(promise)
+})
+
+test('two certificates of one epoch are told to the records, where that is found out', () => {
+  const g = bench().settle()
+  const certificate = g.group.certificate
+  if (!certificate) throw new Error('no certificate')
+  g.bring(certificate, R)
+  expect(g.effects).toEqual([])
+  g.bring(certificateOf({ ...certificate.proposal, primary: Q }, P, COORDINATOR), R)
+  expect(g.kinds()).toEqual(['record'])
+})
+
+test('a successor that was deleted keeps its vote until a certificate is without it, and is then forgotten', () => {
+  const g = bench().settle()
+  g.send({ kind: 'left', instance: R })
+  expect(g.group.members.get(R)).toMatchObject({ left: true, retired: true })
+  g.wait(1500, P)
+  expect(g.group.phase).toMatchObject({ kind: 'asking', change: { proposal: { successor: null } } })
+  g.agree()
+  g.write()
+  expect(g.group.members.has(R)).toBe(false)
+})
+
+test('who is waited for after a restored database is not waited for once it was deleted', () => {
+  const g = bench(third).settle()
+  g.send({ kind: 'disconnected', instance: Q })
+  g.send({ kind: 'outdated', voted: 1000 })
+  expect([...g.group.abstainFor]).toEqual([Q])
+  g.send({ kind: 'left', instance: Q })
+  expect(g.group.abstainFor.size).toBe(0)
+})
