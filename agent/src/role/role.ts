@@ -114,8 +114,9 @@ export function createRole(parts: RoleSurroundings): Role {
 
   /** Effects report their own failures; what comes here is the disk refusing to take the epoch down. */
   function onFailedEffect(error: unknown): void {
-    log.error({ event: 'role.effect_failed', why: messageOf(error) })
-    dispatch({ kind: 'order', order: { kind: 'fence', epoch: member.epoch + 1 } })
+    const why = messageOf(error)
+    log.error({ event: 'role.effect_failed', why })
+    dispatch({ kind: 'unable', why })
   }
 
   /** The machine looks at the clock when the lease says that it must, not before. */

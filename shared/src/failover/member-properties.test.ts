@@ -28,6 +28,7 @@ const ACTIONS = [
   'abort',
   'advanced',
   'killed',
+  'unable',
   'nothing',
 ] as const
 interface Action {
@@ -61,7 +62,9 @@ function goOn(bench: Bench): void {
   const { role, workload } = bench.member
   const step = 'step' in role ? role.step : undefined
   const hook = HOOKS[workload]
-  if (step === 'applying') bench.done('applied')
+  // The turn is the kill's now: the end of anything else is stale.
+  if (workload === 'killing') bench.ended('kill')
+  else if (step === 'applying') bench.done('applied')
   else if (step === 'draining') bench.done('drained')
   else if (step === 'sealing') bench.sealed()
   else if (step === 'releasing') bench.done('released')
@@ -91,9 +94,11 @@ function perform(bench: Bench, { what, ok, more }: Action, highest: number): voi
       return
     }
     case 'done':
+      if (member.workload === 'killing') return
       for (const kind of ['applied', 'drained', 'released'] as const) bench.done(kind, ok)
       return
     case 'sealed':
+      if (member.workload === 'killing') return
       bench.sealed(ok)
       return
     case 'follow':
@@ -113,6 +118,9 @@ function perform(bench: Bench, { what, ok, more }: Action, highest: number): voi
       return
     case 'killed':
       bench.send({ kind: 'killed' })
+      return
+    case 'unable':
+      bench.send({ kind: 'unable', why: 'no space left' })
       return
     case 'nothing':
       bench.wait(0)
