@@ -1,6 +1,7 @@
 import { agentId, instanceId } from '@understudy/shared/core/ids'
 import { mono } from '@understudy/shared/core/time'
 import {
+  type CastVote,
   type Certificate,
   COORDINATOR,
   firstProposal,
@@ -223,7 +224,7 @@ describe('messages about another agent', () => {
     COORDINATOR,
   )
   const next = signedBy(renewal(ofTwo, 2), A, COORDINATOR)
-  const voted = (proposal: Proposal) => ({
+  const voted = (proposal: Proposal): CastVote => ({
     voter: COORDINATOR,
     signature: signProposal(keyOf(COORDINATOR), proposal),
     echo: null,
