@@ -260,6 +260,7 @@ export function createVoterLoop(
       feed({ kind: 'pulse' })
     },
     receive(from, data) {
+      watchClock()
       const { certificate } = voter.record
       const { coordinatorKey } = file.memory
       const known = { agent, certificate, coordinatorKey, candidate: voter.candidate?.proposal }
@@ -268,7 +269,6 @@ export function createVoterLoop(
         const { message } = checked
         const successor = nextSuccessor(from, message)
         return message.kind === 'ask' && successor !== undefined
-      watchClock()
           ? prepare(message, successor)
           : feed({ kind: 'message', from, message })
       }
@@ -277,6 +277,7 @@ export function createVoterLoop(
         log('warn', { event: 'voter.message_dropped', from, kind, why })
     },
     command(command) {
+      watchClock()
       switch (command.kind) {
         case 'release':
           return feed(command)
@@ -285,7 +286,6 @@ export function createVoterLoop(
           return tell({ kind: 'done', call: command.call })
         case 'expose':
           exposed = command.exposed
-      watchClock()
           if (exposed) guardLease(leaseOf(voter))
           else guard.disarm()
           return tell({ kind: 'done', call: command.call })

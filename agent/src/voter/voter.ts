@@ -253,13 +253,13 @@ export async function openVoter(options: VoterOptions): Promise<Voter> {
     log.error({ event: 'voter.thread_ended', why: trouble, attempt })
     const wait = attempt === 0 ? millis(0) : fullJitter(AGAIN, attempt - 1, random)
     attempt += 1
+    cancelStart()
     cancelStart = clock.timer(wait, () => void startAgain())
   }
 
   async function startAgain(): Promise<void> {
     try {
       await start()
-    cancelStart()
     } catch (error) {
       if (error instanceof AppError && error.code === 'state_unreadable')
         return notify((told) => told.onFailed(error))
