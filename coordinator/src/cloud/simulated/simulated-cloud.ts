@@ -1,6 +1,6 @@
 import { mkdirSync, rmSync } from 'node:fs'
 import { join } from 'node:path'
-import { AppError } from '@understudy/shared/core/app-error'
+import { AppError, messageOf } from '@understudy/shared/core/app-error'
 import { type AgentId, type InstanceId, instanceId } from '@understudy/shared/core/ids'
 import { randomInt, seededRandom } from '@understudy/shared/core/random'
 import type { Service } from '@understudy/shared/core/service'
@@ -220,9 +220,14 @@ export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedC
     machine.staleUntil = told ? 0 : clock.mono() + (options.describeLag ?? 0)
     void machine.imds.close()
     const { process } = machine
-    void (process ? process.ended : Promise.resolve()).then(() =>
-      rmSync(machine.directory, { recursive: true, force: true }),
-    )
+    void (process ? process.ended : Promise.resolve()).then(() => {
+      try {
+        rmSync(machine.directory, { recursive: true, force: true })
+      } catch (error) {
+        // A test may have put a disk of its own there; it goes with the demo's directory.
+        log.warn({ event: 'cloud.directory_left', instance: machine.id, why: messageOf(error) })
+      }
+    })
     log.info({ event: 'cloud.ended', instance: machine.id, told })
   }
 
