@@ -191,7 +191,6 @@ function incidentFor(
 export function replaceLost(group: Group, context: GroupContext): GroupStep {
   const { primary, certificate } = group
   if (primary === undefined || !certificate) return quiet(group)
-  const { successor } = certificate.proposal
   const lost = group.members.get(primary)
   const isGone = lost === undefined || lost.gone || lost.resigned >= group.epoch
   const ready = readyTargets(group, context.now)

@@ -36,7 +36,8 @@ export function onConnected(
     voted,
     resigned,
     gone: false,
-    hears: false,
+    // Until its first heartbeat says otherwise: links come back one after the other.
+    hears: true,
     sync: 'unknown',
   }
   const abstainFor = new Set([...group.abstainFor].filter((id) => id !== instance))

@@ -47,6 +47,19 @@ test('after a restart the successor is believed about its copy if the primary wa
   expect(g.group.phase).toMatchObject({ kind: 'voting', change: { proposal: { primary: R } } })
 })
 
+test('a successor that is back before the primary does not take its place before it has said that it does not hear it', () => {
+  const g = bench().settle()
+  g.send({ kind: 'disconnected', instance: P })
+  g.send({ kind: 'disconnected', instance: R })
+  g.wait(3 * lease)
+  g.connect(R, 'replica')
+  g.send({ kind: 'sync', instance: R, sync: 'ready' })
+  g.wait(100)
+  expect(g.group.phase.kind).toBe('steady')
+  g.wait(1, R)
+  expect(g.group.phase.kind).toBe('voting')
+})
+
 test('a primary that was heard and did not vouch for its successor is not replaced by it', () => {
   const g = bench().settle()
   g.attach()
