@@ -75,8 +75,6 @@ export const networkFaults: readonly Fault[] = [
   {
     id: 20,
     title: 'C cannot reach P and S',
-    pending:
-      'not every time: healed, the coordinator may open an incident for the silence, which ends as failed because the primary is heard again',
     inject: 'the lines of both to the coordinator are cut for 3 s',
     expected: 'Nothing happens: P keeps its lease through S.',
     async run(scene) {
