@@ -6,6 +6,7 @@ import type { Order } from './orders.ts'
 /** How a member changes its role: by order, by giving the epoch up, and by being fenced. */
 
 export function onOrder(member: Member, order: Order): MemberStep {
+  if (isOutvoted(member, order)) return stay(member)
   switch (order.kind) {
     case 'follow':
       return onFollow(member, order)
@@ -20,6 +21,10 @@ export function onOrder(member: Member, order: Order): MemberStep {
       return order.epoch > member.epoch || isLetGo(member, order) ? fence(member, order.epoch) : stay(member)
   }
 }
+
+/** Our voter has won a later epoch meanwhile; the role begins with it once the last one has stopped. */
+const isOutvoted = ({ role }: Member, { epoch }: Order): boolean =>
+  role.kind === 'fenced' && role.next?.kind === 'elected' && epoch <= role.next.epoch
 
 /** A replica of the very epoch is not wanted any more; it keeps what it has, and follows again when it is told to. */
 const isLetGo = ({ role, epoch }: Member, order: Order): boolean =>

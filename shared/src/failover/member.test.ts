@@ -171,6 +171,17 @@ test('another successor changes the epoch and nothing else', () => {
   expect(m.handOver(3)).not.toEqual([])
 })
 
+test('an office that was won while the last one is being stopped is not lost to an order from before it', () => {
+  const m = primaryAt(1)
+  m.order({ kind: 'fence', epoch: 2 })
+  m.elected(3)
+  m.order({ kind: 'follow', epoch: 2, term: 2, primary: PRIMARY })
+  m.order({ kind: 'fence', epoch: 2 })
+  m.ended('stop')
+  expect(m.kinds()).toContain('start')
+  expect(m.member).toMatchObject({ epoch: 3, role: { kind: 'promoting' } })
+})
+
 test('what the guard has killed is started again under the same office', () => {
   const m = primaryAt(1)
   m.send({ kind: 'killed' })
