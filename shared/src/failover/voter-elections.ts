@@ -91,11 +91,9 @@ export function tryCandidate(voter: Voter, context: VoterContext): VoterStep {
   if ((kindOfChange(proposal, certificate) === undefined && !isForced) || record.resigned >= proposal.epoch)
     return step({ ...voter, candidate: undefined })
   const voters = new Set<VoterId>(votes.map((vote) => vote.voter))
-  // A vote that was asked for and came late: we may have voted for somebody else since.
-  if (
-    voted.epoch > proposal.epoch ||
-    (voted.epoch === proposal.epoch && voted.digest !== context.digest(proposal))
-  )
+  // A vote that was asked for and came late: we may have voted for somebody else since. Votes of the others are enough
+  // where our own of this epoch went to another change that would have elected us.
+  if (voted.epoch > proposal.epoch || (voted.epoch === proposal.epoch && voted.primary !== self))
     return step({ ...voter, candidate: undefined })
   if (isElected(proposal, certificate, voters) || (isForced && voters.has(COORDINATOR)))
     return win(voter, context)
