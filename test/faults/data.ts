@@ -93,6 +93,7 @@ function mapAndWrite(path: string, seconds: number): Promise<number | null> {
 export const data: readonly Fault[] = [
   {
     id: 45,
+    slow: true,
     title: 'Bytes on the standby are changed behind its agent',
     inject:
       'a file of the copy is written over and another removed while its agent is down; when both disks have been compared, a planned move',

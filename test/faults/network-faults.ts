@@ -89,6 +89,7 @@ export const networkFaults: readonly Fault[] = [
   },
   {
     id: 21,
+    slow: true,
     title: 'P to S is lost, S to P is not, and the other way round',
     inject: '2 s each: what one says is dropped silently, what the other says arrives',
     expected: 'Never two; in the end one primary and a standby that follows.',
@@ -127,6 +128,7 @@ export const networkFaults: readonly Fault[] = [
   },
   {
     id: 23,
+    slow: true,
     title: 'The lines of P come and go',
     inject: 'cut and open every 200 ms for 4 s, to S and to C',
     expected: 'Never two, at most three moves, and somebody serves at the end.',

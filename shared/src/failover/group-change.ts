@@ -273,13 +273,14 @@ export function afterFailedPromotion(
 
 /**
  * Who was vouched for and has a vote comes first, then who handed everything over. When the primary itself has been tried
- * in vain, its successor is taken though nobody vouches for it any more.
+ * in vain, or is not there to try again, its successor is taken though nobody vouches for it any more.
  */
 function nextAfter(group: Group, from: InstanceId, attempt: number, now: Mono): GroupMember | undefined {
   const heir = group.certificate?.proposal.successor
   const ready = readyTargets(group, now)
   const vouched = ready.find(({ instance }) => instance === heir) ?? standIn(group, from) ?? ready[0]
-  return vouched ?? (attempt > 1 ? heirOf(group) : undefined)
+  const isThere = (group.members.get(from)?.resigned ?? 0) >= group.epoch
+  return vouched ?? (attempt > 1 || !isThere ? heirOf(group) : undefined)
 }
 
 /**

@@ -126,3 +126,15 @@ test('who is waited for after a restored database is not waited for once it was 
   g.send({ kind: 'left', instance: Q })
   expect(g.group.abstainFor.size).toBe(0)
 })
+
+test('when a new primary falls silent before it is up, its successor takes over by its own word', () => {
+  const g = bench().settle()
+  g.wait(lease + 1, R)
+  g.write()
+  g.win()
+  g.send({ kind: 'sync', instance: P, sync: 'ready' })
+  g.connect(P, 'fenced')
+  g.send({ kind: 'sync', instance: P, sync: 'ready' })
+  g.wait(2 * lease + 300, P)
+  expect(g.group.phase).toMatchObject({ kind: 'voting', change: { proposal: { primary: P, successor: R } } })
+})

@@ -85,9 +85,9 @@ function whileFailed(
   const owner = group.members.get(primary)
   if (owner?.gone) return replaceLost(group, context)
   if (now < retryAt) return undefined
-  if (owner?.connected) return renew(group, primary, context)
-  const heir = hasResigned(group) && isSilent(group, now) ? heirOf(group) : undefined
-  return heir && elect(group, heir.instance, thenPromote(openIncident(group)), context)
+  const heir = isSilent(group, now) ? heirOf(group) : undefined
+  if (heir && !heir.hears) return elect(group, heir.instance, thenPromote(openIncident(group)), context)
+  return owner?.connected ? renew(group, primary, context) : undefined
 }
 
 function whilePromoting(
