@@ -6,7 +6,7 @@ import { between, type Clock, millis, plus, seconds } from '@understudy/shared/c
 import { defaultLeasePolicy } from '@understudy/shared/failover/lease'
 import type { CoordinatorMessage, Heartbeat, Report, Upstream } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
-import { commitRoutes, createCommit, serveCommit } from './commit/commit.ts'
+import { commitRoutes, createCommit, isReadyToSucceed, serveCommit } from './commit/commit.ts'
 import type { DataDirectory } from './config/data-directory.ts'
 import { type AgentConfig, voterPortOf } from './config/options.ts'
 import type { ServiceWatchdog } from './guard/service-watchdog.ts'
@@ -38,8 +38,6 @@ const MIB = 1024 * 1024
 const FLUSH_BUDGET = seconds(2)
 /** The same for its last snapshot, where no replica follows; less than a service manager waits. */
 const LAST_SNAPSHOT_BUDGET = seconds(12)
-/** How long a replica may take to have what was acknowledged before it is made the successor. */
-const BARRIER_BUDGET = millis(500)
 /** How long the last reports may take when the successor has taken over. */
 const REPORT_BUDGET = millis(500)
 
@@ -346,10 +344,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
       if (effect.kind === 'certified') link.report({ ...effect, certificate: toWire(effect.certificate) })
       role.onVoter(effect)
     },
-    async onPrepare(target) {
-      const everybody = () => [target, ...voter.state.keepers]
-      return (await replication.commit(BARRIER_BUDGET, everybody)).includes(target)
-    },
+    onPrepare: (target) => isReadyToSucceed(replication, target),
     onLease: (lease) => role.dispatch({ kind: 'lease', lease }),
     onKilled: () => role.dispatch({ kind: 'killed' }),
   })

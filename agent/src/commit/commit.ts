@@ -8,6 +8,7 @@ import { answerJson, createLocalServer, type LocalRoutes, readJson } from '../st
 import { listenForGroup } from '../status/unix-socket.ts'
 import { COMMIT_BUDGET, type Commit, MAX_COMMIT_BUDGET } from './joint-commit.ts'
 
+export { isReadyToSucceed } from './before-succession.ts'
 export { type Commit, createCommit } from './joint-commit.ts'
 
 const questionSchema = z.strictObject({

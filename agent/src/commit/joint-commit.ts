@@ -18,7 +18,8 @@ const MAX_RUNS = 4
 const MAX_WAITING = 1000
 
 /**
- * Resolves once everything that was written before the call is durable on at least one replica, with those.
+ * Resolves once everything that was written before the call is durable on the successor and on whoever is about to be
+ * that, or on any replica while nobody is; with those that have it.
  * @throws AppError `conflict` when this instance is not primary, `unavailable` when no replica is attached,
  *   `outcome_unknown` when none has it within the budget, `busy` when too many are waiting
  */

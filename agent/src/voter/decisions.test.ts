@@ -2,7 +2,6 @@ import { agentId, instanceId } from '@understudy/shared/core/ids'
 import { mono } from '@understudy/shared/core/time'
 import {
   type CastVote,
-  type Certificate,
   COORDINATOR,
   firstProposal,
   forcedChange,
@@ -10,34 +9,24 @@ import {
   renewal,
   succession,
   turnover,
+  type VoterId,
 } from '@understudy/shared/failover/certificate'
 import { defaultLeasePolicy } from '@understudy/shared/failover/lease'
 import { startVoter, type VoterMessage, type VoterRecord } from '@understudy/shared/failover/voter'
-import { newVoterKey, signProposal, type VoterKey } from '@understudy/shared/protocol/vote-signing'
+import { signProposal } from '@understudy/shared/protocol/vote-signing'
+import { signers } from '@understudy/shared/testkit/signers'
 import { describe, expect, test } from 'vitest'
 import { type CampaignFacts, mayCampaign } from './campaign.ts'
 import { checkMessage, type Known } from './checked-messages.ts'
 import { clockDoubt } from './clock-watch.ts'
 import { createOnceAMinute } from './once-a-minute.ts'
-import { certify } from './testing.ts'
 
 const A = instanceId('i-aaaa')
 const B = instanceId('i-bbbb')
 const D = instanceId('i-dddd')
-const keys: Record<string, VoterKey> = Object.fromEntries(
-  [A, B, D, COORDINATOR].map((voter) => [voter, newVoterKey()]),
-)
-const keyOf = (voter: string): VoterKey => keys[voter] ?? newVoterKey()
-const signedBy = (proposal: Proposal, ...voters: string[]): Certificate =>
-  certify(proposal, Object.fromEntries(voters.map((voter) => [voter, keyOf(voter)])))
+const { keyOf, publicKeys, certify: signedBy } = signers(A, B, D)
 
-const first = signedBy(
-  firstProposal(agentId('one'), 1, A, {
-    [A]: keyOf(A).publicKey,
-    [COORDINATOR]: keyOf(COORDINATOR).publicKey,
-  }),
-  COORDINATOR,
-)
+const first = signedBy(firstProposal(agentId('one'), 1, A, publicKeys(A, COORDINATOR)), COORDINATOR)
 const base = signedBy(succession(first, 2, { instance: B, key: keyOf(B).publicKey }), A, COORDINATOR)
 const turned = turnover(base, 3) as Proposal
 
@@ -100,19 +89,19 @@ describe('messages', () => {
     coordinatorKey: keyOf(COORDINATOR).publicKey,
     candidate: undefined,
   }
-  const check = (message: VoterMessage, from: string, what: Partial<Known> = {}) => {
-    const checked = checkMessage(JSON.stringify(message), from as typeof A, { ...known, ...what })
+  const check = (message: VoterMessage, from: VoterId, what: Partial<Known> = {}) => {
+    const checked = checkMessage(JSON.stringify(message), from, { ...known, ...what })
     return checked.ok ? 'ok' : checked.why
   }
   const votes = (
     proposal: Proposal,
-    voter: string,
+    voter: VoterId,
     more: Partial<VoterMessage & { kind: 'votes' }> = {},
   ) => ({
     kind: 'votes' as const,
     proposal,
     base: null,
-    votes: [{ voter: voter as typeof A, signature: signProposal(keyOf(voter), proposal), echo: null }],
+    votes: [{ voter, signature: signProposal(keyOf(voter), proposal), echo: null }],
     gone: [],
     extras: { incident: null, fresh: false },
     ...more,
@@ -165,7 +154,7 @@ describe('messages', () => {
 
   test('an answer counts for what is asked, from whom it comes', () => {
     const own = renewal(base, 3)
-    const answer = (by: string, proposal = own) => ({
+    const answer = (by: VoterId, proposal = own) => ({
       kind: 'vote' as const,
       proposal,
       vote: { voter: by as typeof A, signature: signProposal(keyOf(by), proposal), echo: null },
@@ -188,13 +177,13 @@ describe('messages', () => {
 })
 
 describe('who has ended', () => {
-  const signature = (by: string) => ({
+  const signature = (by: VoterId) => ({
     voter: by as typeof A,
     signature: signProposal(keyOf(by), turned),
     echo: null,
   })
   const extras = { incident: null, fresh: false }
-  const messages = (by: string): VoterMessage[] => [
+  const messages = (by: VoterId): VoterMessage[] => [
     { kind: 'votes', proposal: turned, base: null, votes: [signature(by)], gone: [D], extras },
     { kind: 'ask', proposal: turned, base: null, gone: [D], sentAt: null },
   ]

@@ -9,9 +9,7 @@ import {
   type Certificate,
   COORDINATOR,
   firstProposal,
-  type Proposal,
   succession,
-  type VoterId,
 } from '@understudy/shared/failover/certificate'
 import type { LeasePolicy } from '@understudy/shared/failover/lease'
 import { defaultLeasePolicy } from '@understudy/shared/failover/lease'
@@ -24,6 +22,7 @@ import {
   type VoterKey,
 } from '@understudy/shared/protocol/vote-signing'
 import { voterMessageSchema } from '@understudy/shared/protocol/voter-messages'
+import { certify } from '@understudy/shared/testkit/signers'
 import { pino } from 'pino'
 import { afterEach } from 'vitest'
 import { type WebSocket, WebSocketServer } from 'ws'
@@ -46,15 +45,6 @@ export const TEST_POLICY: LeasePolicy = {
   drift: 0.01,
   fenceBudget: millis(160),
 }
-
-export const certify = (proposal: Proposal, keys: Readonly<Record<string, VoterKey>>): Certificate => ({
-  proposal,
-  digest: proposalDigest(proposal),
-  votes: Object.entries(keys).map(([voter, key]) => ({
-    voter: voter as VoterId,
-    signature: signProposal(key, proposal),
-  })),
-})
 
 export interface FakeCoordinator {
   readonly url: string

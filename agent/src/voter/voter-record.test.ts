@@ -6,8 +6,8 @@ import { millis } from '@understudy/shared/core/time'
 import { COORDINATOR, firstProposal, succession } from '@understudy/shared/failover/certificate'
 import { defaultLeasePolicy } from '@understudy/shared/failover/lease'
 import { newVoterKey } from '@understudy/shared/protocol/vote-signing'
+import { certify } from '@understudy/shared/testkit/signers'
 import { afterEach, beforeEach, expect, test } from 'vitest'
-import { certify } from './testing.ts'
 import { openVoterFile } from './voter-record.ts'
 
 const A = instanceId('i-aaaa')

@@ -12,40 +12,16 @@ import {
 } from '@understudy/shared/failover/certificate'
 import { restoreGroup } from '@understudy/shared/failover/group'
 import { defaultLeasePolicy } from '@understudy/shared/failover/lease'
-import {
-  newVoterKey,
-  proposalDigest,
-  signProposal,
-  type VoterKey,
-} from '@understudy/shared/protocol/vote-signing'
+import { signProposal } from '@understudy/shared/protocol/vote-signing'
+import { signers } from '@understudy/shared/testkit/signers'
 import { expect, test } from 'vitest'
 import { createHeardCertificates } from './heard-certificates.ts'
 
 const id = agentId('a')
 const [p, r, s] = [instanceId('i-aaa'), instanceId('i-bbb'), instanceId('i-ccc')]
-const keys: Record<string, VoterKey> = {
-  [p]: newVoterKey(),
-  [r]: newVoterKey(),
-  [s]: newVoterKey(),
-  [COORDINATOR]: newVoterKey(),
-}
-const keyOf = (voter: string): VoterKey => {
-  const key = keys[voter]
-  if (!key) throw new Error(`no key of ${voter}`)
-  return key
-}
-const member = (instance: typeof p) => ({ instance, key: keyOf(instance).publicKey })
+const { keyOf, publicKeys, named: member, certify } = signers(p, r, s)
 const own = keyOf(COORDINATOR).publicKey
-
-const certify = (proposal: Proposal | undefined, ...voters: string[]): Certificate => {
-  if (!proposal) throw new Error('no such change')
-  const votes = voters.map((voter) => ({
-    voter: voter as typeof p,
-    signature: signProposal(keyOf(voter), proposal),
-  }))
-  return { proposal, digest: proposalDigest(proposal), votes }
-}
-const c1 = certify(firstProposal(id, 1, p, { [p]: member(p).key, [COORDINATOR]: own }), COORDINATOR)
+const c1 = certify(firstProposal(id, 1, p, publicKeys(p, COORDINATOR)), COORDINATOR)
 const c2 = certify(succession(c1, 2, member(r)), p, COORDINATOR)
 const c3 = certify(turnover(c2, 3), p, r)
 const c4 = certify(turnover(c3, 4), r, p)

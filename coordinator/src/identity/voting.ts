@@ -34,8 +34,8 @@ export interface Voting {
    */
   readonly compare: (remembered: number, proof: string) => 'known' | 'outdated' | 'unproven'
   /**
-   * The database is outdated. What is `remembered` shows nothing new from then on. `start` is greater from then on, and the caller writes it down (`raiseStart`). Returns
-   * how many epochs to leave out, more than any that may be lost; another number each time.
+   * The database is outdated, as `remembered` shows once. `start` is greater from then on, and the caller writes it down
+   * (`raiseStart`). Returns how many epochs to leave out: more than any that may be lost, and another number each time.
    */
   readonly leaveBehind: (remembered: number) => number
 }

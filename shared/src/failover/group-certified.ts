@@ -54,9 +54,9 @@ export function onVoted(
   const isNew = change.then.kind === 'promote'
   const told: GroupEffect[] = isNew ? [{ kind: 'tell', instance: proposal.primary, message }] : []
   const next = certified(promised, certificate, change.then, context)
-  const { group: after_ } = next
+  const { phase: now } = next.group
   const offered: Group =
-    after_.phase.kind === 'promoting' ? { ...after_, phase: { ...after_.phase, offer: message } } : after_
+    now.kind === 'promoting' ? { ...next.group, phase: { ...now, offer: message } } : next.group
   return after(told, { group: offered, effects: next.effects })
 }
 

@@ -33,6 +33,8 @@ import { promiseEnd } from './lease.ts'
 const AGAIN = millis(250)
 /** More epochs than the two others can have made without us before they ended. */
 const UNSEEN_EPOCHS = 100
+/** Nobody has voted in an epoch as late as this. */
+const CREDIBLE = 2 ** 50
 /** A vote that does not come within this is not waited for. */
 const PATIENCE = millis(5000)
 
@@ -114,9 +116,11 @@ export function designate(
   return ask(group, base.proposal.primary, { proposal, votes: [], gone: [], then }, context)
 }
 
-const nextEpoch = ({ epoch, voted, casting, members }: Group): number =>
-  Math.max(epoch, voted.epoch, casting?.epoch ?? 0, ...[...members.values()].map((member) => member.voted)) +
-  1
+/** Later than every vote that we know of. What a broken member claims must not use up the numbers for good. */
+function nextEpoch({ epoch, voted, casting, members }: Group): number {
+  const claimed = [...members.values()].map((member) => member.voted).filter((said) => said < CREDIBLE)
+  return Math.max(epoch, voted.epoch, casting?.epoch ?? 0, ...claimed) + 1
+}
 
 /** Voters of the newest certificate that can never act on it any more. */
 const goneVoters = ({ certificate, members, epoch }: Group): InstanceId[] =>
@@ -148,13 +152,14 @@ const question = (group: Group, of: InstanceId, { proposal, gone }: OpenChange):
 
 /** Gives our own vote as soon as we may. */
 export function vote(group: Group, change: OpenChange, { now }: GroupContext): GroupStep {
+  // A certificate for a stranger would leave the agent without anybody who can be told.
+  if (!group.members.has(change.proposal.primary)) return quiet(group)
   const isFree = mayVote(group, change, now)
   const next: Group = {
     ...group,
     phase: { kind: 'voting', change, isBeingWritten: isFree },
     waiting: stillWaiting(group, change),
   }
-  if (!group.members.has(change.proposal.primary)) return quiet(group)
   if (!isFree) return quiet(next)
   const { proposal, votes, then } = change
   const casting = { epoch: proposal.epoch, primary: proposal.primary }

@@ -138,3 +138,11 @@ test('when a new primary falls silent before it is up, its successor takes over 
   g.wait(2 * lease + 300, P)
   expect(g.group.phase).toMatchObject({ kind: 'voting', change: { proposal: { primary: P, successor: R } } })
 })
+
+test('a member that claims to have voted in an impossible epoch does not use up the numbers', () => {
+  const g = bench().settle()
+  g.connect(R, 'replica', { voted: Number.MAX_SAFE_INTEGER })
+  g.send({ kind: 'sync', instance: R, sync: 'ready' })
+  g.wait(lease + 1, R)
+  expect(g.group.phase).toMatchObject({ change: { proposal: { epoch: 3 } } })
+})

@@ -48,13 +48,10 @@ export function readyTargets(group: Group, now: Mono): readonly GroupMember[] {
  * A member that holds a whole copy by its own word, though nobody can say any more how old it is: what is left when the
  * primary has ended and this coordinator never heard it vouch for a replica. A retired primary's copy counts too.
  */
-export function unvouchedCopy(group: Group): GroupMember | undefined {
-  const copies = [...group.members.values()].filter(
+export const unvouchedCopy = (group: Group): GroupMember | undefined =>
+  [...group.members.values()].find(
     (member) => member.instance !== group.primary && isThere(member) && member.sync === 'ready',
   )
-  const heir = group.certificate?.proposal.successor
-  return copies.find(({ instance }) => instance === heir) ?? copies[0]
-}
 
 /** A former primary whose state is complete because it handed it over in full. */
 export const standIn = (group: Group, not: InstanceId | undefined): GroupMember | undefined =>
@@ -90,9 +87,6 @@ export const silentVoters = ({ certificate, members, policy }: Group, now: Mono)
       (member.instance === certificate?.proposal.primary ||
         member.instance === certificate?.proposal.successor),
   )
-
-/** The instance that has the epoch. */
-export const owner = (group: Group): InstanceId | undefined => group.primary
 
 export const fenceOrder = (group: Group, instance: InstanceId): GroupEffect => ({
   kind: 'order',

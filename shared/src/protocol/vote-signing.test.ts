@@ -1,23 +1,19 @@
 import { expect, it } from 'vitest'
 import type { AgentId, InstanceId } from '../core/ids.ts'
 import {
-  type Certificate,
   COORDINATOR,
   firstProposal,
   forcedChange,
-  type Proposal,
   renewal,
   succession,
   turnover,
-  type VoterId,
 } from '../failover/certificate.ts'
+import { signers } from '../testkit/signers.ts'
 import {
   checkCertificate,
-  newVoterKey,
   proposalDigest,
   readVoterKey,
   signProposal,
-  type VoterKey,
   verifyVote,
   voterKeyPem,
 } from './vote-signing.ts'
@@ -25,30 +21,9 @@ import { certificateSchema, voterKeySchema } from './voter-messages.ts'
 
 const a = 'i-aaa' as InstanceId
 const b = 'i-bbb' as InstanceId
-const keys: Record<string, VoterKey> = {
-  [a]: newVoterKey(),
-  [b]: newVoterKey(),
-  [COORDINATOR]: newVoterKey(),
-}
-const keyOf = (voter: string): VoterKey => {
-  const key = keys[voter]
-  if (!key) throw new Error(`no key of ${voter}`)
-  return key
-}
+const { keyOf, publicKeys, certify } = signers(a, b)
 const coordinatorKey = keyOf(COORDINATOR).publicKey
-
-const certify = (proposal: Proposal | undefined, ...voters: VoterId[]): Certificate => {
-  if (!proposal) throw new Error('no such change')
-  return {
-    proposal,
-    digest: proposalDigest(proposal),
-    votes: voters.map((voter) => ({ voter, signature: signProposal(keyOf(voter), proposal) })),
-  }
-}
-const first = certify(
-  firstProposal('one' as AgentId, 1, a, { [a]: keyOf(a).publicKey, [COORDINATOR]: coordinatorKey }),
-  COORDINATOR,
-)
+const first = certify(firstProposal('one' as AgentId, 1, a, publicKeys(a, COORDINATOR)), COORDINATOR)
 const second = certify(succession(first, 2, { instance: b, key: keyOf(b).publicKey }), a, COORDINATOR)
 
 it('a key survives being written down, and its votes are those of its public half only', () => {

@@ -1,0 +1,16 @@
+import type { InstanceId } from '@understudy/shared/core/ids'
+import { type Millis, millis } from '@understudy/shared/core/time'
+
+/** How long a replica may take to have what was acknowledged before it is made the successor. */
+const BUDGET = millis(500)
+
+interface Replication {
+  commit(budget: Millis, keepers: () => readonly InstanceId[]): Promise<readonly InstanceId[]>
+}
+
+/**
+ * Whether `target` has everything that was acknowledged to the workload so far. Only that one is asked: the successor
+ * that it is to replace may be gone, which is why it is replaced.
+ */
+export const isReadyToSucceed = async (replication: Replication, target: InstanceId): Promise<boolean> =>
+  (await replication.commit(BUDGET, () => [target])).includes(target)
