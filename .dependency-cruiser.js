@@ -24,10 +24,10 @@ export default {
       name: 'testkit-is-for-tests',
       severity: 'error',
       from: {
-        path: '^(agent|coordinator|dashboard|shared)/src/(?!.*[.]test[.]ts$|testkit/)',
+        path: '^(agent|coordinator|dashboard|shared)/src/(?!.*[.]test[.]ts$|.*testing[.]ts$|testkit/)',
         pathNot: '^shared/src/testkit/',
       },
-      to: { path: '^shared/src/testkit/' },
+      to: { path: '^shared/src/testkit/|/testing[.]ts$' },
     },
     {
       name: 'sdk-stays-in-its-adapter',

@@ -278,11 +278,9 @@ export function createGroupRunner(
       elsewhere: elsewhere !== undefined,
     })
     if (elsewhere) return
-    const detail =
-      incident.trigger === 'silence'
-        ? `nothing was heard from ${incident.instance} for ${Math.round(between(heard, now))} ms`
-        : ''
-    record(incident.id, stepNameOf(incident), began, true, detail)
+    const said = sighting?.via === 'members' ? `${incident.instance} gives its epoch up by itself` : ''
+    const silent = `nothing was heard from ${incident.instance} for ${Math.round(between(heard, now))} ms`
+    record(incident.id, stepNameOf(incident), began, true, trigger === 'silence' ? silent : said)
   }
 
   function move(incident: OpenIncident): void {

@@ -213,8 +213,10 @@ export function createLinkEvents(parts: {
     switch (report.kind) {
       case 'promoted':
         // One that comes after the fact says nothing of when that was.
-        if (runner.flight && !runner.flight.elsewhere && report.incident === runner.flight.incident.id)
-          runner.flight.promotedAt ??= clock.mono()
+        if (runner.flight?.elsewhere === false && report.incident !== undefined) {
+          if (incidents.idOf(report.incident) === runner.flight.incident.id)
+            runner.flight.promotedAt ??= clock.mono()
+        }
         return runner.dispatch({ kind: 'promoted', instance, epoch: report.epoch })
       case 'promotion-failed':
         return runner.dispatch({ kind: 'promotion-failed', instance, epoch: report.epoch, why: report.why })
@@ -250,13 +252,26 @@ export function createLinkEvents(parts: {
     const { runner } = entry
     const { epoch, target, vote, left, incident } = report
     if (!voters.isGenuine(entry, instance, report)) return
-    if (runner.flight?.elsewhere && runner.flight.incident.instance === instance)
-      voters.nameIncident(entry, incident)
-    if (runner.flight) {
-      runner.flight.sealed = true
-      runner.flight.left = left
-    } else if (left) incidents.lossTold(incidents.idOf(incident), lossOfRest(left))
-    runner.dispatch({ kind: 'released', instance, epoch, target, vote })
+    const known = runner.flight
+    if (known) nameRelease(known, instance, report)
+    else if (left) incidents.lossTold(incidents.idOf(incident), lossOfRest(left))
+    const sighting = { at: clock.mono(), via: 'members' }
+    runner.dispatch({ kind: 'released', instance, epoch, target, vote }, sighting)
+    // It hands over by itself, and this is the first that is heard of it.
+    const begun = entry.runner.flight
+    if (!known && begun) nameRelease(begun, instance, report)
+  }
+
+  function nameRelease(
+    flight: Flight,
+    instance: InstanceId,
+    { left, incident }: Report & { kind: 'released' },
+  ): void {
+    flight.sealed = true
+    flight.left = left
+    const { id } = flight.incident
+    if (incident === id || instance !== flight.incident.instance) return
+    for (const step of incidents.alsoKnownAs(id, incident)) measure(flight, instance, step, step.began)
   }
 
   function onSync(
@@ -277,7 +292,7 @@ export function createLinkEvents(parts: {
   function measure(
     flight: Flight,
     instance: InstanceId,
-    { step, ok, stateThrough }: Report & { kind: 'step' },
+    { step, ok, stateThrough }: Pick<Report & { kind: 'step' }, 'step' | 'ok' | 'stateThrough'>,
     began: Mono,
   ): void {
     if (flight.incident.instance === instance) {

@@ -30,8 +30,8 @@ export interface Incidents {
   seen(id: IncidentId, via: string, mono: Mono): void
   /** One of an incident that is not known yet is kept until it is. */
   step(id: IncidentId, step: NewStep): void
-  /** Members call it by another id than we do. */
-  alsoKnownAs(id: IncidentId, other: IncidentId): void
+  /** Members call it by another id than we do. Returns what they had told of it before. */
+  alsoKnownAs(id: IncidentId, other: IncidentId): readonly NewStep[]
   /** The id under which it is recorded here. */
   idOf(id: IncidentId): IncidentId
   /** What is missing, told after the end of an incident that is heard of afterwards. */
@@ -196,9 +196,13 @@ export function createIncidents(parts: {
     },
     step: addStep,
     alsoKnownAs(id, other) {
-      if (!atHand.has(id) || atHand.has(other)) return
+      const recorded = atHand.get(id)
+      if (!recorded || atHand.has(other)) return []
       names.set(other, id)
-      for (const step of early.take(other)) addStep(id, step)
+      recorded.elsewhere = true
+      const steps = early.take(other)
+      for (const step of steps) addStep(id, step)
+      return steps
     },
     deadline: (id, at) => update(id, { deadline_at: at }),
     target: (id, instanceId) => update(id, { new_instance_id: instanceId }),

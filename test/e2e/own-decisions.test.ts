@@ -1,0 +1,65 @@
+import { afterAll, beforeAll, expect, test } from 'vitest'
+import { instanceId } from '../../shared/src/core/ids.ts'
+import { agentProcess, send } from '../faults/processes.ts'
+import { type Fleet, startFleet } from './support/fleet.ts'
+import { until } from './support/programs.ts'
+
+/** What primary and successor decide between themselves, with real processes. */
+
+let fleet: Fleet
+beforeAll(async () => {
+  fleet = await startFleet()
+})
+afterAll(async () => {
+  await fleet.close()
+})
+
+async function expectNothingLost(id: string): Promise<void> {
+  const { verdict } = await fleet.rig.judge.verify(id)
+  expect(verdict.acked).toBeGreaterThan(0)
+  expect({ missing: verdict.missing.length, wrong: verdict.wrong }).toEqual({ missing: 0, wrong: 0 })
+  expect(await fleet.rig.judge.overlaps(fleet.rig.witnessFile)).toEqual([])
+}
+
+test('an agent that is told to end hands over first: every byte is sealed, and one incident says so', async () => {
+  const before = await fleet.protectedAgent('agent-a')
+  const old = instanceId(before.instance_id ?? '')
+  const known = await fleet.known('agent-a')
+  const pid = agentProcess(old, fleet.directoryOf(old))
+  if (pid === undefined) throw new Error(`no agent runs on ${old}`)
+  send(pid, 'SIGTERM')
+  const incident = await fleet.incidentAfter('agent-a', known)
+  expect(incident).toMatchObject({
+    outcome: 'promoted',
+    new_instance_id: before.successor_id,
+    loss: { kind: 'none' },
+    seen_via: [{ via: 'members' }],
+  })
+  // What the agent said before the coordinator knew of it is in the record too, in its true order.
+  const order = ['workload-frozen', 'final-sync', 'epoch-moved', 'workload-started', 'address-moved']
+  const times = order.map(
+    (name) => incident.steps.find(({ step }: { step: string }) => step === name)?.t_ms ?? -1,
+  )
+  expect(times).toEqual(times.toSorted((a, b) => a - b))
+  expect(incident.no_primary_from_t_ms).toBe(times[0])
+  await until('its agent has ended', async () => agentProcess(old, fleet.directoryOf(old)) === undefined)
+  await expectNothingLost('agent-a')
+})
+
+test('a primary that boots again while the coordinator is away has a new epoch from its successor', async () => {
+  const before = await fleet.protectedAgent('agent-b')
+  const { cloud } = fleet.rig
+  const primary = instanceId(before.instance_id ?? '')
+  const back = fleet.rig.restartCoordinator(10_000)
+  await new Promise((resolve) => setTimeout(resolve, 500))
+  cloud.crash(primary)
+  await cloud.reboot(primary)
+  await back
+  const after = await fleet.untilProtected('agent-b')
+  expect(after.instance_id).toBe(primary)
+  const { body } = await fleet.call('GET', '/api/agents/agent-b/epochs')
+  const renewal = body.items.find(({ epoch }: { epoch: number }) => epoch === after.term)
+  expect(renewal).toMatchObject({ kind: 'renewal', primary_id: primary })
+  expect(renewal.votes.toSorted()).toEqual([before.successor_id, primary].toSorted())
+  await expectNothingLost('agent-b')
+})
