@@ -1,7 +1,13 @@
 import { defineConfig } from 'vitest/config'
 
-/** Whole processes share two cores with each other: one file at a time, and time to start. */
-const processes = { fileParallelism: false, testTimeout: 120_000, hookTimeout: 120_000 }
+/** Whole processes need time to start. */
+const processes = { testTimeout: 120_000, hookTimeout: 120_000 }
+
+/** Vitest leaves one core free, which on a machine with two would be half of it. */
+const together = { maxWorkers: '100%' }
+
+/** What measures times has the machine for itself: one file at a time, after everything else. */
+const alone = { maxWorkers: 1, sequence: { groupOrder: 2 } }
 
 export default defineConfig({
   test: {
@@ -16,17 +22,24 @@ export default defineConfig({
             'test/faults/mutations.test.ts',
           ],
           testTimeout: 20_000,
+          ...together,
         },
       },
       {
-        test: { name: 'contract', include: ['test/contract/**/*.test.ts'], testTimeout: 20_000 },
+        test: { name: 'contract', include: ['test/contract/**/*.test.ts'], testTimeout: 20_000, ...together },
       },
       'dashboard/vite.config.ts',
       {
-        test: { name: 'e2e', include: ['test/e2e/**/*.test.ts'], ...processes },
+        test: {
+          name: 'e2e',
+          include: ['test/e2e/**/*.test.ts'],
+          ...processes,
+          maxWorkers: 2,
+          sequence: { groupOrder: 1 },
+        },
       },
       {
-        test: { name: 'faults', include: ['test/faults/**/*.test.ts'], ...processes },
+        test: { name: 'faults', include: ['test/faults/**/*.test.ts'], ...processes, ...alone },
       },
       {
         test: {
@@ -34,6 +47,7 @@ export default defineConfig({
           include: ['test/browser/**/*.test.ts'],
           globalSetup: ['test/browser/global-setup.ts'],
           ...processes,
+          ...alone,
         },
       },
     ],

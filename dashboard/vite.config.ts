@@ -15,6 +15,7 @@ export default defineConfig(({ mode }) => ({
   server: { proxy: { '/api': { target: COORDINATOR, ws: true } } },
   test: {
     name: 'dashboard',
+    maxWorkers: '100%',
     environment: 'jsdom',
     include: ['src/**/*.test.ts'],
     setupFiles: ['src/testkit/setup.ts'],
