@@ -104,8 +104,6 @@ export const coordinatorFaults: readonly Fault[] = [
     id: 13,
     slow: true,
     title: 'The coordinator ends between its vote and the answer',
-    pending:
-      'one event becomes two incidents: the one that was open is closed as failed when the coordinator starts again',
     inject:
       'the primary is killed, nothing that the coordinator says reaches the standby, and it is killed when the election is over for it',
     expected: 'The standby asks again and gets the same vote; one switch.',

@@ -55,7 +55,7 @@ test('what nobody can say is said to be unknown, never nothing', () => {
 })
 
 test('a move that failed tells how long nobody served, where that is known, and that nothing is lost', () => {
-  const end = { now: mono(10_600), heartbeat: millis(500), wentOn: true }
+  const end = { now: mono(10_600), heartbeat: millis(500), wentOn: true, moved: false }
   const frozen = { ...flight(), quietFrom: mono(10_200) }
   expect(resultOf(frozen, 'failed', end)).toMatchObject({
     noPrimaryMillis: 400,
@@ -67,6 +67,11 @@ test('a move that failed tells how long nobody served, where that is known, and 
   expect(resultOf(frozen, 'failed', { ...end, wentOn: false })).toMatchObject({
     noPrimaryMillis: null,
     loss: null,
+  })
+  // Another instance has the epoch and could not start: what it will begin with is known.
+  expect(resultOf(frozen, 'failed', { ...end, wentOn: false, moved: true })).toMatchObject({
+    noPrimaryMillis: null,
+    loss: { kind: 'unknown' },
   })
 })
 

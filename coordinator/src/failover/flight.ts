@@ -78,6 +78,8 @@ export function resultOf(
     readonly heartbeat: Millis
     /** The old primary still has the epoch, or has one again, and is heard. */
     readonly wentOn: boolean
+    /** Another instance has the epoch. */
+    readonly moved: boolean
   },
 ) {
   const nothing = {
@@ -106,6 +108,8 @@ export function resultOf(
   const gap = gapOf(flight, end.now)
   const gapped = { ...known, noPrimaryMillis: Math.round(gap.millis), noPrimaryFrom: gap.from }
   if (outcome !== 'failed') return { ...gapped, loss: lossOf(flight, outcome, end.heartbeat) }
+  // It has the epoch and is tried again: what it will begin with is known already.
+  if (end.moved) return { ...known, loss: lossOf(flight, 'promoted', end.heartbeat) }
   if (!end.wentOn) return known
   const loss = noLoss('nothing: the old primary went on with its own state')
   return flight.quietFrom === undefined ? { ...known, loss } : { ...gapped, loss }

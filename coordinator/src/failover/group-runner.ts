@@ -10,7 +10,7 @@ import {
   plus,
   sleep,
 } from '@understudy/shared/core/time'
-import type { Certificate, Proposal } from '@understudy/shared/failover/certificate'
+import { type Certificate, COORDINATOR, type Proposal } from '@understudy/shared/failover/certificate'
 import {
   type Group,
   type GroupEffect,
@@ -257,7 +257,9 @@ export function createGroupRunner(
 
   function open(incident: OpenIncident, elsewhere: Certificate | undefined): void {
     const now = clock.mono()
-    const began = sighting?.at ?? now
+    // It was closed because nobody seemed to have taken over.
+    const again = incidents.zeroOf(incident.id)
+    const began = again ?? sighting?.at ?? now
     const heard = plus(now, millis(-silenceOf(before, now)))
     // It votes for another once that one has confirmed the last of the state; what it left out, it reports.
     const gaveUp = elsewhere?.votes.some(({ voter }) => voter === incident.instance) ?? false
@@ -277,7 +279,7 @@ export function createGroupRunner(
       epoch: before.epoch,
       elsewhere: elsewhere !== undefined,
     })
-    if (elsewhere) return
+    if (elsewhere || again !== undefined) return
     const said = sighting?.via === 'members' ? `${incident.instance} gives its epoch up by itself` : ''
     const silent = `nothing was heard from ${incident.instance} for ${Math.round(between(heard, now))} ms`
     record(incident.id, stepNameOf(incident), began, true, trigger === 'silence' ? silent : said)
@@ -321,6 +323,7 @@ export function createGroupRunner(
     const ended = flight?.incident.id === incident.id ? flight : undefined
     if (ended) flight = undefined
     const now = clock.mono()
+    const moved = group.primary !== incident.instance && ended?.target === group.primary
     const wentOn =
       group.primary === incident.instance &&
       group.phase.kind !== 'failed' &&
@@ -330,7 +333,7 @@ export function createGroupRunner(
       why: ended?.elsewhere ? `${why}; its members decided this while the coordinator was away` : why,
       newInstanceId: outcome === 'failed' ? null : (group.primary ?? null),
       newEpoch: group.epoch,
-      ...resultOf(ended, outcome, { now, heartbeat: group.policy.heartbeat, wentOn }),
+      ...resultOf(ended, outcome, { now, heartbeat: group.policy.heartbeat, wentOn, moved }),
     })
     if (!ended) return
     later(
@@ -377,7 +380,9 @@ const isShown = (old: Group, group: Group, { kind }: GroupEvent): boolean =>
 const madeElsewhere = ({ id }: OpenIncident, effects: readonly GroupEffect[]): Certificate | undefined =>
   effects.find(
     (effect): effect is GroupEffect & { kind: 'record' } =>
-      effect.kind === 'record' && effect.facts.incident?.id === id,
+      effect.kind === 'record' &&
+      effect.facts.incident?.id === id &&
+      !effect.certificate.votes.some(({ voter }) => voter === COORDINATOR),
   )?.certificate
 
 const signalOf = (trigger: Trigger): SignalType => {

@@ -64,7 +64,8 @@ async function readOne(
     steps.find(({ step, ok, reported_by }) => step === name && ok === 1 && reported_by === from)
   const frozen = done('workload-frozen', row.instance_id)
   const flight: Flight = {
-    ...newFlight(incident, zero, row.old_epoch, now),
+    // Who was taken for lost has not been heard since, or this is told as soon as it is.
+    ...newFlight(incident, zero, row.old_epoch, trigger === 'silence' ? zero : now),
     quietFrom: frozen && plus(zero, millis(frozen.t_ms)),
     sealed: done('final-sync', row.instance_id) !== undefined,
     target: last ? asInstanceId(last.new_instance_id) : undefined,
@@ -83,9 +84,9 @@ function whereItStood(
     return last.new_instance_id === agent.instance_id
       ? { kind: 'promoting', fresh: last.switch_reason === 'relaunch' && last.epoch === agent.epoch }
       : undefined
-  if (row.instance_id !== agent.instance_id || row.trigger === 'silence') return undefined
+  if (row.instance_id !== agent.instance_id) return undefined
   if (row.new_instance_id !== null) return { kind: 'handing-over', target: asInstanceId(row.new_instance_id) }
-  return row.trigger === 'notice' ? { kind: 'waiting' } : undefined
+  return row.trigger === 'planned' ? undefined : { kind: 'waiting' }
 }
 
 function deadlineOf({ trigger, deadline_at: deadline }: IncidentRow, clock: Clock): Mono | undefined {

@@ -82,6 +82,7 @@ export function createRegistry(parts: {
     agentId: AgentId,
     stored: {
       certificate: Certificate | undefined
+      base?: Certificate | undefined
       voted: { epoch: number; primary: InstanceId | undefined }
       members: readonly StoredMember[]
       move?: OpenMove | undefined
@@ -114,16 +115,18 @@ export function createRegistry(parts: {
     const agentId = asAgentId(row.id)
     const last = await lastCertificates(ports.db, agentId, KEPT)
     const certificate = last.findLast(({ proposal }) => proposal.epoch === row.epoch)
+    const base = last.find(({ digest }) => digest === certificate?.proposal.previous.digest)
     const members = membersOf(row.id, instances, certificate)
     const voted = { epoch: row.voted_epoch, primary: instanceOrNone(row.voted_for) }
-    const entry = add(agentId, { certificate, voted, members, move: open?.move }, open?.flight)
+    const entry = add(agentId, { certificate, base, voted, members, move: open?.move }, open?.flight)
     entry.heard.remember(last)
     for (const { instance, gone } of members) if (gone) entry.runner.dispatch({ kind: 'left', instance })
     const primary = instanceOrNone(row.instance_id)
     if (!certificate && primary !== undefined && members.some(({ instance }) => instance === primary))
       entry.predecessor = { instance: primary, waiting: [] }
     if (row.outdated === 1) entry.runner.dispatch({ kind: 'outdated', voted: row.voted_epoch })
-    if (open?.move.at.kind === 'waiting') entry.wanted = { why: 'notice', tryAt: clock.mono() }
+    if (open?.move.at.kind === 'waiting' && open.move.incident.trigger === 'notice')
+      entry.wanted = { why: 'notice', tryAt: clock.mono() }
     for (const replica of await replicas.active(agentId))
       entry.replicas.set(replica.instance_id ?? replica.id, unheardOf(replica))
   }

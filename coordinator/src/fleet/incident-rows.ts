@@ -56,6 +56,23 @@ export function parseCursor(cursor: string): { at: number; id: string } {
   throw new AppError('input_invalid', `"${cursor.slice(0, 40)}" is not a cursor that this API has given out`)
 }
 
+/** What the record says of its end as long as there is none. */
+export const notEnded = {
+  outcome: 'running',
+  outcome_reason: '',
+  response_action: 'waiting',
+  replica_id: null,
+  new_instance_id: null,
+  new_epoch: null,
+  success: null,
+  failover_completed: 0,
+  failover_time_ms: null,
+  no_primary_ms: null,
+  no_primary_from_t_ms: null,
+  loss: null,
+  closed_at: null,
+} as const satisfies Partial<IncidentRow>
+
 export const toRow = (incident: NewIncident): IncidentRow => ({
   id: incident.id,
   agent_id: incident.agentId,
@@ -65,21 +82,9 @@ export const toRow = (incident: NewIncident): IncidentRow => ({
   detected_at: instant(Math.round(incident.detected.wall)),
   deadline_at: incident.deadline,
   seen_via: JSON.stringify([{ via: incident.via, after_ms: 0 }]),
-  replica_id: null,
-  new_instance_id: null,
-  response_action: 'waiting',
-  outcome: 'running',
-  outcome_reason: '',
-  success: null,
-  failover_completed: 0,
-  failover_time_ms: null,
-  no_primary_ms: null,
-  no_primary_from_t_ms: null,
   old_epoch: incident.epoch,
-  new_epoch: null,
   interruption_probability: incident.interruptionProbability ?? null,
-  loss: null,
-  closed_at: null,
+  ...notEnded,
 })
 
 /** No figure here is more exact than that. */

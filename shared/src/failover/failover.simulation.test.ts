@@ -80,3 +80,30 @@ describe('I11: one of the two others is enough for a primary', () => {
     }
   })
 })
+
+describe('a primary that nobody hears any more is replaced, as long as the two others hear each other', () => {
+  const SEEDS = 100
+  /** The lease and the election, in virtual milliseconds; hooks that fail come after it. */
+  const WITHIN = 1000 + 700
+
+  /** Its line to the successor is cut, and the one to the coordinator so much later; neither comes back in time. */
+  test.each([0, 300, 900, 1500])('its lines are cut %i ms apart', (apart) => {
+    for (let seed = 1; seed <= SEEDS; seed += 1) {
+      const at = 4000 + ((seed * 137) % 500)
+      const cut = (kind: FaultKind, target: 'primary' | 'successor', when: number): Fault => ({
+        kind,
+        target,
+        at: when,
+        who: 0,
+        size: 2.005,
+      })
+      const faults = [cut('cut-pair', 'successor', at), cut('cut-coordinator-link', 'primary', at + apart)]
+      const { violations, trace } = runWorld({ seed, faults, calmNetwork: true, keepTrace: true })
+      expect(violations).toEqual([])
+      const elected =
+        trace.find((line) => Number.parseInt(line, 10) > at + apart && /elected: replica /.test(line)) ??
+        'never'
+      expect(Number.parseInt(elected, 10) - at - apart, trace.join('\n')).toBeLessThan(WITHIN)
+    }
+  })
+})

@@ -88,7 +88,7 @@ export function learn(
   const moves = proposal.primary !== group.primary
   const isNewTerm = proposal.term !== group.certificate?.proposal.term
   const { incident, opened } = moves
-    ? incidentOf(group, extras, context)
+    ? incidentOf(group, certificate, extras, context)
     : { incident: openIncident(group), opened: [] }
   const then: Then = isNewTerm
     ? { kind: 'promote', incident, fresh: extras?.fresh ?? false, attempt: 0 }
@@ -117,6 +117,7 @@ const hasVotedPast = ({ voted, promise }: Group, { epoch, primary }: Proposal): 
 /** The incident that a change belongs to which we did not bring about: ours if one is open, else its own. */
 function incidentOf(
   group: Group,
+  { votes }: Certificate,
   extras: ElectionExtras | undefined,
   { newIncident }: GroupContext,
 ): { incident: OpenIncident | undefined; opened: GroupEffect[] } {
@@ -124,7 +125,7 @@ function incidentOf(
   if (open || group.primary === undefined) return { incident: open, opened: [] }
   const incident: OpenIncident = {
     id: extras?.incident ?? newIncident(),
-    trigger: extras?.incident ? 'notice' : 'silence',
+    trigger: votes.some(({ voter }) => voter === group.primary) ? 'notice' : 'silence',
     instance: group.primary,
     by: undefined,
     keepOld: true,
@@ -159,6 +160,8 @@ function certified(group: Group, certificate: Certificate, then: Then, context: 
           {
             ...owned,
             phase: { kind: 'promoting', target: primary, fresh, incident, attempt, offer: undefined },
+            // It is what the promotion is about from now on, and ends with it.
+            waiting: undefined,
           },
           moves ? previous : undefined,
           { retired, attached: false, ...(gaveUp ? { released: true } : {}) },
@@ -184,6 +187,7 @@ const withoutLeft = ({ members }: Group, { proposal }: Certificate): Group['memb
 function resume(group: Group, context: GroupContext): GroupStep {
   const { waiting } = group
   if (!waiting) return considerNotice(group, context)
+  if (waiting.trigger === 'silence') return quiet(group)
   const [target] = readyTargets(group, context.now)
   return target ? handOver(group, waiting, target.instance, context) : quiet(group)
 }

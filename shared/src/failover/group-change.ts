@@ -39,6 +39,8 @@ const HAND_OVER_BUDGET = millis(60_000)
 const COPY_GRACE = millis(60_000)
 /** A change of successor that did not come about is tried again after this. */
 const SUCCESSION_AGAIN = millis(1000)
+/** A silent primary is not replaced by a copy that may be older than this by more than its silence. */
+const STALE_FOR = millis(5000)
 /** The longest wait between two tries of the only copy. */
 const RETRY_CAP = millis(30_000)
 
@@ -284,15 +286,33 @@ function nextAfter(group: Group, from: InstanceId, attempt: number, now: Mono): 
 }
 
 /**
- * The successor, if the primary has vouched for it. A primary that this process has never heard in its term cannot have:
- * then the word of the successor itself is the best there is.
+ * The successor, if the primary has vouched for it, at its last word or shortly before: its line to the successor may have
+ * been lost a moment before the one to us. A primary that this process has never heard in its term cannot have: then the
+ * word of the successor itself is the best there is.
  */
 export function heirToReplace(group: Group, now: Mono): GroupMember | undefined {
   const { certificate, vouchedIn } = group
-  const heir = readyTargets(group, now).find(({ instance }) => instance === certificate?.proposal.successor)
+  const vouched = readyTargets(group, now).find(
+    ({ instance }) => instance === certificate?.proposal.successor,
+  )
+  if (vouched) return vouched
+  const heir = heirOf(group)
+  if (!heir || heir.noticedBy !== undefined) return undefined
   const isUnheard = certificate !== undefined && vouchedIn < certificate.proposal.term
-  const unvouched = isUnheard ? heirOf(group) : undefined
-  return heir ?? (unvouched?.noticedBy === undefined ? unvouched : undefined)
+  return isUnheard || wasVouchedFor(group, heir, now) ? heir : undefined
+}
+
+/** When the primary fell silent, the successor had not been out of its sight for long. */
+function wasVouchedFor(
+  { members, primary, policy }: Group,
+  { readyAt, heardAt }: GroupMember,
+  now: Mono,
+): boolean {
+  const owner = primary === undefined ? undefined : members.get(primary)
+  const isHeard = between(heardAt, now) < policy.lease / 2
+  return (
+    isHeard && owner !== undefined && readyAt !== undefined && between(readyAt, owner.heardAt) <= STALE_FOR
+  )
 }
 
 /** The successor, if it can be asked and has a whole copy by its own word. */

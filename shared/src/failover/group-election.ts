@@ -201,6 +201,7 @@ export function onChangeTick(group: Group, context: GroupContext): GroupStep | u
     case 'asking': {
       const member = group.members.get(phase.of)
       if (now >= phase.giveUpAt || !member || member.gone) return undefined
+      if (isLost(group, phase, member, now)) return undefined
       if (now < phase.againAt) return quiet(group)
       return quiet(
         { ...group, phase: { ...phase, againAt: plus(now, AGAIN) } },
@@ -223,6 +224,14 @@ export function onChangeTick(group: Group, context: GroupContext): GroupStep | u
       return quiet(group)
   }
 }
+
+/** Whose vote for another successor is waited for has fallen silent: it may have to be replaced itself. */
+const isLost = (
+  { silentUntil, policy }: Group,
+  { change }: Phase & { kind: 'asking' },
+  { heardAt }: GroupMember,
+  now: Mono,
+): boolean => change.then.kind !== 'promote' && now >= silentUntil && between(heardAt, now) > policy.lease
 
 function onVotingTick(
   group: Group,

@@ -60,11 +60,46 @@ test('a successor that is back before the primary does not take its place before
   expect(g.group.phase.kind).toBe('voting')
 })
 
-test('a primary that was heard and did not vouch for its successor is not replaced by it', () => {
+test('a primary that lost sight of its successor long before it fell silent is not replaced by it', () => {
   const g = bench().settle()
-  g.attach()
+  for (let passed = 0; passed < 5200; passed += 400) {
+    g.wait(400, P, R)
+    g.attach()
+  }
   g.wait(3 * lease, R)
   expect(g.group.phase.kind).toBe('steady')
+})
+
+test('a primary that lost sight of its successor a moment before it fell silent is replaced by it', () => {
+  const g = bench().settle()
+  g.wait(400, P, R)
+  g.attach()
+  g.wait(lease, R)
+  expect(g.group.phase.kind).toBe('steady')
+  g.wait(100, R)
+  expect(g.group.phase).toMatchObject({ kind: 'voting', change: { proposal: { primary: R } } })
+})
+
+test('nor by a successor that still hears it, has no whole copy, or has a notice of its own', () => {
+  const lost = () => {
+    const g = bench().settle()
+    g.wait(400, P, R)
+    g.attach()
+    return g
+  }
+  const hearing = lost()
+  for (let passed = 0; passed < 2 * lease; passed += 100) {
+    hearing.wait(100)
+    hearing.beat(R, { hears: true })
+  }
+  const partial = lost()
+  partial.send({ kind: 'sync', instance: R, sync: 'syncing' })
+  partial.wait(2 * lease, R)
+  const noticed = lost()
+  noticed.send({ kind: 'notice', instance: R, left: lease })
+  noticed.wait(2 * lease, R)
+  expect(hearing.group.phase.kind).toBe('steady')
+  for (const g of [partial, noticed]) expect(g.find('vote')).toBeUndefined()
 })
 
 test('a release that is anything else than a turnover to its target has no effect', () => {

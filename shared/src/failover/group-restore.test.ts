@@ -5,7 +5,7 @@ import { certificateOf } from '../testkit/certificates.ts'
 import { groupBench as bench, P, R, turnoverOf } from '../testkit/group-bench.ts'
 import { FIRST, PAIR } from '../testkit/voter-bench.ts'
 import { type Certificate, COORDINATOR, turnover } from './certificate.ts'
-import type { OpenMove } from './group.ts'
+import type { OpenMove, Trigger } from './group.ts'
 import { defaultLeasePolicy } from './lease.ts'
 
 const { lease, drift } = defaultLeasePolicy
@@ -16,16 +16,16 @@ const TAKEN: Certificate = (() => {
   return certificateOf(proposal, P, COORDINATOR)
 })()
 
-const incidentOf = (trigger: 'notice' | 'planned') => ({
+const incidentOf = (trigger: Trigger) => ({
   id: 'open' as IncidentId,
   trigger,
   instance: P,
-  by: mono(60_000),
+  by: trigger === 'silence' ? undefined : mono(60_000),
   keepOld: true,
 })
 
 /** A coordinator that was restarted in the middle of a move. */
-const restarted = (at: OpenMove['at'], trigger: 'notice' | 'planned' = 'planned') =>
+const restarted = (at: OpenMove['at'], trigger: Trigger = 'planned') =>
   bench().restore({
     certificate: at.kind === 'promoting' ? TAKEN : PAIR,
     move: { incident: incidentOf(trigger), at },
@@ -161,4 +161,61 @@ test('a hand-over that was open at the restart is called off when its time is ov
     order: { kind: 'abort-hand-over', epoch: 2 },
   })
   expect(effects).toContainEqual(expect.objectContaining({ kind: 'incident-closed', outcome: 'failed' }))
+})
+
+test('a silence that was open at the restart is taken up again: who takes over does so in the same incident', () => {
+  const g = restarted({ kind: 'waiting' }, 'silence')
+  g.connect(R, 'replica')
+  g.send({ kind: 'sync', instance: R, sync: 'ready' })
+  const effects = g.wait(2 * lease + 200, R)
+  expect(effects.filter(({ kind }) => kind === 'incident-opened')).toEqual([])
+  g.write()
+  g.win()
+  expect(g.find('record')).toMatchObject({ facts: { incident: { id: 'open' } } })
+  g.promoted()
+  g.send({ kind: 'routed', epoch: g.group.epoch })
+  expect(g.find('incident-closed')).toMatchObject({ incident: { id: 'open' }, outcome: 'promoted' })
+})
+
+test('a candidate that won by our vote before the restart closes the same incident', () => {
+  const g = restarted({ kind: 'waiting' }, 'silence')
+  g.connect(R, 'primary', { chain: [FIRST, PAIR, certificateOf(turnoverOf(g.group), COORDINATOR, R)] })
+  expect(g.find('incident-opened')).toBeUndefined()
+  g.send({ kind: 'routed', epoch: 3 })
+  expect(g.find('incident-closed')).toMatchObject({ incident: { id: 'open' }, outcome: 'promoted' })
+  expect(g.group.waiting).toBeUndefined()
+})
+
+test('a silence that was open at the restart ends when its primary is heard again, and nothing is handed over', () => {
+  const g = restarted({ kind: 'waiting' }, 'silence')
+  g.connect(P, 'primary')
+  ready(g)
+  expect(g.find('order')).toBeUndefined()
+  g.wait(100, P, R)
+  expect(g.find('incident-closed')).toMatchObject({
+    incident: { id: 'open' },
+    outcome: 'failed',
+    why: `${P} is heard again and goes on at epoch 2: nobody took over`,
+  })
+  g.rounds()
+  expect(g.group.phase.kind).toBe('steady')
+  expect(g.group.waiting).toBeUndefined()
+})
+
+test('what waited for a replica is over with the promotion that others have brought about', () => {
+  const g = restarted({ kind: 'waiting' }, 'notice')
+  g.connect(R, 'primary', { chain: [FIRST, PAIR, certificateOf(turnoverOf(g.group), P, R)] })
+  g.send({ kind: 'routed', epoch: 3 })
+  expect(g.find('incident-closed')).toMatchObject({ incident: { id: 'open' } })
+  expect(g.group.waiting).toBeUndefined()
+})
+
+test('what is offered again after a restart comes with the certificate that it follows', () => {
+  const g = bench().restore({
+    certificate: TAKEN,
+    base: PAIR,
+    move: { incident: incidentOf('silence'), at: { kind: 'promoting', fresh: true } },
+  })
+  g.connect(R, 'idle', { chain: [] })
+  expect(g.told('votes')?.message.base).toEqual(PAIR)
 })

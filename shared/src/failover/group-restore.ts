@@ -13,6 +13,8 @@ export function restoreGroup(
   stored: {
     agent: AgentId
     certificate: Certificate | undefined
+    /** The certificate before it: who has missed that one cannot check what follows. */
+    base?: Certificate | undefined
     voted: { readonly epoch: number; readonly primary: InstanceId | undefined }
     /** Our own public key. */
     key: string
@@ -22,7 +24,7 @@ export function restoreGroup(
   },
   now: Mono,
 ): Group {
-  const { agent, certificate, voted, key, policy, move } = stored
+  const { agent, certificate, base, voted, key, policy, move } = stored
   const primary = certificate?.proposal.primary
   const silentUntil = plus(now, silenceAfterRestart(policy))
   const group: Group = {
@@ -33,7 +35,7 @@ export function restoreGroup(
     voted,
     casting: undefined,
     key,
-    phase: certificate === undefined ? { kind: 'vacant' } : phaseOf(move, certificate, silentUntil),
+    phase: certificate === undefined ? { kind: 'vacant' } : phaseOf(move, certificate, base, silentUntil),
     members: new Map(
       stored.members.map(({ instance, retired, hadCopy, gone = false }) => [
         instance,
@@ -54,7 +56,12 @@ export function restoreGroup(
     : group
 }
 
-function phaseOf(move: OpenMove | undefined, certificate: Certificate, silentUntil: Mono): Phase {
+function phaseOf(
+  move: OpenMove | undefined,
+  certificate: Certificate,
+  base: Certificate | undefined,
+  silentUntil: Mono,
+): Phase {
   const { proposal, votes } = certificate
   switch (move?.at.kind) {
     case 'handing-over':
@@ -68,7 +75,7 @@ function phaseOf(move: OpenMove | undefined, certificate: Certificate, silentUnt
         offer: {
           kind: 'votes',
           proposal,
-          base: null,
+          base: base ?? null,
           votes: votes.map((vote) => ({ ...vote, echo: null })),
           gone: [],
           extras: { incident: move.incident.id, fresh: move.at.fresh },

@@ -3,6 +3,7 @@ import { between, type Mono, millis, plus } from '../core/time.ts'
 import {
   abandon,
   afterFailedPromotion,
+  considerNotice,
   giveUpHandOver,
   heirOf,
   heirToReplace,
@@ -14,7 +15,7 @@ import {
 import { elect, onChangeTick } from './group-election.ts'
 import { after, openIncident, quiet, silenceOf } from './group-orders.ts'
 import { considerSuccessor } from './group-succession.ts'
-import type { Group, GroupContext, GroupEffect, GroupStep, Phase } from './group-types.ts'
+import type { Group, GroupContext, GroupEffect, GroupStep, OpenIncident, Phase } from './group-types.ts'
 
 /** What becomes due as time goes by. */
 
@@ -117,7 +118,20 @@ function keepSteady(group: Group, primary: InstanceId, context: GroupContext): G
   if (!member || !isHere || !certificate || context.now < successionFrom) return quiet(group)
   const lostOffice = member.resigned >= epoch
   if (lostOffice || isUnserved(group)) return renew(group, primary, context) ?? quiet(group)
+  if (group.waiting?.trigger === 'silence') return heardAgain(group, primary, group.waiting, context)
   return group.waiting ? quiet(group) : considerSuccessor(group, context)
+}
+
+/** It was taken for lost, nobody could be elected in its place, and it still has its epoch. */
+function heardAgain(
+  group: Group,
+  primary: InstanceId,
+  incident: OpenIncident,
+  context: GroupContext,
+): GroupStep {
+  const why = `${primary} is heard again and goes on at epoch ${group.epoch}: nobody took over`
+  const closed: GroupEffect = { kind: 'incident-closed', incident, outcome: 'failed', why }
+  return after([closed], considerNotice({ ...group, waiting: undefined }, context))
 }
 
 /** Nothing was heard from the primary for a whole lease. */

@@ -52,7 +52,7 @@ export interface Group {
   readonly silentUntil: Mono
   /** Our memory is older than what a member remembers of us: no vote until each of these has told what it knows. */
   readonly abstainFor: ReadonlySet<InstanceId>
-  /** A notice on the primary that no replica was ready for. */
+  /** A notice on the primary that no replica was ready for; or its silence, as long as nobody could be elected. */
   readonly waiting: OpenIncident | undefined
   /** When we last looked at the time. */
   readonly tickedAt: Mono
@@ -80,7 +80,7 @@ export interface OpenIncident {
 /** What was under way when an earlier coordinator ended, as its records tell. */
 export interface OpenMove {
   readonly incident: OpenIncident
-  readonly at: /** For a replica that can take over. */
+  readonly at: /** For a replica that can take over; after a silence, also for a word of the primary itself. */
     | { readonly kind: 'waiting' }
     /** The primary was told to hand over; it may have done so meanwhile. */
     | { readonly kind: 'handing-over'; readonly target: InstanceId }

@@ -157,6 +157,7 @@ test('a copy that nobody can vouch for is still better than none', () => {
   const g = bench().settle()
   // As after a restart of the coordinator: the primary's word is not known.
   g.attach()
+  g.wait(5100, P, R)
   g.send({ kind: 'gone', instance: P })
   expect(g.find('incident-step')).toMatchObject({ step: 'copy-of-unknown-age' })
   expect(g.find('vote')?.proposal).toMatchObject({ primary: R, forced: false })

@@ -163,6 +163,8 @@ function onSync(group: Group, context: GroupContext): GroupStep {
   if (group.phase.kind === 'relaunching') return relaunch(group, group.phase, context)
   if (group.phase.kind !== 'steady') return quiet(group)
   if (!group.waiting) return considerSuccessor(group, context)
+  // Who is silent is replaced, not told to hand over; who is heard again goes on (group-time.ts).
+  if (group.waiting.trigger === 'silence') return quiet(group)
   const target = readyTargets(group, now)[0]
   return target ? handOver(group, group.waiting, target.instance, context) : quiet(group)
 }

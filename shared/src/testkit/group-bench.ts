@@ -20,13 +20,14 @@ interface Stored {
   readonly certificate: Certificate | undefined
   readonly voted?: { readonly epoch: number; readonly primary: InstanceId | undefined }
   readonly move?: OpenMove
+  readonly base?: Certificate
 }
 
 /** A group whose members do what they are told to in each test, and whose database writes when it is told to. */
 export function groupBench(members: readonly InstanceId[] = [P, R]) {
   let now: Mono = mono(0)
   let incidents = 0
-  const restored = ({ certificate, voted, move }: Stored): Group =>
+  const restored = ({ certificate, voted, move, base }: Stored): Group =>
     restoreGroup(
       {
         agent: AGENT,
@@ -39,6 +40,7 @@ export function groupBench(members: readonly InstanceId[] = [P, R]) {
         members: certificate ? members.map((instance) => ({ instance, retired: false, hadCopy: true })) : [],
         policy: defaultLeasePolicy,
         ...(move ? { move } : {}),
+        base,
       },
       now,
     )

@@ -1,4 +1,4 @@
-import { agentId, type InstanceId } from '../../core/ids.ts'
+import { agentId, type IncidentId, type InstanceId } from '../../core/ids.ts'
 import { type Mono, millis, mono } from '../../core/time.ts'
 import { type Certificate, COORDINATOR } from '../../failover/certificate.ts'
 import {
@@ -7,6 +7,7 @@ import {
   type GroupEvent,
   mayPromote,
   type OpenIncident,
+  type OpenMove,
   restoreGroup,
   stepGroup,
 } from '../../failover/group.ts'
@@ -20,6 +21,8 @@ interface Stored {
   voted: { epoch: number; primary: InstanceId | undefined }
   members: Map<InstanceId, { instance: InstanceId; retired: boolean; hadCopy: boolean }>
   records: Map<string, Certificate>
+  /** The incident that runs, and how far it has come. */
+  open: OpenMove | undefined
   /** It was restored, and not everybody has told yet what it has missed. */
   outdated: boolean
 }
@@ -45,6 +48,7 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
   let crash: 'before' | 'after' | undefined
   let incidents = 0
   const opened: OpenIncident[] = []
+  const closedIds = new Set<IncidentId>()
   let checked = new Map<InstanceId, number>()
   /** Writes are taken in order. */
   let writtenAt = 0
@@ -55,10 +59,12 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
       {
         agent: agentId('agent-1'),
         certificate: stored.certificate,
+        base: stored.certificate && stored.records.get(stored.certificate.proposal.previous.digest),
         voted: stored.voted,
         key: 'key',
         members: [...stored.members.values()],
         policy,
+        move: stored.open,
       },
       now(),
     )
@@ -123,12 +129,14 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
         return world.send(COORDINATOR, effect.instance, effect.message)
       case 'order': {
         world.hit('order', effect.order.kind)
+        if (effect.order.kind === 'hand-over' && stored.open)
+          stored.open = { ...stored.open, at: { kind: 'handing-over', target: effect.order.target } }
         return toInstance(effect.instance, effect)
       }
       case 'vote':
         return write(effect)
       case 'record':
-        return atDisk(() => record(effect.certificate, effect.facts.incident, effect.facts.previous))
+        return atDisk(() => record(effect.certificate, effect.facts.incident, effect.facts))
       case 'point-address':
         return later(1 + random() * 10, () => dispatch({ kind: 'routed', epoch: effect.epoch }))
       case 'replica-wanted':
@@ -137,8 +145,17 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
         return askCloud(effect.instance)
       case 'incident-opened':
         opened.push(effect.incident)
+        // Who was thought not to have taken over may have done so after all.
+        closedIds.delete(effect.incident.id)
+        stored.open = { incident: effect.incident, at: { kind: 'waiting' } }
+        return
+      case 'incident-moved':
+        if (stored.open) stored.open = { ...stored.open, incident: effect.incident }
         return
       case 'incident-closed':
+        if (closedIds.has(effect.incident.id)) judge.violate(`I9: ${effect.incident.id} is closed twice`)
+        closedIds.add(effect.incident.id)
+        stored.open = undefined
         closed[effect.outcome] = (closed[effect.outcome] ?? 0) + 1
         return
       default:
@@ -175,7 +192,7 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
           votes: [...cast, { voter: COORDINATOR, signature: 'signed' }],
         }
         judge.certified(certificate)
-        record(certificate, facts.incident, facts.previous)
+        record(certificate, facts.incident, facts)
       }
       if (crash === 'after') return crashNow('after its vote was written')
       dispatch({ kind: 'voted', epoch: proposal.epoch, signature: 'signed' })
@@ -191,14 +208,17 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
   function record(
     certificate: Certificate,
     incident: OpenIncident | undefined,
-    previous: InstanceId | undefined,
+    { previous, fresh }: { readonly previous: InstanceId | undefined; readonly fresh: boolean },
   ): void {
     judge.recorded(certificate, incident?.id)
     stored.records.set(certificate.digest, certificate)
     const known = stored.certificate?.proposal.epoch ?? 0
     if (certificate.proposal.epoch <= known) return
-    stored.certificate = certificate
     const { epoch, primary } = certificate.proposal
+    const hasMoved = stored.certificate !== undefined && stored.certificate.proposal.primary !== primary
+    if (stored.open && stored.open.incident.id === incident?.id)
+      stored.open = openAt(stored.open, hasMoved, fresh)
+    stored.certificate = certificate
     if (stored.voted.epoch < epoch) stored.voted = { epoch, primary }
     if (previous && previous !== primary && incident && !incident.keepOld && previous === incident.instance)
       stored.members.set(previous, { instance: previous, retired: true, hadCopy: false })
@@ -227,7 +247,11 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
       up = true
       checked = new Map()
       writtenAt = 0
+      if (restored) closedIds.clear()
       if (restored && backup) stored = restore(copyOf(backup), stored, 1000 * life)
+      // An operator tries again.
+      if (stored.open?.incident.trigger === 'planned' && stored.open.at.kind === 'waiting')
+        stored.open = undefined
       group = load()
       world.note(`C is back (epoch ${group.epoch}, voted ${group.voted.epoch})`)
       if (stored.outdated) dispatch({ kind: 'outdated', voted: stored.voted.epoch })
@@ -305,15 +329,23 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
   return center
 }
 
+/** A certificate of the incident: the move is made, or what was begun after it starts with what is there. */
+function openAt({ incident, at }: OpenMove, hasMoved: boolean, fresh: boolean): OpenMove {
+  if (hasMoved) return { incident, at: { kind: 'promoting', fresh } }
+  return { incident, at: at.kind === 'promoting' ? { ...at, fresh: false } : at }
+}
+
 const emptyStore = (): Stored => ({
   certificate: undefined,
   voted: { epoch: 0, primary: undefined },
   members: new Map(),
   records: new Map(),
+  open: undefined,
   outdated: false,
 })
 
-const copyOf = ({ certificate, voted, members, records, outdated }: Stored): Stored => ({
+const copyOf = ({ certificate, voted, members, records, outdated, open }: Stored): Stored => ({
+  open,
   outdated,
   certificate,
   voted,
