@@ -50,6 +50,7 @@ import {
   type VoterSockets,
 } from './live/live.ts'
 import type { OpenDatabase } from './storage/database.ts'
+import { createGroupCommit } from './storage/group-commit.ts'
 import { COORDINATOR_VERSION } from './version.ts'
 
 /** No message of an agent is longer. */
@@ -83,6 +84,7 @@ export interface RunningCoordinator {
 export async function startCoordinator(parts: CoordinatorParts): Promise<RunningCoordinator> {
   const { config, mode, database, cloud, clock, log } = parts
   const { db } = database
+  const commit = createGroupCommit(db, clock)
   const started = clock.mono()
   const policy = leasePolicyOf(config)
   const stopping = new AbortController()
@@ -98,11 +100,18 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
   const listening = await listen(config)
   const url = publicUrlOf(config, listening.port)
 
-  const incidents = createIncidents({ db, clock, log, onChange: (incident) => onIncident(incident) })
+  const incidents = createIncidents({
+    db,
+    commit,
+    clock,
+    log,
+    onChange: (incident) => onIncident(incident),
+  })
   const createJoinToken = (token: { agentId: string; replicaId: string | null; instanceId: string | null }) =>
     tokens.createJoin(token, hours(1))
   const failover: Failover = createFailover({
     db,
+    commit,
     fleet,
     incidents,
     cloud,

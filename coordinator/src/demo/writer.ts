@@ -193,7 +193,9 @@ function read(port: number): Promise<string | undefined> {
         response.on('data', (part: string) => {
           text += part
         })
-        response.on('end', () => resolve(response.complete ? text : undefined))
+        // A workload that is frozen or not yet up may still answer, and has nothing to show.
+        const isDump = response.statusCode === 200
+        response.on('end', () => resolve(isDump && response.complete ? text : undefined))
         response.on('error', () => resolve(undefined))
       },
     )

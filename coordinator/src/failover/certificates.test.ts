@@ -14,6 +14,7 @@ import { newVoterKey, proposalDigest, signProposal } from '@understudy/shared/pr
 import { expect, onTestFinished, test } from 'vitest'
 import { createFleetStore } from '../fleet/fleet.ts'
 import { openSqlite } from '../storage/database.ts'
+import { createGroupCommit } from '../storage/group-commit.ts'
 import { migrate } from '../storage/migrate.ts'
 import { castVote, lastCertificates, recordCertificate } from './certificates.ts'
 import { listEpochs } from './epochs.ts'
@@ -61,6 +62,7 @@ async function fleetOfTwo() {
   const database = openSqlite({ path: ':memory:' })
   onTestFinished(() => database.close())
   const { db } = database
+  const commit = createGroupCommit(db, systemClock)
   await migrate(db)
   const fleet = createFleetStore(db, systemClock)
   await fleet.ensureAgent({ id, name: 'a', clientId: 'c' })
@@ -75,9 +77,10 @@ async function fleetOfTwo() {
     })
   return {
     db,
+    commit,
     fleet,
-    cast: (...vote: Parameters<typeof voteOf>) => castVote(db, systemClock, voteOf(...vote)),
-    record: (certificate: Certificate) => recordCertificate(db, systemClock, changeOf(certificate)),
+    cast: (...vote: Parameters<typeof voteOf>) => castVote(commit, systemClock, voteOf(...vote)),
+    record: (certificate: Certificate) => recordCertificate(commit, systemClock, changeOf(certificate)),
     switches: () => db.selectFrom('instance_switches').selectAll().execute(),
   }
 }
@@ -199,12 +202,12 @@ test('a list of epochs says what each was and who voted, the latest first', asyn
 })
 
 test('the switch belongs to its incident and says what it was about', async () => {
-  const { db, cast, record, switches } = await fleetOfTwo()
+  const { db, commit, cast, record, switches } = await fleetOfTwo()
   await cast(one, true)
   await record(two)
   const incident = incidentId('5f0f3b1e-9d3c-4c9c-8a55-0d6c3c9f0b11')
   const change = { ...changeOf(three), incident, trigger: 'planned' as const, retirePrevious: true }
-  await recordCertificate(db, systemClock, change)
+  await recordCertificate(commit, systemClock, change)
   expect(await switches()).toMatchObject([{ incident_id: incident, switch_reason: 'manual' }])
   expect(await createFleetStore(db, systemClock).instance(p)).toMatchObject({ retired: 1 })
 })

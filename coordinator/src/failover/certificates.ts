@@ -13,6 +13,7 @@ import type { Trigger } from '@understudy/shared/failover/group'
 import { certificateSchema } from '@understudy/shared/protocol/voter-messages'
 import { raiseStart } from '../identity/identity.ts'
 import type { Kysely, Schema, Transaction } from '../storage/database.ts'
+import type { GroupCommit } from '../storage/group-commit.ts'
 
 /** A certificate, and what the record of a change of primary says beside it. */
 export interface CertifiedChange {
@@ -57,11 +58,11 @@ export interface Conflict {
  * Writes our vote before anybody hears of it: one in each epoch, never one in an earlier epoch than before. The same
  * vote again changes nothing, so that whoever does not know whether it was written may write it again.
  */
-export function castVote(db: Kysely<Schema>, clock: Clock, vote: OwnVote): Promise<VoteOutcome> {
+export function castVote(commit: GroupCommit, clock: Clock, vote: OwnVote): Promise<VoteOutcome> {
   const { proposal, digest, completes } = vote
   const { agent, epoch, primary } = proposal
   return undoOnConflict(
-    db.transaction().execute(async (tx): Promise<VoteOutcome> => {
+    commit.now(async (tx): Promise<VoteOutcome> => {
       const { numUpdatedRows } = await tx
         .updateTable('agents')
         .set({ voted_epoch: epoch, voted_for: primary, voted_digest: digest })
@@ -87,11 +88,11 @@ export function castVote(db: Kysely<Schema>, clock: Clock, vote: OwnVote): Promi
 
 /** Writes a certificate that others have made, once, whoever brings it again. */
 export function recordCertificate(
-  db: Kysely<Schema>,
+  commit: GroupCommit,
   clock: Clock,
   change: CertifiedChange,
 ): Promise<RecordOutcome> {
-  return db.transaction().execute((tx) => write(tx, clock, change))
+  return commit.now((tx) => write(tx, clock, change))
 }
 
 class ConflictError extends Error {
@@ -102,7 +103,7 @@ class ConflictError extends Error {
   }
 }
 
-/** Thrown to undo the transaction; to the caller it is an outcome like the others. */
+/** Thrown to undo the write; to the caller it is an outcome like the others. */
 const undoOnConflict = (outcome: Promise<VoteOutcome>): Promise<VoteOutcome> =>
   outcome.catch((error: unknown) => {
     if (error instanceof ConflictError) return error.conflict

@@ -34,6 +34,7 @@ import type { Address, Cloud } from '../cloud/cloud.ts'
 import type { FleetStore, Incidents } from '../fleet/fleet.ts'
 import type { Voting } from '../identity/identity.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
+import type { GroupCommit } from '../storage/group-commit.ts'
 import { createDepartures } from './departures.ts'
 import { listEpochs } from './epochs.ts'
 import type { Flight } from './flight.ts'
@@ -101,6 +102,8 @@ export interface Failover extends Service {
 
 export interface FailoverOptions {
   readonly db: Kysely<Schema>
+  /** For what follows from a move; everything else is written on its own. */
+  readonly commit: GroupCommit
   readonly fleet: FleetStore
   readonly incidents: Incidents
   readonly cloud: Cloud
@@ -128,6 +131,7 @@ export function createFailover(options: FailoverOptions): Failover {
 
   const ports: RunnerPorts = {
     db,
+    commit: options.commit,
     clock,
     log,
     cloud,

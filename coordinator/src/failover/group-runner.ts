@@ -10,7 +10,7 @@ import {
   plus,
   sleep,
 } from '@understudy/shared/core/time'
-import { type Certificate, COORDINATOR, type Proposal } from '@understudy/shared/failover/certificate'
+import type { Certificate, Proposal } from '@understudy/shared/failover/certificate'
 import {
   type Group,
   type GroupEffect,
@@ -28,6 +28,7 @@ import type { Logger } from 'pino'
 import { type Address, type Cloud, hasEnded } from '../cloud/cloud.ts'
 import type { Incidents } from '../fleet/fleet.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
+import type { GroupCommit } from '../storage/group-commit.ts'
 import { type Flight, type LastWord, newFlight, resultOf } from './flight.ts'
 import { createVoteWriter } from './vote-writer.ts'
 
@@ -42,6 +43,7 @@ const RETRY_SLOW = millis(2000)
 /** What the runner of one agent needs from the rest of the coordinator. */
 export interface RunnerPorts {
   readonly db: Kysely<Schema>
+  readonly commit: GroupCommit
   readonly clock: Clock
   readonly log: Logger
   readonly cloud: Cloud
@@ -94,7 +96,7 @@ export function createGroupRunner(
   /** The incident that was open when an earlier coordinator ended. */
   resumed?: Flight,
 ): GroupRunner {
-  const { db, clock, cloud, address, incidents } = ports
+  const { commit, clock, cloud, address, incidents } = ports
   const { agent } = initial
   const log = ports.log.child({ agent })
   const writer = createVoteWriter(agent, { ...ports, log }, signal)
@@ -257,9 +259,7 @@ export function createGroupRunner(
 
   function open(incident: OpenIncident, elsewhere: Certificate | undefined): void {
     const now = clock.mono()
-    // It was closed because nobody seemed to have taken over.
-    const again = incidents.zeroOf(incident.id)
-    const began = again ?? sighting?.at ?? now
+    const began = sighting?.at ?? now
     const heard = plus(now, millis(-silenceOf(before, now)))
     // It votes for another once that one has confirmed the last of the state; what it left out, it reports.
     const gaveUp = elsewhere?.votes.some(({ voter }) => voter === incident.instance) ?? false
@@ -279,7 +279,7 @@ export function createGroupRunner(
       epoch: before.epoch,
       elsewhere: elsewhere !== undefined,
     })
-    if (elsewhere || again !== undefined) return
+    if (elsewhere) return
     const said = sighting?.via === 'members' ? `${incident.instance} gives its epoch up by itself` : ''
     const silent = `nothing was heard from ${incident.instance} for ${Math.round(between(heard, now))} ms`
     record(incident.id, stepNameOf(incident), began, true, trigger === 'silence' ? silent : said)
@@ -338,11 +338,13 @@ export function createGroupRunner(
     if (!ended) return
     later(
       'switch-outcome',
-      db
-        .updateTable('instance_switches')
-        .set({ success: Number(outcome === 'promoted') })
-        .where('incident_id', '=', incident.id)
-        .execute(),
+      commit.soon((tx) =>
+        tx
+          .updateTable('instance_switches')
+          .set({ success: Number(outcome === 'promoted') })
+          .where('incident_id', '=', incident.id)
+          .execute(),
+      ),
     )
     for (const wake of ended.waiters) wake()
     ports.onClosed(agent, ended, outcome)
@@ -380,9 +382,7 @@ const isShown = (old: Group, group: Group, { kind }: GroupEvent): boolean =>
 const madeElsewhere = ({ id }: OpenIncident, effects: readonly GroupEffect[]): Certificate | undefined =>
   effects.find(
     (effect): effect is GroupEffect & { kind: 'record' } =>
-      effect.kind === 'record' &&
-      effect.facts.incident?.id === id &&
-      !effect.certificate.votes.some(({ voter }) => voter === COORDINATOR),
+      effect.kind === 'record' && effect.facts.incident?.id === id,
   )?.certificate
 
 const signalOf = (trigger: Trigger): SignalType => {

@@ -6,6 +6,7 @@ import { pino } from 'pino'
 import { expect, onTestFinished, test } from 'vitest'
 import { createFleetStore } from '../fleet/fleet.ts'
 import { openSqlite } from '../storage/database.ts'
+import { createGroupCommit } from '../storage/group-commit.ts'
 import { migrate } from '../storage/migrate.ts'
 import { writeOutdated } from './certificates.ts'
 import { createVoteWriter } from './vote-writer.ts'
@@ -26,7 +27,7 @@ async function writerOf() {
   const writer = createVoteWriter(
     id,
     {
-      db,
+      commit: createGroupCommit(db, systemClock),
       clock: systemClock,
       log: pino({ level: 'silent' }),
       sign: (proposal) => signProposal(key, proposal),

@@ -7,7 +7,7 @@ import { type Certificate, COORDINATOR, type Proposal } from '@understudy/shared
 import type { GroupEffect, RecordFacts } from '@understudy/shared/failover/group'
 import { proposalDigest } from '@understudy/shared/protocol/vote-signing'
 import type { Logger } from 'pino'
-import type { Kysely, Schema } from '../storage/database.ts'
+import type { GroupCommit } from '../storage/group-commit.ts'
 import { type CertifiedChange, castVote, recordCertificate } from './certificates.ts'
 
 const RETRY = millis(250)
@@ -43,7 +43,7 @@ interface Written {
 export function createVoteWriter(
   agent: AgentId,
   parts: {
-    readonly db: Kysely<Schema>
+    readonly commit: GroupCommit
     readonly clock: Clock
     readonly log: Logger
     readonly sign: (proposal: Proposal) => string
@@ -51,7 +51,7 @@ export function createVoteWriter(
   },
   signal: AbortSignal,
 ): VoteWriter {
-  const { db, clock, log, sign, priceOf } = parts
+  const { commit, clock, log, sign, priceOf } = parts
   const inOrder = createSerial()
 
   /** A database that is busy or full takes it later; until then nothing follows from it. */
@@ -101,7 +101,7 @@ export function createVoteWriter(
           votes: all.map(({ voter, signature: signed }) => ({ voter, signature: signed })),
         }
         const own = { proposal, digest, completes: record && changeOf(certificate, record) }
-        const outcome = await untilWritten(epoch, () => castVote(db, clock, own))
+        const outcome = await untilWritten(epoch, () => castVote(commit, clock, own))
         if (outcome.kind === 'conflict') return conflict(epoch, digest, outcome.known)
         if (outcome.kind === 'cast') return { kind: 'cast', replicaId: outcome.replicaId, signature }
         // One process owns the database, so only a person can have done this.
@@ -117,14 +117,16 @@ export function createVoteWriter(
       inOrder(async () => {
         const { epoch } = certificate.proposal
         const change = changeOf(certificate, facts)
-        const outcome = await untilWritten(epoch, () => recordCertificate(db, clock, change))
+        const outcome = await untilWritten(epoch, () => recordCertificate(commit, clock, change))
         if (outcome.kind === 'conflict') return conflict(epoch, certificate.digest, outcome.known)
         return outcome.kind === 'newest' ? { replicaId: outcome.replicaId } : undefined
       }),
     informed: () =>
-      inOrder(async () => {
-        await db.updateTable('agents').set({ outdated: 0 }).where('id', '=', agent).execute()
-      }),
+      inOrder(() =>
+        commit.now(async (tx) => {
+          await tx.updateTable('agents').set({ outdated: 0 }).where('id', '=', agent).execute()
+        }),
+      ),
     pause: (done) =>
       new Promise((resolve) => {
         void inOrder(() => {

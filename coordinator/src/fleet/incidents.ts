@@ -1,17 +1,16 @@
 import { randomUUID } from 'node:crypto'
 import { AppError } from '@understudy/shared/core/app-error'
 import { type AgentId, type IncidentId, incidentId } from '@understudy/shared/core/ids'
-import { createSerial } from '@understudy/shared/core/serial'
 import { type Clock, type Instant, type Mono, millis, plus } from '@understudy/shared/core/time'
 import type { IncidentView, Loss } from '@understudy/shared/protocol/incidents'
 import type { Logger } from 'pino'
 import type { IncidentRow, IncidentStepRow, Kysely, Schema } from '../storage/database.ts'
+import type { GroupCommit, Write } from '../storage/group-commit.ts'
 import { createEarlySteps, timesTold } from './afterwards.ts'
 import {
   type Closing,
   type NewIncident,
   type NewStep,
-  notEnded,
   parseCursor,
   tenths,
   toEnd,
@@ -26,7 +25,6 @@ import { createIncidentViewer } from './incident-view.ts'
  */
 export interface Incidents {
   newId(): IncidentId
-  /** One that was closed goes on: what it was about has happened after all. */
   open(incident: NewIncident): void
   /** Another path has seen the same thing; `mono` is when. */
   seen(id: IncidentId, via: string, mono: Mono): void
@@ -62,6 +60,8 @@ export interface Incidents {
   settled(): Promise<void>
 }
 
+/** What is recorded within this time is shown at once. */
+const SHOWN_AFTER = millis(100)
 /** Moves that count for what is to be expected of the next one. */
 const SAMPLES = 20
 /** Finished incidents that are kept at hand for late steps. */
@@ -83,28 +83,35 @@ export interface OpenRecord {
 
 export function createIncidents(parts: {
   readonly db: Kysely<Schema>
+  readonly commit: GroupCommit
   readonly clock: Clock
   readonly log: Logger
   readonly onChange: (incident: IncidentView) => void
 }): Incidents {
-  const { db, clock, log, onChange } = parts
+  const { db, commit, clock, log, onChange } = parts
   const atHand = new Map<IncidentId, Recorded>()
   /** Other ids of incidents at hand. */
   const names = new Map<IncidentId, IncidentId>()
   const early = createEarlySteps()
-  const inOrder = createSerial()
   const viewOf = createIncidentViewer(db)
   const find = (id: IncidentId) => atHand.get(names.get(id) ?? id)
 
-  const write = (task: () => Promise<unknown>) => {
-    inOrder(task).catch((error: unknown) => log.error({ event: 'incident.not_written', err: error }))
+  const write = (task: Write<unknown>) => {
+    commit.soon(task).catch((error: unknown) => log.error({ event: 'incident.not_written', err: error }))
   }
 
+  /** Steps come in bursts, and a picture of all of them costs more than writing one. */
+  const unshown = new Set<Recorded>()
   const changed = (recorded: Recorded) => {
-    const { row, steps } = recorded
-    void viewOf({ ...row }, [...steps]).then(onChange, (error: unknown) =>
-      log.warn({ event: 'incident.not_shown', err: error }),
-    )
+    if (unshown.size === 0) clock.timer(SHOWN_AFTER, showAll)
+    unshown.add(recorded)
+  }
+  const showAll = () => {
+    for (const { row, steps } of unshown)
+      void viewOf({ ...row }, [...steps]).then(onChange, (error: unknown) =>
+        log.warn({ event: 'incident.not_shown', err: error }),
+      )
+    unshown.clear()
   }
 
   const update = (id: IncidentId, patch: Partial<IncidentRow>) => {
@@ -112,7 +119,7 @@ export function createIncidents(parts: {
     if (!recorded) return
     recorded.row = { ...recorded.row, ...patch }
     const { id: written } = recorded.row
-    write(() => db.updateTable('spot_interruption_events').set(patch).where('id', '=', written).execute())
+    write((tx) => tx.updateTable('spot_interruption_events').set(patch).where('id', '=', written).execute())
     changed(recorded)
   }
 
@@ -133,7 +140,7 @@ export function createIncidents(parts: {
       ms: row.duration_ms,
       ok: step.ok,
     })
-    write(() => db.insertInto('incident_steps').values(row).execute())
+    write((tx) => tx.insertInto('incident_steps').values(row).execute())
     const times = recorded.elsewhere ? timesTold(recorded.row, recorded.steps) : undefined
     if (times) update(id, times)
     else changed(recorded)
@@ -145,8 +152,8 @@ export function createIncidents(parts: {
     const { id, detected_at, no_primary_from_t_ms: from, failover_time_ms: took } = recorded.row
     recorded.zero = began
     recorded.steps = recorded.steps.map((step) => ({ ...step, t_ms: tenths(step.t_ms + by) }))
-    write(() =>
-      db
+    write((tx) =>
+      tx
         .updateTable('incident_steps')
         .set((e) => ({ t_ms: e('t_ms', '+', by) }))
         .where('incident_id', '=', id)
@@ -179,13 +186,12 @@ export function createIncidents(parts: {
   return {
     newId: () => incidentId(randomUUID()),
     open(incident) {
-      if (atHand.has(incident.id)) return update(incident.id, notEnded)
       makeRoom()
       const row = toRow(incident)
       const { detected, elsewhere = false } = incident
       const recorded: Recorded = { row, steps: [], zero: detected.mono, elsewhere }
       atHand.set(incident.id, recorded)
-      write(() => db.insertInto('spot_interruption_events').values(row).execute())
+      write((tx) => tx.insertInto('spot_interruption_events').values(row).execute())
       changed(recorded)
       for (const step of early.take(incident.id)) addStep(incident.id, step)
     },
@@ -256,7 +262,7 @@ export function createIncidents(parts: {
       return viewOf(row, await stepsOf([id]))
     },
     async list({ agentId, limit, cursor }) {
-      await inOrder(() => undefined)
+      await commit.settled()
       let query = db
         .selectFrom('spot_interruption_events')
         .selectAll()
@@ -316,6 +322,6 @@ export function createIncidents(parts: {
         return recorded
       })
     },
-    settled: () => inOrder(() => undefined),
+    settled: () => commit.settled(),
   }
 }

@@ -1,3 +1,4 @@
+import { createSerial } from '@understudy/shared/core/serial'
 import type { Service } from '@understudy/shared/core/service'
 import { type Clock, everyPeriod, millis } from '@understudy/shared/core/time'
 import type { AgentView } from '@understudy/shared/protocol/agents'
@@ -59,19 +60,22 @@ export function createTopics(parts: {
     sentAt = clock.mono()
   }
 
-  async function refreshAgents(): Promise<void> {
-    const ids = [...touched]
-    touched.clear()
-    for (const id of ids) {
-      const view = await agentView(id)
-      if (JSON.stringify(view) === JSON.stringify(content.agents[id])) continue
-      content.agents[id] = view
-      patch = { ...patch, agents: { ...patch.agents, [id]: view } }
-    }
-  }
+  const inOrder = createSerial()
+  const refreshAgents = () =>
+    inOrder(async () => {
+      const ids = [...touched]
+      touched.clear()
+      for (const id of ids) {
+        const view = await agentView(id)
+        if (JSON.stringify(view) === JSON.stringify(content.agents[id])) continue
+        content.agents[id] = view
+        patch = { ...patch, agents: { ...patch.agents, [id]: view } }
+      }
+    }).catch((error: unknown) => log.warn({ event: 'live.not_refreshed', err: error }))
 
   async function flush(): Promise<void> {
-    await refreshAgents().catch((error: unknown) => log.warn({ event: 'live.not_refreshed', err: error }))
+    // What nobody looks at is not made: it waits for the next page.
+    if (pages.size > 0) await refreshAgents()
     const changed = Object.keys(patch).length > 0
     if (!changed && clock.mono() - sentAt < STILL_AFTER) return
     seq += 1
@@ -102,10 +106,17 @@ export function createTopics(parts: {
       patch = { ...patch, demo }
     },
     subscribe(socket) {
-      const frame: LiveFrame = { type: 'snapshot', seq, at: clock.now(), version, mode, content }
-      socket.send(JSON.stringify(frame))
-      pages.add(socket)
-      return () => void pages.delete(socket)
+      let left = false
+      void refreshAgents().then(() => {
+        if (left) return
+        const frame: LiveFrame = { type: 'snapshot', seq, at: clock.now(), version, mode, content }
+        socket.send(JSON.stringify(frame))
+        pages.add(socket)
+      })
+      return () => {
+        left = true
+        pages.delete(socket)
+      }
     },
     run: (signal) => everyPeriod(clock, FLUSH, signal, flush),
   }

@@ -3,6 +3,7 @@ import { dirname } from 'node:path'
 import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import Database from 'better-sqlite3'
 import { Kysely, SqliteDialect } from 'kysely'
+import { cacheStatements } from './cached-statements.ts'
 import { nativeBinding } from './native-binding.ts'
 import type { Schema } from './schema.ts'
 
@@ -29,7 +30,7 @@ export interface SqliteOptions {
 export function openSqlite({ path }: SqliteOptions): OpenDatabase {
   const sqlite = open(path)
   return {
-    db: new Kysely<Schema>({ dialect: new SqliteDialect({ database: sqlite }) }),
+    db: new Kysely<Schema>({ dialect: new SqliteDialect({ database: cacheStatements(sqlite) }) }),
     isWritable() {
       try {
         sqlite.exec('BEGIN IMMEDIATE; ROLLBACK')
