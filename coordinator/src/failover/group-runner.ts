@@ -10,7 +10,7 @@ import {
   plus,
   sleep,
 } from '@understudy/shared/core/time'
-import type { Certificate, Proposal } from '@understudy/shared/failover/certificate'
+import { type Certificate, COORDINATOR, type Proposal } from '@understudy/shared/failover/certificate'
 import {
   type Group,
   type GroupEffect,
@@ -259,7 +259,9 @@ export function createGroupRunner(
 
   function open(incident: OpenIncident, elsewhere: Certificate | undefined): void {
     const now = clock.mono()
-    const began = sighting?.at ?? now
+    // It was closed because nobody seemed to have taken over.
+    const again = incidents.zeroOf(incident.id)
+    const began = again ?? sighting?.at ?? now
     const heard = plus(now, millis(-silenceOf(before, now)))
     // It votes for another once that one has confirmed the last of the state; what it left out, it reports.
     const gaveUp = elsewhere?.votes.some(({ voter }) => voter === incident.instance) ?? false
@@ -279,7 +281,7 @@ export function createGroupRunner(
       epoch: before.epoch,
       elsewhere: elsewhere !== undefined,
     })
-    if (elsewhere) return
+    if (elsewhere || again !== undefined) return
     const said = sighting?.via === 'members' ? `${incident.instance} gives its epoch up by itself` : ''
     const silent = `nothing was heard from ${incident.instance} for ${Math.round(between(heard, now))} ms`
     record(incident.id, stepNameOf(incident), began, true, trigger === 'silence' ? silent : said)
@@ -382,7 +384,9 @@ const isShown = (old: Group, group: Group, { kind }: GroupEvent): boolean =>
 const madeElsewhere = ({ id }: OpenIncident, effects: readonly GroupEffect[]): Certificate | undefined =>
   effects.find(
     (effect): effect is GroupEffect & { kind: 'record' } =>
-      effect.kind === 'record' && effect.facts.incident?.id === id,
+      effect.kind === 'record' &&
+      effect.facts.incident?.id === id &&
+      !effect.certificate.votes.some(({ voter }) => voter === COORDINATOR),
   )?.certificate
 
 const signalOf = (trigger: Trigger): SignalType => {

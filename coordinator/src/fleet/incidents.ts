@@ -11,6 +11,7 @@ import {
   type Closing,
   type NewIncident,
   type NewStep,
+  notEnded,
   parseCursor,
   tenths,
   toEnd,
@@ -25,6 +26,7 @@ import { createIncidentViewer } from './incident-view.ts'
  */
 export interface Incidents {
   newId(): IncidentId
+  /** One that was closed goes on: what it was about has happened after all. */
   open(incident: NewIncident): void
   /** Another path has seen the same thing; `mono` is when. */
   seen(id: IncidentId, via: string, mono: Mono): void
@@ -186,6 +188,7 @@ export function createIncidents(parts: {
   return {
     newId: () => incidentId(randomUUID()),
     open(incident) {
+      if (atHand.has(incident.id)) return update(incident.id, notEnded)
       makeRoom()
       const row = toRow(incident)
       const { detected, elsewhere = false } = incident
