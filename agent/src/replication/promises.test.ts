@@ -2,6 +2,7 @@ import { chmodSync, closeSync, mkdirSync, openSync, readFileSync, writeFileSync,
 import { join } from 'node:path'
 import { millis, systemClock } from '@understudy/shared/core/time'
 import { expect, test } from 'vitest'
+import { createMappings } from './mappings.ts'
 import { createStateRoots, type Stat, statOf } from './state-files.ts'
 import { pair, picture, REPLICA, scratch, until } from './testing.ts'
 import { createTreeReader, type Pass } from './tree-reader.ts'
@@ -89,7 +90,7 @@ test('what has changed between being seen and being read is looked at again', as
   const state = scratch()
   const path = join(state, 'a')
   writeFileSync(path, 'same size', { mode: 0o644 })
-  const reader = createTreeReader(createStateRoots([state]), systemClock, true)
+  const reader = createTreeReader(createStateRoots([state]), systemClock, createMappings(systemClock), true)
   const pass = (): Pass => ({
     exact: false,
     patient: false,
@@ -98,6 +99,7 @@ test('what has changed between being seen and being read is looked at again', as
     also: new Set(),
     directories: false,
     sliceFrom: 0,
+    againTook: 0,
     knownSince: Number.POSITIVE_INFINITY,
   })
   await reader.everything(pass())

@@ -7,7 +7,7 @@ const HASH_SHARE = 20
 /** What is known of the last time that a name was read. Times are milliseconds of the monotonic clock. */
 export interface ReadFacts {
   readonly stat: Stat
-  /** The stat may miss a change that came within the same tick. */
+  /** There may have been a change since the reading began that the stat does not show. */
   readonly racy: boolean
   /** Every page was read since the last change; false after only the tail was. */
   readonly complete: boolean
@@ -17,10 +17,21 @@ export interface ReadFacts {
   readonly hashTook: number
 }
 
+/** What reading may cost. */
+interface ReadBudget {
+  /** Nothing is trusted that may have changed unseen. */
+  readonly exact: boolean
+  /** What may have changed is read, whatever it costs. */
+  readonly patient: boolean
+  /** What it took to read all files again that show no change, the last time, in milliseconds. */
+  readonly againTook: number
+}
+
 /**
  * How much of a file has to be read again. Pure.
  * - `nothing`: no change can have happened.
  * - `later`: something may have, and reading it again now would cost more than its share.
+ * - `again`: something may have that does not show.
  * - `tail`: it has grown; its old pages are taken on trust for now.
  * - `whole`: anything else.
  */
@@ -28,9 +39,9 @@ export function planRead(
   stat: Stat,
   known: FileEntry | undefined,
   facts: ReadFacts | undefined,
-  { exact, patient }: { readonly exact: boolean; readonly patient: boolean },
+  { exact, patient, againTook }: ReadBudget,
   now: number,
-): 'nothing' | 'later' | 'tail' | 'whole' {
+): 'nothing' | 'later' | 'again' | 'tail' | 'whole' {
   if (!known || !facts || facts.stat.inode !== stat.inode || facts.stat.device !== stat.device) return 'whole'
   const same =
     facts.stat.changedNs === stat.changedNs &&
@@ -39,9 +50,12 @@ export function planRead(
     known.size === stat.size
   const certain = same && !facts.racy && facts.complete
   if (certain) return 'nothing'
-  if (exact) return 'whole'
+  const whole = same ? 'again' : 'whole'
+  if (exact) return whole
   if (facts.unread) return same ? 'nothing' : 'whole'
-  const affordable = patient || now - facts.hashedAt >= facts.hashTook * HASH_SHARE
+  // Files that show no change, such as thousands that are mapped, are one burden together.
+  const cost = same ? Math.max(facts.hashTook, againTook) : facts.hashTook
+  const affordable = patient || now - facts.hashedAt >= cost * HASH_SHARE
   if (!same && stat.size > known.size && known.size > 0 && !(affordable && !facts.complete)) return 'tail'
-  return affordable ? 'whole' : 'later'
+  return affordable ? whole : 'later'
 }

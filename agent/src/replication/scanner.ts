@@ -1,6 +1,7 @@
 import { createSerial } from '@understudy/shared/core/serial'
 import { type Clock, type Mono, millis, mono } from '@understudy/shared/core/time'
 import { createHints } from './hints.ts'
+import { createMappings } from './mappings.ts'
 import type { StateRoots } from './state-files.ts'
 import type { Key, StateTree } from './state-tree.ts'
 import { createTreeReader, type Pass, type WholeRead } from './tree-reader.ts'
@@ -59,7 +60,8 @@ export interface ScannerSurroundings {
 
 export function createScanner(surroundings: ScannerSurroundings): Scanner {
   const { roots, clock, xattrs, onLook, lazy = false } = surroundings
-  const reader = createTreeReader(roots, clock, lazy)
+  const mappings = createMappings(clock)
+  const reader = createTreeReader(roots, clock, mappings, lazy)
   const hinted = new Set<Key>()
   const serial = createSerial()
   const hints = createHints(roots, onHint)
@@ -67,6 +69,10 @@ export function createScanner(surroundings: ScannerSurroundings): Scanner {
   let cancelHint: (() => void) | undefined
   let cancelScan: (() => void) | undefined
   let attributesAt: Mono | undefined
+  let mappingsAt: Mono | undefined
+  let mappingsTook = 0
+  /** Something has changed lately, or may have without a trace. */
+  let restless = true
 
   function onHint(key: Key): void {
     if (!running) return
@@ -90,6 +96,7 @@ export function createScanner(surroundings: ScannerSurroundings): Scanner {
     const pass = newPass({ ...how, complete: true })
     await reader.everything(pass)
     await readAttributes(pass)
+    restless = pass.changed.size > 0 || pass.knownSince < started
     // What was written before then is known, in every file.
     finish(pass, mono(Math.min(started, pass.knownSince)))
   }
@@ -103,9 +110,11 @@ export function createScanner(surroundings: ScannerSurroundings): Scanner {
     also: new Set(),
     directories: false,
     sliceFrom: clock.mono(),
+    againTook: 0,
   })
 
   function finish(pass: Pass, completeSince?: Mono): void {
+    restless ||= pass.changed.size > 0
     if (running && pass.directories) hints.watchOnly(reader.directories)
     if (pass.changed.size > 0 || completeSince !== undefined) onLook(pass.changed, completeSince)
   }
@@ -125,7 +134,19 @@ export function createScanner(surroundings: ScannerSurroundings): Scanner {
     }
   }
 
+  /** Not in line with the looks: it does not touch the state, and somebody may wait for one of them. */
+  async function readMappings(): Promise<void> {
+    const started = clock.mono()
+    const every = Math.min(Math.max(mappingsTook * SCAN_SHARE, SCAN_EVERY_MIN), SCAN_EVERY_MAX)
+    if (!restless || (mappingsAt !== undefined && started - mappingsAt < every)) return
+    mappingsAt = started
+    await mappings.refresh()
+    mappingsTook = clock.mono() - started
+  }
+
   async function scanLoop(): Promise<void> {
+    await readMappings()
+    if (!running) return
     const started = clock.mono()
     await serial(() => lookAtAll())
     if (!running) return
@@ -143,6 +164,7 @@ export function createScanner(surroundings: ScannerSurroundings): Scanner {
     start() {
       if (running) return
       running = true
+      void readMappings()
       cancelScan = clock.timer(millis(SCAN_EVERY_MIN), () => void scanLoop())
     },
     full: () => serial(() => lookAtAll()),

@@ -6,6 +6,9 @@ import { type Key, parentOf, splitKey } from './state-tree.ts'
 
 const EVERYTHING = createSelection({ include: [], exclude: [], priority: [] })
 
+/** Two writes within one tick of the kernel's clock leave the same time stamp. */
+export const TICK_NS = 20_000_000n
+
 /** Names are bytes; a latin1 string keeps every one of them. */
 const bytesOf = (path: string): Buffer => Buffer.from(path, 'latin1')
 

@@ -3,6 +3,7 @@ import type { Clock, Instant, Mono } from '@understudy/shared/core/time'
 import type { Metadata } from '@understudy/shared/protocol/replication'
 import { PAGE_BYTES } from '@understudy/shared/protocol/replication'
 import { hashFile } from './file-content.ts'
+import type { Mappings } from './mappings.ts'
 import { planRead, type ReadFacts } from './read-plan.ts'
 import { readNames, readTarget, type Stat, type StateRoots, statOf } from './state-files.ts'
 import {
@@ -16,8 +17,8 @@ import {
   splitKey,
 } from './state-tree.ts'
 
-/** Two writes within one tick of the kernel's clock leave the same time stamp. */
-const TICK_NS = 20_000_000n
+/** A write has its time stamp when it begins; its last byte is taken to be there after this long. */
+const WRITE_TAKES_NS = 2_000_000_000n
 /** The event loop is given back after this long, in milliseconds. */
 const SLICE = 5
 const NO_PAGES = new BigUint64Array(0)
@@ -41,6 +42,8 @@ export interface Pass {
   /** A directory came or went, or the watchers are not set up yet. */
   directories: boolean
   sliceFrom: number
+  /** What it took to read files that show no change, in milliseconds. */
+  againTook: number
 }
 
 /** Compares names below the state directories with what is known of them, and keeps the tree. */
@@ -72,12 +75,19 @@ export interface WholeRead {
 }
 
 /** `lazy`: a file that is seen for the first time is not read, because it will be when it is sent. */
-export function createTreeReader(roots: StateRoots, clock: Clock, lazy: boolean): TreeReader {
+export function createTreeReader(
+  roots: StateRoots,
+  clock: Clock,
+  mappings: Mappings,
+  lazy: boolean,
+): TreeReader {
   const tree = new StateTree()
   const facts = new Map<Key, ReadFacts>()
   const unreadable = new Map<Key, string>()
   const directories = new Set<Key>()
   const attributesStale = new Set<Key>()
+  /** What it took to read all such files the last time. */
+  let againTook = 0
   /** The name under which a file with several names is known, by device and inode. */
   const inodes = new Map<string, Key>()
 
@@ -104,6 +114,7 @@ export function createTreeReader(roots: StateRoots, clock: Clock, lazy: boolean)
     for (const [id, key] of inodes) if (!tree.has(key)) inodes.delete(id)
     for (const key of unreadable.keys()) if (isGone(key)) unreadable.delete(key)
     await lookAtOthersAlso(pass)
+    if (pass.againTook > 0) againTook = pass.againTook
   }
 
   function isGone(key: Key): boolean {
@@ -227,7 +238,8 @@ export function createTreeReader(roots: StateRoots, clock: Clock, lazy: boolean)
     const other = tree.get(key)
     if (other && other.kind !== 'file') forget(key, pass)
     const known = tree.file(key)
-    const plan = planRead(stat, known, before, pass, clock.mono())
+    const now = clock.mono()
+    const plan = planRead(stat, known, before, { ...pass, againTook }, now)
     switch (plan) {
       case 'nothing':
         return
@@ -236,6 +248,10 @@ export function createTreeReader(roots: StateRoots, clock: Clock, lazy: boolean)
         return
       case 'tail':
         return readFrom(key, known, pass)
+      case 'again':
+        await readFile(key, 0, NO_PAGES, pass)
+        pass.againTook += clock.mono() - now
+        return
       case 'whole':
         if (lazy && !known && !before && !pass.exact) return note(key, stat, pass)
         return readFile(key, 0, NO_PAGES, pass)
@@ -255,9 +271,10 @@ export function createTreeReader(roots: StateRoots, clock: Clock, lazy: boolean)
     facts.set(key, { stat, racy: false, complete: false, unread: true, hashedAt: 0, hashTook: 0 })
   }
 
-  /** Two writes within a tick leave the same time stamp: one after the reading began may not show. */
-  const isRacy = (stat: Stat, startedWall: Instant): boolean =>
-    stat.changedNs > BigInt(Math.round(startedWall)) * 1_000_000n - TICK_NS
+  /** A change after the reading began may not show: the write was not over yet, or goes through a memory map. */
+  const isRacy = (stat: Stat, startedWall: Instant, started: Mono): boolean =>
+    stat.changedNs > BigInt(Math.round(startedWall)) * 1_000_000n - WRITE_TAKES_NS ||
+    mappings.mayHide(stat, started)
 
   /** Hashes a file from page `from` on. */
   async function readFile(key: Key, from: number, pages: BigUint64Array, pass: Pass): Promise<void> {
@@ -271,7 +288,7 @@ export function createTreeReader(roots: StateRoots, clock: Clock, lazy: boolean)
     change(key, { kind: 'file', meta: metaOf(key, stat), size, pages: hashed.pages }, pass)
     facts.set(key, {
       stat,
-      racy: isRacy(stat, startedWall),
+      racy: isRacy(stat, startedWall, started),
       complete: from === 0,
       hashedAt: started,
       hashTook: from === 0 ? took : (before?.hashTook ?? took),
@@ -324,7 +341,7 @@ export function createTreeReader(roots: StateRoots, clock: Clock, lazy: boolean)
       const took = clock.mono() - started
       facts.set(key, {
         stat,
-        racy: isRacy(stat, startedWall),
+        racy: isRacy(stat, startedWall, started),
         complete: true,
         hashedAt: started,
         hashTook: took,

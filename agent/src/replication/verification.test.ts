@@ -142,8 +142,10 @@ test('a change on the primary that left no trace is seen at the next look, once 
   writeFileSync(path, Buffer.alloc(20_000, 'a'))
   const roots = createStateRoots([state])
   const scanner = createScanner({ roots, clock: systemClock, xattrs: noXattrs, onLook: () => undefined })
+  scanner.start()
   await scanner.full()
-  await sleep(30)
+  // Until it is taken for certain that nothing can change it without a trace.
+  await sleep(2500)
   await scanner.exact()
   const known = scanner.tree.file('0/mapped')
   if (!known) throw new Error('not seen')
@@ -183,6 +185,7 @@ test('a change on the primary that left no trace is seen at the next look, once 
   expect(said).toEqual([])
   await scanner.full()
   expect(scanner.tree.file('0/mapped')?.pages[2]).not.toBe(1n)
+  scanner.stop()
 })
 
 test('the digest of ranges is that of their bytes, one after another, and of nothing where one is not there', async () => {
