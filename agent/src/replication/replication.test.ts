@@ -10,7 +10,7 @@ import {
 import { join } from 'node:path'
 import { millis } from '@understudy/shared/core/time'
 import { expect, test } from 'vitest'
-import { PRIMARY, pair, picture, REPLICA, TOKEN, until } from './testing.ts'
+import { oneToMany, PRIMARY, pair, picture, REPLICA, TOKEN, until } from './testing.ts'
 
 test('a replica gets the whole tree and then what changes', async () => {
   const { from, to, primary, replica, follow } = await pair()
@@ -122,4 +122,16 @@ test('the moment up to which everything is safe moves on by itself', async () =>
   follow()
   await until(() => replica.whole)
   await until(() => (primary.lags()[0]?.lag.safeMillis ?? Infinity) < 200)
+})
+
+test('a hand-over to another replica does not wait for one before it that came to nothing', async () => {
+  const { from, primary, replicas } = await oneToMany(2)
+  for (const { follow } of replicas) follow()
+  await until(() => replicas.every(({ replica }) => replica.whole))
+  for (const [round, { name, to }] of replicas.entries()) {
+    // What has changed is held back from all others, and they wait with it.
+    writeFileSync(join(from, 'a'), `round ${round}`)
+    await primary.seal(name, millis(5000), false)
+    expect(readFileSync(join(to, 'a'), 'utf8')).toBe(`round ${round}`)
+  }
 })

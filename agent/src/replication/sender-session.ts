@@ -80,7 +80,6 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
   })
 
   const isWhole = () => wholeAt !== undefined && flow.durable >= wholeAt
-
   const isSafe = (moment: Mono) => isWhole() && safe.since !== undefined && safe.since >= moment
   function fail(error: unknown): void {
     end(error instanceof AppError ? error : new AppError('internal', messageOf(error), { cause: error }))
@@ -101,8 +100,7 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
   }
 
   function pump(): void {
-    if (pumping || !manifestDone || reread.active || gate.failure) return
-    if (!streaming && !preferred) return
+    if (pumping || !manifestDone || gate.failure || !maySend()) return
     pumping = true
     void pumpAll()
       .catch(fail)
@@ -114,9 +112,15 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
       })
   }
 
+  const isSettled = () =>
+    manifestDone && !reread.active && dirty.size === 0 && !pumping && flow.batchesInFlight === 0
+  const maySend = () => !reread.active && (streaming || preferred !== undefined)
+
   async function pumpAll(): Promise<void> {
-    while (dirty.size > 0 && !reread.active && (streaming || preferred)) {
+    while (dirty.size > 0 && maySend()) {
       await gate.until(() => !isHeld())
+      // While it was another's turn it may have been told to wait.
+      if (!maySend()) break
       const all = preferred === undefined
       const { bulk } = await sendGroup(takeNext())
       // A group that is put in place at once leaves a whole copy, even if more has changed meanwhile.
@@ -329,6 +333,7 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     get whole() {
       return isWhole()
     },
+    wake: gate.wake,
     release() {
       // Everything streams again, or nothing but cuts.
       streaming = !cutsOnly || mixing
@@ -387,12 +392,7 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     near: (signal) =>
       // Between cuts nothing is sent: what has changed goes over with the seal.
       gate.until(() => isWhole() && (cutsOnly || pendingBytes() + flow.bytesInFlight <= NEAR_BYTES), signal),
-    async settled(signal) {
-      await gate.until(
-        () => manifestDone && !reread.active && dirty.size === 0 && !pumping && flow.batchesInFlight === 0,
-        signal,
-      )
-    },
+    settled: (signal) => gate.until(isSettled, signal),
     safe: (moment, signal) => gate.until(() => isSafe(moment), signal),
     barrier: barriers.ask,
     close: (why) => end(new AppError('unavailable', why, { retryable: true })),

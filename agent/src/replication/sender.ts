@@ -208,6 +208,8 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
     const signal = AbortSignal.timeout(Math.ceil(budget))
     cancelRelease?.()
     heir = heirNow
+    // It may have waited for one that did not take over.
+    sessions.get(heirNow)?.wake()
     try {
       return await run(signal)
     } catch (error) {

@@ -46,6 +46,8 @@ export interface SenderSession {
   withhold(): () => void
   /** The replica has a whole copy on its disk, of some moment. */
   readonly whole: boolean
+  /** It may be its turn now. */
+  wake(): void
   /** The hand-over to some replica is over, well or not. */
   release(): void
   /** Resolves once nothing is left to send and everything sent is durable over there. */
