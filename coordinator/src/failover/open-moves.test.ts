@@ -6,6 +6,7 @@ import { pino } from 'pino'
 import { expect, onTestFinished, test } from 'vitest'
 import { createFleetStore, createIncidents } from '../fleet/fleet.ts'
 import { openSqlite } from '../storage/database.ts'
+import { createGroupCommit } from '../storage/group-commit.ts'
 import { migrate } from '../storage/migrate.ts'
 import { readOpenMoves } from './open-moves.ts'
 
@@ -31,7 +32,13 @@ async function coordinator() {
     })
   await db.updateTable('agents').set({ epoch: 2, instance_id: p, successor_id: r }).execute()
   const recorder = () =>
-    createIncidents({ db, clock: systemClock, log: pino({ level: 'silent' }), onChange: () => undefined })
+    createIncidents({
+      db,
+      commit: createGroupCommit(db, systemClock),
+      clock: systemClock,
+      log: pino({ level: 'silent' }),
+      onChange: () => undefined,
+    })
   const incidents = recorder()
   return {
     incidents,
