@@ -155,6 +155,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     agent,
     instance: self,
     policy: defaultLeasePolicy,
+    freezeBudget: seconds(config.freeze_budget),
     clock,
     hooks,
     replication: withRecord(replication, record),

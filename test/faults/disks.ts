@@ -110,8 +110,6 @@ const faults: readonly Fault[] = [
   {
     id: 32,
     title: 'The disk of the primary is full',
-    pending:
-      'the order to hand over to another than the successor reaches the primary before its new epoch does, and is dropped',
     inject: `the workload moves to an instance with ${SMALL_MIB} MiB, which is filled to the last byte; then a notice`,
     expected: 'The workload sees its errors, the agent goes on, and the notice moves without loss.',
     async run(scene) {

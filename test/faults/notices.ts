@@ -194,7 +194,6 @@ export const notices: readonly Fault[] = [
     id: 55,
     slow: true,
     title: 'The network becomes slow at the last moment',
-    pending: 'the freeze of a planned move is bounded by the minute of the move alone',
     inject:
       'a planned move; when the workload is frozen, 4 MiB are still to be sent and the line has 1 Mbit/s',
     expected:

@@ -85,6 +85,12 @@ export const agentOptions = {
     value: '<MiB/s>',
     doc: 'Content sent to all replicas together, in MiB per second; 0 is no limit. The last of the state before a hand-over does not wait for it',
   },
+  freeze_budget: {
+    schema: number(0.5, 60).default(6),
+    env: 'UNDERSTUDY_FREEZE_BUDGET',
+    value: '<seconds>',
+    doc: 'A planned move is called off, and the workload goes on, when the replica has not confirmed the last of the state so long after the freeze, in seconds. After a notice the deadline decides instead',
+  },
   sync_update_interval: {
     schema: number(1, 3600).default(10),
     env: 'SYNC_UPDATE_INTERVAL',

@@ -1,4 +1,5 @@
-import { agentId, instanceId } from '@understudy/shared/core/ids'
+import { agentId, incidentId, instanceId } from '@understudy/shared/core/ids'
+import { millis, sleep } from '@understudy/shared/core/time'
 import { defaultLeasePolicy } from '@understudy/shared/failover/lease'
 import type { Report } from '@understudy/shared/protocol/link'
 import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
@@ -22,11 +23,13 @@ function roleOnDisk() {
   const hooks: string[] = []
   const resigned: number[] = []
   const reports: Report[] = []
+  const seals: number[] = []
   const nothing = async () => undefined
   const role = createRole({
     agent: agentId('one'),
     instance: instanceId('i-self'),
     policy: defaultLeasePolicy,
+    freezeBudget: millis(6000),
     clock: time.clock,
     hooks: {
       run: async (hook) => {
@@ -40,6 +43,12 @@ function roleOnDisk() {
       stopServing: () => undefined,
       stopFollowing: nothing,
       finish: nothing,
+      drain: nothing,
+      seal: async (_target: string, budget: number) => {
+        seals.push(budget)
+        await sleep(time.clock, millis(budget))
+        throw new Error(`it did not confirm within ${budget} ms`)
+      },
     } as unknown as RoleReplication,
     recovery: { begin: nothing, abandon: nothing, stop: nothing } as unknown as Recovery,
     store: {
@@ -64,7 +73,7 @@ function roleOnDisk() {
   closing.push(() => role.close())
   const elected = (epoch: number) =>
     role.dispatch({ kind: 'elected', epoch, term: epoch, fresh: false, lease: { kind: 'solo' } })
-  return { role, time, disk, hooks, resigned, reports, elected }
+  return { role, time, disk, hooks, resigned, reports, elected, seals }
 }
 
 test('a disk that refuses the epoch ends the office in that very epoch, without asking it again and again', async () => {
@@ -105,4 +114,30 @@ test('a replica whose disk refuses the epoch follows in the same epoch when it i
   elected(4)
   await time.advance(1000)
   expect(role.member).toMatchObject({ epoch: 4, role: { kind: 'primary' } })
+})
+
+test('a planned move is called off when the seal takes longer than the freeze may; a notice has all of its time', async () => {
+  const { role, time, disk, hooks, reports, elected, seals } = roleOnDisk()
+  disk.refuses = false
+  elected(5)
+  await time.advance(1000)
+  const order = {
+    kind: 'hand-over',
+    epoch: 5,
+    target: PRIMARY,
+    incident: incidentId('00000000-0000-4000-8000-000000000001'),
+    budget: millis(60_000),
+  } as const
+  role.dispatch({ kind: 'order', order: { ...order, urgent: false } })
+  await time.advance(5900)
+  expect(hooks.at(-1)).toBe('freeze')
+  await time.advance(200)
+  expect(hooks.at(-1)).toBe('thaw')
+  expect(role.member).toMatchObject({ role: { kind: 'primary' }, workload: 'running' })
+  expect(reports).toContainEqual(
+    expect.objectContaining({ kind: 'hand-over-failed', why: 'it did not confirm within 6000 ms' }),
+  )
+  role.dispatch({ kind: 'order', order: { ...order, urgent: true } })
+  await time.advance(100)
+  expect(seals).toEqual([6000, 30_000])
 })

@@ -1,7 +1,15 @@
 import { messageOf } from '@understudy/shared/core/app-error'
 import type { AgentId, IncidentId, InstanceId } from '@understudy/shared/core/ids'
 import { createSerial } from '@understudy/shared/core/serial'
-import { between, type Clock, type Instant, type Mono, millis, plus } from '@understudy/shared/core/time'
+import {
+  between,
+  type Clock,
+  type Instant,
+  type Millis,
+  type Mono,
+  millis,
+  plus,
+} from '@understudy/shared/core/time'
 import type { CastVote, Proposal } from '@understudy/shared/failover/certificate'
 import type { LeasePolicy } from '@understudy/shared/failover/lease'
 import { newMember, stepMember } from '@understudy/shared/failover/member'
@@ -56,6 +64,8 @@ export interface RoleSurroundings {
   readonly agent: AgentId
   readonly instance: InstanceId
   readonly policy: LeasePolicy
+  /** So long a workload stands still for a move that could also be made later. */
+  readonly freezeBudget: Millis
   readonly clock: Clock
   readonly hooks: Hooks
   readonly replication: RoleReplication
@@ -197,7 +207,8 @@ export function createRole(parts: RoleSurroundings): Role {
   async function seal(effect: MemberEffect & { kind: 'seal' }): Promise<MemberEvent & { kind: 'sealed' }> {
     const { role } = member
     const urgent = role.kind === 'handing-over' && role.urgent
-    const { seq, unreadable, leftBytes, why } = await replication.seal(effect.target, effect.budget, urgent)
+    const budget = urgent ? effect.budget : millis(Math.min(effect.budget, parts.freezeBudget))
+    const { seq, unreadable, leftBytes, why } = await replication.seal(effect.target, budget, urgent)
     const sealed = { kind: 'sealed', turn: effect.turn, ok: true, seq } as const
     if (unreadable === 0 && leftBytes === 0) return sealed
     log.error({ event: 'role.sealed_without', unreadable, leftBytes, why, incident })

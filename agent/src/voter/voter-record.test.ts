@@ -29,7 +29,7 @@ test('begins with a key of its own, which stays', () => {
     policy: defaultLeasePolicy,
   })
   expect(openVoterFile(path, A).key.publicKey).toBe(key.publicKey)
-  expect(readdirSync(directory)).toEqual(['voter.json'])
+  expect(readdirSync(directory)).toEqual(['voter.json', 'voter.json.next'])
 })
 
 test('what was saved is there again, bit for bit', () => {
@@ -63,14 +63,15 @@ test('what was saved is there again, bit for bit', () => {
 test('any change of the file is noticed, and is never taken for a new beginning', () => {
   const file = openVoterFile(path, A)
   file.save({ coordinatorStart: 5 })
-  const whole = readFileSync(path, 'utf8')
+  const padded = readFileSync(path, 'utf8')
+  const whole = padded.trimEnd()
   for (let cut = 0; cut < whole.length; cut += 97) {
     writeFileSync(path, whole.slice(0, cut))
     expect(() => openVoterFile(path, A), `cut at ${cut}`).toThrow('cannot be read')
   }
-  for (let at = 0; at < whole.length; at += 41) {
+  for (let at = 0; at < padded.length; at += at < whole.length ? 41 : 4099) {
     const other = whole[at] === '1' ? '2' : '1'
-    writeFileSync(path, whole.slice(0, at) + other + whole.slice(at + 1))
+    writeFileSync(path, padded.slice(0, at) + other + padded.slice(at + 1))
     expect(() => openVoterFile(path, A), `changed at ${at}`).toThrow('cannot be read')
   }
   writeFileSync(path, whole)

@@ -1,6 +1,5 @@
 import { createHash } from 'node:crypto'
-import { closeSync, fsyncSync, openSync, readFileSync, renameSync, writeSync } from 'node:fs'
-import { dirname } from 'node:path'
+import { readFileSync } from 'node:fs'
 import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import type { InstanceId } from '@understudy/shared/core/ids'
 import { millis } from '@understudy/shared/core/time'
@@ -23,6 +22,7 @@ import {
   record,
   whole,
 } from './plain-messages.ts'
+import { createReservedFile } from './reserved-file.ts'
 
 /** What a voter must know after a restart. */
 export interface VoterMemory {
@@ -83,7 +83,8 @@ export function openVoterFile(path: string, instance: InstanceId): VoterFile {
     coordinatorKey: undefined,
     policy: defaultLeasePolicy,
   }
-  const write = () => replaceDurably(path, toText(instance, key, memory))
+  const file = createReservedFile(path)
+  const write = () => file.replace(toText(instance, key, memory))
   if (!known) write()
   return {
     key,
@@ -172,23 +173,3 @@ function toText(instance: InstanceId, key: VoterKey, memory: VoterMemory): strin
 
 /** Against torn and mixed up bytes. */
 const checksumOf = (text: string): string => createHash('sha256').update(text).digest('hex')
-
-/** A crash leaves the old file or the new one, and once it returns the new one. */
-function replaceDurably(path: string, text: string): void {
-  const next = `${path}.next`
-  const file = openSync(next, 'w', 0o600)
-  try {
-    const bytes = Buffer.from(text)
-    for (let at = 0; at < bytes.length; ) at += writeSync(file, bytes, at)
-    fsyncSync(file)
-  } finally {
-    closeSync(file)
-  }
-  renameSync(next, path)
-  const directory = openSync(dirname(path), 'r')
-  try {
-    fsyncSync(directory)
-  } finally {
-    closeSync(directory)
-  }
-}
