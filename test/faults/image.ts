@@ -10,13 +10,14 @@ export const INSIDE = ['--import', fileURLToPath(new URL('inside.ts', import.met
 
 /**
  * With a file `keep-tree` in the instance's directory, `start` and `freeze` leave a copy of the state behind: as it was
- * when the workload was frozen, and as the next one found it.
+ * when the workload was frozen, and as the next one found it. Only a whole copy has the name: the agent may end a hook
+ * that takes too long.
  */
 const KEEP_AT_START = `cd "$(dirname "$0")"
-[ "$1" = start ] && [ -f keep-tree ] && { rm -rf kept-start; cp -a state kept-start; }
+[ "$1" = start ] && [ -f keep-tree ] && { rm -rf kept-start copying; cp -a state copying && mv copying kept-start; }
 `
 const KEEP_AT_FREEZE = `status=$?
-[ "$1" = freeze ] && [ -f keep-tree ] && { rm -rf kept-freeze; cp -a state kept-freeze; }
+[ "$1" = freeze ] && [ -f keep-tree ] && { rm -rf kept-freeze copying; cp -a state copying && mv copying kept-freeze; }
 exit $status
 `
 

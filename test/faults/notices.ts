@@ -97,7 +97,6 @@ export const notices: readonly Fault[] = [
   {
     id: 39,
     title: 'A notice is withdrawn',
-    pending: 'not every time: the workload was seen on another member than the successor',
     inject: 'a notice, and after the move it is taken back: the instance lives on',
     expected: 'The old primary becomes a standby, and nothing moves back.',
     async run(scene) {

@@ -1,4 +1,4 @@
-import { rmSync, writeFileSync } from 'node:fs'
+import { existsSync, rmSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { SimulatedCloud } from '../../coordinator/src/cloud/simulated/simulated-cloud.ts'
 import { isServing } from '../../coordinator/src/demo/rig.ts'
@@ -204,10 +204,10 @@ export async function openScene(field: Field, id: string): Promise<Scene> {
       }
     },
     sameTrees(before, after) {
-      const { entries, bytes, differences } = compareTrees(
-        join(before.directory, 'kept-freeze'),
-        join(after.directory, 'kept-start'),
-      )
+      const trees = [join(before.directory, 'kept-freeze'), join(after.directory, 'kept-start')] as const
+      for (const tree of trees)
+        check(existsSync(tree), `no whole copy was kept of the state: the hook had no time for ${tree}`)
+      const { entries, bytes, differences } = compareTrees(...trees)
       check(differences.length === 0, `the trees differ: ${differences.join('; ')}`)
       return `${entries} entries, ${(bytes / 1024 / 1024).toFixed(1)} MiB equal byte by byte`
     },
