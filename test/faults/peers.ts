@@ -19,7 +19,6 @@ export const peers: readonly Fault[] = [
   {
     id: 36,
     title: 'The standby dies in a move, before the primary has given its vote',
-    pending: 'not every time: after the fault before it the scene may find no lease within 20 s',
     inject: 'a planned move; the standby is killed while the primary freezes its workload',
     expected: 'The primary thaws and goes on; nothing is lost.',
     async run(scene) {

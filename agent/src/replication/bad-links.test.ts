@@ -242,3 +242,19 @@ test('a bandwidth limit holds for what is sent, and not for a seal', async () =>
   // At the limit the rest would take about seven seconds.
   expect(performance.now() - sealing).toBeLessThan(4000)
 }, 40_000)
+
+test('a planned seal ends soon after its replica has gone', async () => {
+  const { network, follow, attached, from, primary, replica } = await connected(100_000)
+  follow(network.port)
+  await until(attached)
+  network.stall()
+  appendFileSync(join(from, 'log'), noise(100_000))
+  const began = performance.now()
+  const sealing = primary.seal(REPLICA, millis(20_000), false)
+  const refused = expect(sealing).rejects.toMatchObject({ message: 'the replica has disconnected' })
+  await sleep(100)
+  await replica.stopFollowing()
+  network.cut()
+  await refused
+  expect(performance.now() - began).toBeLessThan(3000)
+})

@@ -16,6 +16,8 @@ import type { StateRoots } from './state-files.ts'
 import type { VerificationPace } from './verification.ts'
 import type { Xattrs } from './xattrs.ts'
 
+/** While the workload stands still it has this long to come back: longer than a line that was dropped takes. */
+const AWAY = millis(800)
 /** A replica that has lost its connection may go on where it was within this time. */
 const PARKED = millis(60_000)
 /** An epoch that was sealed is given up at once; if it is not, everything goes on after this. */
@@ -96,6 +98,8 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
   /** The replica that is to take over: nobody else is sent anything, and the bandwidth limit does not hold for it. */
   let heir: InstanceId | undefined
   let cancelRelease: (() => void) | undefined
+  /** The workload stands still for this replica, for a move that could also be made later. */
+  let sealing: InstanceId | undefined
 
   const listener = createListener({
     identity,
@@ -124,7 +128,9 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
     parked.get(session.instance)?.()
     parked.set(
       session.instance,
-      clock.timer(PARKED, () => drop(session, 'the replica has disconnected')),
+      clock.timer(sealing === session.instance ? AWAY : PARKED, () =>
+        drop(session, 'the replica has disconnected'),
+      ),
     )
   }
 
@@ -280,6 +286,7 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
       within(target, budget, `${target} did not confirm the last of the state`, async (signal) => {
         const scanner = scannerNow()
         const deadline = plus(clock.mono(), budget)
+        sealing = tolerant ? undefined : target
         const goOn = await lastLook(scanner, target, tolerant, signal)
         try {
           const { unreadable } = scanner
@@ -301,6 +308,8 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
         } catch (error) {
           goOn()
           throw error
+        } finally {
+          sealing = undefined
         }
       }),
     async flush(budget) {
