@@ -48,6 +48,7 @@ async function main(): Promise<void> {
   )
   await writeFile(join(target, 'SHA256SUMS'), sums.join(''))
   await weigh(files)
+  await assertNarrow()
 }
 
 /** Where the agent's second thread begins (agent/src/voter/voter.ts). */
@@ -80,7 +81,9 @@ async function bundle(name: 'agent' | 'coordinator', part?: { source: string; fi
           format: 'esm',
           codeSplitting: false,
           ...(part ? {} : { banner: '#!/usr/bin/env node' }),
-          minify: { compress: true, mangle: false, codegen: { removeWhitespace: false } },
+          // A program keeps its own text in memory, and with one character beyond Latin-1 it takes two bytes for each.
+          minify: { compress: true, mangle: false, codegen: { removeWhitespace: false, asciiOnly: true } },
+          comments: { legal: true, annotation: false, jsdoc: false },
         },
       },
     },
@@ -108,6 +111,18 @@ async function weigh(files: readonly string[]): Promise<void> {
     const ok = size > 0 && size <= budget
     say(`${ok ? 'ok  ' : 'FAIL'} dist/${name.padEnd(18)} ${kib(size).padStart(10)} of at most ${kib(budget)}`)
     if (!ok) process.exitCode = 1
+  }
+}
+
+/** A comment that is kept, or a tagged template, would still bring such a character in. */
+async function assertNarrow(): Promise<void> {
+  for (const file of ['agent.js', VOTER_THREAD.file]) {
+    const line = (await readFile(join(target, file), 'utf8'))
+      .split('\n')
+      .findIndex((text) => /[\u0100-\uffff]/.test(text))
+    if (line === -1) continue
+    say(`FAIL dist/${file}:${line + 1} has a character beyond Latin-1: its text takes twice the memory`)
+    process.exitCode = 1
   }
 }
 

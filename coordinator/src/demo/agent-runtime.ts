@@ -1,8 +1,12 @@
 /**
- * How the daemon is started on a machine, as in deploy/systemd/understudy-agent.service: a small young generation, and
- * an allocator that gives memory back. A test holds the two together.
+ * How the daemon is started on a machine, as in deploy/systemd/understudy-agent.service: a small heap that is compacted
+ * early, and an allocator that gives memory back. A test holds the two together.
  */
-export const AGENT_NODE_FLAGS = ['--max-semi-space-size=1', '--max-old-space-size=256'] as const
+export const AGENT_NODE_FLAGS = [
+  '--max-semi-space-size=1',
+  '--max-old-space-size=256',
+  '--optimize-for-size',
+] as const
 
 export const AGENT_MALLOC = {
   MALLOC_ARENA_MAX: '2',
