@@ -40,6 +40,18 @@ export interface GivenSample {
   readonly price: unknown
 }
 
+/** A row of a submission, whatever it may be: what is missing is found missing by `checkSample`. */
+export function givenFrom(row: unknown): GivenSample {
+  const {
+    pool_id: pool,
+    at,
+    price,
+  } = (typeof row === 'object' && row !== null ? row : {}) as {
+    [field: string]: unknown
+  }
+  return { pool, at, price }
+}
+
 /** What a row is measured against. `undefined` means not known, and nothing is refused for it. */
 export interface Known {
   readonly now: Instant
