@@ -123,7 +123,7 @@ export function savingsOf(
   const stays = occupancy
     .filter((stay) => stay.from < stay.to && stay.from < range.to && stay.to > range.from)
     .map((stay) => ({ ...stay, steps: rates.spot(stay.poolId), next: 0 }))
-    .sort((a, b) => a.from - b.from || (a.instanceId < b.instanceId ? -1 : 1))
+    .sort(byStart)
   const made = switches.filter(({ at }) => at >= range.from && at < range.to)
   let sum: Savings = {
     ...noSavings,
@@ -138,6 +138,12 @@ export function savingsOf(
   }
   return sum
 }
+
+/** A total order, so that which of two primaries is the later one does not depend on the range. */
+const byStart = (a: Occupancy, b: Occupancy): number =>
+  a.from - b.from || compare(a.instanceId, b.instanceId) || compare(a.poolId, b.poolId) || a.to - b.to
+
+const compare = (a: string, b: string): number => (a < b ? -1 : a > b ? 1 : 0)
 
 interface Stay extends Occupancy {
   readonly steps: readonly PriceStep[]

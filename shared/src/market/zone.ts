@@ -17,6 +17,7 @@ const PLACE = '[a-z]|-[a-z]{3}-[1-9][0-9]?[a-z]|-wl[1-9][0-9]?-[a-z]{3}-wlz-[1-9
 /** The syntax of a zone's name, without anchors or groups, for expressions that hold one. */
 export const ZONE_PATTERN = `${REGION}(?:${PLACE})`
 
+const REGION_ONLY = new RegExp(`^${REGION}$`)
 const ZONE = new RegExp(`^(${REGION})(${PLACE})$`)
 
 /** The parts of an availability zone's name, or undefined when it is not written like one. */
@@ -26,6 +27,8 @@ export function parseZone(name: string): Zone | undefined {
   const kind = match[2].includes('-wlz-') ? 'wavelength' : match[2].startsWith('-') ? 'local' : 'availability'
   return { name, region: match[1], kind }
 }
+
+export const isRegion = (name: string): boolean => REGION_ONLY.test(name)
 
 export const isZone = (name: string): boolean => ZONE.test(name)
 

@@ -5,6 +5,7 @@ import { emptyCodes, interpolationMethods } from '../market/interpolate.ts'
 import { interruptionBands } from '../market/pool.ts'
 import { refusalCodes } from '../market/sample.ts'
 import { dataSources } from '../market/series.ts'
+import { isRegion } from '../market/zone.ts'
 import { usdSchema } from './agents.ts'
 import { countSchema, poolIdSchema, timeSchema } from './primitives.ts'
 
@@ -17,9 +18,7 @@ const instanceTypeSchema = z
   .string()
   .regex(/^[a-z0-9-]+\.[a-z0-9-]+$/, 'an instance type looks like c5.large')
   .max(64)
-const regionSchema = z
-  .string()
-  .regex(/^[a-z]{2,4}(-[a-z]+){1,2}-[1-9][0-9]?$/, 'a region looks like us-east-1')
+const regionSchema = z.string().refine(isRegion, 'a region looks like us-east-1')
 const operatingSystemSchema = z.enum(['Linux', 'Windows'])
 
 /** The most samples of one submission: 20 pools for 20 hours. An agent with more sends several. */
