@@ -32,6 +32,12 @@ export const givenSampleSchema = z
     at: z.unknown().meta({ examples: ['2025-11-20T10:05:00Z'] }),
     /** Dollars per hour: a number, or a decimal as text. */
     price: z.unknown().meta({ examples: [0.0416, '0.041600'] }),
+    /**
+     * Which instance took it, and as what (`primary`, `replica`); without them the sender, as what it is. An instance
+     * that has been promoted also sends what the one before it had left.
+     */
+    instance_id: z.unknown().optional(),
+    role: z.unknown().optional(),
   })
   .meta({ id: 'PriceSample' })
 
