@@ -6,11 +6,21 @@ import { problemSchema } from '@understudy/shared/protocol/problem'
 const TIMEOUT = 10_000
 const MAX_ANSWER = 1024 * 1024
 
+export interface PostOptions {
+  /** The credential of this instance. */
+  readonly credential?: string
+  readonly signal?: AbortSignal
+}
+
 /**
  * Posts JSON to the coordinator and returns the parsed answer.
  * @throws AppError with the coordinator's own code and hint, or `unavailable` (retryable) when there is no answer
  */
-export function postJson(url: string, body: unknown): Promise<unknown> {
+export function postJson(
+  url: string,
+  body: unknown,
+  { credential, signal }: PostOptions = {},
+): Promise<unknown> {
   const text = JSON.stringify(body)
   const request = url.startsWith('https:') ? httpsRequest : httpRequest
   return new Promise((resolve, reject) => {
@@ -20,7 +30,12 @@ export function postJson(url: string, body: unknown): Promise<unknown> {
         method: 'POST',
         agent: false,
         timeout: TIMEOUT,
-        headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) },
+        headers: {
+          'content-type': 'application/json',
+          'content-length': Buffer.byteLength(text),
+          ...(credential === undefined ? {} : { authorization: `Bearer ${credential}` }),
+        },
+        ...(signal ? { signal } : {}),
       },
       (response) => {
         let answer = ''
