@@ -84,6 +84,12 @@ test('90 days come down to a thousand points, and use them', () => {
   expect(kept.length).toBeGreaterThan(900)
 })
 
+test('one interpolated price among real ones stays, though it is neither the lowest nor the highest', () => {
+  const points = Array.from({ length: 1000 }, (_, i) => toPoint({ price: 1 + (i % 9), doubt: i === 499 }, i))
+  expect(points[499]?.price).toBe(5)
+  expect(decimate(points, 100)).toContain(points[499])
+})
+
 test('fewer points than can show a series are refused', () => {
   expect(() => decimate([], FEWEST_POINTS - 1)).toThrow('a series has at least 10 points: 9')
   expect(() => decimate([], Number.NaN)).toThrow(RangeError)

@@ -1,6 +1,6 @@
 import type { MicroUsd } from '../core/money.ts'
-import type { Instant } from '../core/time.ts'
-import { eachBucket } from './bucket.ts'
+import { type Instant, instant } from '../core/time.ts'
+import { BUCKET, bucketFrom } from './bucket.ts'
 import type { PriceChange } from './history.ts'
 import type { Interval } from './interval.ts'
 import { type SampleConfidence, sampleSource } from './settle.ts'
@@ -33,7 +33,7 @@ export function mergeSeries(sources: SeriesSources, range: Interval): SeriesPoin
   const historyAt = cursor(sources.history)
   const interpolatedAt = cursor(sources.interpolated)
   const points: SeriesPoint[] = []
-  for (const at of eachBucket(range.from, range.to)) {
+  for (let at = bucketFrom(range.from); at < range.to; at = instant(at + BUCKET)) {
     const sample = sampleAt(at)
     const history = historyAt(at)
     const interpolated = interpolatedAt(at)
