@@ -1,6 +1,6 @@
 import { JSONParser } from '@streamparser/json'
 import { AppError, messageOf } from '@understudy/shared/core/app-error'
-import { Damaged } from './price-file.ts'
+import { Damaged } from './data-file.ts'
 
 export const priceFormats = ['csv', 'json', 'tsv'] as const
 export type PriceFormat = (typeof priceFormats)[number]

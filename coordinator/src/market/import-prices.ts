@@ -5,6 +5,7 @@ import { lengthOf } from '@understudy/shared/market/interval'
 import { isPoolId, regionOf } from '@understudy/shared/market/pool'
 import { checkSample, isRefusal, type Known, type Refusal } from '@understudy/shared/market/sample'
 import { isZoneId } from '@understudy/shared/market/zone'
+import { Damaged, type DataFile, openDataFile } from './data-file.ts'
 import type { HistorySink } from './history-sink.ts'
 import { type CoverageResult, createFileCoverage, type FileCoverage } from './import-coverage.ts'
 import {
@@ -15,7 +16,6 @@ import {
   type ReadRow,
   rowReaders,
 } from './import-formats.ts'
-import { Damaged, openPriceFile, type PriceFile } from './price-file.ts'
 import { createRefusals, type RefusalSummary, type Refusals } from './refusals.ts'
 
 export interface ImportRequest {
@@ -69,7 +69,7 @@ export async function importPrices(
   parts: ImportParts,
   signal: AbortSignal,
 ): Promise<ImportReport> {
-  const file = await openPriceFile(request.path)
+  const file = await openDataFile(request.path)
   const { format, chunks } = await withFormat(file, request.format, signal)
   const intake = createIntake(request, parts)
   const damaged = await readAll(
@@ -99,7 +99,7 @@ async function readAll(
 }
 
 /** Looks at the first piece, and gives all pieces back. */
-async function withFormat(file: PriceFile, given: PriceFormat | undefined, signal: AbortSignal) {
+async function withFormat(file: DataFile, given: PriceFormat | undefined, signal: AbortSignal) {
   const source = file.chunks(signal)
   let first: IteratorResult<Buffer>
   try {

@@ -45,7 +45,8 @@ export function createEc2Catalog(parts: Ec2CatalogParts): CatalogSource {
       const ask = (token: string | undefined, until: AbortSignal) =>
         askPrices(pricingClient(), region, token, until, what)
       const items = await allPages(eachPage(pacer, what, ask, signal))
-      return mergePrices(items.flatMap((item) => readPriceListItem(item, region) ?? []))
+      const prices = items.flatMap((item) => readPriceListItem(item) ?? [])
+      return mergePrices(prices.filter((price) => price.region === region))
     },
     async zones(region, signal) {
       const what = `the zones of ${region}`

@@ -29,28 +29,29 @@ const itemSchema = z.object({
   }),
 })
 
-/** The price in it; undefined for a product that is none of those that were asked for, or has no price in dollars per hour. */
-export function readPriceListItem(text: string, region: string): OnDemandPrice | undefined {
+/** The price in it; undefined for a product that is none of those that are asked for, or has no price in dollars per hour. */
+export function readPriceListItem(text: string): OnDemandPrice | undefined {
   const parsed = itemSchema.safeParse(parseJson(text))
-  if (!parsed.success || parsed.data.product.attributes.regionCode !== region) return undefined
+  if (!parsed.success) return undefined
   for (const { effectiveDate, priceDimensions } of Object.values(parsed.data.terms.OnDemand))
     for (const { unit, pricePerUnit } of Object.values(priceDimensions)) {
       const price = parseUsd(pricePerUnit.USD)
       // Types that are sold only in capacity blocks stand there with a price of zero.
       if (unit !== 'Hrs' || price === undefined || price <= 0) continue
       const since = parseTimestamp(effectiveDate ?? '')
-      const { instanceType } = parsed.data.product.attributes
+      const { instanceType, regionCode: region } = parsed.data.product.attributes
       return { instanceType, region, os: 'Linux', price, asOf: typeof since === 'number' ? since : null }
     }
   return undefined
 }
 
-/** One price per type; of two the lower one, so that savings against it are never overstated. */
+/** One price per type and region; of two the lower one, so that savings against it are never overstated. */
 export function mergePrices(prices: readonly OnDemandPrice[]): OnDemandPrice[] {
   const byType = new Map<string, OnDemandPrice>()
   for (const price of prices) {
-    const other = byType.get(price.instanceType)
-    if (!other || price.price < other.price) byType.set(price.instanceType, price)
+    const key = `${price.region} ${price.instanceType}`
+    const other = byType.get(key)
+    if (!other || price.price < other.price) byType.set(key, price)
   }
   return [...byType.values()]
 }

@@ -4,7 +4,7 @@ import { PassThrough, pipeline, type Transform } from 'node:stream'
 import { createGunzip, createZstdDecompress } from 'node:zlib'
 import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 
-export interface PriceFile {
+export interface DataFile {
   /** In bytes, as it lies on the disk. */
   readonly size: number
   readonly compression: 'gzip' | 'zstd' | 'none'
@@ -25,7 +25,7 @@ const compressions = [
 ] as const
 
 /** What it is follows from its first bytes, not from its name. @throws AppError `not_found`, `input_invalid` */
-export async function openPriceFile(path: string): Promise<PriceFile> {
+export async function openDataFile(path: string): Promise<DataFile> {
   const { head, size } = await readHead(path)
   if (head.startsWith('fd377a585a00') || head.startsWith('504b0304'))
     throw new AppError('input_invalid', `${path} is compressed in a way that is not read here`, {
