@@ -3,6 +3,9 @@ import { defineConfig } from 'vitest/config'
 /** Whole processes share two cores with each other: one file at a time, and time to start. */
 const processes = { fileParallelism: false, testTimeout: 120_000, hookTimeout: 120_000 }
 
+/** Starts a real PostgreSQL for those tests that ask for one. */
+const postgres = 'coordinator/src/storage/postgres-global-setup.ts'
+
 export default defineConfig({
   test: {
     projects: [
@@ -15,11 +18,17 @@ export default defineConfig({
             'test/bench/**/*.test.ts',
             'test/faults/mutations.test.ts',
           ],
+          globalSetup: [postgres],
           testTimeout: 20_000,
         },
       },
       {
-        test: { name: 'contract', include: ['test/contract/**/*.test.ts'], testTimeout: 20_000 },
+        test: {
+          name: 'contract',
+          include: ['test/contract/**/*.test.ts'],
+          globalSetup: [postgres],
+          testTimeout: 20_000,
+        },
       },
       'dashboard/vite.config.ts',
       {

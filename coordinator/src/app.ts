@@ -148,7 +148,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     healthRoutes({
       health: async () => {
         const agents = await failover.agents()
-        const ok = database.isWritable()
+        const ok = await database.isWritable()
         return {
           status: ok ? 'healthy' : 'degraded',
           service: 'understudy-coordinator',
@@ -160,7 +160,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
         }
       },
       readiness: async () => [
-        { name: 'database', ok: database.isWritable(), detail: config.database },
+        { name: 'database', ok: await database.isWritable(), detail: database.name },
         { name: 'http', ok: true, detail: url },
       ],
     }),
