@@ -143,16 +143,16 @@ async function* readTsv(chunks: Chunks, options: ReadOptions): AsyncGenerator<re
 async function* readJson(chunks: Chunks): AsyncGenerator<readonly ReadRow[]> {
   let rows: ReadRow[] = []
   let count = 0
-  let open = ''
+  let [documents, following] = [0, 0]
   const parser = new JSONParser({
-    paths: ['$.SpotPriceHistory.*', '$.NextToken', '$'],
+    paths: ['$.SpotPriceHistory.*', '$.NextToken'],
     keepStack: false,
     separator: '',
   })
-  parser.onValue = ({ value, key, stack }) => {
-    if (stack.length === 0) return
-    if (key === 'NextToken') open = typeof value === 'string' ? value : ''
+  parser.onValue = ({ value, key }) => {
+    if (key === 'NextToken') following += typeof value === 'string' && value !== '' ? 1 : 0
     else {
+      if (key === 0) documents += 1
       count += 1
       rows.push(toFileRow(value, `row ${count}`))
     }
@@ -175,11 +175,13 @@ async function* readJson(chunks: Chunks): AsyncGenerator<readonly ReadRow[]> {
     rows = []
   }
   if (rows.length > 0) yield rows
+  if (failure === undefined) parser.end()
   if (failure !== undefined) throw new Damaged(`JSON: ${messageOf(failure)}`)
   if (count === 0)
     throw new AppError('input_invalid', 'the JSON file has no rows in SpotPriceHistory', { hint: NOT_PRICES })
-  if (open !== '')
-    throw new Damaged('the file holds one page of an answer; it names a next page, which is not in it')
+  // Each page but the last one names a next one.
+  if (following >= documents)
+    throw new Damaged('the file holds pages of an answer and names a next one, which is not in it')
 }
 
 function toFileRow(value: unknown, where: string): ReadRow {
