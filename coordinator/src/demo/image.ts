@@ -38,6 +38,7 @@ export function createDemoImage(options: ImageOptions): MachineImage {
         COORDINATOR_URL: facts.coordinatorUrl,
         JOIN_TOKEN: facts.joinToken,
         IMDS_ENDPOINT: facts.imdsEndpoint,
+        UNDERSTUDY_EC2_ENDPOINT: facts.ec2Endpoint,
         LOG_LEVEL: options.logLevel,
       },
     }
