@@ -36,6 +36,8 @@ export interface Ec2Query {
   ): Promise<XmlElement>
   /** The time of AWS: ours, unless that has been seen to be wrong. */
   now(): Instant
+  /** By how much it is ahead of ours; a call may find that out. */
+  readonly skew: Millis
   /** For messages. */
   readonly endpoint: string
 }
@@ -104,6 +106,9 @@ export function createEc2Query(parts: {
   return {
     endpoint: url.origin,
     now,
+    get skew() {
+      return skew
+    },
     async call(action, parameters, signal) {
       const body = new URLSearchParams({ Action: action, Version: API_VERSION, ...parameters }).toString()
       const mended = new Set<'clock' | 'credentials'>()

@@ -181,10 +181,10 @@ test('a clock that is wrong is corrected once, by the Date of the answer', async
     page([{ price: '0.0416' }]),
   ])
   expect((await prices()).prices.size).toBe(1)
-  expect(asked.map(({ headers }) => headers.get('x-amz-date'))).toEqual([
-    '20231114T221320Z',
-    '20231114T231320Z',
-  ])
+  const dates = asked.map(({ headers }) => headers.get('x-amz-date'))
+  expect(dates).toEqual(['20231114T221320Z', '20231114T231320Z', '20231114T231320Z'])
+  // What was asked for by the wrong clock is asked for again.
+  expect(asked.map(({ form }) => form.get('StartTime'))).toEqual([NOW, NOW, '2023-11-14T23:13:20.000Z'])
   expect(ec2.now()).toBe(time.clock.now() + hours(1))
 })
 

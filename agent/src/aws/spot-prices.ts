@@ -36,8 +36,14 @@ export async function readCurrentPrices(
   types: readonly string[],
   signal?: AbortSignal,
 ): Promise<CurrentPrices> {
-  const at = ec2.now()
-  const rows = await readKnown(ec2, types, at, signal)
+  const { skew } = ec2
+  let at = ec2.now()
+  let rows = await readKnown(ec2, types, at, signal)
+  if (ec2.skew !== skew) {
+    // Our clock was wrong, so that was not now.
+    at = ec2.now()
+    rows = await readKnown(ec2, types, at, signal)
+  }
   const newest = new Map<string, Row>()
   for (const row of rows) {
     const known = newest.get(row.pool)

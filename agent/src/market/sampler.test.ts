@@ -1,7 +1,7 @@
 import { AppError } from '@understudy/shared/core/app-error'
 import { type MicroUsd, microUsd } from '@understudy/shared/core/money'
 import { seededRandom } from '@understudy/shared/core/random'
-import { hours, type Instant, minutes, plus, seconds } from '@understudy/shared/core/time'
+import { hours, type Instant, millis, minutes, plus, seconds } from '@understudy/shared/core/time'
 import { bucketOf } from '@understudy/shared/market/bucket'
 import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
 import fc from 'fast-check'
@@ -40,6 +40,7 @@ function start(options: { alternatives?: readonly string[]; as?: SampledAs | und
     ec2: {
       endpoint: 'https://ec2',
       now: () => time.clock.now(),
+      skew: millis(0),
       async call(_, parameters) {
         const types = Object.entries(parameters).flatMap(([name, value]) =>
           name.startsWith('InstanceType') ? [value] : [],
