@@ -18,7 +18,10 @@ export interface Origin {
   readonly at: Instant
 }
 
-/** Each `replace` is one transaction: the new copy is there as a whole, or the last good one still is. */
+/**
+ * What is replaced is there as a whole, or the last good copy still is. The Spot Advisor's 25,000 rows go region by region, so that
+ * nobody waits long for the database; half done it still counts as the old file, and is done again.
+ */
 export interface CatalogStore {
   sources(): Promise<readonly CatalogSourceRow[]>
   source(name: SourceName): Promise<CatalogSourceRow | undefined>
@@ -33,7 +36,8 @@ export interface CatalogStore {
   replaceZones(region: string, zones: readonly CatalogZone[], origin: Origin): Promise<void>
   advisor(region: string, os: AdvisorEntry['os']): Promise<readonly StoredAdvisorEntry[]>
   instanceTypes(): Promise<readonly InstanceType[]>
-  onDemand(region: string): Promise<readonly OnDemandPrice[]>
+  /** Of every region when none is given. */
+  onDemand(region?: string): Promise<readonly OnDemandPrice[]>
   zones(region?: string): Promise<readonly CatalogZone[]>
 }
 
@@ -46,7 +50,7 @@ export interface StoredAdvisorEntry extends AdvisorEntry {
 const BATCH = 500
 
 export function createCatalogStore(db: Kysely<Schema>): CatalogStore {
-  type Table = 'spot_advisor_data' | 'on_demand_prices' | 'availability_zones'
+  type Table = 'on_demand_prices' | 'availability_zones'
 
   async function remember(tx: Transaction<Schema>, { name, url, etag, asOf, at }: Origin): Promise<void> {
     const row = { url, etag, as_of: asOf, fetched_at: at, checked_at: at, error: null }
@@ -61,10 +65,9 @@ export function createCatalogStore(db: Kysely<Schema>): CatalogStore {
     for (let i = 0; i < rows.length; i += BATCH) await insert(rows.slice(i, i + BATCH))
   }
 
-  const replace = (table: Table, region: string | undefined, origin: Origin, fill: Fill) =>
+  const replace = (table: Table, region: string, origin: Origin, fill: Fill) =>
     db.transaction().execute(async (tx) => {
-      const all = tx.deleteFrom(table)
-      await (region === undefined ? all : all.where('region', '=', region)).execute()
+      await tx.deleteFrom(table).where('region', '=', region).execute()
       await fill(tx)
       await remember(tx, origin)
     })
@@ -88,24 +91,24 @@ export function createCatalogStore(db: Kysely<Schema>): CatalogStore {
         .execute()
     },
     async replaceAdvisor(entries, origin) {
-      await replace('spot_advisor_data', undefined, origin, (tx) =>
-        insertAll(entries, (batch) =>
-          tx
-            .insertInto('spot_advisor_data')
-            .values(
-              batch.map(({ instanceType, region, os, band, savingsPercent }) => ({
-                instance_type: instanceType,
-                region,
-                os,
-                band,
-                savings_percent: savingsPercent,
-                as_of: origin.asOf,
-                fetched_at: origin.at,
-              })),
-            )
-            .execute(),
-        ),
-      )
+      const regions = Map.groupBy(entries, ({ region }) => region)
+      for (const [region, own] of regions)
+        await db.transaction().execute(async (tx) => {
+          await tx.deleteFrom('spot_advisor_data').where('region', '=', region).execute()
+          await insertAll(own, (batch) =>
+            tx
+              .insertInto('spot_advisor_data')
+              .values(batch.map((entry) => toAdvisorRow(entry, origin)))
+              .execute(),
+          )
+        })
+      await db.transaction().execute(async (tx) => {
+        await tx
+          .deleteFrom('spot_advisor_data')
+          .where('region', 'not in', [...regions.keys()])
+          .execute()
+        await remember(tx, origin)
+      })
     },
     async addInstanceTypes(types, origin) {
       await db.transaction().execute(async (tx) => {
@@ -203,16 +206,16 @@ export function createCatalogStore(db: Kysely<Schema>): CatalogStore {
       }))
     },
     async onDemand(region) {
-      const rows = await db
+      const all = db
         .selectFrom('on_demand_prices')
         .selectAll()
-        .where('region', '=', region)
         .where('os', '=', 'Linux')
+        .orderBy('region')
         .orderBy('instance_type')
-        .execute()
+      const rows = await (region === undefined ? all : all.where('region', '=', region)).execute()
       return rows.map((row) => ({
         instanceType: row.instance_type,
-        region,
+        region: row.region,
         os: 'Linux' as const,
         price: microUsd(row.price),
         asOf: row.as_of === null ? null : instant(row.as_of),
@@ -227,6 +230,16 @@ export function createCatalogStore(db: Kysely<Schema>): CatalogStore {
 }
 
 type Fill = (tx: Transaction<Schema>) => Promise<void>
+
+const toAdvisorRow = (entry: AdvisorEntry, { asOf, at }: Origin) => ({
+  instance_type: entry.instanceType,
+  region: entry.region,
+  os: entry.os,
+  band: entry.band,
+  savings_percent: entry.savingsPercent,
+  as_of: asOf,
+  fetched_at: at,
+})
 
 const toTypeRow = (type: InstanceType, { url, asOf, at }: Origin) => ({
   instance_type: type.instanceType,

@@ -5,6 +5,7 @@ import { zoneNames } from '@understudy/shared/market/zone'
 import type { Logger } from 'pino'
 import type { CatalogSource } from '../cloud/catalog-source.ts'
 import type { CatalogSourceRow } from '../storage/database.ts'
+import { createKnownCatalog, type KnownCatalog } from './catalog-known.ts'
 import type { CatalogStore, SourceName } from './catalog-store.ts'
 import { download } from './download.ts'
 import { parseSpotAdvisor } from './spot-advisor.ts'
@@ -13,6 +14,8 @@ import { parseSpotAdvisor } from './spot-advisor.ts'
 export interface Catalog extends Service {
   /** Looks at every part now. Failures are outcomes, not errors: they are also written down for each part. */
   refresh(signal: AbortSignal): Promise<readonly RefreshOutcome[]>
+  /** What rows of prices are measured against, as of the last `load` or refresh. */
+  readonly known: KnownCatalog
 }
 
 export interface RefreshOutcome {
@@ -56,6 +59,7 @@ interface Part {
 export function createCatalog(parts: CatalogParts): Catalog {
   const { store, clock, log } = parts
   const all = partsOf(parts)
+  const known = createKnownCatalog(store)
 
   async function refreshOne(part: Part, signal: AbortSignal): Promise<RefreshOutcome> {
     const { name, url } = part
@@ -77,23 +81,27 @@ export function createCatalog(parts: CatalogParts): Catalog {
   async function refreshWhere(due: (part: Part) => Promise<boolean>, signal: AbortSignal) {
     const outcomes: RefreshOutcome[] = []
     for (const part of all) if (await due(part)) outcomes.push(await refreshOne(part, signal))
+    if (outcomes.some(({ outcome }) => outcome === 'replaced')) await known.load()
     return outcomes
   }
 
   async function isDue({ name, period }: Part): Promise<boolean> {
-    const known = await store.source(name)
-    return !known || clock.now() - known.checked_at >= (known.error === null ? period : RETRY)
+    const row = await store.source(name)
+    return !row || clock.now() - row.checked_at >= (row.error === null ? period : RETRY)
   }
 
   return {
     name: 'catalog',
+    known,
     refresh: (signal) => refreshWhere(() => Promise.resolve(true), signal),
-    run: (signal) =>
-      everyPeriod(clock, LOOK, signal, async () => {
+    async run(signal) {
+      await known.load()
+      await everyPeriod(clock, LOOK, signal, async () => {
         await refreshWhere(isDue, signal).catch((error: unknown) => {
           if (!signal.aborted) throw error
         })
-      }),
+      })
+    },
   }
 }
 
