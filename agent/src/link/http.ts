@@ -1,5 +1,5 @@
-import { request as httpRequest } from 'node:http'
-import { request as httpsRequest } from 'node:https'
+import http from 'node:http'
+import https from 'node:https'
 import { AppError, type ErrorCode, errorCodes, messageOf } from '@understudy/shared/core/app-error'
 import { problemSchema } from '@understudy/shared/protocol/problem'
 
@@ -22,7 +22,7 @@ export function postJson(
   { credential, signal }: PostOptions = {},
 ): Promise<unknown> {
   const text = JSON.stringify(body)
-  const request = url.startsWith('https:') ? httpsRequest : httpRequest
+  const { request } = url.startsWith('https:') ? https : http
   return new Promise((resolve, reject) => {
     const outgoing = request(
       url,
@@ -90,7 +90,7 @@ function parseJson(text: string): unknown {
 
 /** One GET, for a check by hand. @throws AppError `unavailable` */
 export function probe(url: string): Promise<{ status: number; millis: number }> {
-  const request = url.startsWith('https:') ? httpsRequest : httpRequest
+  const { request } = url.startsWith('https:') ? https : http
   const started = performance.now()
   return new Promise((resolve, reject) => {
     const outgoing = request(url, { agent: false, timeout: TIMEOUT }, (response) => {

@@ -38,7 +38,6 @@ export function createDemoImage(options: ImageOptions): MachineImage {
         COORDINATOR_URL: facts.coordinatorUrl,
         JOIN_TOKEN: facts.joinToken,
         IMDS_ENDPOINT: facts.imdsEndpoint,
-        UNDERSTUDY_EC2_ENDPOINT: facts.ec2Endpoint,
         LOG_LEVEL: options.logLevel,
       },
     }
@@ -50,6 +49,7 @@ const agentFile = (facts: MachineFacts, options: ImageOptions) => ({
   replication_host: '127.0.0.1',
   replication_port: facts.replicationPort,
   voter_port: facts.voterPort,
+  ...(facts.ec2Endpoint === '' ? {} : { ec2_endpoint: facts.ec2Endpoint }),
   workload: {
     state: ['state'],
     environment: {
