@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { FEWEST_POINTS } from '../market/decimate.ts'
 import { gapClasses } from '../market/gap.ts'
-import { emptyCodes, interpolationMethods } from '../market/interpolate.ts'
+import { interpolationMethods } from '../market/interpolate.ts'
 import { interruptionBands } from '../market/pool.ts'
 import { refusalCodes } from '../market/sample.ts'
 import { dataSources } from '../market/series.ts'
@@ -66,7 +66,13 @@ export const priceSubmissionResultSchema = z
     refused: countSchema,
     /** The first ones that were refused. */
     errors: z
-      .array(z.object({ pointer: z.string(), code: z.enum(refusalCodes), message: z.string() }))
+      .array(
+        z.object({
+          pointer: z.string(),
+          code: z.enum([...refusalCodes, 'instance_unknown']),
+          message: z.string(),
+        }),
+      )
       .max(MOST_REFUSALS),
   })
   .meta({ id: 'PriceSubmissionResult' })
@@ -145,7 +151,8 @@ export const poolListSchema = z
   .object({ items: z.array(poolViewSchema), next: z.string().nullable() })
   .meta({ id: 'Pools' })
 
-const gapStatusSchema = z.enum(['open', 'filled', 'empty'])
+/** `open` has not ended; of a `stale` one real prices have come since, and the next scan looks at it again. */
+const gapStatusSchema = z.enum(['open', 'filled', 'empty', 'stale'])
 
 export const gapViewSchema = z
   .object({
@@ -170,7 +177,6 @@ export const gapListQuerySchema = z.strictObject({
   pool: poolIdSchema.optional(),
   from: timeSchema.optional(),
   to: timeSchema.optional(),
-  status: gapStatusSchema.optional(),
   limit: z.coerce.number().int().min(1).max(200).default(50),
   cursor: z.string().max(100).optional(),
 })
@@ -194,31 +200,27 @@ export type GapScanRequest = z.infer<typeof gapScanRequestSchema>
 
 export const gapScanResultSchema = z
   .object({
-    /** Null when nothing was interpolated. */
-    batch_id: z.string().nullable(),
+    /** Undoes what this scan has filled. */
+    batch_id: z.string(),
     from: timeSchema,
     to: timeSchema,
     pools: countSchema,
-    buckets: countSchema,
-    gaps: z.object({
-      short: countSchema,
-      medium: countSchema,
-      long: countSchema,
-      blackout: countSchema,
-    }),
-    /** Buckets, by what filled them. History is fetched first; only what it cannot cover is interpolated. */
-    filled: z.object({ history: countSchema, interpolated: countSchema }),
-    /** Buckets that stay empty, by why. */
-    left_empty: z.array(z.object({ code: z.enum(emptyCodes), reason: z.string(), buckets: countSchema })),
-    /** Why history could not be asked, in one sentence; null when it was. */
-    history_unavailable: z.string().nullable(),
+    /** All that touch the range, new or not. */
+    gaps: countSchema,
+    /** Filled by this scan, and with how many prices. History is fetched first; only what it cannot cover is interpolated. */
+    filled: countSchema,
+    rows: countSchema,
+    /** Nothing real to compute them from, or too long. */
+    empty: countSchema,
+    /** They have not ended. */
+    open: countSchema,
     took_ms: z.number().nonnegative(),
   })
   .meta({ id: 'GapScanResult' })
 export type GapScanResult = z.infer<typeof gapScanResultSchema>
 
 export const gapUndoResultSchema = z
-  .object({ batch_id: z.string(), removed: countSchema })
+  .object({ batch_id: z.string(), rows: countSchema, gaps: countSchema })
   .meta({ id: 'GapUndoResult' })
 
 /** The body of POST `/api/v1/ml/pricing/fetch`. EC2 keeps 90 days. */
