@@ -40,17 +40,19 @@ export async function ensurePartitions(
   }
 }
 
-/** Drops the partitions that end at `before` (UTC ms) or earlier. Returns their names. */
+/** Drops the partitions that end at `before` (UTC ms) or earlier, but for the month of `except`. Returns their names. */
 export async function dropPartitions(
   db: Kysely<Schema>,
   table: PartitionedTable,
   before: number,
+  except?: number,
 ): Promise<string[]> {
   const { rows } = await sql<{ name: string }>`
     select child.relname as name from pg_inherits
     join pg_class child on child.oid = inhrelid
     where inhparent = ${table}::regclass order by child.relname`.execute(db)
-  const old = rows.map(({ name }) => name).filter((name) => endOf(name, table) <= before)
+  const kept = except === undefined ? undefined : `${table}_${monthOf(except)}`
+  const old = rows.map(({ name }) => name).filter((name) => name !== kept && endOf(name, table) <= before)
   for (const name of old) {
     knownOf(db).delete(name)
     await sql.raw(`drop table ${name}`).execute(db)
