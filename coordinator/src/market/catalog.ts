@@ -45,7 +45,7 @@ const RETRY = minutes(30)
 const ADVISOR_DEADLINE = minutes(2)
 const SOURCE_DEADLINE = minutes(15)
 /** The file of 2025 has 2 MB. */
-const MOST_BYTES = 32_000_000
+const MOST_BYTES = 16_000_000
 
 interface Part {
   readonly name: SourceName

@@ -6,7 +6,9 @@ export type Ec2Clients = (region: string) => EC2Client
 export interface Ec2ClientOptions {
   /** In place of AWS's own, such as that of the simulated EC2. */
   readonly endpoint?: string | undefined
-  readonly credentials?: { readonly accessKeyId: string; readonly secretAccessKey: string } | undefined
+  readonly credentials?:
+    | { readonly accessKeyId: string; readonly secretAccessKey: string; readonly sessionToken?: string }
+    | undefined
 }
 
 /** Retries are the pacer's business, so that they share one budget and one rate. */
