@@ -4,7 +4,7 @@ import { createEc2Clients } from './ec2-clients.ts'
 
 /** EC2's Query API behind msw, one answer after the other. */
 
-export const EC2_ENDPOINT = 'http://ec2.test'
+const EC2_ENDPOINT = 'http://ec2.test'
 
 export const testClients = createEc2Clients({
   endpoint: EC2_ENDPOINT,
