@@ -3,6 +3,7 @@ import { systemClock } from '@understudy/shared/core/time'
 import { type Logger, pino } from 'pino'
 import { startCoordinator } from '../app.ts'
 import type { Address, Cloud } from '../cloud/cloud.ts'
+import { createEc2Prices } from '../cloud/ec2/ec2-prices.ts'
 import { createManualCloud, createNoAddress } from '../cloud/manual/manual-cloud.ts'
 import { createRemoteCloud, type RemoteCloud } from '../cloud/simulated/remote-cloud.ts'
 import type { Invocation } from '../command-line.ts'
@@ -43,6 +44,7 @@ async function run(config: CoordinatorConfig, mode: 'serve' | 'demo'): Promise<n
       database,
       cloud: world.cloud,
       address: world.address,
+      prices: pricesOf(config),
       verifyIdentity: createIdentityVerifier(keys),
       clock: systemClock,
       log,
@@ -119,6 +121,13 @@ function createWorld(config: CoordinatorConfig): {
     })
   const remote = createRemoteCloud(config.simulated_cloud_url)
   return { cloud: remote.cloud, address: remote.address, remote }
+}
+
+/** A simulated region has prices too, but neither a catalog nor a Spot Advisor. */
+function pricesOf({ aws_region: regions, ec2_endpoint: endpoint, cloud }: CoordinatorConfig) {
+  if (regions.length === 0) return undefined
+  const sources = createEc2Prices(endpoint)
+  return cloud === 'simulated' ? { ...sources, catalog: undefined } : sources
 }
 
 const createLog = (config: CoordinatorConfig): Logger =>

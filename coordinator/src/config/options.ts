@@ -110,6 +110,29 @@ export const coordinatorOptions = {
     value: '<url>',
     doc: 'The Spot Advisor file, looked at every 6 hours',
   },
+  gap_filler_enabled: {
+    schema: flag().default(true),
+    env: 'GAP_FILLER_ENABLED',
+    doc: 'Whether gaps in prices are looked for every 15 minutes and filled; by hand they always can be',
+  },
+  price_retention: {
+    schema: number(8, 3650).default(400),
+    env: 'UNDERSTUDY_PRICE_RETENTION',
+    value: '<days>',
+    doc: 'How long prices are kept, in days',
+  },
+  submission_retention: {
+    schema: number(1, 3650).default(30),
+    env: 'UNDERSTUDY_SUBMISSION_RETENTION',
+    value: '<days>',
+    doc: 'How long the audit of what agents have submitted is kept, in days',
+  },
+  on_demand_rate: {
+    schema: number(1, 100).default(100),
+    env: 'UNDERSTUDY_ON_DEMAND_RATE',
+    value: '<percent>',
+    doc: 'What you would really pay on demand, in per cent of the list price, as with a savings plan: savings are measured against it',
+  },
   identity_certificates: {
     schema: z.string().optional(),
     env: 'UNDERSTUDY_IDENTITY_CERTIFICATES',

@@ -1,7 +1,8 @@
 import { toUsd } from '@understudy/shared/core/money'
 import type { Instant } from '@understudy/shared/core/time'
-import { type InterruptionBand, interruptionBands } from '@understudy/shared/market/pool'
+import { type InterruptionBand, interruptionBands, type Pool } from '@understudy/shared/market/pool'
 import type { PoolView } from '@understudy/shared/protocol/market'
+import type { PoolOffer } from '../cloud/cloud.ts'
 import type { CatalogStore } from './catalog-store.ts'
 import type { Market } from './market.ts'
 import { timeOrNull } from './market-views.ts'
@@ -24,8 +25,10 @@ export interface PoolViews {
 export function createPoolViews(parts: {
   readonly market: Pick<Market, 'pools' | 'latest'>
   readonly catalog: Pick<CatalogStore, 'onDemand' | 'advisor' | 'zones'>
+  /** What the cloud says of a pool now; it counts where the catalog says nothing. */
+  readonly offered: (pool: Pool) => PoolOffer | undefined
 }): PoolViews {
-  const { market, catalog } = parts
+  const { market, catalog, offered } = parts
   return {
     async list({ instanceType, region, limit, cursor }) {
       const known = (await market.pools())
@@ -42,7 +45,9 @@ export function createPoolViews(parts: {
         await Promise.all(regions.map(async (name) => [name, await readRegion(catalog, name)] as const)),
       )
       const latest = await market.latest(page.map(({ poolId }) => poolId))
-      const items = page.map((pool) => viewOf(pool, latest.get(pool.poolId), facts.get(pool.region)))
+      const items = page.map((pool) =>
+        viewOf(pool, latest.get(pool.poolId), facts.get(pool.region), offered(pool)),
+      )
       return { items, next: known.length > limit ? (items.at(-1)?.pool_id ?? null) : null }
     },
   }
@@ -50,8 +55,13 @@ export function createPoolViews(parts: {
 
 type RegionFacts = Awaited<ReturnType<typeof readRegion>>
 
-function viewOf(pool: KnownPool, price: LatestPrice | undefined, about: RegionFacts | undefined): PoolView {
-  const onDemand = about?.onDemand.get(pool.instanceType)
+function viewOf(
+  pool: KnownPool,
+  price: LatestPrice | undefined,
+  about: RegionFacts | undefined,
+  offer: PoolOffer | undefined,
+): PoolView {
+  const onDemand = about?.onDemand.get(pool.instanceType) ?? offer?.onDemandPrice
   return {
     pool_id: pool.poolId,
     instance_type: pool.instanceType,
@@ -61,7 +71,7 @@ function viewOf(pool: KnownPool, price: LatestPrice | undefined, about: RegionFa
     ...priceOf(price),
     on_demand_price: onDemand === undefined ? null : toUsd(onDemand),
     discount_percent: price === undefined || onDemand === undefined ? null : discount(price.price, onDemand),
-    ...bandOf(about?.bands.get(pool.instanceType)),
+    ...bandOf(about?.bands.get(pool.instanceType) ?? offeredBand(offer)),
     risk: null,
   }
 }
@@ -81,6 +91,9 @@ const bandOf = (known: { readonly band: InterruptionBand; readonly asOf: Instant
   interruption_range: known ? interruptionBands[known.band] : null,
   band_as_of: timeOrNull(known?.asOf ?? null),
 })
+
+const offeredBand = (offer: PoolOffer | undefined) =>
+  offer && offer.interruptionBand !== null ? { band: offer.interruptionBand, asOf: offer.at } : undefined
 
 /** In per cent of on-demand, to two places. */
 const discount = (spot: number, onDemand: number): number | null =>
