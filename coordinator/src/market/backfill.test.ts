@@ -170,11 +170,12 @@ describe.each(dialects)('backfill on %s', (dialect) => {
   })
 
   test('no further back than the source reaches, and not into the future', async () => {
-    const { backfill, source, sink } = await world()
+    const { backfill, source, sink, time } = await world()
     const { id } = await backfill.startFetch({ ...request(1, undefined, 400), to: instant(NOW + hours(5)) })
+    await time.advance(700)
     await untilEnded(backfill, id)
-    expect(source.asked[0]?.range).toEqual({ from: NOW - hours(90 * 24), to: NOW })
-    expect(sink.coverage.get('c1.large@ap-south-1a')).toEqual([{ from: NOW - hours(90 * 24), to: NOW }])
+    expect(source.asked[0]?.range).toEqual({ from: NOW + 700 - hours(90 * 24), to: NOW })
+    expect(sink.coverage.get('c1.large@ap-south-1a')).toEqual([{ from: NOW + 700 - hours(90 * 24), to: NOW }])
   })
 
   test('while it runs it says how long it will take', async () => {

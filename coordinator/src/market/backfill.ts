@@ -68,10 +68,13 @@ export function createBackfill(parts: BackfillParts): Backfill {
   const running = new Map<string, AbortController>()
   let wake: (() => void) | undefined
 
-  /** The part of the range that the source can still know. */
+  /** The part of the range that the source can still know, to a whole second, since that is how EC2 is asked. */
   function reachable({ from, to }: Interval): Interval {
     const now = clock.now()
-    return { from: instant(Math.max(from, now - source.reach)), to: instant(Math.min(to, now)) }
+    return {
+      from: instant(Math.max(from, now - source.reach)),
+      to: instant(Math.floor(Math.min(to, now) / 1000) * 1000),
+    }
   }
 
   async function ask(query: HistoryQuery, refusals: ReturnType<typeof createRefusals>, signal: AbortSignal) {
