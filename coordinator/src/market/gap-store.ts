@@ -77,9 +77,8 @@ export function createGapStore(db: Kysely<Schema>): GapStore {
       const spans = rowsOf(trx, { pool: 'bigint', low: 'bigint', high: 'bigint' }, spansOf(buckets))
       const { rows } = await sql<{ pool: number; from_at: number; to_at: number }>`
         select g.pool, g.from_at, g.to_at from ${spans}
-        join data_gaps g on g.pool = given.pool and g.to_at > given.low and g.from_at <= given.high`.execute(
-        trx,
-      )
+        cross join data_gaps g
+        where g.pool = given.pool and g.to_at > given.low and g.from_at <= given.high`.execute(trx)
       const hit = hitBy(rows, buckets)
       if (hit.length === 0) return
       await sql`
@@ -226,8 +225,8 @@ async function removeInterpolated(
   const { numAffectedRows } = await sql`
     delete from pricing_snapshots_interpolated where (pool, at) in (
       select i.pool, i.at from ${rowsOf(trx, SPAN, spans)}
-      join pricing_snapshots_interpolated i
-        on i.pool = given.pool and i.at >= given.from_at and i.at < given.to_at ${ofBatch})`.execute(trx)
+      cross join pricing_snapshots_interpolated i
+      where i.pool = given.pool and i.at >= given.from_at and i.at < given.to_at ${ofBatch})`.execute(trx)
   return Number(numAffectedRows ?? 0)
 }
 

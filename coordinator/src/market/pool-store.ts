@@ -30,7 +30,9 @@ export function createPoolStore(db: Kysely<Schema>): PoolStore {
       poolIds.map((id) => ({ pool_id: id })),
     )
     const { rows } = await sql<{ id: number; pool_id: string }>`
-      select pools.id, pools.pool_id from ${wanted} join pools on pools.pool_id = given.pool_id`.execute(db)
+      select pools.id, pools.pool_id from ${wanted} cross join pools where pools.pool_id = given.pool_id`.execute(
+      db,
+    )
     for (const { id, pool_id } of rows) numbers.set(pool_id, id)
   }
 

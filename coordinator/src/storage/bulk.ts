@@ -8,7 +8,8 @@ type Value = number | string | null
 
 /**
  * Rows as something to select from, in one parameter (SQLite) or one a column (PostgreSQL) however many they are, so that
- * the statement is the same for every batch: `insert into x (a, b) ${select a, b from rowsOf(…)} as given`.
+ * the statement is the same for every batch: `insert into x (a, b) select a, b from ${rowsOf(…)}`. In SQLite `cross join` with
+ * a condition in `where` keeps them the outer loop, so that each looks up what it joins.
  */
 export function rowsOf<C extends BulkColumns>(
   db: Kysely<Schema>,
