@@ -4,7 +4,7 @@ import { createSerial } from '@understudy/shared/core/serial'
 import type { Service } from '@understudy/shared/core/service'
 import { type Clock, type Mono, minutes, seconds } from '@understudy/shared/core/time'
 import type { Degradation } from '@understudy/shared/protocol/link'
-import { priceSubmissionResultSchema } from '@understudy/shared/protocol/market'
+import { countSchema } from '@understudy/shared/protocol/primitives'
 import type { Logger } from 'pino'
 import { z } from 'zod'
 import { openEc2 } from '../aws/aws.ts'
@@ -34,6 +34,12 @@ export const marketStatusSchema = z.object({
   last_error: z.string().nullable(),
 })
 export type MarketStatus = z.infer<typeof marketStatusSchema>
+
+/**
+ * What an agent needs of a PriceSubmissionResult. That schema itself brings those of all market data with it, which take
+ * some 8 MiB of every agent.
+ */
+const resultSchema = z.object({ refused: countSchema, errors: z.array(z.unknown()) })
 
 export interface Market {
   readonly services: readonly Service[]
@@ -83,7 +89,7 @@ export function openMarket(parts: {
   const submitter = createSubmitter({
     queues,
     post: async (submission, signal) =>
-      priceSubmissionResultSchema.parse(await postJson(url, submission, { credential, signal })),
+      resultSchema.parse(await postJson(url, submission, { credential, signal })),
     isConnected: parts.isConnected,
     clock,
     random,

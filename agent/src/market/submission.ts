@@ -38,7 +38,10 @@ export interface Submitter extends Service {
 export function createSubmitter(parts: {
   readonly queues: readonly PriceQueue[]
   /** @throws AppError of the coordinator, or `unavailable` */
-  readonly post: (submission: PriceSubmission, signal: AbortSignal) => Promise<PriceSubmissionResult>
+  readonly post: (
+    submission: PriceSubmission,
+    signal: AbortSignal,
+  ) => Promise<Pick<PriceSubmissionResult, 'refused'> & { readonly errors: readonly unknown[] }>
   readonly isConnected: () => boolean
   readonly clock: Clock
   readonly random: Random
