@@ -9,6 +9,9 @@ const together = { maxWorkers: '100%' }
 /** What measures times has the machine for itself: one file at a time, after everything else. */
 const alone = { maxWorkers: 1, sequence: { groupOrder: 2 } }
 
+/** Starts a real PostgreSQL for those tests that ask for one. */
+const postgres = 'coordinator/src/storage/postgres-global-setup.ts'
+
 export default defineConfig({
   test: {
     projects: [
@@ -21,12 +24,19 @@ export default defineConfig({
             'test/bench/**/*.test.ts',
             'test/faults/mutations.test.ts',
           ],
+          globalSetup: [postgres],
           testTimeout: 20_000,
           ...together,
         },
       },
       {
-        test: { name: 'contract', include: ['test/contract/**/*.test.ts'], testTimeout: 20_000, ...together },
+        test: {
+          name: 'contract',
+          include: ['test/contract/**/*.test.ts'],
+          globalSetup: [postgres],
+          testTimeout: 20_000,
+          ...together,
+        },
       },
       'dashboard/vite.config.ts',
       {

@@ -6,7 +6,7 @@ import { between, type Clock, millis, plus, seconds } from '@understudy/shared/c
 import { defaultLeasePolicy } from '@understudy/shared/failover/lease'
 import type { CoordinatorMessage, Heartbeat, Report, Upstream } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
-import { commitRoutes, createCommit, isReadyToSucceed, serveCommit } from './commit/commit.ts'
+import { isReadyToSucceed } from './commit/commit.ts'
 import type { DataDirectory } from './config/data-directory.ts'
 import { type AgentConfig, voterPortOf } from './config/options.ts'
 import type { ServiceWatchdog } from './guard/service-watchdog.ts'
@@ -18,6 +18,7 @@ import { advertised, socketUrl } from './link/addresses.ts'
 import { saveEnrolment } from './link/enrolment.ts'
 import { join } from './link/join.ts'
 import { createLink, type LinkPeer } from './link/link.ts'
+import { openMarket } from './market/market.ts'
 import { openRecord, recordStatus, withRecord } from './record/record.ts'
 import { checkStateDirectories, openReplication } from './replication/replication.ts'
 import { createCuts } from './role/cuts.ts'
@@ -25,11 +26,12 @@ import { createHandOverWatch } from './role/hand-over-watch.ts'
 import { createHooks } from './role/hooks.ts'
 import { createRole } from './role/role.ts'
 import { openRoleStore } from './role/role-store.ts'
-import { openSnapshots, situationOf, snapshotRoutes, startOnWhole } from './snapshot/snapshot.ts'
+import { openSnapshots, situationOf, startOnWhole } from './snapshot/snapshot.ts'
 import { copyReport, roleStatus, streamHeartbeat, streamStatus } from './status/agent-status.ts'
 import { degradationsOf } from './status/degradations.ts'
+import { openLocalSockets } from './status/local-sockets.ts'
 import { createProgressLog } from './status/progress-log.ts'
-import { type AgentStatus, serveStatus } from './status/status-socket.ts'
+import type { AgentStatus } from './status/status-socket.ts'
 import { AGENT_VERSION } from './version.ts'
 import { openVoter, toWire, voterHello, voterService } from './voter/voter.ts'
 
@@ -170,6 +172,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     },
     onChange: () => {
       record.onRole(role.member)
+      market.changed()
       link.beatSoon()
     },
   })
@@ -188,6 +191,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     onMessage,
     onConnected: () => {
       identity.connected()
+      market.connected()
       reportCopy()
     },
   }
@@ -195,6 +199,22 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     url: socketUrl(config.coordinator_url, agent, 'link'),
     credential: enrolment.credential,
     peer,
+    clock,
+    random,
+    log,
+  })
+
+  const market = openMarket({
+    config,
+    path: data.prices,
+    record: record.prices,
+    imds,
+    agent,
+    self,
+    credential: enrolment.credential,
+    role: () => role.member.role.kind,
+    hasNotice: () => openNotice !== undefined,
+    isConnected: () => link.connected,
     clock,
     random,
     log,
@@ -238,6 +258,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
       case 'credential':
         link.useCredential(message.credential)
         voter.useCredential(message.credential)
+        market.useCredential(message.credential)
         void saveEnrolment(data.enrolment, { ...enrolment, credential: message.credential })
         return
       case 'certificate':
@@ -254,10 +275,13 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     report: (report) => link.report(report),
     onOpen(notice) {
       openNotice = notice.id
-      handOvers.noticed(plus(clock.mono(), between(clock.now(), notice.time)))
+      const end = plus(clock.mono(), between(clock.now(), notice.time))
+      handOvers.noticed(end)
+      market.noticed(end)
     },
     onWithdrawn() {
       openNotice = undefined
+      market.changed()
       handOvers.withdrawn()
     },
     remember: (memory) => void store.save(memory),
@@ -276,7 +300,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
   const degraded = () =>
     degradationsOf(
       { degraded: [...link.degraded, ...voter.degraded] },
-      [watcher, identity, snapshots.service, cuts, surroundings.watchdog],
+      [watcher, identity, snapshots.service, cuts, market, surroundings.watchdog],
       replication,
     )
 
@@ -307,27 +331,13 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
       snapshots: snapshots.service?.status ?? null,
       open_notice: openNotice ?? null,
       record: recordStatus(record),
+      prices: market.status,
       degraded: degraded(),
     }
   }
 
-  const commit = createCommit({
-    replication: {
-      commit: (budget) => replication.commit(budget, () => voter.state.keepers),
-      lags: () => replication.lags(),
-    },
-    isPrimary: () => role.member.role.kind === 'primary' || role.member.role.kind === 'handing-over',
-    clock,
-  })
-  const servers = await Promise.all([
-    serveStatus(
-      data.statusSocket,
-      status,
-      { ...commitRoutes(commit), ...snapshotRoutes(snapshots.service) },
-      log,
-    ),
-    ...(config.commit_socket === undefined ? [] : [serveCommit(config.commit_socket, commit, log)]),
-  ]).catch(async (error: unknown) => {
+  const asked = { config, data, status, replication, voter, role, snapshots, clock, log }
+  const servers = await openLocalSockets(asked).catch(async (error: unknown) => {
     await voter.close()
     await replication.close()
     throw error
@@ -367,9 +377,10 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     })
     if (signal.aborted) services.abort()
     await runServices(
-      [voting, link, identity, watcher, progressLog, cuts?.service, snapshots.service].filter(
-        (service) => service !== undefined,
-      ),
+      [
+        ...[voting, link, identity, watcher, progressLog, ...market.services],
+        ...[cuts?.service, snapshots.service].filter((service) => service !== undefined),
+      ],
       services.signal,
     )
   } finally {

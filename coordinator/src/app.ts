@@ -15,6 +15,7 @@ import type { Context } from 'hono'
 import type { Logger } from 'pino'
 import { WebSocketServer } from 'ws'
 import type { Address, Cloud } from './cloud/cloud.ts'
+import type { PriceSources } from './cloud/price-sources.ts'
 import type { CoordinatorConfig } from './config/options.ts'
 import { failoverRoutes } from './failover/failover.routes.ts'
 import { createFailover, type Failover } from './failover/failover.ts'
@@ -49,6 +50,7 @@ import {
   type Topics,
   type VoterSockets,
 } from './live/live.ts'
+import { openMarket } from './market/open-market.ts'
 import type { OpenDatabase } from './storage/database.ts'
 import { createGroupCommit } from './storage/group-commit.ts'
 import { COORDINATOR_VERSION } from './version.ts'
@@ -62,6 +64,8 @@ export interface CoordinatorParts {
   readonly database: OpenDatabase
   readonly cloud: Cloud
   readonly address: Address
+  /** Where prices can be had beside what agents see. */
+  readonly prices?: PriceSources | undefined
   readonly verifyIdentity: IdentityVerifier
   readonly clock: Clock
   readonly log: Logger
@@ -151,13 +155,24 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     countIncident(incident)
   }
 
+  const market = openMarket({
+    config,
+    database,
+    sources: parts.prices,
+    offers: failover.offers,
+    poolOf: async (id) => (await failover.agent(id)).instance?.pool_id,
+    audit,
+    clock,
+    log,
+  })
+
   const auth = { open: mode === 'demo', tokens, agents: credentials }
   const api = createApi(log, auth, createIdempotency(db, clock))
   mount(api, [
     healthRoutes({
       health: async () => {
         const agents = await failover.agents()
-        const ok = database.isWritable()
+        const ok = await database.isWritable()
         return {
           status: ok ? 'healthy' : 'degraded',
           service: 'understudy-coordinator',
@@ -169,7 +184,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
         }
       },
       readiness: async () => [
-        { name: 'database', ok: database.isWritable(), detail: config.database },
+        { name: 'database', ok: await database.isWritable(), detail: database.name },
         { name: 'http', ok: true, detail: url },
       ],
     }),
@@ -193,6 +208,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
       onSettings: (agentId) => topics.touchAgent(agentId),
     }),
     failoverRoutes(failover, audit),
+    ...market.routes,
     liveRoutes(links, voters, topics),
     ...(parts.extraRoutes ? [parts.extraRoutes((demo) => topics.showDemo(demo), failover)] : []),
   ])
@@ -214,7 +230,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
       const onAbort = () => stopping.abort()
       signal.addEventListener('abort', onAbort, { once: true })
       try {
-        await runServices([failover, topics, renewal], signal)
+        await runServices([failover, topics, renewal, ...market.services], signal)
       } finally {
         stopping.abort()
         await incidents.settled()

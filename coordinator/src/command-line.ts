@@ -4,7 +4,7 @@ import { badFlags, flagsOf, helpOf, keysOfFlags, suggest } from '@understudy/sha
 import { coordinatorOptions } from './config/options.ts'
 import { COORDINATOR_VERSION } from './version.ts'
 
-export const commands = ['serve', 'demo', 'migrate', 'token', 'imds-sim'] as const
+export const commands = ['serve', 'demo', 'migrate', 'token', 'import', 'catalog', 'imds-sim'] as const
 export type Command = (typeof commands)[number]
 
 export const HELP = `understudy-coordinator ${COORDINATOR_VERSION}: decides who is primary, and shows it
@@ -24,13 +24,20 @@ Commands:
   token create --name <name> --role <viewer|operator|admin> [--days <n>]    a token for a person or a program
   token join --agent <id> [--name <name>] [--instance <i-…>]                a one-time token for a new instance
   token list | token revoke <id>
+  import prices <file>  spot price history: CSV, JSON of DescribeSpotPriceHistory, or TSV with zone ids; plain, gzip or zstd
+      --format <csv|json|tsv>  found out by default
+      --region <region>        only rows of that region
+      --zones <file>           which zone ids are which zones: JSON of DescribeAvailabilityZones; the catalog's by default
+  catalog show | catalog refresh [--region <region>]    what is known of types, zones, on-demand prices and interruptions
+  catalog import <file> [--as-of <day>]                 from a file in place of AWS
+  catalog export [<file>] --region <region>             static_intelligence.json
   imds-sim             a metadata service for your own tests
       --port <port>        (default 1338)
       --script <file>      what happens when: docs/imds-simulator.md
       --instance-type, --zone, --instance-id
       --identity-key <file>  signs identity documents; made if it is not there, so that several can share one
 
-Options of serve, migrate and token (flags win over environment, environment over file):
+Options of serve, migrate, token, import and catalog (flags win over environment, environment over file):
   --config <file>      YAML; the keys are the flags with underscores
   --json               one JSON object on standard output
 ${helpOf(coordinatorOptions)}
@@ -67,6 +74,10 @@ const ownFlags = {
   'instance-id': { type: 'string' },
   'identity-key': { type: 'string' },
   zone: { type: 'string' },
+  format: { type: 'string' },
+  region: { type: 'string' },
+  zones: { type: 'string' },
+  'as-of': { type: 'string' },
 } as const
 
 const allowed: Readonly<Record<Command, readonly (keyof typeof ownFlags)[]>> = {
@@ -74,8 +85,12 @@ const allowed: Readonly<Record<Command, readonly (keyof typeof ownFlags)[]>> = {
   demo: ['port', 'seed', 'agents', 'open', 'script', 'keep-logs'],
   migrate: ['dry-run'],
   token: ['name', 'role', 'days', 'agent', 'instance'],
+  import: ['format', 'region', 'zones'],
+  catalog: ['region', 'as-of'],
   'imds-sim': ['port', 'script', 'instance-type', 'instance-id', 'zone', 'identity-key'],
 }
+
+const takesWords: readonly Command[] = ['token', 'import', 'catalog']
 
 /** @throws AppError `input_invalid` with a suggestion */
 export function parseInvocation(argv: readonly string[]): Invocation | 'help' | 'version' {
@@ -89,7 +104,7 @@ export function parseInvocation(argv: readonly string[]): Invocation | 'help' | 
     throw new AppError('input_invalid', `unknown command "${word}"${suggest(word, commands)}`, {
       hint: 'coordinator --help lists the commands.',
     })
-  if (command !== 'token' && words.length > 0)
+  if (!takesWords.includes(command) && words.length > 0)
     throw new AppError('input_invalid', `${command} takes no "${words.join(' ')}"`, {
       hint: 'coordinator --help lists the options of each command.',
     })

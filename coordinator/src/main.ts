@@ -33,6 +33,10 @@ async function main(argv: readonly string[]): Promise<number> {
       return (await import('./commands/migrate.ts')).migrateDatabase(invocation, print)
     case 'token':
       return (await import('./commands/token.ts')).token(invocation, print)
+    case 'import':
+      return (await import('./commands/import.ts')).importData(invocation, print)
+    case 'catalog':
+      return (await import('./commands/catalog.ts')).catalog(invocation, print)
     case 'imds-sim':
       return (await import('./commands/imds-sim.ts')).imdsSim(invocation)
     default:

@@ -49,6 +49,7 @@ export async function measureOwnStart(
     agentId: agentId('agent-alone'),
     directory,
     imdsEndpoint: '',
+    ec2Endpoint: '',
     servicePort: port,
     replicationPort: 0,
     voterPort: 0,

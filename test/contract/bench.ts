@@ -19,8 +19,10 @@ import {
 } from '../../coordinator/src/cloud/simulated/simulated-cloud.ts'
 import { coordinatorOptions } from '../../coordinator/src/config/options.ts'
 import { createIdentityVerifier } from '../../coordinator/src/fleet/fleet.ts'
-import { type OpenDatabase, openSqlite } from '../../coordinator/src/storage/database.ts'
+import { type OpenDatabase, openDatabase, openSqlite } from '../../coordinator/src/storage/database.ts'
+import type { Dialect } from '../../coordinator/src/storage/dialect.ts'
 import { migrate } from '../../coordinator/src/storage/migrate.ts'
+import { testPlace } from '../../coordinator/src/storage/testing.ts'
 import { resolveOptions } from '../../shared/src/core/options.ts'
 import { connectPuppet, type Puppet } from './puppet.ts'
 import { newPuppetDisk, type PuppetDisk, type PuppetPeers } from './puppet-voter.ts'
@@ -78,6 +80,8 @@ export async function startBench(
     readonly manual?: boolean
     /** The database is a file. */
     readonly onDisk?: boolean
+    /** SQLite if not said. */
+    readonly dialect?: Dialect
     readonly log?: Logger
   } = {},
 ): Promise<Bench> {
@@ -111,7 +115,9 @@ export async function startBench(
     readSecret: () => '',
   })
   const path = options.onDisk ? join(directory, 'understudy.db') : ':memory:'
-  let database = openSqlite({ path })
+  const dialect = options.dialect ?? 'sqlite'
+  const place = dialect === 'postgres' ? await testPlace(dialect) : undefined
+  let database = place ? await openDatabase(place.place) : openSqlite({ path })
   await migrate(database.db)
   let adminToken = ''
 
@@ -272,6 +278,7 @@ export async function startBench(
       await cloud.close()
       await control.close()
       await database.close()
+      await place?.remove()
       rmSync(directory, { recursive: true, force: true })
     },
   }

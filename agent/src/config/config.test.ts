@@ -116,3 +116,32 @@ test('the record of the epoch survives a restart', async () => {
   await Promise.all([store.save({ epoch: 3, active: true }), store.save({ epoch: 4 })])
   expect(openRoleStore(file).memory).toMatchObject({ epoch: 4, active: true })
 })
+
+test('alternatives are a list, or text with commas; EC2 is reached over https, or on this machine', () => {
+  const file = join(directory(), 'agent.yaml')
+  const load = (more: string, env: Record<string, string> = {}) => {
+    writeFileSync(file, `${GOOD}${more}`)
+    return loadConfig(file, {}, env).config
+  }
+  expect(load('')).toMatchObject({ price_sampling: true, price_interval: 300, alternative_types: [] })
+  expect(load('alternative_types: [c5.xlarge, m5.large]\n').alternative_types).toEqual([
+    'c5.xlarge',
+    'm5.large',
+  ])
+  expect(load('', { UNDERSTUDY_ALTERNATIVE_TYPES: 'c5.xlarge, m5.metal-24xl' }).alternative_types).toEqual([
+    'c5.xlarge',
+    'm5.metal-24xl',
+  ])
+  expect(() => load('alternative_types: [large]\n')).toThrow('must be instance types')
+  expect(load('', { UNDERSTUDY_EC2_ENDPOINT: 'http://127.0.0.1:9000' }).ec2_endpoint).toBe(
+    'http://127.0.0.1:9000',
+  )
+  for (const [url, why] of [
+    ['http://10.0.0.9', 'must be an https address'],
+    ['http://127.0.0.1.evil.example', 'must be an https address'],
+    ['https://a:b@ec2.example', 'must not hold credentials'],
+    ['https://ec2.example/path', 'without a path'],
+    ['ftp://ec2.example', 'must be an http or https address'],
+  ] as const)
+    expect(() => load('', { UNDERSTUDY_EC2_ENDPOINT: url }), url).toThrow(why)
+})

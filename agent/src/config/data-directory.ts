@@ -13,6 +13,8 @@ export interface DataDirectory {
   /** There while a restore has not ended. */
   readonly restore: string
   readonly record: string
+  /** Samples of a replica that the coordinator does not have yet. */
+  readonly prices: string
   readonly statusSocket: string
   /** Gives the directory free for another agent. */
   unlock(): void
@@ -42,6 +44,7 @@ export function openDataDirectory(path: string): DataDirectory {
     replication: join(path, 'replication'),
     restore: join(path, 'restore.json'),
     record: recordIn(path),
+    prices: join(path, 'prices.jsonl'),
     statusSocket: statusSocketOf(path),
     unlock: () => rmSync(lock, { force: true }),
   }

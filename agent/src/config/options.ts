@@ -8,6 +8,7 @@ import {
 } from '@understudy/shared/core/options'
 import { z } from 'zod'
 import { IMDS_DEFAULT_ENDPOINT } from '../imds/imds-client.ts'
+import { marketOptions } from './market-options.ts'
 import { snapshotOptions } from './snapshot-options.ts'
 import { workloadSchema } from './workload.ts'
 
@@ -114,6 +115,7 @@ export const agentOptions = {
     doc: 'Replicas may be created by hand',
   },
   ...snapshotOptions,
+  ...marketOptions,
   log_level: {
     schema: logLevel(),
     env: 'LOG_LEVEL',

@@ -1,18 +1,28 @@
-import { request as httpRequest } from 'node:http'
-import { request as httpsRequest } from 'node:https'
+import http from 'node:http'
+import https from 'node:https'
 import { AppError, type ErrorCode, errorCodes, messageOf } from '@understudy/shared/core/app-error'
 import { problemSchema } from '@understudy/shared/protocol/problem'
 
 const TIMEOUT = 10_000
 const MAX_ANSWER = 1024 * 1024
 
+export interface PostOptions {
+  /** The credential of this instance. */
+  readonly credential?: string
+  readonly signal?: AbortSignal
+}
+
 /**
  * Posts JSON to the coordinator and returns the parsed answer.
  * @throws AppError with the coordinator's own code and hint, or `unavailable` (retryable) when there is no answer
  */
-export function postJson(url: string, body: unknown): Promise<unknown> {
+export function postJson(
+  url: string,
+  body: unknown,
+  { credential, signal }: PostOptions = {},
+): Promise<unknown> {
   const text = JSON.stringify(body)
-  const request = url.startsWith('https:') ? httpsRequest : httpRequest
+  const { request } = url.startsWith('https:') ? https : http
   return new Promise((resolve, reject) => {
     const outgoing = request(
       url,
@@ -20,7 +30,12 @@ export function postJson(url: string, body: unknown): Promise<unknown> {
         method: 'POST',
         agent: false,
         timeout: TIMEOUT,
-        headers: { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) },
+        headers: {
+          'content-type': 'application/json',
+          'content-length': Buffer.byteLength(text),
+          ...(credential === undefined ? {} : { authorization: `Bearer ${credential}` }),
+        },
+        ...(signal ? { signal } : {}),
       },
       (response) => {
         let answer = ''
@@ -75,7 +90,7 @@ function parseJson(text: string): unknown {
 
 /** One GET, for a check by hand. @throws AppError `unavailable` */
 export function probe(url: string): Promise<{ status: number; millis: number }> {
-  const request = url.startsWith('https:') ? httpsRequest : httpRequest
+  const { request } = url.startsWith('https:') ? https : http
   const started = performance.now()
   return new Promise((resolve, reject) => {
     const outgoing = request(url, { agent: false, timeout: TIMEOUT }, (response) => {

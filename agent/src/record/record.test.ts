@@ -20,7 +20,8 @@ import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
 import { pino } from 'pino'
 import { afterEach, expect, test } from 'vitest'
 import { loadConfig } from '../config/load.ts'
-import { openRecord, type PriceSample, printRecord, readRecord, recordStatus, withRecord } from './record.ts'
+import type { PriceSample } from '../market/price-lines.ts'
+import { openRecord, printRecord, readRecord, recordStatus, withRecord } from './record.ts'
 
 const scratch: string[] = []
 afterEach(() => {
@@ -138,7 +139,7 @@ test('a replica writes nothing', async () => {
   const base = directory()
   const { record, settled } = open(base)
   for (const role of [member(1, { kind: 'replica', primary: SECOND }), promoting(2)]) record.onRole(role)
-  await record.appendPrices([{ pool: 'c5.large@ap-south-1a', at: new Date(START).toISOString(), usd: 1 }])
+  await record.prices.add([{ pool: 'c5.large@ap-south-1a', at: new Date(START).toISOString(), usd: 1 }])
   await settled()
   expect(readdirSync(join(base, 'record'))).toEqual([])
 })
@@ -182,8 +183,8 @@ const sample = (minutesAgo: number, usd = 0.05, pool = 'c5.large@ap-south-1a'): 
 test('prices of the last hour are kept once each, in order', async () => {
   const { record, pass } = open(directory())
   record.onRole(primary(1))
-  await record.appendPrices([sample(10), sample(59), sample(61), sample(10, 0.06)])
-  await record.appendPrices([sample(10, 0.06), sample(30, 0.04, 'm5.large@ap-south-1b')])
+  await record.prices.add([sample(10), sample(59), sample(61), sample(10, 0.06)])
+  await record.prices.add([sample(10, 0.06), sample(30, 0.04, 'm5.large@ap-south-1b')])
   expect(record.read().prices).toEqual([
     sample(59),
     sample(30, 0.04, 'm5.large@ap-south-1b'),
@@ -191,7 +192,7 @@ test('prices of the last hour are kept once each, in order', async () => {
   ])
   pass(40 * 60_000)
   expect(record.read().prices).toEqual([sample(10, 0.06)])
-  await record.appendPrices([])
+  await record.prices.add([])
   expect(printRecord(record.read())).toContain('c5.large@ap-south-1a           0.06 USD per hour')
 })
 
@@ -248,7 +249,7 @@ test('nothing is recorded during a seal', async () => {
   const base = directory()
   const { record, settled } = open(base)
   record.onRole(primary(1))
-  await record.appendPrices([sample(1)])
+  await record.prices.add([sample(1)])
   const sealed = { seq: 1, unreadable: 0, leftBytes: 0, why: '' }
   let sealing = ''
   let release = () => {}

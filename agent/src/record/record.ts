@@ -8,16 +8,17 @@ import type { Clock } from '@understudy/shared/core/time'
 import type { Member } from '@understudy/shared/failover/member-types'
 import type { Logger } from 'pino'
 import type { AgentConfig } from '../config/options.ts'
+import { openPriceQueue } from '../market/price-queue.ts'
 import { writeDurably } from '../replication/copy-mark.ts'
 import { CONFIG, PRICES, type RecordedConfig, type RecordView, readRecord, SWITCHES } from './record-files.ts'
-import { boundedPrices, boundedSwitches, type PriceSample, type Switch, toLines } from './record-lines.ts'
+import { boundedSwitches, type Switch, toLines } from './record-lines.ts'
 import type { AgentRecord } from './record-types.ts'
 import { sharedConfig } from './shared-config.ts'
 import { mayWrite, switchOf } from './switches.ts'
 
 export { printRecord } from './print-record.ts'
 export { readRecord } from './record-files.ts'
-export type { PriceSample, Switch } from './record-lines.ts'
+export type { Switch } from './record-lines.ts'
 export { switchSchema } from './record-lines.ts'
 export type { AgentRecord } from './record-types.ts'
 export { type RoleReplication, withRecord } from './with-record.ts'
@@ -55,9 +56,15 @@ export function openRecord({ directory, self, config, version, clock, log }: Rec
   }
 
   const writeSwitches = (switches: readonly Switch[]) => write(SWITCHES, toLines(boundedSwitches(switches)))
-  const writePrices = (samples: readonly PriceSample[]) =>
-    write(PRICES, toLines(boundedPrices(samples, clock.now())))
   const writeConfig = (recorded: RecordedConfig) => write(CONFIG, `${JSON.stringify(recorded, null, 2)}\n`)
+
+  const prices = openPriceQueue({
+    path: join(directory, PRICES),
+    isOpen: () => mayWrite(last),
+    write: serial,
+    clock,
+    log,
+  })
 
   const read = (): RecordView => readRecord(directory, clock.now())
 
@@ -83,15 +90,14 @@ export function openRecord({ directory, self, config, version, clock, log }: Rec
   return {
     directory,
     read,
+    prices,
     onRole(member) {
       const entry = switchOf(last, member, self, clock.now())
+      const opens = mayWrite(member) && !mayWrite(last)
       last = member
+      if (opens) prices.reload()
       if (entry) void serial(() => append(entry))
     },
-    appendPrices: (samples) =>
-      serial(async () => {
-        if (mayWrite(last)) await writePrices([...known().prices, ...samples])
-      }),
     still: (task) => serial(task),
   }
 }

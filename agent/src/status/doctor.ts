@@ -13,6 +13,7 @@ import { createImdsClient } from '../imds/imds-client.ts'
 import { parseIdentity } from '../imds/imds-documents.ts'
 import { readEnrolment } from '../link/enrolment.ts'
 import { probe } from '../link/http.ts'
+import { checkPrices } from '../market/check-prices.ts'
 import { checkStateDirectories, openXattrs } from '../replication/replication.ts'
 import { checkStore } from '../snapshot/snapshot.ts'
 import { askStatus } from './status-socket.ts'
@@ -89,6 +90,9 @@ async function checkAll(config: AgentConfig): Promise<Check[]> {
     metadata,
     // Asked only where it answers: to wait for nothing twice helps nobody.
     ...(metadata.ok ? [await spot()] : []),
+    ...(metadata.ok && config.price_sampling
+      ? [await check('prices', () => checkPrices(config, imds, systemClock))]
+      : []),
     await check('coordinator', async () => {
       const { status, millis } = await probe(`${config.coordinator_url.replace(/\/+$/, '')}/livez`)
       if (status !== 200) throw new Error(`${config.coordinator_url} answers ${status} for /livez`)

@@ -30,6 +30,7 @@ export function printStatus(status: AgentStatus): string {
     ])
   if (sync) facts.push(['received', `${sync.bytes_done} of ${sync.bytes_total} bytes, batch ${sync.seq}`])
   if (status.cuts) facts.push(['cut', cutOf(status.cuts)])
+  if (status.prices) facts.push(['prices', pricesOf(status.prices)])
   if (status.snapshots) facts.push(['snapshot', snapshotOf(status.snapshots)])
   for (const replica of status.replicas)
     facts.push([
@@ -57,6 +58,18 @@ function snapshotOf({ store, last_id, age_ms }: NonNullable<AgentStatus['snapsho
   return last_id === null || age_ms === null
     ? `none since the agent was started, ${store}`
     : `${last_id}, ${formatMillis(age_ms)} old, ${store}`
+}
+
+function pricesOf(prices: NonNullable<AgentStatus['prices']>): string {
+  const { sampling_as: as, last_sample_at: at, pools, queued, dropped, refused, last_error: error } = prices
+  return [
+    at === null ? 'no sample yet' : `last sample ${at}, ${pools} pools`,
+    as === null ? 'not sampling' : `as ${as}`,
+    `${queued} to be submitted`,
+    ...(dropped > 0 ? [`${dropped} dropped`] : []),
+    ...(refused > 0 ? [`${refused} refused`] : []),
+    ...(error === null ? [] : [error]),
+  ].join('; ')
 }
 
 function copyOf(status: AgentStatus): string {

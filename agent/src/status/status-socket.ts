@@ -4,6 +4,7 @@ import { seconds } from '@understudy/shared/core/time'
 import { degradationSchema } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
 import { z } from 'zod'
+import { marketStatusSchema } from '../market/market.ts'
 import { switchSchema } from '../record/record.ts'
 import { snapshotStatusSchema } from '../snapshot/snapshot.ts'
 import { askAgent } from './local-client.ts'
@@ -66,6 +67,8 @@ export const agentStatusSchema = z.object({
   open_notice: z.string().nullable(),
   /** Changes of primary that this instance knows of; null from an agent that keeps no record. */
   record: z.object({ switches: z.int(), last_switch: switchSchema.nullable() }).nullable().default(null),
+  /** Null from an agent that samples no prices. */
+  prices: marketStatusSchema.nullable().default(null),
   degraded: z.array(degradationSchema),
 })
 export type AgentStatus = z.infer<typeof agentStatusSchema>

@@ -3,14 +3,16 @@ import { systemClock } from '@understudy/shared/core/time'
 import { type Logger, pino } from 'pino'
 import { startCoordinator } from '../app.ts'
 import type { Address, Cloud } from '../cloud/cloud.ts'
+import { createEc2Prices } from '../cloud/ec2/ec2-prices.ts'
 import { createManualCloud, createNoAddress } from '../cloud/manual/manual-cloud.ts'
 import { createRemoteCloud, type RemoteCloud } from '../cloud/simulated/remote-cloud.ts'
 import type { Invocation } from '../command-line.ts'
+import { databasePlace } from '../config/database-place.ts'
 import { loadConfig } from '../config/load.ts'
 import type { CoordinatorConfig } from '../config/options.ts'
 import { demoRoutes } from '../demo/demo.routes.ts'
 import { createIdentityVerifier, loadRegionKeys } from '../fleet/fleet.ts'
-import { type OpenDatabase, openSqlite, ownDatabase } from '../storage/database.ts'
+import { type OpenDatabase, openDatabase } from '../storage/database.ts'
 import { migrate } from '../storage/migrate.ts'
 
 /** Runs until a signal comes. @throws AppError when it cannot start */
@@ -33,15 +35,16 @@ async function run(config: CoordinatorConfig, mode: 'serve' | 'demo'): Promise<n
   const keys = config.identity_certificates
     ? loadRegionKeys(config.identity_certificates)
     : (new Map() as ReturnType<typeof loadRegionKeys>)
-  const database = await openDatabase(config, log)
-  const disown = ownDatabase({ path: config.database })
+  const database = await openDatabase(databasePlace(config))
   try {
+    const lost = await takeDatabase(database, stop, log)
     const coordinator = await startCoordinator({
       config,
       mode,
       database,
       cloud: world.cloud,
       address: world.address,
+      prices: pricesOf(config),
       verifyIdentity: createIdentityVerifier(keys),
       clock: systemClock,
       log,
@@ -54,9 +57,8 @@ async function run(config: CoordinatorConfig, mode: 'serve' | 'demo'): Promise<n
     process.once('disconnect', () => stop.abort())
     await coordinator.run(stop.signal)
     log.info({ event: 'coordinator.stopped' })
-    return 0
+    return lost() ? 1 : 0
   } finally {
-    disown()
     await database.close()
   }
 }
@@ -66,16 +68,24 @@ const demoExtras =
   (showDemo, failover) =>
     demoRoutes(remote, failover, showDemo)
 
-async function openDatabase(config: CoordinatorConfig, log: Logger): Promise<OpenDatabase> {
-  const database = openSqlite({ path: config.database })
-  try {
-    const done = await migrate(database.db)
-    if (done.length > 0) log.info({ event: 'database.migrated', steps: done })
-    return database
-  } catch (error) {
-    await database.close()
-    throw error
-  }
+/**
+ * From here on no other coordinator decides from this database. When that can no longer be promised, this one ends
+ * and is started again by what started it; the agents go on meanwhile. Returns whether it came to that.
+ */
+async function takeDatabase(
+  database: OpenDatabase,
+  stop: AbortController,
+  log: Logger,
+): Promise<() => boolean> {
+  let lost = false
+  await database.own((why) => {
+    lost = true
+    log.error({ event: 'database.lost', why })
+    stop.abort()
+  })
+  const done = await migrate(database.db)
+  if (done.length > 0) log.info({ event: 'database.migrated', steps: done })
+  return () => lost
 }
 
 /** Nobody may reach an API to which nobody has a key. */
@@ -111,6 +121,13 @@ function createWorld(config: CoordinatorConfig): {
     })
   const remote = createRemoteCloud(config.simulated_cloud_url)
   return { cloud: remote.cloud, address: remote.address, remote }
+}
+
+/** A simulated region has prices too, but neither a catalog nor a Spot Advisor. */
+function pricesOf({ aws_region: regions, ec2_endpoint: endpoint, cloud }: CoordinatorConfig) {
+  if (regions.length === 0) return undefined
+  const sources = createEc2Prices(endpoint)
+  return cloud === 'simulated' ? { ...sources, catalog: undefined } : sources
 }
 
 const createLog = (config: CoordinatorConfig): Logger =>

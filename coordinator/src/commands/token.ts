@@ -3,10 +3,11 @@ import { agentId } from '@understudy/shared/core/ids'
 import { hours, systemClock } from '@understudy/shared/core/time'
 import { agentIdSchema, instanceIdSchema } from '@understudy/shared/protocol/primitives'
 import { type Invocation, numberFlag } from '../command-line.ts'
+import { databasePlace } from '../config/database-place.ts'
 import { loadConfig } from '../config/load.ts'
 import { createFleetStore } from '../fleet/fleet.ts'
 import { createAudit, createTokens, roles } from '../http/http.ts'
-import { openSqlite } from '../storage/database.ts'
+import { openDatabase } from '../storage/database.ts'
 import { migrate } from '../storage/migrate.ts'
 
 type Print = (text: string) => number
@@ -15,7 +16,7 @@ type Print = (text: string) => number
 export async function token(invocation: Invocation, print: Print): Promise<number> {
   const { configFile, settings, words } = invocation
   const config = loadConfig(configFile, settings, process.env)
-  const database = openSqlite({ path: config.database })
+  const database = await openDatabase(databasePlace(config))
   try {
     await migrate(database.db)
     const { db } = database

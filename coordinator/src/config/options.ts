@@ -29,10 +29,49 @@ export const coordinatorOptions = {
     doc: 'Address under which new instances reach this coordinator; made from host and port by default',
   },
   database: {
-    schema: z.string().min(1).default('understudy.db'),
+    schema: z.string().min(1).optional(),
     env: 'UNDERSTUDY_DATABASE',
     value: '<file>',
-    doc: 'The SQLite database',
+    doc: 'The SQLite database, where none of PostgreSQL is named below (default understudy.db)',
+  },
+  database_url: {
+    schema: z
+      .string()
+      .refine(isPostgresUrl, { error: 'must be like postgres://user:password@host:5432/database' })
+      .optional(),
+    env: 'DATABASE_URL',
+    secret: true,
+    doc: 'A PostgreSQL database (15 or newer) in place of SQLite, as postgres://user:password@host:5432/database',
+  },
+  db_host: {
+    schema: z.string().min(1).optional(),
+    env: 'DB_HOST',
+    value: '<host>',
+    doc: 'The same in parts, in place of DATABASE_URL: host of PostgreSQL, or the directory of its socket',
+  },
+  db_port: {
+    schema: wholeNumber(1, 65_535).optional(),
+    env: 'DB_PORT',
+    value: '<port>',
+    doc: 'Its port, with DB_HOST (default 5432)',
+  },
+  db_name: {
+    schema: z.string().min(1).optional(),
+    env: 'DB_NAME',
+    value: '<name>',
+    doc: 'Name of the database, with DB_HOST (default understudy)',
+  },
+  db_user: {
+    schema: z.string().min(1).optional(),
+    env: 'DB_USER',
+    value: '<name>',
+    doc: 'User of the database, with DB_HOST (default understudy)',
+  },
+  db_password: {
+    schema: z.string().optional(),
+    env: 'DB_PASSWORD',
+    secret: true,
+    doc: 'Password of that user, with DB_HOST',
   },
   cloud: {
     schema: z.enum(['manual', 'simulated']).default('manual'),
@@ -45,6 +84,54 @@ export const coordinatorOptions = {
     env: 'SIMULATED_CLOUD_URL',
     value: '<url>',
     doc: 'The simulated cloud, when `cloud` is simulated',
+  },
+  aws_region: {
+    schema: regionList().default([]),
+    env: 'AWS_REGION',
+    value: '<regions>',
+    doc: 'Regions whose instance types, zones, on-demand prices and price histories are kept current, separated by commas; none means only the Spot Advisor',
+  },
+  ec2_endpoint: {
+    schema: z
+      .url({ protocol: /^https?$/ })
+      .refine((text) => text.startsWith('https:') || isLoopback(text), {
+        error: 'must be an https address: credentials go over it',
+      })
+      .optional(),
+    env: 'UNDERSTUDY_EC2_ENDPOINT',
+    value: '<url>',
+    doc: "Where EC2 is asked for prices, types and zones, in place of AWS's own address",
+  },
+  spot_advisor_url: {
+    schema: z
+      .url({ protocol: /^https?$/ })
+      .default('https://spot-bid-advisor.s3.amazonaws.com/spot-advisor-data.json'),
+    env: 'UNDERSTUDY_SPOT_ADVISOR_URL',
+    value: '<url>',
+    doc: 'The Spot Advisor file, looked at every 6 hours',
+  },
+  gap_filler_enabled: {
+    schema: flag().default(true),
+    env: 'GAP_FILLER_ENABLED',
+    doc: 'Whether gaps in prices are looked for every 15 minutes and filled; by hand they always can be',
+  },
+  price_retention: {
+    schema: number(8, 3650).default(400),
+    env: 'UNDERSTUDY_PRICE_RETENTION',
+    value: '<days>',
+    doc: 'How long prices are kept, in days',
+  },
+  submission_retention: {
+    schema: number(1, 3650).default(30),
+    env: 'UNDERSTUDY_SUBMISSION_RETENTION',
+    value: '<days>',
+    doc: 'How long the audit of what agents have submitted is kept, in days',
+  },
+  on_demand_rate: {
+    schema: number(1, 100).default(100),
+    env: 'UNDERSTUDY_ON_DEMAND_RATE',
+    value: '<percent>',
+    doc: 'What you would really pay on demand, in per cent of the list price, as with a savings plan: savings are measured against it',
   },
   identity_certificates: {
     schema: z.string().optional(),
@@ -102,3 +189,19 @@ export const coordinatorOptions = {
 } as const satisfies OptionTable
 
 export type CoordinatorConfig = OptionValues<typeof coordinatorOptions>
+
+function isPostgresUrl(text: string): boolean {
+  if (!/^postgres(ql)?:\/\//.test(text) || !URL.canParse(text)) return false
+  return new URL(text).pathname.length > 1
+}
+
+/** `us-east-1,ap-south-1`; in a file also a list. */
+function regionList() {
+  return z.preprocess(
+    (value) => (typeof value === 'string' ? value.split(',').map((region) => region.trim()) : value),
+    z.array(z.string().regex(/^[a-z]{2,4}(-[a-z]+)+-\d+$/, { error: 'must be regions such as ap-south-1' })),
+  )
+}
+
+const isLoopback = (text: string): boolean =>
+  /^(127\.\d+\.\d+\.\d+|\[::1\]|localhost)$/.test(new URL(text).hostname)

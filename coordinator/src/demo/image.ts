@@ -49,6 +49,7 @@ const agentFile = (facts: MachineFacts, options: ImageOptions) => ({
   replication_host: '127.0.0.1',
   replication_port: facts.replicationPort,
   voter_port: facts.voterPort,
+  ...(facts.ec2Endpoint === '' ? {} : { ec2_endpoint: facts.ec2Endpoint }),
   workload: {
     state: ['state'],
     environment: {

@@ -115,6 +115,9 @@ export async function startRig(options: RigOptions): Promise<Rig> {
   writeFileSync(join(keys, `${REGION}.pem`), cloud.identityKey)
   const coordinatorLog = pino.destination({ dest: join(logs, 'coordinator.log'), sync: true })
 
+  const ec2 = await cloud.ec2Api()
+  const { accessKeyId, secretAccessKey } = cloud.roles.accountKeys
+
   const startCoordinator = (port: number) =>
     startCoordinatorChild({
       command: options.programs.coordinator,
@@ -124,6 +127,10 @@ export async function startRig(options: RigOptions): Promise<Rig> {
         UNDERSTUDY_DATABASE: join(directory, 'understudy.db'),
         UNDERSTUDY_CLOUD: 'simulated',
         SIMULATED_CLOUD_URL: control.url,
+        AWS_REGION: REGION,
+        UNDERSTUDY_EC2_ENDPOINT: ec2.endpoint,
+        AWS_ACCESS_KEY_ID: accessKeyId,
+        AWS_SECRET_ACCESS_KEY: secretAccessKey,
         UNDERSTUDY_IDENTITY_CERTIFICATES: keys,
         LOG_LEVEL: level,
         ...options.coordinatorEnv,

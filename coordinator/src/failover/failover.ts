@@ -30,7 +30,7 @@ import type {
   SyncStatusRequest,
 } from '@understudy/shared/protocol/replicas'
 import type { Logger } from 'pino'
-import type { Address, Cloud } from '../cloud/cloud.ts'
+import type { Address, Cloud, PoolOffer } from '../cloud/cloud.ts'
 import type { FleetStore, Incidents } from '../fleet/fleet.ts'
 import type { Voting } from '../identity/identity.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
@@ -98,6 +98,8 @@ export interface Failover extends Service {
   /** Certificates of an agent, the newest first, of epochs below `before`. */
   epochs(agentId: AgentId, limit: number, before: number | undefined): Promise<readonly EpochView[]>
   switches(filter: { agentId?: AgentId; limit: number; before?: number }): Promise<readonly SwitchView[]>
+  /** Pools as the cloud offered them last. */
+  offers(): readonly PoolOffer[]
 }
 
 export interface FailoverOptions {
@@ -369,5 +371,6 @@ export function createFailover(options: FailoverOptions): Failover {
     },
     epochs: async (agentId, limit, before) => listEpochs(db, registry.get(agentId).agentId, limit, before),
     switches: (filter) => listSwitches(db, filter),
+    offers: offers.current,
   }
 }

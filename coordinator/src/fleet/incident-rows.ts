@@ -80,7 +80,7 @@ export const toRow = (incident: NewIncident): IncidentRow => ({
   signal_type: incident.signalType,
   trigger: incident.trigger,
   detected_at: instant(Math.round(incident.detected.wall)),
-  deadline_at: incident.deadline,
+  deadline_at: incident.deadline === null ? null : instant(Math.round(incident.deadline)),
   seen_via: JSON.stringify([{ via: incident.via, after_ms: 0 }]),
   old_epoch: incident.epoch,
   interruption_probability: incident.interruptionProbability ?? null,

@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
 import { AppError } from '@understudy/shared/core/app-error'
 import { type AgentId, type IncidentId, incidentId } from '@understudy/shared/core/ids'
-import { type Clock, type Instant, type Mono, millis, plus } from '@understudy/shared/core/time'
+import { type Clock, type Instant, instant, type Mono, millis, plus } from '@understudy/shared/core/time'
 import type { IncidentView, Loss } from '@understudy/shared/protocol/incidents'
 import type { Logger } from 'pino'
 import type { IncidentRow, IncidentStepRow, Kysely, Schema } from '../storage/database.ts'
@@ -216,7 +216,7 @@ export function createIncidents(parts: {
       for (const step of steps) addStep(id, step)
       return steps
     },
-    deadline: (id, at) => update(id, { deadline_at: at }),
+    deadline: (id, at) => update(id, { deadline_at: at === null ? null : instant(Math.round(at)) }),
     target: (id, instanceId) => update(id, { new_instance_id: instanceId }),
     close(id, closing) {
       const { outcome } = closing

@@ -5,16 +5,25 @@ import Database from 'better-sqlite3'
 import { Kysely, SqliteDialect } from 'kysely'
 import { cacheStatements } from './cached-statements.ts'
 import { nativeBinding } from './native-binding.ts'
+import type { OpenDatabase } from './open-database.ts'
+import { openPostgres, type PostgresOptions } from './postgres.ts'
 import type { Schema } from './schema.ts'
 
 export type { Kysely, Transaction } from 'kysely'
+export type * from './market-schema.ts'
+export type { OpenDatabase } from './open-database.ts'
 export type * from './schema.ts'
 
-export interface OpenDatabase {
-  readonly db: Kysely<Schema>
-  /** Whether a write would go through now. */
-  isWritable(): boolean
-  close(): Promise<void>
+/** Where the data is. */
+export type DatabasePlace =
+  | ({ readonly store: 'sqlite' } & SqliteOptions)
+  | ({ readonly store: 'postgres' } & PostgresOptions)
+
+/**
+ * @throws AppError `config_invalid` when it cannot be used, `unavailable` when PostgreSQL does not answer, `busy`
+ */
+export async function openDatabase(place: DatabasePlace): Promise<OpenDatabase> {
+  return place.store === 'sqlite' ? openSqlite(place) : openPostgres(place)
 }
 
 export interface SqliteOptions {
@@ -29,17 +38,24 @@ export interface SqliteOptions {
  */
 export function openSqlite({ path }: SqliteOptions): OpenDatabase {
   const sqlite = open(path)
+  const db = new Kysely<Schema>({ dialect: new SqliteDialect({ database: cacheStatements(sqlite) }) })
   return {
-    db: new Kysely<Schema>({ dialect: new SqliteDialect({ database: cacheStatements(sqlite) }) }),
-    isWritable() {
-      try {
-        sqlite.exec('BEGIN IMMEDIATE; ROLLBACK')
-        return true
-      } catch {
-        return sqlite.inTransaction
-      }
-    },
+    dialect: 'sqlite',
+    name: path,
+    db,
+    bulk: db,
+    isWritable: () => Promise.resolve(isWritable(sqlite)),
+    own: async () => ownFile(path),
     close: () => Promise.resolve(void sqlite.close()),
+  }
+}
+
+function isWritable(sqlite: Database.Database): boolean {
+  try {
+    sqlite.exec('BEGIN IMMEDIATE; ROLLBACK')
+    return true
+  } catch {
+    return sqlite.inTransaction
   }
 }
 
@@ -95,13 +111,9 @@ function makeDirectories(path: string): void {
   mkdirSync(path)
 }
 
-/**
- * Keeps every other coordinator away from the database for as long as this process lives; other commands may still
- * open it. Returns what gives it free.
- * @throws AppError `busy`
- */
-export function ownDatabase({ path }: SqliteOptions): () => void {
-  if (path === ':memory:') return () => undefined
+/** A lock on a file beside the database, which the system gives free when the process ends. */
+function ownFile(path: string): () => Promise<void> {
+  if (path === ':memory:') return () => Promise.resolve()
   const owner = new Database(`${path}-owner`, { timeout: 0, ...nativeBinding() })
   try {
     owner.exec('BEGIN EXCLUSIVE')
@@ -112,5 +124,5 @@ export function ownDatabase({ path }: SqliteOptions): () => void {
       cause,
     })
   }
-  return () => owner.close()
+  return () => Promise.resolve(void owner.close())
 }

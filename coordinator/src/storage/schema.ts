@@ -1,10 +1,11 @@
 import type { Generated } from 'kysely'
+import type { MarketSchema } from './market-schema.ts'
 
 /**
  * The tables, as both databases hold them: times are UTC milliseconds, money is micro-dollars per hour, yes and no are
  * 1 and 0, lists are JSON text.
  */
-export interface Schema {
+export interface Schema extends MarketSchema {
   clients: ClientRow
   agents: AgentRow
   instances: InstanceRow

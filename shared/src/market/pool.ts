@@ -1,4 +1,5 @@
 import { AppError } from '../core/app-error.ts'
+import { parseZone, ZONE_PATTERN } from './zone.ts'
 
 /** An instance type in an availability zone, product Linux/UNIX: what one spot price is for. */
 export interface Pool {
@@ -6,7 +7,7 @@ export interface Pool {
   readonly availabilityZone: string
 }
 
-const POOL = /^([a-z0-9-]+\.[a-z0-9-]+)@([a-z]{2}(?:-[a-z]+)+-\d[a-z])$/
+const POOL = new RegExp(`^([a-z0-9-]+\\.[a-z0-9-]+)@(${ZONE_PATTERN})$`)
 
 /** `c5.large@ap-south-1a`, the one spelling of a pool in ids, URLs and tables. */
 export const poolId = (pool: Pool): string => `${pool.instanceType}@${pool.availabilityZone}`
@@ -23,8 +24,9 @@ export function parsePool(id: string): Pool {
 
 export const isPoolId = (id: string): boolean => POOL.test(id)
 
-/** `us-east-1a` → `us-east-1`. */
-export const regionOf = (availabilityZone: string): string => availabilityZone.replace(/[a-z]$/, '')
+/** `us-east-1a` → `us-east-1`, `us-west-2-lax-1a` → `us-west-2`; what is not written like a zone stays as it is. */
+export const regionOf = (availabilityZone: string): string =>
+  parseZone(availabilityZone)?.region ?? availabilityZone
 
 /**
  * The Spot Advisor's five bands of monthly interruption frequency, 0 (below 5 %) to 4 (above 20 %).

@@ -9,6 +9,7 @@ import {
 } from '../core/ids.ts'
 import type { Instant, Millis, Mono } from '../core/time.ts'
 import { isPoolId } from '../market/pool.ts'
+import { isZone } from '../market/zone.ts'
 
 export const agentIdSchema = z
   .string()
@@ -55,7 +56,7 @@ export const poolIdSchema = z
 
 export const zoneSchema = z
   .string()
-  .regex(/^[a-z]{2}(-[a-z]+)+-\d[a-z]$/, 'an availability zone looks like us-east-1a')
+  .refine(isZone, 'an availability zone looks like us-east-1a or us-west-2-lax-1a')
 
 /** Text that people wrote and other people will read. */
 export const noteSchema = z.string().max(500)

@@ -3,6 +3,7 @@ import { expect, test } from 'vitest'
 import { z } from 'zod'
 import { enrolRequestSchema, enrolResponseSchema } from './enrolment.ts'
 import { agentMessageSchema, coordinatorMessageSchema } from './link.ts'
+import { priceSubmissionResultSchema, priceSubmissionSchema } from './market.ts'
 import { primaryMessageSchema, replicaMessageSchema } from './replication-messages.ts'
 import { PROTOCOL_VERSION } from './version.ts'
 import { voterMessageSchema } from './voter-messages.ts'
@@ -10,7 +11,7 @@ import { voterMessageSchema } from './voter-messages.ts'
 /** What peers of this version understand. A change needs a new version, unless it only adds what may be missing. */
 const known: Readonly<Record<number, string>> = {
   1: 'a73d72117ab299b4',
-  2: '0e02968fdf01a439',
+  2: 'f0ec7aa3c2f2a860',
 }
 
 test('a change of the wire schemas is a change of the protocol version', () => {
@@ -22,6 +23,8 @@ test('a change of the wire schemas is a change of the protocol version', () => {
     replicaMessageSchema,
     primaryMessageSchema,
     voterMessageSchema,
+    priceSubmissionSchema,
+    priceSubmissionResultSchema,
   ]
   const text = schemas.map((schema) => JSON.stringify(z.toJSONSchema(schema, { io: 'input' }))).join('\n')
   const hash = createHash('sha256').update(text).digest('hex').slice(0, 16)

@@ -57,7 +57,8 @@ export async function startImdsSimulator(options: {
   readonly clock: Clock
   readonly host?: string
   readonly port?: number
-  readonly items: Readonly<Record<string, string>>
+  /** A function is asked at every read. */
+  readonly items: Readonly<Record<string, string | (() => string)>>
 }): Promise<ImdsSimulator> {
   const { clock, host = '127.0.0.1', port = 0 } = options
   const items = new Map(Object.entries(options.items))
@@ -122,7 +123,8 @@ export async function startImdsSimulator(options: {
 
   function giveItem(pathname: string, response: ServerResponse, headers: Record<string, string>): number {
     const item = items.get(pathname.replace(/^\/latest\//, '').replace(/\/$/, ''))
-    return item === undefined ? refuse(response, 404) : answer(response, 200, item, headers)
+    if (item === undefined) return refuse(response, 404)
+    return answer(response, 200, typeof item === 'string' ? item : item(), headers)
   }
 
   function secondsLeft(header: string | string[] | undefined): number | undefined {

@@ -1,6 +1,8 @@
 import { type MicroUsd, microUsd } from '@understudy/shared/core/money'
 import { type Random, seededRandom } from '@understudy/shared/core/random'
+import { type Instant, systemClock } from '@understudy/shared/core/time'
 import type { CatalogPool } from './catalog.ts'
+import { createPriceHistory, type PriceHistory } from './price-history.ts'
 
 /**
  * Prices and capacity of the simulated pools. Prices move in steps, as real ones do since 2017: small ones for most
@@ -27,6 +29,8 @@ export interface SimulatedMarket {
   advance(minutes: number): void
   state(poolId: string): PoolState | undefined
   states(): readonly PoolState[]
+  /** Every change of price since the market opened, by the wall clock. */
+  readonly history: PriceHistory
   /** Makes a pool what a test or a story needs it to be. */
   force(poolId: string, regime: Regime): void
 }
@@ -63,8 +67,13 @@ interface MutablePool {
   hasCapacity: boolean
 }
 
-export function createMarket(seed: number, pools: readonly CatalogPool[]): SimulatedMarket {
+export function createMarket(
+  seed: number,
+  pools: readonly CatalogPool[],
+  now: () => Instant = systemClock.now,
+): SimulatedMarket {
   const all = new Map<string, MutablePool>()
+  const history = createPriceHistory()
   pools.forEach((entry, index) => {
     // A generator per pool: looking at one does not change the story of another.
     const random = seededRandom(seed * 7919 + index)
@@ -90,9 +99,16 @@ export function createMarket(seed: number, pools: readonly CatalogPool[]): Simul
     interruptionsPerHour: regimes[pool.regime].hazard,
   })
 
+  const note = (pool: MutablePool) => history.note(pool.id, now(), toState(pool).price)
+  for (const pool of all.values()) note(pool)
+
   return {
+    history,
     advance(minutes) {
-      for (const pool of all.values()) advancePool(pool, minutes)
+      for (const pool of all.values()) {
+        advancePool(pool, minutes)
+        note(pool)
+      }
     },
     state: (id) => {
       const pool = all.get(id)
@@ -101,7 +117,9 @@ export function createMarket(seed: number, pools: readonly CatalogPool[]): Simul
     states: () => [...all.values()].map(toState),
     force(id, regime) {
       const pool = all.get(id)
-      if (pool) enter(pool, regime)
+      if (!pool) return
+      enter(pool, regime)
+      note(pool)
     },
   }
 }

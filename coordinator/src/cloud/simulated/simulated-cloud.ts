@@ -17,12 +17,14 @@ import { type Pool, poolId } from '@understudy/shared/market/pool'
 import type { Logger } from 'pino'
 import type { Address, Cloud, InstanceDescription, LaunchSpec } from '../cloud.ts'
 import { catalog } from './catalog.ts'
+import { type Ec2QueryApi, startEc2QueryApi } from './ec2-query-api.ts'
 import { createIdentitySigner, type IdentitySigner } from './identity.ts'
 import { type ImdsSimulator, startImdsSimulator } from './imds-simulator.ts'
 import { instanceItems } from './instance-items.ts'
 import { type InstanceProcess, startInstanceProcess } from './instance-process.ts'
 import { createMarket, type SimulatedMarket } from './market.ts'
 import { createPortAllocator } from './ports.ts'
+import { createSimulatedRoles, ROLE_NAME, type SimulatedRoles } from './simulated-roles.ts'
 import { openTcpAddress, type TcpAddress } from './tcp-address.ts'
 
 /** Where an instance's programs find themselves; what an image is given to make its files from. */
@@ -32,6 +34,7 @@ export interface MachineFacts {
   /** The disk of the instance. */
   readonly directory: string
   readonly imdsEndpoint: string
+  readonly ec2Endpoint: string
   /** Where the address leads, once this is primary. */
   readonly servicePort: number
   readonly replicationPort: number
@@ -73,6 +76,9 @@ export interface SimulatedCloud extends Service {
   readonly cloud: Cloud
   readonly address: Address
   readonly market: SimulatedMarket
+  /** Where prices are asked for, and who may. Opened at the first call. */
+  ec2Api(): Promise<Ec2QueryApi>
+  readonly roles: SimulatedRoles
   readonly identityKey: string
   instances(): readonly InstanceDescription[]
   imdsOf(instanceId: InstanceId): ImdsSimulator
@@ -108,6 +114,7 @@ interface Machine {
   readonly replicationPort: number
   readonly voterPort: number
   readonly imds: ImdsSimulator
+  readonly ec2Endpoint: string
   readonly spec: LaunchSpec
   state: InstanceDescription['state']
   /** What the API says until then, after a loss that it has not noticed. */
@@ -122,7 +129,8 @@ const MARKET_TICK = millis(1000)
 export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedCloud {
   const { seed, clock, log, directory, image } = options
   const random = seededRandom(seed)
-  const market = createMarket(seed, catalog)
+  const market = createMarket(seed, catalog, () => clock.now())
+  const roles = createSimulatedRoles(clock)
   const signer: IdentitySigner = createIdentitySigner()
   const machines = new Map<InstanceId, Machine>()
   const launches = new Map<string, Promise<{ instanceId: InstanceId }>>()
@@ -131,6 +139,12 @@ export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedC
   const closing = new AbortController()
   let serial = 0
   const newId = options.newInstanceId ?? (() => `i-${(serial++).toString(16).padStart(17, '0')}`)
+
+  let opened: Promise<Ec2QueryApi> | undefined
+  const ec2Api = () => {
+    opened ??= startEc2QueryApi({ market, pools: catalog, roles, clock })
+    return opened
+  }
 
   const apiDelay = (signal: AbortSignal) =>
     options.apiDelay ? sleep(clock, options.apiDelay, signal) : Promise.resolve()
@@ -164,7 +178,11 @@ export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedC
     const { document, signature } = signer.sign({ instanceId: id, pool, privateIp: '127.0.0.1', launchedAt })
     const imds = await startImdsSimulator({
       clock,
-      items: instanceItems({ instanceId: id, pool, privateIp: '127.0.0.1', document, signature }),
+      items: {
+        ...instanceItems({ instanceId: id, pool, privateIp: '127.0.0.1', document, signature }),
+        'meta-data/iam/security-credentials': ROLE_NAME,
+        [`meta-data/iam/security-credentials/${ROLE_NAME}`]: () => roles.documentOf(id),
+      },
     })
     const servicePort = await ports.next()
     const replicationPort = await ports.next()
@@ -179,6 +197,7 @@ export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedC
       replicationPort,
       voterPort,
       imds,
+      ec2Endpoint: (await ec2Api()).endpoint,
       spec,
       state: 'pending',
       staleUntil: 0,
@@ -196,6 +215,7 @@ export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedC
       agentId: machine.agentId,
       directory: machine.directory,
       imdsEndpoint: machine.imds.endpoint,
+      ec2Endpoint: machine.ec2Endpoint,
       servicePort: machine.servicePort,
       replicationPort: machine.replicationPort,
       voterPort: machine.voterPort,
@@ -319,6 +339,8 @@ export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedC
     cloud,
     address,
     market,
+    ec2Api,
+    roles,
     identityKey: signer.publicKey,
     instances: () => [...machines.values()].map(describe),
     imdsOf: (id) => machineOf(id).imds,
@@ -357,7 +379,8 @@ export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedC
       const running = [...machines.values()].flatMap(({ process }) => (process ? [process.ended] : []))
       for (const machine of machines.values()) end(machine, true)
       await Promise.all(running)
-      await Promise.all([...addresses.values()].map(async (opened) => (await opened).close()))
+      await Promise.all([...addresses.values()].map(async (address) => (await address).close()))
+      await (await opened)?.close()
       rmSync(join(directory, 'instances'), { recursive: true, force: true })
     },
   }

@@ -1,4 +1,5 @@
 import type { Kysely } from 'kysely'
+import { countingKey } from '../dialect.ts'
 
 export const first = { up }
 
@@ -171,7 +172,7 @@ async function up(db: Kysely<unknown>): Promise<void> {
 
   await schema
     .createTable('audit_log')
-    .addColumn('id', 'integer', (c) => c.primaryKey().autoIncrement())
+    .addColumn('id', 'integer', countingKey(db))
     .addColumn('at', 'bigint', (c) => c.notNull())
     .addColumn('actor', 'text', (c) => c.notNull())
     .addColumn('action', 'text', (c) => c.notNull())

@@ -1,0 +1,297 @@
+import { randomUUID } from 'node:crypto'
+import { setImmediate } from 'node:timers/promises'
+import { isAppError, messageOf } from '@understudy/shared/core/app-error'
+import type { MicroUsd } from '@understudy/shared/core/money'
+import type { Service } from '@understudy/shared/core/service'
+import { type Clock, everyPeriod, type Instant, instant, minutes } from '@understudy/shared/core/time'
+import { BUCKET, bucketFrom, bucketOf } from '@understudy/shared/market/bucket'
+import { type Gap, gapOf } from '@understudy/shared/market/gap'
+import { type PriceChange, stepSeries } from '@understudy/shared/market/history'
+import { fillGap, isPeer, type Peer } from '@understudy/shared/market/interpolate'
+import { type Interval, minus, union } from '@understudy/shared/market/interval'
+import type { Logger } from 'pino'
+import type { GapRow } from '../storage/database.ts'
+import { type FoundGap, type GapStore, UNDONE } from './gap-store.ts'
+import type { KnownPool, PoolStore } from './pool-store.ts'
+import type { PriceStore } from './price-store.ts'
+
+/** Fetches real prices for gaps, which is tried before any is interpolated. */
+export interface HistoryFetcher {
+  /** Records what it finds. @throws AppError when it cannot, which leaves the gaps to interpolation */
+  fetchHistory(
+    ask: { readonly pools: readonly string[]; readonly range: Interval },
+    signal: AbortSignal,
+  ): Promise<unknown>
+}
+
+export interface ScanRequest {
+  readonly range: Interval
+  /** All of them if not said. */
+  readonly pools?: readonly string[] | undefined
+  /** False: gaps are only recorded. */
+  readonly fill?: boolean | undefined
+}
+
+export interface ScanResult {
+  /** Under which `undo` takes back what was filled. */
+  readonly batchId: string
+  readonly pools: number
+  /** All gaps that touch the range, new or not. */
+  readonly gaps: number
+  /** Gaps that were filled now, and with how many prices. */
+  readonly filled: number
+  readonly rows: number
+  /** Gaps that stay empty: nothing real to compute them from, or too long. */
+  readonly empty: number
+  /** Gaps that have not ended. */
+  readonly open: number
+  readonly millis: number
+}
+
+type NumberedPool = KnownPool & { readonly id: number }
+
+export interface GapFillerParts {
+  readonly clock: Clock
+  readonly log: Logger
+  readonly pools: PoolStore
+  readonly prices: PriceStore
+  readonly gaps: GapStore
+  readonly inOrder: <T>(task: () => Promise<T>) => Promise<T>
+  readonly history?: HistoryFetcher | undefined
+}
+
+export interface GapFiller extends Service {
+  scan(request: ScanRequest, signal?: AbortSignal): Promise<ScanResult>
+}
+
+const EVERY = minutes(15)
+const BACK = minutes(24 * 60)
+/** Prices within an hour of a gap are what it is filled from. */
+const AROUND = 12
+const NEAR = AROUND * BUCKET
+/** Pools for which history is asked at once. */
+const TOGETHER = 50
+
+/**
+ * Finds the gaps of one pool after the other and fills what can be filled: one read, rules in shared/market, one
+ * transaction. A pool that is as it was is not written. Between two pools everything else has its turn.
+ */
+export function createGapFiller(parts: GapFillerParts): GapFiller {
+  const { clock, log, pools, prices, gaps, inOrder, history } = parts
+
+  async function scan(request: ScanRequest, signal = new AbortController().signal): Promise<ScanResult> {
+    const started = clock.mono()
+    const to = instant(Math.min(bucketOf(request.range.to), bucketOf(clock.now())))
+    const range = { from: bucketFrom(request.range.from), to }
+    const batch = { id: randomUUID(), at: clock.now() }
+    const all = await pools.all()
+    const wanted = request.pools && new Set(request.pools)
+    const scanned = wanted ? all.filter(({ poolId }) => wanted.has(poolId)) : all
+    const fill = request.fill ?? true
+    const total = { gaps: 0, filled: 0, rows: 0, empty: 0, open: 0 }
+    for (let start = 0; start < scanned.length; start += TOGETHER) {
+      const chunk = scanned.slice(start, start + TOGETHER)
+      if (fill && history) await fetchFor(chunk, range, history, signal)
+      for (const pool of chunk) {
+        signal.throwIfAborted()
+        const counted = await inOrder(() => scanPool(pool, range, fill, all, batch))
+        for (const key of Object.keys(total) as (keyof typeof total)[]) total[key] += counted[key]
+        await setImmediate()
+      }
+    }
+    return { batchId: batch.id, pools: scanned.length, ...total, millis: clock.mono() - started }
+  }
+
+  /** History first: what can still be fetched is not interpolated. */
+  async function fetchFor(
+    chunk: readonly NumberedPool[],
+    range: Interval,
+    from: HistoryFetcher,
+    signal: AbortSignal,
+  ): Promise<void> {
+    const lacking: string[] = []
+    let missing: Interval[] = []
+    for (const pool of chunk) {
+      const { holes, ends } = await look(pool.id, range)
+      const closed = holes.filter((hole) => hole.to <= ends)
+      if (closed.length === 0) continue
+      lacking.push(pool.poolId)
+      missing = union(missing, closed)
+    }
+    const first = missing[0]
+    const last = missing.at(-1)
+    if (!first || !last) return
+    try {
+      await from.fetchHistory({ pools: lacking, range: { from: first.from, to: last.to } }, signal)
+    } catch (error) {
+      if (!isAppError(error)) throw error
+      log.info({ event: 'gaps.no_history', code: error.code, why: messageOf(error), pools: lacking.length })
+    }
+  }
+
+  /** Real prices by bucket from an hour before the gaps to an hour after them, and where there are none. */
+  async function look(pool: number, range: Interval) {
+    const edges = await prices.edges(pool, range)
+    const inner = { from: edges.before ?? edges.first ?? range.to, to: edges.after ?? range.to }
+    const wide = { from: instant(inner.from - NEAR), to: instant(inner.to + NEAR + BUCKET) }
+    const covered = await prices.coverage(pool, wide)
+    const real = await realPrices(pool, wide, covered)
+    return {
+      real,
+      // History that begins without a price is complete all the same.
+      holes: minus(holesOf(real, inner), covered.map(wholeBuckets)).filter(
+        (hole) => hole.to > range.from && hole.from < range.to,
+      ),
+      // What has no price after it has not ended.
+      ends: real.at(-1)?.at ?? range.from,
+    }
+  }
+
+  async function realPrices(
+    pool: number,
+    range: Interval,
+    covered: readonly Interval[],
+  ): Promise<PriceChange[]> {
+    const samples = await prices.samples(pool, range)
+    if (covered.length === 0) return samples
+    const sampled = new Set(samples.map(({ at }) => at))
+    const steps = stepSeries(await prices.changes(pool, range), covered, range)
+    return [...samples, ...steps.filter(({ at }) => !sampled.has(at))].sort((a, b) => a.at - b.at)
+  }
+
+  async function scanPool(
+    pool: NumberedPool,
+    range: Interval,
+    fill: boolean,
+    all: readonly NumberedPool[],
+    batch: { readonly id: string; readonly at: Instant },
+  ) {
+    const { real, holes, ends } = await look(pool.id, range)
+    const rows = await gaps.known(pool.id, range)
+    const known = new Map(rows.map((row) => [row.from_at, row]))
+    const counted = { gaps: holes.length, filled: 0, rows: 0, empty: 0, open: 0 }
+    const found: FoundGap[] = []
+    for (const hole of holes) {
+      const gap = gapOf(hole.from, hole.to)
+      const row = known.get(gap.from)
+      if (row && isFinal(row, gap)) {
+        known.delete(gap.from)
+        if (row.status === 'empty') counted.empty += 1
+        continue
+      }
+      const outcome = gap.to > ends ? { ...gap, ...OPEN } : await close(gap, real, pool, fill, all)
+      counted[outcome.status] += 1
+      counted.rows += outcome.rows.length
+      if (row && isSame(row, outcome)) known.delete(gap.from)
+      else found.push(outcome)
+    }
+    if (known.size > 0 || found.length > 0) await gaps.replace(pool.id, [...known.values()], found, batch)
+    return counted
+  }
+
+  async function close(
+    gap: Gap,
+    real: readonly PriceChange[],
+    pool: NumberedPool,
+    fill: boolean,
+    all: readonly NumberedPool[],
+  ): Promise<FoundGap & { status: 'filled' | 'empty' }> {
+    if (!fill) return { ...gap, status: 'empty', reason: 'not filled: it was only looked for', rows: [] }
+    const next = firstFrom(real, gap.to)
+    const before = real.slice(Math.max(0, next - AROUND), next)
+    const after = real.slice(next, next + AROUND + 1)
+    const peers = gap.class === 'long' ? await peersOf(pool, gap, before, all) : []
+    const filling = fillGap(gap, before, after, peers)
+    if ('empty' in filling) return { ...gap, status: 'empty', reason: filling.reason, rows: [] }
+    const reason = filling.left > 0 ? `${filling.left} buckets in which no peer has a price stay empty` : null
+    return { ...gap, status: 'filled', reason, rows: filling.rows }
+  }
+
+  async function peersOf(
+    pool: NumberedPool,
+    gap: Gap,
+    before: readonly PriceChange[],
+    all: readonly NumberedPool[],
+  ): Promise<Peer[]> {
+    const peers: Peer[] = []
+    const range = { from: before.at(-1)?.at ?? gap.from, to: gap.to }
+    for (const other of all) {
+      if (other.region !== pool.region || !isPeer(pool, other)) continue
+      const points = await realPrices(other.id, range, await prices.coverage(other.id, range))
+      peers.push({
+        poolId: other.poolId,
+        prices: new Map<Instant, MicroUsd>(points.map(({ at, price }) => [at, price])),
+      })
+    }
+    return peers
+  }
+
+  return {
+    name: 'gap-filler',
+    scan,
+    run: (signal) =>
+      everyPeriod(clock, EVERY, signal, async () => {
+        try {
+          const now = clock.now()
+          const result = await scan({ range: { from: instant(now - BACK), to: now } }, signal)
+          if (result.filled > 0) log.info({ event: 'gaps.filled', ...result })
+          await rescan(signal)
+        } catch (error) {
+          if (!signal.aborted) log.error({ event: 'gaps.failed', err: error })
+        }
+      }),
+  }
+
+  /** Late prices may have come into gaps of long ago. */
+  async function rescan(signal: AbortSignal): Promise<void> {
+    const stale = await gaps.stale()
+    if (stale.length === 0) return
+    const names = new Map((await pools.all()).map(({ id, poolId }) => [id, poolId]))
+    for (const { pool, range } of stale) {
+      const name = names.get(pool)
+      if (name !== undefined) await scan({ range, pools: [name] }, signal)
+    }
+  }
+}
+
+const wholeBuckets = ({ from, to }: Interval): Interval => ({ from: bucketFrom(from), to: bucketFrom(to) })
+
+/** What is not looked at again until real prices come. */
+const isFinal = (row: GapRow, gap: Gap): boolean =>
+  row.to_at === gap.to && (row.status === 'filled' || (row.status === 'empty' && row.reason === UNDONE))
+
+const OPEN = { status: 'open', reason: 'no price has come since', rows: [] } as const
+
+/** An open gap only grows, and one that stays empty stays so: neither is written again as it was. */
+const isSame = (row: GapRow, gap: FoundGap): boolean =>
+  gap.rows.length === 0 &&
+  row.from_at === gap.from &&
+  row.to_at === gap.to &&
+  row.status === gap.status &&
+  row.reason === gap.reason
+
+/** The index of the first price at `at` or later. */
+function firstFrom(real: readonly PriceChange[], at: Instant): number {
+  let low = 0
+  let high = real.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((real[middle] as PriceChange).at < at) low = middle + 1
+    else high = middle
+  }
+  return low
+}
+
+/** Where no bucket of `real`, which is in order, lies. */
+function holesOf(real: readonly PriceChange[], range: Interval): Interval[] {
+  const holes: Interval[] = []
+  let next = range.from
+  for (const { at } of real) {
+    if (at < next) continue
+    if (at >= range.to) break
+    if (at > next) holes.push({ from: next, to: at })
+    next = instant(at + BUCKET)
+  }
+  if (next < range.to) holes.push({ from: next, to: range.to })
+  return holes
+}

@@ -1,0 +1,114 @@
+import { createSerial } from '@understudy/shared/core/serial'
+import type { Service } from '@understudy/shared/core/service'
+import type { Clock } from '@understudy/shared/core/time'
+import { type PriceChange, stepSeries } from '@understudy/shared/market/history'
+import type { Interval } from '@understudy/shared/market/interval'
+import type { Known } from '@understudy/shared/market/sample'
+import { mergeSeries, type SeriesPoint } from '@understudy/shared/market/series'
+import type { Logger } from 'pino'
+import type { Kysely, Schema } from '../storage/database.ts'
+import { createGapFiller, type HistoryFetcher, type ScanRequest, type ScanResult } from './gap-filler.ts'
+import { createGapStore, type GapQuery, type ListedGap } from './gap-store.ts'
+import type { HistorySink } from './history-sink.ts'
+import { createHistoryStore } from './history-store.ts'
+import { createIngest, type IngestResult, type Submission } from './ingest.ts'
+import { createPoolStore, type KnownPool } from './pool-store.ts'
+import { createPriceStore, type LatestPrice, type SamplePoint } from './price-store.ts'
+import { createRetention, type RetentionPolicy } from './retention.ts'
+
+/** One history of prices per pool, in which what was seen, what was fetched and what was computed stay apart. */
+export interface Market extends HistorySink {
+  /** What runs beside the calls: the gap filler, every 15 minutes over a day, and retention. */
+  readonly services: readonly Service[]
+  /** Takes any number of rows; each is accepted, known already, or refused with its reason. */
+  ingest(submission: Submission): Promise<IngestResult>
+  recordHistory(...given: Parameters<HistorySink['recordHistory']>): Promise<number>
+  /** The times within the range for which history is complete. */
+  coverage(poolId: string, range: Interval): Promise<Interval[]>
+  /** Changes, of which the first may lie before the range, and where they are complete. */
+  history(poolId: string, range: Interval): Promise<{ changes: PriceChange[]; covered: Interval[] }>
+  /** Clean samples by bucket. */
+  samples(poolId: string, range: Interval): Promise<SamplePoint[]>
+  /** One point for every bucket of the range: a sample, else history, else interpolated, else a gap. */
+  series(poolId: string, range: Interval): Promise<SeriesPoint[]>
+  /** The last real price of each pool that has one. */
+  latest(poolIds?: readonly string[]): Promise<ReadonlyMap<string, LatestPrice>>
+  pools(): Promise<readonly KnownPool[]>
+  /** The latest gap first. */
+  gaps(query: GapQuery): Promise<{ items: ListedGap[]; next: string | null }>
+  /** Finds gaps and fills them; a second scan of the same prices changes nothing. */
+  scan(request: ScanRequest, signal?: AbortSignal): Promise<ScanResult>
+  /** Takes back what the scan of that batch has filled. */
+  undo(batchId: string): Promise<{ rows: number; gaps: number }>
+  /** Deletes what is older than is kept. */
+  purge(signal?: AbortSignal): Promise<number>
+}
+
+export interface MarketParts {
+  /** The handle for long work. */
+  readonly db: Kysely<Schema>
+  readonly clock: Clock
+  readonly log: Logger
+  /** What samples are measured against. */
+  readonly known: Omit<Known, 'now'>
+  readonly retention: RetentionPolicy
+  /** False: gaps are filled on demand only. */
+  readonly gapFiller: boolean
+  /** Asked before anything is interpolated. */
+  readonly history?: HistoryFetcher | undefined
+}
+
+export function createMarket(parts: MarketParts): Market {
+  const { db, clock, log } = parts
+  const inOrder = createSerial()
+  const pools = createPoolStore(db)
+  const prices = createPriceStore(db)
+  const gaps = createGapStore(db)
+  const filler = createGapFiller({ clock, log, pools, prices, gaps, inOrder, history: parts.history })
+  const retention = createRetention({ db, clock, log, pools, inOrder, policy: parts.retention })
+  const ingest = createIngest({ db, clock, pools, gaps, inOrder, known: parts.known })
+  const { recordHistory } = createHistoryStore({ db, clock, pools, gaps, inOrder })
+
+  /** Reads something of a pool, or nothing where the pool is unknown. */
+  async function of<T>(poolId: string, read: (pool: number) => Promise<T[]>): Promise<T[]> {
+    const pool = await pools.find(poolId)
+    return pool === undefined ? [] : read(pool)
+  }
+
+  return {
+    services: parts.gapFiller ? [filler, retention] : [retention],
+    ingest,
+    recordHistory,
+    coverage: (poolId, range) => of(poolId, (pool) => prices.coverage(pool, range)),
+    samples: (poolId, range) => of(poolId, (pool) => prices.samples(pool, range)),
+    async history(poolId, range) {
+      const covered = await of(poolId, (pool) => prices.coverage(pool, range))
+      const changes = covered.length === 0 ? [] : await of(poolId, (pool) => prices.changes(pool, range))
+      return { changes, covered }
+    },
+    async series(poolId, range) {
+      const samples = await of(poolId, (pool) => prices.samples(pool, range))
+      const covered = await of(poolId, (pool) => prices.coverage(pool, range))
+      const changes = covered.length === 0 ? [] : await of(poolId, (pool) => prices.changes(pool, range))
+      const interpolated = await of(poolId, (pool) => prices.interpolated(pool, range))
+      return mergeSeries({ samples, history: stepSeries(changes, covered, range), interpolated }, range)
+    },
+    async latest(poolIds) {
+      const all = await pools.all()
+      const wanted = poolIds && new Set(poolIds)
+      const asked = wanted ? all.filter(({ poolId }) => wanted.has(poolId)) : all
+      const latest = await prices.latest(wanted && asked.map(({ id }) => id))
+      return new Map(
+        asked.flatMap(({ id, poolId }) => {
+          const price = latest.get(id)
+          return price ? [[poolId, price] as const] : []
+        }),
+      )
+    },
+    pools: () => pools.all(),
+    gaps: (query) => gaps.list(query),
+    scan: filler.scan,
+    undo: (batchId) => inOrder(() => gaps.undo(batchId)),
+    purge: retention.purge,
+  }
+}

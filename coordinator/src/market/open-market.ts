@@ -1,0 +1,125 @@
+import type { AgentId } from '@understudy/shared/core/ids'
+import type { MicroUsd } from '@understudy/shared/core/money'
+import type { Service } from '@understudy/shared/core/service'
+import { type Clock, hours, type Millis, millis } from '@understudy/shared/core/time'
+import { type Pool, parsePool, poolId } from '@understudy/shared/market/pool'
+import type { Known } from '@understudy/shared/market/sample'
+import type { Logger } from 'pino'
+import type { PoolOffer } from '../cloud/cloud.ts'
+import type { PriceSources } from '../cloud/price-sources.ts'
+import type { CoordinatorConfig } from '../config/options.ts'
+import type { Api, Audit } from '../http/http.ts'
+import type { OpenDatabase } from '../storage/database.ts'
+import { createBackfill } from './backfill.ts'
+import { createCatalog } from './catalog.ts'
+import { createCatalogStore } from './catalog-store.ts'
+import { createFetchStore } from './fetch-store.ts'
+import { marketRoutes } from './market.routes.ts'
+import { createMarket, type Market } from './market.ts'
+import { createPoolViews } from './pool-views.ts'
+import { createSubmitPrices } from './price-submissions.ts'
+import { pricingRoutes } from './pricing.routes.ts'
+import { createSavingsBook, type SavingsBook } from './savings.ts'
+
+export interface OpenMarketParts {
+  readonly config: CoordinatorConfig
+  readonly database: OpenDatabase
+  /** Undefined where there is only what agents see. */
+  readonly sources: PriceSources | undefined
+  /** What the cloud offers now: the word of a simulated region on what is not in the catalog. */
+  readonly offers: () => readonly PoolOffer[]
+  readonly poolOf: (agentId: AgentId) => Promise<string | undefined>
+  readonly audit: Audit
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+export interface OpenMarket {
+  readonly market: Market
+  readonly savings: SavingsBook
+  readonly routes: readonly Api[]
+  readonly services: readonly Service[]
+}
+
+const days = (value: number): Millis => millis(value * hours(24))
+
+/** The market of one coordinator: prices, catalog, backfill and savings put together. */
+export function openMarket(parts: OpenMarketParts): OpenMarket {
+  const { config, database, sources, offers, audit, clock, log } = parts
+  const { bulk: db } = database
+  const store = createCatalogStore(db)
+  const isSimulated = config.cloud === 'simulated'
+  const catalog = createCatalog({
+    store,
+    source: sources?.catalog,
+    regions: config.aws_region,
+    advisorUrl: config.spot_advisor_url,
+    fetch: globalThis.fetch,
+    clock,
+    log,
+  })
+  const offered = (pool: Pool): PoolOffer | undefined =>
+    offers().find((offer) => poolId(offer.pool) === poolId(pool))
+  const onDemandOf = (pool: Pool): MicroUsd | undefined =>
+    catalog.known.onDemand(pool) ?? offered(pool)?.onDemandPrice
+  const known = (): Known => ({
+    now: clock.now(),
+    isKnownZone: catalog.known.isKnownZone,
+    isKnownType: catalog.known.isKnownType,
+    onDemand: onDemandOf,
+  })
+
+  const backfill: ReturnType<typeof createBackfill> | undefined =
+    sources &&
+    createBackfill({
+      source: sources.history,
+      sink: { recordHistory: (...given) => market.recordHistory(...given) },
+      store: createFetchStore(db),
+      known,
+      clock,
+      log,
+    })
+  const { now: _now, ...measures } = known()
+  const market: Market = createMarket({
+    db,
+    clock,
+    log,
+    known: measures,
+    retention: {
+      submissions: days(config.submission_retention),
+      prices: days(config.price_retention),
+    },
+    gapFiller: config.gap_filler_enabled,
+    history: backfill,
+  })
+  const savings = createSavingsBook({
+    db,
+    clock,
+    pricesOf: async (pool, range) => ({
+      samples: await market.samples(pool, range),
+      ...(await market.history(pool, range)),
+    }),
+    onDemandOf: (pool) => Promise.resolve(onDemandOf(parsePool(pool))),
+    onDemandRate: config.on_demand_rate,
+  })
+  const pools = createPoolViews({ market, catalog: store, offered })
+
+  return {
+    market,
+    savings,
+    routes: [
+      marketRoutes({
+        market,
+        submit: createSubmitPrices({ db, market, known }),
+        savings,
+        pools,
+        poolOf: parts.poolOf,
+        audit,
+        clock,
+      }),
+      pricingRoutes({ market, catalog: store, backfill, audit, clock }),
+    ],
+    // The Spot Advisor speaks of real pools; a simulated region says itself how risky each of its pools is.
+    services: [...(isSimulated ? [] : [catalog]), ...(backfill ? [backfill] : []), ...market.services],
+  }
+}

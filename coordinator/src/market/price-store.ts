@@ -1,0 +1,201 @@
+import { type MicroUsd, microUsd } from '@understudy/shared/core/money'
+import { type Instant, instant } from '@understudy/shared/core/time'
+import { BUCKET, bucketFrom } from '@understudy/shared/market/bucket'
+import type { PriceChange } from '@understudy/shared/market/history'
+import type { Interval } from '@understudy/shared/market/interval'
+import type { SampleConfidence } from '@understudy/shared/market/settle'
+import { type RawBuilder, sql } from 'kysely'
+import type { Kysely, Schema } from '../storage/database.ts'
+import { dialectOf } from '../storage/dialect.ts'
+
+export type SamplePoint = PriceChange & { readonly confidence: SampleConfidence }
+export type InterpolatedPoint = PriceChange & { readonly confidence: number }
+
+export interface LatestPrice {
+  readonly at: Instant
+  readonly price: MicroUsd
+  readonly source: 'primary' | 'replica' | 'history'
+  /** In hundredths. */
+  readonly confidence: number
+}
+
+export interface PriceEdges {
+  readonly before: Instant | undefined
+  readonly first: Instant | undefined
+  readonly after: Instant | undefined
+}
+
+/** Reads prices. Pools are the numbers of the pool store. */
+export interface PriceStore {
+  samples(pool: number, range: Interval): Promise<SamplePoint[]>
+  /** Changes in the range and the last one before it, in order. */
+  changes(pool: number, range: Interval): Promise<PriceChange[]>
+  coverage(pool: number, range: Interval): Promise<Interval[]>
+  interpolated(pool: number, range: Interval): Promise<InterpolatedPoint[]>
+  /** The bucket of the last real price before the range, of the first one from its end on, and of the first one in it. */
+  edges(pool: number, range: Interval): Promise<PriceEdges>
+  /** The last real price of every pool of which there is one, or of these. */
+  latest(pools?: readonly number[]): Promise<ReadonlyMap<number, LatestPrice>>
+}
+
+export function createPriceStore(db: Kysely<Schema>): PriceStore {
+  const list = listIn(db)
+
+  return {
+    async samples(pool, range) {
+      const rows = await packed(
+        db,
+        sql`select ${list(sql`at / ${sql.raw(String(BUCKET))}`)} as times, ${list(sql`price * 1000 + confidence`)} as facts
+          from (select at, price, confidence from pricing_snapshots_clean
+            where pool = ${pool} and at >= ${range.from} and at < ${range.to} order by at) as found`,
+      )
+      return rows.map(([time, fact]) => ({
+        at: instant(time * BUCKET),
+        price: microUsd(Math.floor(fact / 1000)),
+        confidence: (fact % 1000) as SampleConfidence,
+      }))
+    },
+
+    async changes(pool, range) {
+      const before = await db
+        .selectFrom('price_changes')
+        .select(['at', 'price'])
+        .where('pool', '=', pool)
+        .where('at', '<=', range.from)
+        .orderBy('at', 'desc')
+        .limit(1)
+        .execute()
+      const rows = await packed(
+        db,
+        sql`select ${list(sql`at`)} as times, ${list(sql`price`)} as facts
+          from (select at, price from price_changes
+            where pool = ${pool} and at > ${range.from} and at < ${range.to} order by at) as found`,
+      )
+      const within = rows.map(([at, price]) => ({ at: instant(at), price: microUsd(price) }))
+      return [...before.map(toChange), ...within]
+    },
+
+    async coverage(pool, range) {
+      const rows = await db
+        .selectFrom('price_coverage')
+        .select(['from_at', 'to_at'])
+        .where('pool', '=', pool)
+        .where('to_at', '>', range.from)
+        .where('from_at', '<', range.to)
+        .orderBy('to_at')
+        .execute()
+      return rows.map((row) => ({
+        from: instant(Math.max(row.from_at, range.from)),
+        to: instant(Math.min(row.to_at, range.to)),
+      }))
+    },
+
+    async interpolated(pool, range) {
+      const rows = await db
+        .selectFrom('pricing_snapshots_interpolated')
+        .select(['at', 'price', 'confidence'])
+        .where('pool', '=', pool)
+        .where('at', '>=', range.from)
+        .where('at', '<', range.to)
+        .orderBy('at')
+        .execute()
+      return rows.map((row) => ({ ...toChange(row), confidence: row.confidence }))
+    },
+
+    async edges(pool, { from, to }) {
+      const { rows } = await sql<
+        Record<'before' | 'first' | 'after' | `covered_${'before' | 'first' | 'after'}`, number | null>
+      >`
+        select
+          (select max(at) from pricing_snapshots_clean where pool = ${pool} and at < ${from}) as before,
+          (select min(at) from pricing_snapshots_clean where pool = ${pool} and at >= ${from} and at < ${to}) as first,
+          (select min(at) from pricing_snapshots_clean where pool = ${pool} and at >= ${to}) as after,
+          (select max(to_at) from price_coverage where pool = ${pool} and from_at < ${from}) as covered_before,
+          (select min(from_at) from price_coverage where pool = ${pool} and from_at >= ${from} and from_at < ${to}) as covered_first,
+          (select from_at from price_coverage where pool = ${pool} and to_at > ${to} order by to_at limit 1) as covered_after`.execute(
+        db,
+      )
+      const [row] = rows
+      if (!row) return { before: undefined, first: undefined, after: undefined }
+      // A bucket is covered when its start is: the last one that starts before the end of a coverage.
+      const lastOf = (end: number | null) =>
+        end === null ? null : Math.min(bucketFrom(instant(end)), from) - BUCKET
+      return {
+        before: extreme(Math.max, row.before, lastOf(row.covered_before)),
+        first: extreme(
+          Math.min,
+          row.first,
+          row.covered_first === null ? null : bucketFrom(instant(row.covered_first)),
+        ),
+        after: extreme(
+          Math.min,
+          row.after,
+          row.covered_after === null ? null : Math.max(bucketFrom(instant(row.covered_after)), to),
+        ),
+      }
+    },
+
+    async latest(pools) {
+      const only = pools === undefined ? sql`` : sql`where p.id in (${sql.join(pools.length ? pools : [-1])})`
+      const sampled = await sql<{ pool: number; at: number; price: number; confidence: number }>`
+        select c.pool, c.at, c.price, c.confidence
+        from (select p.id, (select max(at) from pricing_snapshots_clean where pool = p.id) as last from pools p ${only}) as newest
+        join pricing_snapshots_clean c on c.pool = newest.id and c.at = newest.last`.execute(db)
+      const covered = await sql<{ pool: number; until: number; price: number | null }>`
+        select newest.id as pool, newest.until, (select price from price_changes
+          where pool = newest.id and at < newest.until order by at desc limit 1) as price
+        from (select p.id, (select max(to_at) from price_coverage where pool = p.id) as until from pools p ${only}) as newest
+        where newest.until is not null`.execute(db)
+      return newestOf(sampled.rows, covered.rows)
+    },
+  }
+}
+
+function newestOf(
+  sampled: readonly { pool: number; at: number; price: number; confidence: number }[],
+  covered: readonly { pool: number; until: number; price: number | null }[],
+): Map<number, LatestPrice> {
+  const latest = new Map<number, LatestPrice>()
+  for (const { pool, at, price, confidence } of sampled)
+    latest.set(pool, {
+      at: instant(at),
+      price: microUsd(price),
+      source: confidence === 100 ? 'primary' : 'replica',
+      confidence,
+    })
+  for (const { pool, until, price } of covered) {
+    const at = instant(until - 1)
+    const known = latest.get(pool)
+    if (price === null || (known && known.at + BUCKET > at)) continue
+    latest.set(pool, { at, price: microUsd(price), source: 'history', confidence: 100 })
+  }
+  return latest
+}
+
+function extreme(
+  choose: (...values: number[]) => number,
+  a: number | null,
+  b: number | null,
+): Instant | undefined {
+  const known = [a, b].filter((value) => value !== null)
+  return known.length === 0 ? undefined : instant(choose(...known))
+}
+
+const toChange = ({ at, price }: { at: number; price: number }): PriceChange => ({
+  at: instant(at),
+  price: microUsd(price),
+})
+
+/** Many numbers come as two texts: a row object for each would take most of the time of a read. */
+async function packed(db: Kysely<Schema>, query: RawBuilder<unknown>): Promise<[number, number][]> {
+  const { rows } = await (query as RawBuilder<{ times: string | null; facts: string | null }>).execute(db)
+  const times = JSON.parse(rows[0]?.times ?? '[]') as number[]
+  const facts = JSON.parse(rows[0]?.facts ?? '[]') as number[]
+  return times.map((time, i) => [time, facts[i] as number])
+}
+
+/** A JSON list of what is selected, in the order of the rows; null where there is none. */
+const listIn = (db: Kysely<Schema>) => (value: RawBuilder<unknown>) =>
+  dialectOf(db) === 'postgres'
+    ? sql`'[' || string_agg((${value})::text, ',') || ']'`
+    : sql`json_group_array(${value})`

@@ -1,0 +1,114 @@
+import { randomUUID } from 'node:crypto'
+import { AppError } from '@understudy/shared/core/app-error'
+import type { AgentId } from '@understudy/shared/core/ids'
+import { type Instant, instant } from '@understudy/shared/core/time'
+import { checkSample, givenFrom, isRefusal, type Known, refusalCodes } from '@understudy/shared/market/sample'
+import {
+  MOST_REFUSALS,
+  type PriceSubmission,
+  type PriceSubmissionResult,
+} from '@understudy/shared/protocol/market'
+import type { Kysely, Schema } from '../storage/database.ts'
+import type { SubmittedRow } from './ingest.ts'
+import type { Market } from './market.ts'
+import { occupancyOf } from './occupancy.ts'
+
+/** Who has sent it; an operator sends for the agent's primary. */
+export interface Sender {
+  readonly agentId: AgentId
+  readonly instanceId: string | null
+}
+
+export type SubmitPrices = (sender: Sender, submission: PriceSubmission) => Promise<PriceSubmissionResult>
+
+/**
+ * Takes what an agent has sampled. A row may name another instance of the same agent, whose samples the sender has taken
+ * over. What an instance was when it took a sample, our own record of the moves says, not the row.
+ */
+export function createSubmitPrices(parts: {
+  readonly db: Kysely<Schema>
+  readonly market: Pick<Market, 'ingest'>
+  readonly known: () => Known
+}): SubmitPrices {
+  const { db, market, known } = parts
+  return async ({ agentId, instanceId }, { submission_id: given, samples }) => {
+    const agent = await db
+      .selectFrom('agents')
+      .select(['id', 'instance_id'])
+      .where('id', '=', agentId)
+      .executeTakeFirst()
+    if (!agent)
+      throw new AppError('not_found', `there is no agent ${agentId}`, { hint: 'GET /api/agents lists them.' })
+    const sender = instanceId ?? agent.instance_id
+    const roles = await readRoles(db, agent, known().now)
+    const rows = samples.map((row) => toRow(row, sender, roles, known()))
+    const submissionId = given ?? randomUUID()
+    const result = await market.ingest({ submissionId, agentId, rows })
+    return {
+      submission_id: submissionId,
+      accepted: result.accepted,
+      duplicates: result.duplicates,
+      refused: result.refused,
+      errors: result.errors.slice(0, MOST_REFUSALS).map(({ index, code, reason }) => ({
+        pointer: `/samples/${index}`,
+        code: refusalCodes.find((known) => known === code) ?? 'instance_unknown',
+        message: reason,
+      })),
+    }
+  }
+}
+
+interface Roles {
+  isInstance(id: string): boolean
+  isPrimary(id: string, at: Instant): boolean
+}
+
+async function readRoles(
+  db: Kysely<Schema>,
+  agent: { readonly id: string; readonly instance_id: string | null },
+  now: Instant,
+): Promise<Roles> {
+  const instances = await db
+    .selectFrom('instances')
+    .select(['id', 'pool_id', 'life_cycle', 'launched_at', 'enrolled_at', 'terminated_at'])
+    .where('agent_id', '=', agent.id)
+    .execute()
+  const moves = await db
+    .selectFrom('instance_switches')
+    .select(['epoch', 'old_instance_id', 'new_instance_id', 'switched_at'])
+    .where('agent_id', '=', agent.id)
+    .execute()
+  // A sample may be a little younger than what we know of its instance.
+  const stays = occupancyOf(instances, moves, agent.instance_id, instant(now + CLOCKS_DIFFER))
+  const ids = new Set(instances.map(({ id }) => id))
+  return {
+    isInstance: (id) => ids.has(id),
+    isPrimary: (id, at) =>
+      stays.some(
+        ({ instanceId, role, from, to }) => instanceId === id && role === 'primary' && at >= from && at < to,
+      ),
+  }
+}
+
+/** As far as a sample may lie in the future. */
+const CLOCKS_DIFFER = 5 * 60_000
+
+function toRow(row: unknown, sender: string | null, roles: Roles, known: Known): SubmittedRow {
+  const given = givenFrom(row)
+  const named =
+    typeof row === 'object' && row !== null ? (row as { instance_id?: unknown }).instance_id : undefined
+  const instanceId = named === undefined ? sender : String(named).slice(0, 64)
+  if (instanceId === null || !roles.isInstance(instanceId))
+    return {
+      given,
+      instanceId: instanceId ?? '',
+      role: 'replica',
+      refused: {
+        code: 'instance_unknown',
+        reason: `${instanceId ?? 'nobody'} is not an instance of this agent, so that its samples count for nothing`,
+      },
+    }
+  const sample = checkSample(given, known)
+  const role = !isRefusal(sample) && roles.isPrimary(instanceId, sample.at) ? 'primary' : 'replica'
+  return { given, instanceId, role }
+}

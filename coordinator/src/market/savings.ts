@@ -1,0 +1,124 @@
+import { AppError } from '@understudy/shared/core/app-error'
+import type { AgentId } from '@understudy/shared/core/ids'
+import type { MicroUsd } from '@understudy/shared/core/money'
+import type { Clock, Instant } from '@understudy/shared/core/time'
+import type { PriceChange } from '@understudy/shared/market/history'
+import type { Interval } from '@understudy/shared/market/interval'
+import {
+  addSavings,
+  effectiveRate,
+  netOf,
+  noSavings,
+  type PriceStep,
+  priceSteps,
+  type Savings,
+  savingsOf,
+  usdOf,
+} from '@understudy/shared/market/savings'
+import type { SavingsView } from '@understudy/shared/protocol/market'
+import type { Kysely, Schema } from '../storage/database.ts'
+import { occupancyOf, readPriceKey } from './occupancy.ts'
+
+/** Real prices alone: what agents measured, and history. */
+export interface RealPrices {
+  readonly samples: readonly PriceChange[]
+  readonly changes: readonly PriceChange[]
+  readonly covered: readonly Interval[]
+}
+
+export interface SavingsBook {
+  /** Of one agent, or of all of them. @throws AppError `not_found` */
+  of(agentId: AgentId | null, range: Interval): Promise<SavingsView>
+}
+
+/** What spot saved against on-demand, net of double running, from the times when instances really ran. */
+export function createSavingsBook(parts: {
+  readonly db: Kysely<Schema>
+  readonly clock: Clock
+  readonly pricesOf: (poolId: string, range: Interval) => Promise<RealPrices>
+  /** The list price; undefined where the catalog has none. */
+  readonly onDemandOf: (poolId: string) => Promise<MicroUsd | undefined>
+  /** What is really paid on demand, in per cent of the list price, as with a savings plan. */
+  readonly onDemandRate: number
+}): SavingsBook {
+  const { db, clock, pricesOf, onDemandOf, onDemandRate } = parts
+
+  async function ofAgent(agent: { id: string; instance_id: string | null }, range: Interval, now: Instant) {
+    const instances = await db
+      .selectFrom('instances')
+      .select(['id', 'pool_id', 'life_cycle', 'launched_at', 'enrolled_at', 'terminated_at'])
+      .where('agent_id', '=', agent.id)
+      .execute()
+    const moves = await db
+      .selectFrom('instance_switches')
+      .select(['epoch', 'old_instance_id', 'new_instance_id', 'switched_at'])
+      .where('agent_id', '=', agent.id)
+      .execute()
+    const occupancy = occupancyOf(instances, moves, agent.instance_id, now)
+    const inside = occupancy.filter(({ from, to }) => from < range.to && to > range.from)
+    const keys = [...new Set(inside.map(({ poolId }) => poolId))]
+    const rates = new Map<string, Rate>()
+    for (const key of keys) rates.set(key, await rateOf(key, range))
+    return savingsOf(
+      inside,
+      moves.map(({ switched_at: at }) => ({ at: at as Instant, cost: 0 })),
+      {
+        spot: (key) => rates.get(key)?.steps ?? [],
+        onDemand: (key) => rates.get(key)?.onDemand,
+      },
+      range,
+    )
+  }
+
+  interface Rate {
+    readonly steps: readonly PriceStep[]
+    readonly onDemand: MicroUsd | undefined
+  }
+
+  async function rateOf(key: string, range: Interval): Promise<Rate> {
+    const { pool, onDemand: isOnDemand } = readPriceKey(key)
+    const listed = await onDemandOf(pool)
+    const onDemand = listed === undefined ? undefined : effectiveRate(listed, onDemandRate)
+    if (isOnDemand) return { steps: onDemand === undefined ? [] : [{ ...range, price: onDemand }], onDemand }
+    const { samples, changes, covered } = await pricesOf(pool, range)
+    return { steps: priceSteps(samples, changes, covered), onDemand }
+  }
+
+  return {
+    async of(agentId, range) {
+      let query = db.selectFrom('agents').select(['id', 'instance_id']).orderBy('id')
+      if (agentId !== null) query = query.where('id', '=', agentId)
+      const agents = await query.execute()
+      if (agentId !== null && agents.length === 0)
+        throw new AppError('not_found', `there is no agent ${agentId}`, {
+          hint: 'GET /api/agents lists them.',
+        })
+      const now = clock.now()
+      let sum: Savings = noSavings
+      for (const agent of agents) sum = addSavings(sum, await ofAgent(agent, range, now))
+      return viewOf(sum, agentId, range, onDemandRate)
+    },
+  }
+}
+
+const hours = (millis: number): number => Math.round(millis / 36) / 100_000
+
+const viewOf = (
+  savings: Savings,
+  agentId: AgentId | null,
+  { from, to }: Interval,
+  onDemandRate: number,
+): SavingsView => ({
+  agent_id: agentId,
+  from: new Date(from).toISOString(),
+  to: new Date(to).toISOString(),
+  spot_cost: usdOf(savings.spot),
+  on_demand_cost: usdOf(savings.onDemand),
+  double_running_cost: usdOf(savings.doubleRunning),
+  switch_cost: usdOf(savings.switchCost),
+  switches: savings.switches,
+  net_savings: usdOf(netOf(savings)),
+  counted_hours: hours(savings.counted),
+  unknown_hours: hours(savings.unknown),
+  on_demand_rate_percent: onDemandRate,
+})

@@ -1,0 +1,40 @@
+import { type Kysely, type RawBuilder, sql } from 'kysely'
+import { dialectOf } from './dialect.ts'
+import type { Schema } from './schema.ts'
+
+/** What the columns of rows that go in at once hold. */
+export type BulkColumns = Readonly<Record<string, 'bigint' | 'text'>>
+type Value = number | string | null
+
+/**
+ * Rows as something to select from, in one parameter (SQLite) or one a column (PostgreSQL) however many they are, so that
+ * the statement is the same for every batch: `insert into x (a, b) select a, b from ${rowsOf(…)}`. In SQLite `cross join` with
+ * a condition in `where` keeps them the outer loop, so that each looks up what it joins.
+ */
+export function rowsOf<C extends BulkColumns>(
+  db: Kysely<Schema>,
+  columns: C,
+  rows: readonly Readonly<Record<keyof C, Value>>[],
+): RawBuilder<unknown> {
+  const names = Object.keys(columns) as (keyof C & string)[]
+  if (dialectOf(db) === 'postgres') {
+    const lists = names.map((name) => sql`${arrayOf(rows, name)}::${sql.raw(columns[name] as string)}[]`)
+    return sql`unnest(${sql.join(lists)}) as given(${sql.raw(names.join(', '))})`
+  }
+  const json = JSON.stringify(rows.map((row) => names.map((name) => row[name])))
+  const fields = names.map((name, i) => sql.raw(`value ->> ${i} as ${name}`))
+  return sql`(select ${sql.join(fields)} from json_each(${json})) as given`
+}
+
+/** PostgreSQL's own text form of an array, which is read faster than any that a driver would ask the server about. */
+function arrayOf(rows: readonly Readonly<Record<string, Value>>[], name: string): string {
+  const parts = new Array<string>(rows.length)
+  for (let i = 0; i < rows.length; i++) parts[i] = elementOf(rows[i]?.[name] ?? null)
+  return `{${parts.join(',')}}`
+}
+
+function elementOf(value: Value): string {
+  if (value === null) return 'NULL'
+  if (typeof value === 'number') return String(value)
+  return `"${value.replace(/["\\]/g, '\\$&')}"`
+}

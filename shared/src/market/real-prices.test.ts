@@ -1,0 +1,71 @@
+import { existsSync, readFileSync } from 'node:fs'
+import { fileURLToPath } from 'node:url'
+import { gunzipSync } from 'node:zlib'
+import { expect, test } from 'vitest'
+import { type Instant, instant, minutes } from '../core/time.ts'
+import { bucketFrom, bucketsBetween } from './bucket.ts'
+import { decimate } from './decimate.ts'
+import { findGaps } from './gap.ts'
+import { collectedRuns, coveredByFile, mergeChanges, type PriceChange, stepSeries } from './history.ts'
+import { checkSample, isRefusal } from './sample.ts'
+import { mergeSeries } from './series.ts'
+
+/** Half a year of real spot prices of sa-east-1, beside the checkout. Not part of the repository. */
+const FILE = fileURLToPath(
+  new URL('../../../../shared/data/prices/sa-east-1_2019-12-31_2020-06-23_linux.csv.gz', import.meta.url),
+)
+const POOL = 'c5.xlarge@sa-east-1a'
+const why = existsSync(FILE) ? undefined : `${FILE} is not there`
+
+const known = {
+  now: instant(Date.parse('2020-07-01T00:00:00Z')),
+  isKnownZone: () => true,
+  onDemand: () => undefined,
+}
+
+function readFile(): { changes: PriceChange[]; times: Instant[]; rows: number; refused: number } {
+  const lines = gunzipSync(readFileSync(FILE)).toString().trim().split('\n').slice(1)
+  const changes: PriceChange[] = []
+  const times: Instant[] = []
+  let refused = 0
+  for (const line of lines) {
+    const [at, zone, type, price] = line.split(',')
+    const sample = checkSample({ pool: `${type}@${zone}`, at, price }, known)
+    if (isRefusal(sample)) refused++
+    else {
+      times.push(sample.at)
+      if (sample.poolId === POOL) changes.push({ at: sample.at, price: sample.price })
+    }
+  }
+  return { changes: mergeChanges([changes]), times: times.sort((a, b) => a - b), rows: lines.length, refused }
+}
+
+test.skipIf(why !== undefined)(
+  `half a year of real prices is read, its seam is a gap, and its extremes are kept${why ? ` (skipped: ${why})` : ''}`,
+  () => {
+    const { changes, times, rows, refused } = readFile()
+    expect([rows, refused]).toEqual([103_340, 0])
+
+    const runs = collectedRuns(times, minutes(12 * 60))
+    expect(runs.map(({ to }) => new Date(to).toISOString().slice(0, 16))).toEqual([
+      '2020-03-30T00:31',
+      new Date(times.at(-1) ?? 0).toISOString().slice(0, 16),
+    ])
+    const range = { from: times[0] as Instant, to: times.at(-1) as Instant }
+    const covered = coveredByFile(changes, runs)
+    const history = stepSeries(changes, covered, range)
+    const gaps = findGaps([], range, covered)
+    expect(history.length + gaps.reduce((sum, gap) => sum + gap.buckets, 0)).toBe(
+      bucketsBetween(range.from, range.to),
+    )
+    const seam = gaps.find((gap) => gap.from === bucketFrom(runs[0]?.to as Instant))
+    expect(seam?.class).toBe('blackout')
+
+    const series = mergeSeries({ samples: [], history, interpolated: [] }, range)
+    const kept = decimate(series, 1000)
+    const prices = history.map((point) => point.price)
+    const left = kept.flatMap((point) => point.price ?? [])
+    expect(kept.length).toBeLessThanOrEqual(1000)
+    expect([Math.min(...left), Math.max(...left)]).toEqual([Math.min(...prices), Math.max(...prices)])
+  },
+)
