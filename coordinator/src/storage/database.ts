@@ -7,6 +7,7 @@ import { nativeBinding } from './native-binding.ts'
 import type { OpenDatabase } from './open-database.ts'
 import { openPostgres, type PostgresOptions } from './postgres.ts'
 import type { Schema } from './schema.ts'
+import { keepStatements } from './statement-cache.ts'
 
 export type { Kysely, Transaction } from 'kysely'
 export type * from './market-schema.ts'
@@ -37,7 +38,7 @@ export interface SqliteOptions {
  */
 export function openSqlite({ path }: SqliteOptions): OpenDatabase {
   const sqlite = open(path)
-  const db = new Kysely<Schema>({ dialect: new SqliteDialect({ database: sqlite }) })
+  const db = new Kysely<Schema>({ dialect: new SqliteDialect({ database: keepStatements(sqlite) }) })
   return {
     dialect: 'sqlite',
     name: path,
