@@ -159,6 +159,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     config,
     database,
     sources: parts.prices,
+    registry: metrics.registry,
     offers: failover.offers,
     poolOf: async (id) => (await failover.agent(id)).instance?.pool_id,
     audit,
@@ -219,6 +220,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
   })
   serveDashboard(api, config)
   await failover.load()
+  await market.load()
   for (const agent of await failover.agents()) topics.touchAgent(agent.id)
   listening.attach(api)
 

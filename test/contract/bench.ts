@@ -11,6 +11,7 @@ import { type Logger, pino } from 'pino'
 import { createImdsClient } from '../../agent/src/imds/imds-client.ts'
 import { startCoordinator } from '../../coordinator/src/app.ts'
 import { createManualCloud, createNoAddress } from '../../coordinator/src/cloud/manual/manual-cloud.ts'
+import type { PriceSources } from '../../coordinator/src/cloud/price-sources.ts'
 import { serveControl } from '../../coordinator/src/cloud/simulated/control-api.ts'
 import { createRemoteCloud } from '../../coordinator/src/cloud/simulated/remote-cloud.ts'
 import {
@@ -50,6 +51,8 @@ export interface Bench {
   /** Sends exactly these bytes. */
   raw(method: string, path: string, text: string, headers?: Record<string, string>): Promise<Answer>
   joinToken(agent: string, instance?: string): Promise<string>
+  /** A token of somebody who may only look, or also act. */
+  operatorToken(role: 'viewer' | 'operator'): Promise<string>
   launch(agent: string, pool: string): Promise<InstanceId>
   /** What an agent on the instance would send to enrol. */
   enrolBody(instance: InstanceId, joinToken: string): Promise<Record<string, unknown>>
@@ -83,6 +86,8 @@ export async function startBench(
     /** SQLite if not said. */
     readonly dialect?: Dialect
     readonly log?: Logger
+    /** Where price histories and catalogs come from. */
+    readonly prices?: PriceSources
   } = {},
 ): Promise<Bench> {
   const directory = mkdtempSync(join(tmpdir(), 'understudy-contract-'))
@@ -110,6 +115,8 @@ export async function startBench(
       UNDERSTUDY_HEARTBEAT_INTERVAL: '0.05',
       UNDERSTUDY_LEASE: '0.5',
       UNDERSTUDY_FENCE_BUDGET: '0.1',
+      UNDERSTUDY_CLOUD: options.manual ? 'manual' : 'simulated',
+      UNDERSTUDY_SPOT_ADVISOR_URL: 'http://127.0.0.1:9/no-test-asks-the-internet',
       ...options.env,
     },
     readSecret: () => '',
@@ -128,6 +135,7 @@ export async function startBench(
       database,
       cloud: options.manual ? createManualCloud() : remote.cloud,
       address: options.manual ? createNoAddress() : remote.address,
+      prices: options.prices,
       verifyIdentity: createIdentityVerifier(new Map([['us-east-1', createPublicKey(cloud.identityKey)]])),
       clock: systemClock,
       log: options.log ?? log,
@@ -172,6 +180,7 @@ export async function startBench(
         ...(body === undefined ? {} : { 'content-type': 'application/json' }),
         ...headers,
       }),
+    operatorToken: (role) => current.coordinator.tokens.createOperator(role, role, undefined),
     async joinToken(agent, instance) {
       const { body } = await bench.call('POST', `/api/agents/${agent}/join-tokens`, {
         ...(instance === undefined ? {} : { instance_id: instance }),

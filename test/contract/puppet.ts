@@ -28,6 +28,8 @@ export interface Elected {
  */
 export interface Puppet {
   readonly instance: InstanceId
+  /** What it calls the API with. */
+  readonly credential: string
   readonly orders: readonly Order[]
   readonly refusals: readonly string[]
   role: (AgentMessage & { type: 'heartbeat' })['role']
@@ -171,6 +173,7 @@ export async function connectPuppet(options: {
       voter.step({ kind: 'release', turn: 1, target, extras })
     },
     vote: (message) => voting?.send(JSON.stringify(message)),
+    credential: options.credential,
     orders,
     refusals,
     acknowledged,

@@ -30,6 +30,7 @@ import type { Incidents } from '../fleet/fleet.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
 import type { GroupCommit } from '../storage/group-commit.ts'
 import { type Flight, type LastWord, newFlight, resultOf } from './flight.ts'
+import { noteOutcome } from './switches.ts'
 import { createVoteWriter } from './vote-writer.ts'
 
 /** The cloud is asked about a silent instance this often. */
@@ -105,6 +106,7 @@ export function createGroupRunner(
   /** As it was before the event whose effects are carried out. */
   let before = initial
   let flight: Flight | undefined = resumed
+  let writing: Promise<unknown> = Promise.resolve() // Votes and certificates: what is said of them comes after.
   let sighting: Sighting | undefined
 
   function dispatch(event: GroupEvent, seen?: Sighting): void {
@@ -171,7 +173,7 @@ export function createGroupRunner(
     const { proposal, record: facts } = effect
     const began = clock.mono()
     const of = facts?.incident?.id === flight?.incident.id ? flight : undefined
-    const written = await writer.cast(effect)
+    const written = await inWriting(proposal, facts && of, writer.cast(effect))
     if (!written) return
     if (written.kind === 'spent')
       return dispatch({ kind: 'vote-refused', epoch: proposal.epoch, voted: written.voted })
@@ -190,8 +192,15 @@ export function createGroupRunner(
     const of = facts.incident?.id === flight?.incident.id ? flight : undefined
     if (isNewest && facts.previous !== certificate.proposal.primary)
       ports.onCommitted(agent, facts.previous, certificate.proposal.primary)
-    const written = await writer.record(effect)
+    const written = await inWriting(certificate.proposal, isNewest ? of : undefined, writer.record(effect))
     if (written && isNewest) certified(certificate.proposal, of, began, written.replicaId)
+  }
+
+  /** What was last heard is noted at once: the incident may end before the database has answered. */
+  const inWriting = <T>({ epoch, term, primary }: Proposal, of: Flight | undefined, written: Promise<T>) => {
+    if (of && term === epoch) of.lastWord = ports.lastWordOn(agent, primary)
+    writing = Promise.allSettled([writing, written])
+    return written
   }
 
   function certified(
@@ -202,7 +211,6 @@ export function createGroupRunner(
   ): void {
     if (!of || term !== epoch) return
     of.target = primary
-    of.lastWord = ports.lastWordOn(agent, primary)
     of.replicaId = replicaId ?? of.replicaId
     timed(of, 'epoch-moved', began, true, `epoch ${epoch} belongs to ${primary}`)
   }
@@ -340,13 +348,7 @@ export function createGroupRunner(
     if (!ended) return
     later(
       'switch-outcome',
-      commit.soon((tx) =>
-        tx
-          .updateTable('instance_switches')
-          .set({ success: Number(outcome === 'promoted') })
-          .where('incident_id', '=', incident.id)
-          .execute(),
-      ),
+      writing.then(() => commit.soon((tx) => noteOutcome(tx, incident.id, outcome === 'promoted'))),
     )
     for (const wake of ended.waiters) wake()
     ports.onClosed(agent, ended, outcome)

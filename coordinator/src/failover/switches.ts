@@ -43,3 +43,11 @@ function savingsOf({ old_instance_price: before, new_instance_price: after }: Sw
   if (before === null || after === null || before === 0) return null
   return Math.round(((before - after) / before) * 10_000) / 100
 }
+
+/** How the change of primary of an incident has ended. */
+export const noteOutcome = (db: Kysely<Schema>, incident: string, promoted: boolean): Promise<unknown> =>
+  db
+    .updateTable('instance_switches')
+    .set({ success: Number(promoted) })
+    .where('incident_id', '=', incident)
+    .execute()

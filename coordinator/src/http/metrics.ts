@@ -5,6 +5,8 @@ const STEP_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 3
 /** What Prometheus scrapes. Labels are few and bounded: never an instance id, never an error text. */
 export interface Metrics {
   text(): Promise<string>
+  /** Where each domain adds its own. */
+  readonly registry: Registry
   readonly contentType: string
   failover(end: {
     readonly trigger: string
@@ -139,6 +141,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
 
   return {
     text: () => registry.metrics(),
+    registry,
     contentType: registry.contentType,
     failover({ trigger, outcome, detectToPromotedSeconds, noPrimarySeconds, noticeLeftSeconds }) {
       failovers.inc({ outcome, trigger })

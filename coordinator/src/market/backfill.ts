@@ -140,11 +140,7 @@ export function createBackfill(parts: BackfillParts): Backfill {
     }
   }
 
-  const toStatus = (fetch: StoredFetch): FetchStatus => ({
-    ...fetch,
-    percent: fetch.total === 0 ? 100 : (fetch.done / fetch.total) * 100,
-    eta: fetch.status === 'running' ? etaOf(fetch, clock.now()) : null,
-  })
+  const toStatus = (fetch: StoredFetch): FetchStatus => statusOf(fetch, clock.now())
 
   return {
     name: 'backfill',
@@ -246,6 +242,13 @@ function queriesOf(pools: readonly string[], range: Interval): HistoryQuery[] {
     ...(zone === undefined || others.length > 0 ? {} : { availabilityZone: zone }),
   }))
 }
+
+/** How far a fetch or an import is. */
+export const statusOf = (fetch: StoredFetch, now: Instant): FetchStatus => ({
+  ...fetch,
+  percent: fetch.total === 0 ? 100 : (fetch.done / fetch.total) * 100,
+  eta: fetch.status === 'running' ? etaOf(fetch, now) : null,
+})
 
 function etaOf({ done, total, startedAt }: StoredFetch, now: Instant): Millis | null {
   if (startedAt === null || done === 0) return null

@@ -1,8 +1,16 @@
 import { microUsd } from '@understudy/shared/core/money'
 import { type Instant, instant } from '@understudy/shared/core/time'
 import type { InterruptionBand } from '@understudy/shared/market/pool'
+import { type RawBuilder, sql } from 'kysely'
 import type { CatalogZone, InstanceType, OnDemandPrice } from '../cloud/catalog-source.ts'
-import type { CatalogSourceRow, Kysely, Schema, Transaction } from '../storage/database.ts'
+import type {
+  CatalogSourceRow,
+  Kysely,
+  OnDemandPriceRow,
+  Schema,
+  SpotAdvisorRow,
+  Transaction,
+} from '../storage/database.ts'
 import type { AdvisorEntry } from './spot-advisor.ts'
 
 /** `spot-advisor`, and per region `instance-types/<region>`, `on-demand/<region>`, `zones/<region>`. */
@@ -39,10 +47,27 @@ export interface CatalogStore {
   /** Of every region when none is given. */
   onDemand(region?: string): Promise<readonly OnDemandPrice[]>
   zones(region?: string): Promise<readonly CatalogZone[]>
+  /** In the order of region and type, from `after` on. */
+  advisorPage(query: CatalogPage): Promise<readonly StoredAdvisorEntry[]>
+  onDemandPage(query: CatalogPage): Promise<readonly StoredOnDemandPrice[]>
+}
+
+export interface CatalogPage {
+  readonly os: string
+  readonly region?: string | undefined
+  readonly instanceType?: string | undefined
+  /** The last one of the page before. */
+  readonly after?: { readonly region: string; readonly instanceType: string } | undefined
+  readonly limit: number
 }
 
 export interface StoredAdvisorEntry extends AdvisorEntry {
   readonly asOf: Instant | null
+  readonly fetchedAt: Instant
+}
+
+export interface StoredOnDemandPrice extends OnDemandPrice {
+  readonly source: string
   readonly fetchedAt: Instant
 }
 
@@ -181,13 +206,21 @@ export function createCatalogStore(db: Kysely<Schema>): CatalogStore {
         .where('os', '=', os)
         .orderBy('instance_type')
         .execute()
+      return rows.map(fromAdvisorRow)
+    },
+    async advisorPage(query) {
+      const { rows } = await sql<SpotAdvisorRow>`
+        select * from spot_advisor_data where ${pageCondition(query)}
+        order by region, instance_type limit ${query.limit}`.execute(db)
+      return rows.map(fromAdvisorRow)
+    },
+    async onDemandPage(query) {
+      const { rows } = await sql<OnDemandPriceRow>`
+        select * from on_demand_prices where ${pageCondition(query)}
+        order by region, instance_type limit ${query.limit}`.execute(db)
       return rows.map((row) => ({
-        instanceType: row.instance_type,
-        region: row.region,
-        os,
-        band: row.band as InterruptionBand,
-        savingsPercent: row.savings_percent,
-        asOf: row.as_of === null ? null : instant(row.as_of),
+        ...fromPriceRow(row),
+        source: row.source,
         fetchedAt: instant(row.fetched_at),
       }))
     },
@@ -213,13 +246,7 @@ export function createCatalogStore(db: Kysely<Schema>): CatalogStore {
         .orderBy('region')
         .orderBy('instance_type')
       const rows = await (region === undefined ? all : all.where('region', '=', region)).execute()
-      return rows.map((row) => ({
-        instanceType: row.instance_type,
-        region: row.region,
-        os: 'Linux' as const,
-        price: microUsd(row.price),
-        asOf: row.as_of === null ? null : instant(row.as_of),
-      }))
+      return rows.map(fromPriceRow)
     },
     async zones(region) {
       const all = db.selectFrom('availability_zones').selectAll().orderBy('az_name')
@@ -230,6 +257,32 @@ export function createCatalogStore(db: Kysely<Schema>): CatalogStore {
 }
 
 type Fill = (tx: Transaction<Schema>) => Promise<void>
+
+function pageCondition({ os, region, instanceType, after }: CatalogPage): RawBuilder<unknown> {
+  const conditions = [sql`os = ${os}`]
+  if (region !== undefined) conditions.push(sql`region = ${region}`)
+  if (instanceType !== undefined) conditions.push(sql`instance_type = ${instanceType}`)
+  if (after) conditions.push(sql`(region, instance_type) > (${after.region}, ${after.instanceType})`)
+  return sql.join(conditions, sql` and `)
+}
+
+const fromAdvisorRow = (row: SpotAdvisorRow): StoredAdvisorEntry => ({
+  instanceType: row.instance_type,
+  region: row.region,
+  os: row.os as AdvisorEntry['os'],
+  band: row.band as InterruptionBand,
+  savingsPercent: row.savings_percent,
+  asOf: row.as_of === null ? null : instant(row.as_of),
+  fetchedAt: instant(row.fetched_at),
+})
+
+const fromPriceRow = (row: OnDemandPriceRow): OnDemandPrice => ({
+  instanceType: row.instance_type,
+  region: row.region,
+  os: row.os as OnDemandPrice['os'],
+  price: microUsd(row.price),
+  asOf: row.as_of === null ? null : instant(row.as_of),
+})
 
 const toAdvisorRow = (entry: AdvisorEntry, { asOf, at }: Origin) => ({
   instance_type: entry.instanceType,

@@ -100,6 +100,8 @@ export function createCatalog(parts: CatalogParts): Catalog {
         await refreshWhere(isDue, signal).catch((error: unknown) => {
           if (!signal.aborted) throw error
         })
+        // `coordinator catalog import` writes into the same database from another process.
+        await known.load()
       })
     },
   }

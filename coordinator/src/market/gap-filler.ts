@@ -58,6 +58,8 @@ export interface GapFillerParts {
   readonly gaps: GapStore
   readonly inOrder: <T>(task: () => Promise<T>) => Promise<T>
   readonly history?: HistoryFetcher | undefined
+  /** Called after each scan, also of those that run by themselves. */
+  readonly onScan?: ((result: ScanResult) => void) | undefined
 }
 
 export interface GapFiller extends Service {
@@ -99,7 +101,9 @@ export function createGapFiller(parts: GapFillerParts): GapFiller {
         await setImmediate()
       }
     }
-    return { batchId: batch.id, pools: scanned.length, ...total, millis: clock.mono() - started }
+    const result = { batchId: batch.id, pools: scanned.length, ...total, millis: clock.mono() - started }
+    parts.onScan?.(result)
+    return result
   }
 
   /** History first: what can still be fetched is not interpolated. */

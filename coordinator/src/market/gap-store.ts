@@ -4,7 +4,7 @@ import type { GapClass } from '@understudy/shared/market/gap'
 import type { InterpolatedRow } from '@understudy/shared/market/interpolate'
 import type { Interval } from '@understudy/shared/market/interval'
 import { sql } from 'kysely'
-import { rowsOf } from '../storage/bulk.ts'
+import { insertRows, rowsOf } from '../storage/bulk.ts'
 import type { GapRow, Kysely, Schema } from '../storage/database.ts'
 import { ensurePartitions } from '../storage/partitions.ts'
 
@@ -267,14 +267,8 @@ async function add(
   gaps: ReturnType<typeof gapRows>,
   rows: ReturnType<typeof interpolatedRows>,
 ): Promise<void> {
-  const gapColumns = sql.raw(Object.keys(GAP).join(', '))
-  await sql`
-    insert into data_gaps (${gapColumns}) select ${gapColumns} from ${rowsOf(trx, GAP, gaps)}`.execute(trx)
-  if (rows.length === 0) return
-  const columns = sql.raw(Object.keys(INTERPOLATED).join(', '))
-  await sql`
-    insert into pricing_snapshots_interpolated (${columns})
-    select ${columns} from ${rowsOf(trx, INTERPOLATED, rows)}`.execute(trx)
+  await insertRows(trx, { table: 'data_gaps', columns: GAP }, gaps)
+  await insertRows(trx, { table: 'pricing_snapshots_interpolated', columns: INTERPOLATED }, rows)
 }
 
 const gapRows = (pool: number, found: readonly FoundGap[], batch: { id: string; at: Instant }) =>

@@ -1,8 +1,7 @@
 import { type Clock, instant } from '@understudy/shared/core/time'
 import { mergeChanges, type PriceChange } from '@understudy/shared/market/history'
 import { type Interval, normalise, union } from '@understudy/shared/market/interval'
-import { sql } from 'kysely'
-import { rowsOf } from '../storage/bulk.ts'
+import { insertRows } from '../storage/bulk.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
 import { ensurePartitions } from '../storage/partitions.ts'
 import type { GapStore } from './gap-store.ts'
@@ -11,6 +10,8 @@ import type { PoolStore } from './pool-store.ts'
 
 const CHUNK = 10_000
 const COLUMNS = { pool: 'bigint', at: 'bigint', price: 'bigint', source: 'text' } as const
+const LOWER_STANDS = `on conflict (pool, at) do update set price = excluded.price, source = excluded.source
+  where excluded.price < old.price`
 
 /**
  * Records price changes. The same changes in any order and any number of times leave the same table: where two
@@ -60,12 +61,7 @@ async function addChanges(
     changes.map(({ at }) => at),
   )
   const rows = changes.map(({ at, price }) => ({ pool, at, price, source }))
-  const { numAffectedRows } = await sql`
-    insert into price_changes as old (pool, at, price, source)
-    select pool, at, price, source from ${rowsOf(db, COLUMNS, rows)} where true
-    on conflict (pool, at) do update set price = excluded.price, source = excluded.source
-    where excluded.price < old.price`.execute(db)
-  return Number(numAffectedRows ?? 0)
+  return insertRows(db, { table: 'price_changes', columns: COLUMNS, conflict: LOWER_STANDS }, rows)
 }
 
 /** The rows of a pool stay disjoint, and are merged where one ends as the next starts. */

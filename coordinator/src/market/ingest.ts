@@ -1,8 +1,7 @@
 import { type Clock, type Instant, instant } from '@understudy/shared/core/time'
 import { checkSample, type GivenSample, isRefusal, type Known } from '@understudy/shared/market/sample'
 import { type Observation, type Snapshot, sampleConfidence, settle } from '@understudy/shared/market/settle'
-import { sql } from 'kysely'
-import { rowsOf } from '../storage/bulk.ts'
+import { insertRows } from '../storage/bulk.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
 import { ensurePartitions } from '../storage/partitions.ts'
 import type { GapStore } from './gap-store.ts'
@@ -119,7 +118,8 @@ async function write(parts: IngestParts, submission: Submission, checked: Checke
       trx,
       audit.filter(({ verdict }) => verdict === 'accepted'),
     )
-    if (added === 0) return 0
+    // Also when all of them had come before: what counted as a replica's then may be known to be the primary's now.
+    if (snapshots.length === 0) return 0
     await settleInto(trx, snapshots)
     await gaps.arrived(trx, snapshots)
     return added
@@ -210,29 +210,22 @@ const cleanRow = (pool: number, snapshot: Snapshot): CleanRow => ({
 })
 
 /** Returns how many were new. */
-async function addAudit(db: Kysely<Schema>, rows: readonly AuditRow[]): Promise<number> {
-  if (rows.length === 0) return 0
-  const columns = sql.raw(Object.keys(AUDIT).join(', '))
-  const { numAffectedRows } = await sql`
-    insert into pricing_submissions_raw (${columns})
-    select ${columns} from ${rowsOf(db, AUDIT, rows)} where true on conflict do nothing`.execute(db)
-  return Number(numAffectedRows ?? 0)
-}
+const addAudit = (db: Kysely<Schema>, rows: readonly AuditRow[]): Promise<number> =>
+  insertRows(
+    db,
+    { table: 'pricing_submissions_raw', columns: AUDIT, conflict: 'on conflict do nothing' },
+    rows,
+  )
 
-/**
- * The order of `outranks` in one comparison of rows: where less is better, the sides are swapped.
- */
-async function settleInto(db: Kysely<Schema>, rows: readonly CleanRow[]): Promise<void> {
-  const columns = sql.raw(Object.keys(CLEAN).join(', '))
-  await sql`
-    insert into pricing_snapshots_clean as old (${columns})
-    select ${columns} from ${rowsOf(db, CLEAN, rows)} where true
-    on conflict (pool, at) do update set
-      price = excluded.price, confidence = excluded.confidence, sampled_at = excluded.sampled_at,
-      instance_id = excluded.instance_id, agent_id = excluded.agent_id
-    where (excluded.confidence, excluded.sampled_at, old.price, old.instance_id, old.agent_id)
-      > (old.confidence, old.sampled_at, excluded.price, excluded.instance_id, excluded.agent_id)`.execute(db)
-}
+/** The order of `outranks` in one comparison of rows: where less is better, the sides are swapped. */
+const settleInto = (db: Kysely<Schema>, rows: readonly CleanRow[]): Promise<number> =>
+  insertRows(db, { table: 'pricing_snapshots_clean', columns: CLEAN, conflict: OUTRANKS }, rows)
+
+const OUTRANKS = `on conflict (pool, at) do update set
+  price = excluded.price, confidence = excluded.confidence, sampled_at = excluded.sampled_at,
+  instance_id = excluded.instance_id, agent_id = excluded.agent_id
+  where (excluded.confidence, excluded.sampled_at, old.price, old.instance_id, old.agent_id)
+    > (old.confidence, old.sampled_at, excluded.price, excluded.instance_id, excluded.agent_id)`
 
 /** What was given, in a form that both databases keep: PostgreSQL takes no NUL in a text. */
 function textOf(given: unknown): string {

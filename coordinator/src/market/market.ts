@@ -56,6 +56,7 @@ export interface MarketParts {
   readonly gapFiller: boolean
   /** Asked before anything is interpolated. */
   readonly history?: HistoryFetcher | undefined
+  readonly onScan?: ((result: ScanResult) => void) | undefined
 }
 
 export function createMarket(parts: MarketParts): Market {
@@ -64,7 +65,16 @@ export function createMarket(parts: MarketParts): Market {
   const pools = createPoolStore(db)
   const prices = createPriceStore(db)
   const gaps = createGapStore(db)
-  const filler = createGapFiller({ clock, log, pools, prices, gaps, inOrder, history: parts.history })
+  const filler = createGapFiller({
+    clock,
+    log,
+    pools,
+    prices,
+    gaps,
+    inOrder,
+    history: parts.history,
+    onScan: parts.onScan,
+  })
   const retention = createRetention({ db, clock, log, pools, inOrder, policy: parts.retention })
   const ingest = createIngest({ db, clock, pools, gaps, inOrder, known: parts.known })
   const { recordHistory } = createHistoryStore({ db, clock, pools, gaps, inOrder })

@@ -5,9 +5,9 @@ import { type Clock, hours, type Millis, millis } from '@understudy/shared/core/
 import { type Pool, parsePool, poolId } from '@understudy/shared/market/pool'
 import type { Known } from '@understudy/shared/market/sample'
 import type { Logger } from 'pino'
+import type { Registry } from 'prom-client'
 import type { PoolOffer } from '../cloud/cloud.ts'
 import type { PriceSources } from '../cloud/price-sources.ts'
-import type { CoordinatorConfig } from '../config/options.ts'
 import type { Api, Audit } from '../http/http.ts'
 import type { OpenDatabase } from '../storage/database.ts'
 import { createBackfill } from './backfill.ts'
@@ -16,16 +16,31 @@ import { createCatalogStore } from './catalog-store.ts'
 import { createFetchStore } from './fetch-store.ts'
 import { marketRoutes } from './market.routes.ts'
 import { createMarket, type Market } from './market.ts'
+import { createMarketMetrics } from './market-metrics.ts'
 import { createPoolViews } from './pool-views.ts'
 import { createSubmitPrices } from './price-submissions.ts'
 import { pricingRoutes } from './pricing.routes.ts'
 import { createSavingsBook, type SavingsBook } from './savings.ts'
 
+/** The options that concern prices, under their names (config/options.ts). */
+export interface MarketSettings {
+  readonly cloud: 'manual' | 'simulated'
+  readonly aws_region: readonly string[]
+  readonly spot_advisor_url: string
+  readonly gap_filler_enabled: boolean
+  /** In days, as is the other one. */
+  readonly price_retention: number
+  readonly submission_retention: number
+  /** In per cent of the list price. */
+  readonly on_demand_rate: number
+}
+
 export interface OpenMarketParts {
-  readonly config: CoordinatorConfig
+  readonly config: MarketSettings
   readonly database: OpenDatabase
   /** Undefined where there is only what agents see. */
   readonly sources: PriceSources | undefined
+  readonly registry: Registry
   /** What the cloud offers now: the word of a simulated region on what is not in the catalog. */
   readonly offers: () => readonly PoolOffer[]
   readonly poolOf: (agentId: AgentId) => Promise<string | undefined>
@@ -39,6 +54,8 @@ export interface OpenMarket {
   readonly savings: SavingsBook
   readonly routes: readonly Api[]
   readonly services: readonly Service[]
+  /** Reads what prices are measured against; to be done before any comes. */
+  load(): Promise<void>
 }
 
 const days = (value: number): Millis => millis(value * hours(24))
@@ -48,6 +65,7 @@ export function openMarket(parts: OpenMarketParts): OpenMarket {
   const { config, database, sources, offers, audit, clock, log } = parts
   const { bulk: db } = database
   const store = createCatalogStore(db)
+  const fetches = createFetchStore(db)
   const isSimulated = config.cloud === 'simulated'
   const catalog = createCatalog({
     store,
@@ -74,8 +92,9 @@ export function openMarket(parts: OpenMarketParts): OpenMarket {
     createBackfill({
       source: sources.history,
       sink: { recordHistory: (...given) => market.recordHistory(...given) },
-      store: createFetchStore(db),
-      known,
+      store: fetches,
+      // Not the types: what EC2 no longer sells has a history too.
+      known: () => ({ now: clock.now(), isKnownZone: catalog.known.isKnownZone, onDemand: onDemandOf }),
       clock,
       log,
     })
@@ -91,6 +110,7 @@ export function openMarket(parts: OpenMarketParts): OpenMarket {
     },
     gapFiller: config.gap_filler_enabled,
     history: backfill,
+    onScan: (result) => metrics.scanned(result),
   })
   const savings = createSavingsBook({
     db,
@@ -102,6 +122,7 @@ export function openMarket(parts: OpenMarketParts): OpenMarket {
     onDemandOf: (pool) => Promise.resolve(onDemandOf(parsePool(pool))),
     onDemandRate: config.on_demand_rate,
   })
+  const metrics = createMarketMetrics({ registry: parts.registry, db, catalog: store, savings, clock })
   const pools = createPoolViews({ market, catalog: store, offered })
 
   return {
@@ -110,16 +131,17 @@ export function openMarket(parts: OpenMarketParts): OpenMarket {
     routes: [
       marketRoutes({
         market,
-        submit: createSubmitPrices({ db, market, known }),
+        submit: createSubmitPrices({ db, market, known, onResult: metrics.submitted }),
         savings,
         pools,
         poolOf: parts.poolOf,
         audit,
         clock,
       }),
-      pricingRoutes({ market, catalog: store, backfill, audit, clock }),
+      pricingRoutes({ market, catalog: store, fetches, backfill, audit, clock }),
     ],
     // The Spot Advisor speaks of real pools; a simulated region says itself how risky each of its pools is.
     services: [...(isSimulated ? [] : [catalog]), ...(backfill ? [backfill] : []), ...market.services],
+    load: () => catalog.known.load(),
   }
 }

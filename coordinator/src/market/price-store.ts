@@ -43,17 +43,19 @@ export function createPriceStore(db: Kysely<Schema>): PriceStore {
 
   return {
     async samples(pool, range) {
-      const rows = await packed(
-        db,
-        sql`select ${list(sql`at / ${sql.raw(String(BUCKET))}`)} as times, ${list(sql`price * 1000 + confidence`)} as facts
+      const samples: SamplePoint[] = []
+      for (let from = range.from; from < range.to; from = instant(from + MOST_AT_ONCE)) {
+        const to = Math.min(range.to, from + MOST_AT_ONCE)
+        const base = Math.floor(from / BUCKET)
+        const { rows } = await sql<{ facts: string | null }>`
+          select ${list(sql`(at / ${sql.lit(BUCKET)} - ${sql.lit(base)}) * ${sql.lit(OF_TIME)} + price * 2
+            + case when confidence = 100 then 1 else 0 end`)} as facts
           from (select at, price, confidence from pricing_snapshots_clean
-            where pool = ${pool} and at >= ${range.from} and at < ${range.to} order by at) as found`,
-      )
-      return rows.map(([time, fact]) => ({
-        at: instant(time * BUCKET),
-        price: microUsd(Math.floor(fact / 1000)),
-        confidence: (fact % 1000) as SampleConfidence,
-      }))
+            where pool = ${pool} and at >= ${from} and at < ${to} order by at) as found`.execute(db)
+        for (const fact of JSON.parse(rows[0]?.facts ?? '[]') as number[])
+          samples.push(sampleFrom(fact, base))
+      }
+      return samples
     },
 
     async changes(pool, range) {
@@ -185,6 +187,24 @@ const toChange = ({ at, price }: { at: number; price: number }): PriceChange => 
   at: instant(at),
   price: microUsd(price),
 })
+
+/**
+ * A sample as one whole number, which a double holds exactly: buckets since a base above, micro-dollars up to 17,179 dollars
+ * below, then whether a primary sent it. A row object for each sample, or a text for each of its facts, would take most of a read.
+ */
+function sampleFrom(fact: number, base: number): SamplePoint {
+  const buckets = Math.floor(fact / OF_TIME)
+  const rest = fact - buckets * OF_TIME
+  return {
+    at: instant((base + buckets) * BUCKET),
+    price: microUsd(Math.floor(rest / 2)),
+    confidence: rest % 2 === 1 ? 100 : 95,
+  }
+}
+
+const OF_TIME = 2 ** 35
+/** 455 days: less than 2^18 buckets. */
+const MOST_AT_ONCE = 131_040 * BUCKET
 
 /** Many numbers come as two texts: a row object for each would take most of the time of a read. */
 async function packed(db: Kysely<Schema>, query: RawBuilder<unknown>): Promise<[number, number][]> {

@@ -9,7 +9,7 @@ import {
   type PriceSubmissionResult,
 } from '@understudy/shared/protocol/market'
 import type { Kysely, Schema } from '../storage/database.ts'
-import type { SubmittedRow } from './ingest.ts'
+import type { IngestResult, SubmittedRow } from './ingest.ts'
 import type { Market } from './market.ts'
 import { occupancyOf } from './occupancy.ts'
 
@@ -23,14 +23,15 @@ export type SubmitPrices = (sender: Sender, submission: PriceSubmission) => Prom
 
 /**
  * Takes what an agent has sampled. A row may name another instance of the same agent, whose samples the sender has taken
- * over. What an instance was when it took a sample, our own record of the moves says, not the row.
+ * over. Only an instance that our own record knows as a primary may have sampled as one, and not after its term.
  */
 export function createSubmitPrices(parts: {
   readonly db: Kysely<Schema>
   readonly market: Pick<Market, 'ingest'>
   readonly known: () => Known
+  readonly onResult: (result: IngestResult) => void
 }): SubmitPrices {
-  const { db, market, known } = parts
+  const { db, market, known, onResult } = parts
   return async ({ agentId, instanceId }, { submission_id: given, samples }) => {
     const agent = await db
       .selectFrom('agents')
@@ -40,10 +41,12 @@ export function createSubmitPrices(parts: {
     if (!agent)
       throw new AppError('not_found', `there is no agent ${agentId}`, { hint: 'GET /api/agents lists them.' })
     const sender = instanceId ?? agent.instance_id
-    const roles = await readRoles(db, agent, known().now)
-    const rows = samples.map((row) => toRow(row, sender, roles, known()))
+    const measures = known()
+    const roles = await readRoles(db, agent, measures.now)
+    const rows = samples.map((row) => toRow(row, sender, roles, measures))
     const submissionId = given ?? randomUUID()
     const result = await market.ingest({ submissionId, agentId, rows })
+    onResult(result)
     return {
       submission_id: submissionId,
       accepted: result.accepted,
@@ -60,7 +63,8 @@ export function createSubmitPrices(parts: {
 
 interface Roles {
   isInstance(id: string): boolean
-  isPrimary(id: string, at: Instant): boolean
+  /** Whether it was the primary then; `said` is what the row says of itself. */
+  wasPrimary(id: string, at: Instant, said: unknown): boolean
 }
 
 async function readRoles(
@@ -83,32 +87,43 @@ async function readRoles(
   const ids = new Set(instances.map(({ id }) => id))
   return {
     isInstance: (id) => ids.has(id),
-    isPrimary: (id, at) =>
-      stays.some(
-        ({ instanceId, role, from, to }) => instanceId === id && role === 'primary' && at >= from && at < to,
-      ),
+    wasPrimary(id, at, said) {
+      const terms = stays.filter(({ instanceId, role }) => instanceId === id && role === 'primary')
+      if (said === 'replica') return false
+      // We may have heard late of a move, so its beginning is the instance's own word; nobody stays primary after its end.
+      if (said === 'primary') return terms.some(({ to }) => at < to + CLOCKS_DIFFER)
+      return terms.some(({ from, to }) => at >= from && at < to)
+    },
   }
 }
+
+/** Which instance the row says took it; undefined when it does not say. */
+function namedIn(row: unknown): string | undefined {
+  if (typeof row !== 'object' || row === null || !('instance_id' in row)) return undefined
+  const { instance_id: named } = row
+  return typeof named === 'string' ? named.slice(0, 64) : (JSON.stringify(named) ?? '').slice(0, 64)
+}
+
+const saidIn = (row: unknown): unknown =>
+  typeof row === 'object' && row !== null && 'role' in row ? row.role : undefined
 
 /** As far as a sample may lie in the future. */
 const CLOCKS_DIFFER = 5 * 60_000
 
 function toRow(row: unknown, sender: string | null, roles: Roles, known: Known): SubmittedRow {
   const given = givenFrom(row)
-  const named =
-    typeof row === 'object' && row !== null ? (row as { instance_id?: unknown }).instance_id : undefined
-  const instanceId = named === undefined ? sender : String(named).slice(0, 64)
-  if (instanceId === null || !roles.isInstance(instanceId))
+  const instanceId = namedIn(row) ?? sender ?? 'nobody'
+  if (!roles.isInstance(instanceId))
     return {
       given,
-      instanceId: instanceId ?? '',
+      instanceId,
       role: 'replica',
       refused: {
         code: 'instance_unknown',
-        reason: `${instanceId ?? 'nobody'} is not an instance of this agent, so that its samples count for nothing`,
+        reason: `${instanceId} is not an instance of this agent, so that its samples count for nothing`,
       },
     }
   const sample = checkSample(given, known)
-  const role = !isRefusal(sample) && roles.isPrimary(instanceId, sample.at) ? 'primary' : 'replica'
-  return { given, instanceId, role }
+  const isPrimarys = !isRefusal(sample) && roles.wasPrimary(instanceId, sample.at, saidIn(row))
+  return { given, instanceId, role: isPrimarys ? 'primary' : 'replica' }
 }

@@ -26,8 +26,9 @@ import {
   route,
 } from '../http/http.ts'
 import type { CatalogSourceRow } from '../storage/database.ts'
-import type { Backfill, FetchStatus } from './backfill.ts'
-import type { CatalogStore } from './catalog-store.ts'
+import { type Backfill, type FetchStatus, statusOf } from './backfill.ts'
+import type { CatalogPage, CatalogStore } from './catalog-store.ts'
+import { type FetchStore, mustFetch, type StoredFetch } from './fetch-store.ts'
 import { rangeOf } from './market.routes.ts'
 import type { Market } from './market.ts'
 import { timeOf, timeOrNull } from './market-views.ts'
@@ -35,6 +36,7 @@ import { timeOf, timeOrNull } from './market-views.ts'
 export interface PricingRoutesPorts {
   readonly market: Market
   readonly catalog: CatalogStore
+  readonly fetches: FetchStore
   /** Undefined where there is nothing to fetch from. */
   readonly backfill: Backfill | undefined
   readonly audit: Audit
@@ -49,13 +51,14 @@ const fetchList = z.object({ items: z.array(priceFetchSchema) })
 
 /** The price pages of the ML server, under its paths. */
 export function pricingRoutes(ports: PricingRoutesPorts): Api {
-  const { market, catalog, audit, clock } = ports
+  const { market, catalog, fetches, audit, clock } = ports
   const viewer = requireRole('viewer')
   const operator = requireRole('operator')
+  const stored = (fetch: StoredFetch): PriceFetch => fetchView(statusOf(fetch, clock.now()))
   const mustBackfill = (): Backfill => {
     if (ports.backfill) return ports.backfill
     throw new AppError('not_supported', 'this coordinator has no source to fetch prices from', {
-      hint: 'Start it with --cloud ec2 and credentials, or import a file: coordinator import prices FILE',
+      hint: 'Start it with AWS_REGION and credentials, or import a file: coordinator import prices FILE',
     })
   }
 
@@ -82,30 +85,21 @@ export function pricingRoutes(ports: PricingRoutesPorts): Api {
         responses: { 200: answer('On-demand prices', onDemandPricesSchema), ...problems },
       }),
       async (c) => {
-        const { region, instance_type: type, os, limit, cursor } = c.req.valid('query')
-        const sources = (await catalog.sources()).filter(({ name }) => name.startsWith('on-demand'))
-        const prices = (await catalog.onDemand(region))
-          .filter((price) => price.os === os && (type === undefined || price.instanceType === type))
-          .map((price) => ({ key: `${price.region} ${price.instanceType}`, price }))
-        const { page, next } = pageOf(prices, limit, cursor)
-        const byRegion = new Map(
-          sources.map((source) => [source.name.replace(/^on-demand[:/ ]?/, ''), source]),
-        )
+        const query = c.req.valid('query')
+        const sources = (await catalog.sources()).filter(({ name }) => name.startsWith('on-demand/'))
+        const { page, next } = onePage(await catalog.onDemandPage(pageQuery(query)), query.limit)
         return c.json(
           {
             sources: sources.map(sourceView),
-            items: page.map(({ price }) => {
-              const source = byRegion.get(price.region) ?? sources[0]
-              return {
-                instance_type: price.instanceType,
-                region: price.region,
-                os: price.os,
-                on_demand_price: toUsd(price.price),
-                source: source?.url ?? 'unknown',
-                as_of: timeOrNull(price.asOf),
-                fetched_at: timeOf((source?.fetched_at ?? 0) as Instant),
-              }
-            }),
+            items: page.map((price) => ({
+              instance_type: price.instanceType,
+              region: price.region,
+              os: price.os,
+              on_demand_price: toUsd(price.price),
+              source: price.source,
+              as_of: timeOrNull(price.asOf),
+              fetched_at: timeOf(price.fetchedAt),
+            })),
             next,
           },
           200,
@@ -122,20 +116,15 @@ export function pricingRoutes(ports: PricingRoutesPorts): Api {
         responses: { 200: answer('The Spot Advisor', spotAdvisorSchema), ...problems },
       }),
       async (c) => {
-        const { region, instance_type: type, os, limit, cursor } = c.req.valid('query')
-        const source = (await catalog.sources()).find(({ name }) => name === 'spot-advisor')
-        const regions = region === undefined ? await advisorRegions(market) : [region]
-        const entries = (await Promise.all(regions.map((name) => catalog.advisor(name, os))))
-          .flat()
-          .filter((entry) => type === undefined || entry.instanceType === type)
-          .map((entry) => ({ key: `${entry.region} ${entry.instanceType}`, entry }))
-        const { page, next } = pageOf(entries, limit, cursor)
+        const query = c.req.valid('query')
+        const source = await catalog.source('spot-advisor')
+        const { page, next } = onePage(await catalog.advisorPage(pageQuery(query)), query.limit)
         return c.json(
           {
             ...(source
               ? sourceView(source)
               : { source: 'none yet', as_of: null, fetched_at: null, error: null }),
-            items: page.map(({ entry }) => ({
+            items: page.map((entry) => ({
               instance_type: entry.instanceType,
               region: entry.region,
               os: entry.os,
@@ -182,10 +171,7 @@ export function pricingRoutes(ports: PricingRoutesPorts): Api {
         middleware: viewer,
         responses: { 200: answer('Fetches', fetchList), ...problems },
       }),
-      async (c) => {
-        const fetches = ports.backfill ? await ports.backfill.listFetches(50) : []
-        return c.json({ items: fetches.map(fetchView) }, 200)
-      },
+      async (c) => c.json({ items: (await fetches.list(50)).map(stored) }, 200),
     )
     .openapi(
       route({
@@ -196,7 +182,7 @@ export function pricingRoutes(ports: PricingRoutesPorts): Api {
         request: { params: fetchParams },
         responses: { 200: answer('The fetch', priceFetchSchema), ...problems },
       }),
-      async (c) => c.json(fetchView(await mustBackfill().fetchStatus(c.req.valid('param').task_id)), 200),
+      async (c) => c.json(stored(await mustFetch(fetches, c.req.valid('param').task_id)), 200),
     )
     .openapi(
       route({
@@ -276,9 +262,25 @@ function spotPriceView(row: {
   }
 }
 
-/** Regions of which the market knows pools. */
-async function advisorRegions(market: Pick<Market, 'pools'>): Promise<string[]> {
-  return [...new Set((await market.pools()).map(({ region }) => region))].sort()
+/** One more than is shown, which tells whether there is a next page. */
+function pageQuery(query: z.infer<typeof catalogQuerySchema>): CatalogPage {
+  const { region, instance_type: instanceType, os, limit, cursor } = query
+  const [, afterRegion, afterType] = /^([a-z\d-]+) ([a-z\d.-]+)$/.exec(cursor ?? '') ?? []
+  if (cursor !== undefined && !afterRegion)
+    throw new AppError('input_invalid', 'the cursor is not one that this call gave', {
+      hint: 'Leave it out to begin with the first page.',
+    })
+  const after = afterRegion && afterType ? { region: afterRegion, instanceType: afterType } : undefined
+  return { region, instanceType, os, after, limit: limit + 1 }
+}
+
+function onePage<T extends { readonly region: string; readonly instanceType: string }>(
+  found: readonly T[],
+  limit: number,
+): { page: readonly T[]; next: string | null } {
+  const page = found.slice(0, limit)
+  const last = page.at(-1)
+  return { page, next: last && found.length > limit ? `${last.region} ${last.instanceType}` : null }
 }
 
 /** One page of what is at hand, in the order of its keys. */
@@ -308,6 +310,8 @@ const fetchView = (fetch: FetchStatus): PriceFetch => ({
   done: fetch.done,
   total: fetch.total,
   rows_written: fetch.rows,
+  rows_refused: fetch.cursor.refused,
+  not_offered: [...fetch.cursor.notOffered],
   eta_seconds: fetch.eta === null ? null : Math.round(fetch.eta / 1000),
   error: fetch.error,
   created_at: timeOf(fetch.createdAt),

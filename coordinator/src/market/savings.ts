@@ -43,7 +43,12 @@ export function createSavingsBook(parts: {
 }): SavingsBook {
   const { db, clock, pricesOf, onDemandOf, onDemandRate } = parts
 
-  async function ofAgent(agent: { id: string; instance_id: string | null }, range: Interval, now: Instant) {
+  async function ofAgent(
+    agent: { id: string; instance_id: string | null },
+    range: Interval,
+    now: Instant,
+    rates: Map<string, Rate>,
+  ) {
     const instances = await db
       .selectFrom('instances')
       .select(['id', 'pool_id', 'life_cycle', 'launched_at', 'enrolled_at', 'terminated_at'])
@@ -57,8 +62,7 @@ export function createSavingsBook(parts: {
     const occupancy = occupancyOf(instances, moves, agent.instance_id, now)
     const inside = occupancy.filter(({ from, to }) => from < range.to && to > range.from)
     const keys = [...new Set(inside.map(({ poolId }) => poolId))]
-    const rates = new Map<string, Rate>()
-    for (const key of keys) rates.set(key, await rateOf(key, range))
+    for (const key of keys) if (!rates.has(key)) rates.set(key, await rateOf(key, range))
     return savingsOf(
       inside,
       moves.map(({ switched_at: at }) => ({ at: at as Instant, cost: 0 })),
@@ -95,7 +99,8 @@ export function createSavingsBook(parts: {
         })
       const now = clock.now()
       let sum: Savings = noSavings
-      for (const agent of agents) sum = addSavings(sum, await ofAgent(agent, range, now))
+      const rates = new Map<string, Rate>()
+      for (const agent of agents) sum = addSavings(sum, await ofAgent(agent, range, now, rates))
       return viewOf(sum, agentId, range, onDemandRate)
     },
   }

@@ -1,4 +1,4 @@
-import { type Kysely, type RawBuilder, sql } from 'kysely'
+import { CompiledQuery, type Kysely, type RawBuilder, sql } from 'kysely'
 import { dialectOf } from './dialect.ts'
 import type { Schema } from './schema.ts'
 
@@ -25,6 +25,42 @@ export function rowsOf<C extends BulkColumns>(
   const fields = names.map((name, i) => sql.raw(`value ->> ${i} as ${name}`))
   return sql`(select ${sql.join(fields)} from json_each(${json})) as given`
 }
+
+/**
+ * Inserts any number of rows; `conflict` is what follows the values, and speaks of the table as `old`. Returns how many
+ * rows were added or changed. SQLite gets them as parameters, which takes it half the time of reading them out of a JSON text.
+ */
+export async function insertRows<C extends BulkColumns>(
+  db: Kysely<Schema>,
+  into: { readonly table: string; readonly columns: C; readonly conflict?: string },
+  rows: readonly Readonly<Record<keyof C, Value>>[],
+): Promise<number> {
+  if (rows.length === 0) return 0
+  const names = Object.keys(into.columns) as (keyof C & string)[]
+  const head = `insert into ${into.table} as old (${names.join(', ')})`
+  const tail = into.conflict ?? ''
+  if (dialectOf(db) === 'postgres') {
+    const { numAffectedRows } = await sql`
+      ${sql.raw(head)} select ${sql.raw(names.join(', '))} from ${rowsOf(db, into.columns, rows)} ${sql.raw(tail)}`.execute(
+      db,
+    )
+    return Number(numAffectedRows ?? 0)
+  }
+  const row = `(${names.map(() => '?').join(', ')})`
+  let affected = 0
+  for (let start = 0; start < rows.length; ) {
+    const many = LENGTHS.find((length) => length <= rows.length - start) ?? 1
+    const text = `${head} values ${new Array(many).fill(row).join(', ')} ${tail}`
+    const values = rows.slice(start, start + many).flatMap((one) => names.map((name) => one[name]))
+    const { numAffectedRows } = await db.executeQuery(CompiledQuery.raw(text, values))
+    affected += Number(numAffectedRows ?? 0)
+    start += many
+  }
+  return affected
+}
+
+/** Rows of one statement: few different ones, so that they stay prepared. */
+const LENGTHS = [128, 16, 1]
 
 /** PostgreSQL's own text form of an array, which is read faster than any that a driver would ask the server about. */
 function arrayOf(rows: readonly Readonly<Record<string, Value>>[], name: string): string {

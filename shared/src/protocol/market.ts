@@ -178,7 +178,10 @@ export const gapListQuerySchema = z.strictObject({
   from: timeSchema.optional(),
   to: timeSchema.optional(),
   limit: z.coerce.number().int().min(1).max(200).default(50),
-  cursor: z.string().max(100).optional(),
+  cursor: z
+    .string()
+    .regex(/^\d{1,15}:\d{1,9}$/, 'this is not a cursor that this call gave')
+    .optional(),
 })
 
 export const gapListSchema = z
@@ -247,6 +250,10 @@ export const priceFetchSchema = z
     done: countSchema,
     total: countSchema,
     rows_written: countSchema,
+    /** By the code of the refusal. */
+    rows_refused: z.record(z.string(), countSchema),
+    /** Types that are not sold as Spot where they were asked for: the first ones. */
+    not_offered: z.array(z.string()),
     /** Null until there is something to measure. */
     eta_seconds: z.number().nonnegative().nullable(),
     error: z.string().nullable(),
@@ -337,7 +344,8 @@ export const spotAdvisorSchema = z
         os: operatingSystemSchema,
         interruption_band: z.int().min(0).max(4),
         interruption_range: z.enum(interruptionBands),
-        savings_percent: z.int().min(0).max(100),
+        /** Below zero where spot cost more than on-demand. */
+        savings_percent: z.int().max(100),
       }),
     ),
     next: z.string().nullable(),
