@@ -85,7 +85,8 @@ def reference(values):
     common, counts = np.unique(known, return_counts=True)
     common = common[counts > 0.15 * len(known)]
     others = known[~np.isin(known, common)]
-    edges = [common, np.nextafter(common.astype(np.float32), np.float32(np.inf)).astype(np.float64)]
+    towards = np.where(common == known.max(), -np.inf, np.inf).astype(np.float32)
+    edges = [common, np.nextafter(common.astype(np.float32), towards).astype(np.float64)]
     if len(others):
         edges.append(np.quantile(others, np.linspace(0, 1, 11)))
     edges = np.unique(np.concatenate(edges))
