@@ -21,6 +21,7 @@ export default defineConfig({
           include: [
             '{shared,agent,coordinator}/src/**/*.test.ts',
             '.ci/**/*.test.ts',
+            'models/**/*.test.ts',
             'test/bench/**/*.test.ts',
             'test/faults/mutations.test.ts',
           ],

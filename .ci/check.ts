@@ -26,7 +26,7 @@ if (flags.help) {
   process.exit(0)
 }
 
-const packages = ['agent', 'coordinator', 'shared', 'dashboard/src', 'test', '.ci']
+const packages = ['agent', 'coordinator', 'shared', 'dashboard/src', 'models', 'test', '.ci']
 
 const checks: readonly Check[] = [
   {

@@ -18,11 +18,9 @@ import {
   type OpenIncident,
   silenceOf,
   stepGroup,
-  type Trigger,
 } from '@understudy/shared/failover/group'
 import type { Order } from '@understudy/shared/failover/orders'
 import type { VoterMessage } from '@understudy/shared/failover/voter'
-import type { SignalType } from '@understudy/shared/protocol/incidents'
 import { proposalDigest } from '@understudy/shared/protocol/vote-signing'
 import type { Logger } from 'pino'
 import { type Address, type Cloud, hasEnded } from '../cloud/cloud.ts'
@@ -30,6 +28,7 @@ import type { Incidents } from '../fleet/fleet.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
 import type { GroupCommit } from '../storage/group-commit.ts'
 import { type Flight, type LastWord, newFlight, resultOf } from './flight.ts'
+import { signalOf, stepNameOf, viaOf } from './incident-names.ts'
 import { noteOutcome } from './switches.ts'
 import { createVoteWriter } from './vote-writer.ts'
 
@@ -390,18 +389,3 @@ const madeElsewhere = ({ id }: OpenIncident, effects: readonly GroupEffect[]): C
       effect.facts.incident?.id === id &&
       !effect.certificate.votes.some(({ voter }) => voter === COORDINATOR),
   )?.certificate
-
-const signalOf = (trigger: Trigger): SignalType => {
-  if (trigger === 'notice') return 'termination-notice'
-  return trigger === 'silence' ? 'instance-lost' : 'operator-request'
-}
-
-const viaOf = ({ trigger }: OpenIncident): string => {
-  if (trigger === 'notice') return 'notice'
-  return trigger === 'silence' ? 'missed-heartbeats' : 'operator'
-}
-
-const stepNameOf = ({ trigger }: OpenIncident): string => {
-  if (trigger === 'notice') return 'notice-received'
-  return trigger === 'silence' ? 'primary-lost' : 'move-requested'
-}
