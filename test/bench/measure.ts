@@ -25,6 +25,12 @@ export function cpuOfEndedChildren(pid: number | 'self'): number {
   return (Number(fields[13]) + Number(fields[14])) / 100
 }
 
+/** CPU seconds of a process and of all its descendants, also of those that have ended (fields 14 to 17 of proc(5) stat). */
+export const cpuOfTree = (root: number): number =>
+  descendants(root)
+    .map((pid) => read(`/proc/${pid}/stat`).split(') ').at(-1)?.split(' ').slice(11, 15) ?? [])
+    .reduce((all, ticks) => all + ticks.reduce((sum, tick) => sum + Number(tick), 0) / 100, 0)
+
 /** A value of /proc/PID/status in MiB, undefined once the process has gone. */
 function statusMib(pid: number, key: 'VmHWM' | 'RssAnon'): number | undefined {
   const kib = new RegExp(`^${key}:\\s+(\\d+) kB`, 'm').exec(read(`/proc/${pid}/status`))?.[1]

@@ -174,7 +174,10 @@ describe.each(dialects)('prices on %s', (dialect: Dialect) => {
     const prices = few.points.map(({ price }: { price: number | null }) => price)
     expect(prices).toContain(0.09)
     expect(prices).toContain(null)
-    expect((await series('')).pool_id).toBe(POOL)
+    const usual = await series('')
+    expect(usual).toMatchObject({ pool_id: POOL, buckets: { total: 288 } })
+    const last = Date.now() - Date.parse(usual.points.at(-1).at)
+    expect(last >= 0 && last < 6 * MINUTE).toBe(true)
   })
 
   test.each([

@@ -19,10 +19,16 @@ afterEach(async () => {
   scratch.sweep()
 })
 
+/** What it would look at by itself. */
+const NOT_THE_INTERNET = { UNDERSTUDY_SPOT_ADVISOR_URL: 'http://127.0.0.1:9/' }
+
 const coordinator = (args: readonly string[], env: Record<string, string> = {}) =>
-  run(coordinatorProgram, args, { env, cwd: base })
+  run(coordinatorProgram, args, { env: { ...NOT_THE_INTERNET, ...env }, cwd: base })
 const serving = (...args: string[]) =>
-  start(coordinatorProgram, ['serve', '--database', database, '--api-port', '0', ...args], { cwd: base })
+  start(coordinatorProgram, ['serve', '--database', database, '--api-port', '0', ...args], {
+    cwd: base,
+    env: NOT_THE_INTERNET,
+  })
 const urlOf = async (running: ReturnType<typeof serving>): Promise<string> =>
   (await running.said(/"coordinator\.listening","url":"([^"]+)"/))[1] ?? ''
 

@@ -24,10 +24,12 @@ const eager =
   }
 
 let fleet: Fleet
+let database: DatabaseSync | undefined
 beforeAll(async () => {
   fleet = await startFleet(eager)
 })
 afterAll(async () => {
+  database?.close()
   await fleet.close()
 })
 
@@ -40,21 +42,17 @@ interface SubmittedRow {
   readonly received_at: number
 }
 
-/** Everything that was taken, as it lies in the database. */
-function submissions(): readonly SubmittedRow[] {
-  const database = new DatabaseSync(join(fleet.rig.directory, 'understudy.db'), { readOnly: true })
+/** What was taken, as it lies in the database; of one instance in one role if that is said. */
+function submissions(instance: string | null = '%', role = '%'): readonly SubmittedRow[] {
+  database ??= new DatabaseSync(join(fleet.rig.directory, 'understudy.db'), { readOnly: true })
   const rows = database
     .prepare(
       `select pool_id, role, instance_id, price, sampled_at, received_at from pricing_submissions_raw
-       where verdict = 'accepted' order by sampled_at`,
+       where verdict = 'accepted' and instance_id like ? and role like ? order by sampled_at`,
     )
-    .all()
-  database.close()
+    .all(instance, role)
   return rows as unknown as SubmittedRow[]
 }
-
-const of = (instance: string | null, role: string) =>
-  submissions().filter((row) => row.instance_id === instance && row.role === role)
 
 /** The newest bucket with a sample of the last quarter of an hour. */
 async function newest(pool: string) {
@@ -68,8 +66,8 @@ test('samples of primary and standby arrive, outlive a coordinator that is away,
   const [primary, standby] = [before.instance_id, before.successor_id]
   expect(primary).toBe(FIRST)
   await until('both have sent prices', () => {
-    const rows = of(standby, 'replica')
-    return of(primary, 'primary').length > 0 && rows.some(({ pool_id: pool }) => pool === OF_STANDBY)
+    const rows = submissions(standby, 'replica')
+    return submissions(primary, 'primary').length > 0 && rows.some(({ pool_id: pool }) => pool === OF_STANDBY)
   })
   expect(await newest(OF_BOTH)).toMatchObject({ data_source: 'primary', confidence: 1 })
   expect(await newest(OF_STANDBY)).toMatchObject({ data_source: 'replica', confidence: 0.95 })
@@ -78,8 +76,9 @@ test('samples of primary and standby arrive, outlive a coordinator that is away,
   await fleet.rig.restartCoordinator(2000)
   const back = Date.now()
   const taken = (row: SubmittedRow) => row.sampled_at > away && row.sampled_at < back - 1000
-  await until('what was sampled meanwhile has come', () => of(primary, 'primary').some(taken))
-  for (const row of of(primary, 'primary').filter(taken)) expect(row.received_at).toBeGreaterThan(back - 1000)
+  await until('what was sampled meanwhile has come', () => submissions(primary, 'primary').some(taken))
+  for (const row of submissions(primary, 'primary').filter(taken))
+    expect(row.received_at).toBeGreaterThan(back - 1000)
 
   const after = await fleet.untilProtected('agent-a')
   const ready = after.replicas.find(({ status }) => status === 'ready')
@@ -87,7 +86,9 @@ test('samples of primary and standby arrive, outlive a coordinator that is away,
   expect(moved).toMatchObject({ status: 200, body: { new_primary: { instance_id: standby } } })
   await until('the new primary has sampled as one', async () => {
     const point = await newest(OF_STANDBY)
-    return of(standby, 'primary').length > 0 && point.data_source === 'primary' && point.confidence === 1
+    return (
+      submissions(standby, 'primary').length > 0 && point.data_source === 'primary' && point.confidence === 1
+    )
   })
 
   // The market may have moved twice within the second that a sample names, so not each of them is found again.

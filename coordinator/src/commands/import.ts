@@ -36,6 +36,8 @@ export async function importData(invocation: Invocation, print: Print): Promise<
   try {
     await migrate(database.db)
     const report = await run(invocation, path, database, signal)
+    const isOld = report.from !== null && report.from < systemClock.now() - hours(24 * config.price_retention)
+    if (isOld) process.stderr.write(tooOld(config.price_retention))
     print(invocation.json ? toJson(path, report) : toText(path, report))
     if (report.damaged !== null) throw damagedError(path, report)
     return report.rows === 0 ? 1 : 0
@@ -161,6 +163,10 @@ function toText(path: string, report: ImportReport): string {
   ]
   return `${lines.join('\n')}\n`
 }
+
+const tooOld = (days: number): string =>
+  `The file has prices from more than ${days} days ago: a coordinator that runs on this database deletes those.\n` +
+  'Try: a higher price_retention (UNDERSTUDY_PRICE_RETENTION), here and for the coordinator\n'
 
 /** This command deletes nothing. */
 const NEVER = hours(24 * 36_500)

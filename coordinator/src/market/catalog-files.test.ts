@@ -1,9 +1,10 @@
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
 import { fromUsd } from '@understudy/shared/core/money'
 import { instant } from '@understudy/shared/core/time'
+import { testData } from '@understudy/shared/testkit/test-data'
 import { afterEach, expect, test } from 'vitest'
 import { migrate } from '../storage/migrate.ts'
 import { testDatabase } from '../storage/testing.ts'
@@ -158,16 +159,20 @@ test('the day of the data is a day in the past', () => {
     expect(() => parseAsOf(bad, NOW)).toThrow('--as-of')
 })
 
-const real = new URL('../../../../shared/data/', import.meta.url).pathname
+const advisors = ['2022-07-23', '2024-02-28', '2025-06-28'].map((day) =>
+  testData(`advisor/spot-advisor-data-${day}.json.gz`),
+)
+const onDemand = testData('catalog/ec2_linux_ondemand_by_region_2025-04-04.csv.gz')
 
-test.skipIf(!existsSync(real))('the public files of several years', async () => {
+test('the public files of several years', async ({ skip }) => {
+  for (const { missing } of [...advisors, onDemand]) skip(missing !== undefined, missing)
   const { store, loadPath } = await world()
-  for (const day of ['2022-07-23', '2024-02-28', '2025-06-28']) {
-    const { kind, rows, refused } = await loadPath(`${real}advisor/spot-advisor-data-${day}.json.gz`)
+  for (const { path } of advisors) {
+    const { kind, rows, refused } = await loadPath(path)
     expect({ kind, refused }).toEqual({ kind: 'spot-advisor', refused: 0 })
     expect(rows).toBeGreaterThan(10_000)
   }
-  expect(await loadPath(`${real}catalog/ec2_linux_ondemand_by_region_2025-04-04.csv.gz`)).toEqual({
+  expect(await loadPath(onDemand.path)).toEqual({
     kind: 'on-demand',
     rows: 15_338,
     refused: 0,

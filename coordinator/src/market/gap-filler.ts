@@ -156,8 +156,16 @@ export function createGapFiller(parts: GapFillerParts): GapFiller {
     range: Interval,
     covered: readonly Interval[],
   ): Promise<PriceChange[]> {
-    const samples = await prices.samples(pool, range)
-    if (covered.length === 0) return samples
+    return withHistory(pool, range, covered, await prices.samples(pool, range))
+  }
+
+  async function withHistory(
+    pool: number,
+    range: Interval,
+    covered: readonly Interval[],
+    samples: readonly PriceChange[],
+  ): Promise<PriceChange[]> {
+    if (covered.length === 0) return [...samples]
     const sampled = new Set(samples.map(({ at }) => at))
     const steps = stepSeries(await prices.changes(pool, range), covered, range)
     return [...samples, ...steps.filter(({ at }) => !sampled.has(at))].sort((a, b) => a.at - b.at)
@@ -175,57 +183,46 @@ export function createGapFiller(parts: GapFillerParts): GapFiller {
     const known = new Map(rows.map((row) => [row.from_at, row]))
     const counted = { gaps: holes.length, filled: 0, rows: 0, empty: 0, open: 0 }
     const found: FoundGap[] = []
-    for (const hole of holes) {
-      const gap = gapOf(hole.from, hole.to)
+    const looked = holes.map((hole) => gapOf(hole.from, hole.to))
+    const ask = looked.filter((gap) => fill && needsPeers(gap, ends, known.get(gap.from)))
+    const peers = await peersOf(pool, ask, real, all)
+    for (const gap of looked) {
       const row = known.get(gap.from)
       if (row && isFinal(row, gap)) {
         known.delete(gap.from)
         if (row.status === 'empty') counted.empty += 1
         continue
       }
-      const outcome = gap.to > ends ? { ...gap, ...OPEN } : await close(gap, real, pool, fill, all)
+      const outcome = gap.to > ends ? { ...gap, ...OPEN } : close(gap, real, fill, peers.get(gap))
       counted[outcome.status] += 1
       counted.rows += outcome.rows.length
-      if (row && isSame(row, outcome)) known.delete(gap.from)
+      if (isSame(row, outcome)) known.delete(gap.from)
       else found.push(outcome)
     }
     if (known.size > 0 || found.length > 0) await gaps.replace(pool.id, [...known.values()], found, batch)
     return counted
   }
 
-  async function close(
-    gap: Gap,
-    real: readonly PriceChange[],
-    pool: NumberedPool,
-    fill: boolean,
-    all: readonly NumberedPool[],
-  ): Promise<FoundGap & { status: 'filled' | 'empty' }> {
-    if (!fill) return { ...gap, status: 'empty', reason: 'not filled: it was only looked for', rows: [] }
-    const next = firstFrom(real, gap.to)
-    const before = real.slice(Math.max(0, next - AROUND), next)
-    const after = real.slice(next, next + AROUND + 1)
-    const peers = gap.class === 'long' ? await peersOf(pool, gap, before, all) : []
-    const filling = fillGap(gap, before, after, peers)
-    if ('empty' in filling) return { ...gap, status: 'empty', reason: filling.reason, rows: [] }
-    const reason = filling.left > 0 ? `${filling.left} buckets in which no peer has a price stay empty` : null
-    return { ...gap, status: 'filled', reason, rows: filling.rows }
-  }
-
+  /** The prices of the peers in each of these gaps, in two queries however many there are. */
   async function peersOf(
     pool: NumberedPool,
-    gap: Gap,
-    before: readonly PriceChange[],
+    found: readonly Gap[],
+    real: readonly PriceChange[],
     all: readonly NumberedPool[],
-  ): Promise<Peer[]> {
-    const peers: Peer[] = []
-    const range = { from: before.at(-1)?.at ?? gap.from, to: gap.to }
-    for (const other of all) {
-      if (other.region !== pool.region || !isPeer(pool, other)) continue
-      const points = await realPrices(other.id, range, await prices.coverage(other.id, range))
-      peers.push({
-        poolId: other.poolId,
-        prices: new Map<Instant, MicroUsd>(points.map(({ at, price }) => [at, price])),
-      })
+  ): Promise<ReadonlyMap<Gap, Peer[]>> {
+    const others = all.filter((other) => other.region === pool.region && isPeer(pool, other))
+    const asked = found.flatMap((gap) => {
+      const from = real[firstFrom(real, gap.from) - 1]?.at ?? gap.from
+      return others.map((other) => ({ gap, poolId: other.poolId, pool: other.id, from, to: gap.to }))
+    })
+    const peers = new Map<Gap, Peer[]>()
+    if (asked.length === 0) return peers
+    const samples = await prices.samplesOf(asked)
+    const covered = await prices.coverageOf(asked)
+    for (const [i, ask] of asked.entries()) {
+      const points = await withHistory(ask.pool, ask, covered[i] ?? [], samples[i] ?? [])
+      const known = new Map<Instant, MicroUsd>(points.map(({ at, price }) => [at, price]))
+      peers.set(ask.gap, [...(peers.get(ask.gap) ?? []), { poolId: ask.poolId, prices: known }])
     }
     return peers
   }
@@ -261,18 +258,37 @@ export function createGapFiller(parts: GapFillerParts): GapFiller {
 const wholeBuckets = ({ from, to }: Interval): Interval => ({ from: bucketFrom(from), to: bucketFrom(to) })
 
 /** What is not looked at again until real prices come. */
-const isFinal = (row: GapRow, gap: Gap): boolean =>
-  row.to_at === gap.to && (row.status === 'filled' || (row.status === 'empty' && row.reason === UNDONE))
+const isFinal = (row: GapRow | undefined, gap: Gap): boolean =>
+  row?.to_at === gap.to && (row.status === 'filled' || (row.status === 'empty' && row.reason === UNDONE))
+
+const needsPeers = (gap: Gap, ends: Instant, row: GapRow | undefined): boolean =>
+  gap.class === 'long' && gap.to <= ends && !isFinal(row, gap)
 
 const OPEN = { status: 'open', reason: 'no price has come since', rows: [] } as const
 
 /** An open gap only grows, and one that stays empty stays so: neither is written again as it was. */
-const isSame = (row: GapRow, gap: FoundGap): boolean =>
+const isSame = (row: GapRow | undefined, gap: FoundGap): boolean =>
   gap.rows.length === 0 &&
-  row.from_at === gap.from &&
+  row?.from_at === gap.from &&
   row.to_at === gap.to &&
   row.status === gap.status &&
   row.reason === gap.reason
+
+function close(
+  gap: Gap,
+  real: readonly PriceChange[],
+  fill: boolean,
+  peers: readonly Peer[] = [],
+): FoundGap & { status: 'filled' | 'empty' } {
+  if (!fill) return { ...gap, status: 'empty', reason: 'not filled: it was only looked for', rows: [] }
+  const next = firstFrom(real, gap.to)
+  const before = real.slice(Math.max(0, next - AROUND), next)
+  const after = real.slice(next, next + AROUND + 1)
+  const filling = fillGap(gap, before, after, peers)
+  if ('empty' in filling) return { ...gap, status: 'empty', reason: filling.reason, rows: [] }
+  const reason = filling.left > 0 ? `${filling.left} buckets in which no peer has a price stay empty` : null
+  return { ...gap, status: 'filled', reason, rows: filling.rows }
+}
 
 /** The index of the first price at `at` or later. */
 function firstFrom(real: readonly PriceChange[], at: Instant): number {

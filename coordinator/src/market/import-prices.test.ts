@@ -1,8 +1,9 @@
-import { existsSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync, zstdCompressSync } from 'node:zlib'
 import { hours, instant } from '@understudy/shared/core/time'
+import { testData } from '@understudy/shared/testkit/test-data'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { type ImportRequest, importPrices } from './import-prices.ts'
 import { createMemorySink } from './testing.ts'
@@ -16,7 +17,7 @@ afterAll(() => rmSync(directory, { recursive: true, force: true }))
 const START = Date.UTC(2020, 0, 1)
 const at = (hour: number) => instant(START + hours(hour))
 const iso = (hour: number) => new Date(at(hour)).toISOString()
-const zones: Readonly<Record<string, string>> = { 'aps1-az1': 'ap-south-1a', 'use1-az6': 'us-east-1b' }
+const zones: Record<string, string> = { 'aps1-az1': 'ap-south-1a', 'use1-az6': 'us-east-1b' }
 
 async function load(content: string | Uint8Array, request: Partial<ImportRequest> = {}) {
   const path = request.path ?? join(directory, 'file')
@@ -254,21 +255,36 @@ describe('TSV with zone ids', () => {
   })
 })
 
-const real = new URL(
-  '../../../../shared/data/prices/sa-east-1_2019-12-31_2020-06-23_linux.csv.gz',
-  import.meta.url,
-)
+const real = testData('prices/sa-east-1_2019-12-31_2020-06-23_linux.csv.gz')
 
-test.skipIf(!existsSync(real))(
-  'half a year of sa-east-1: the day that was not collected is not covered',
-  async () => {
-    const { report, sink } = await load('', { path: real.pathname })
-    expect(report).toMatchObject({ rows: 103_340, pools: 419, refused: { total: 0 }, coveredPools: 419 })
-    const seam = { from: Date.parse('2020-03-30T00:31:11Z'), to: Date.parse('2020-03-31T00:04:27Z') }
-    expect(report.breaks).toEqual([{ region: 'sa-east-1', ...seam }])
-    for (const intervals of sink.coverage.values())
-      for (const { from, to } of intervals) expect(from < seam.to && to > seam.from).toBe(false)
-    // The rest of the half year is.
-    expect(report.covered / hours(1) / 419).toBeGreaterThan(4000)
-  },
-)
+test('half a year of sa-east-1: the day that was not collected is not covered', async ({ skip }) => {
+  skip(real.missing !== undefined, real.missing)
+  const { report, sink } = await load('', { path: real.path })
+  expect(report).toMatchObject({ rows: 103_340, pools: 419, refused: { total: 0 }, coveredPools: 419 })
+  const seam = { from: Date.parse('2020-03-30T00:31:11Z'), to: Date.parse('2020-03-31T00:04:27Z') }
+  expect(report.breaks).toEqual([{ region: 'sa-east-1', ...seam }])
+  for (const intervals of sink.coverage.values())
+    for (const { from, to } of intervals) expect(from < seam.to && to > seam.from).toBe(false)
+  // The rest of the half year is.
+  expect(report.covered / hours(1) / 419).toBeGreaterThan(4000)
+})
+
+const answer = testData('prices/DescribeSpotPriceHistory_m5_large_2021-01-08_2021-02-09.json.gz')
+const archive = testData('prices/ericpauley_2022-05_sample.tsv.zst')
+
+test('an answer of EC2, and a part of the archive of all regions with zone ids', async ({ skip }) => {
+  for (const { missing } of [answer, archive]) skip(missing !== undefined, missing)
+  const json = await load('', { path: answer.path })
+  expect(json.report).toMatchObject({ format: 'json', refused: { total: 0 }, damaged: null })
+  const { rows, skipped } = json.report
+  expect(rows + skipped.otherProduct + skipped.otherRegion).toBe(250)
+  expect([...json.sink.changes.keys()].every((pool) => /^m5\.large@us-east-1[a-f]$/.test(pool))).toBe(true)
+
+  zones['euw3-az2'] = 'eu-west-3b'
+  const { report, sink } = await load('', { path: archive.path })
+  expect(report).toMatchObject({ format: 'tsv', damaged: null })
+  expect(report.rows + report.skipped.otherProduct + report.refused.total).toBe(33_362)
+  // Of the other zones' ids nobody has said which names they have here.
+  expect(Object.keys(report.refused.byCode)).toEqual(['zone_unknown'])
+  expect([...(sink.changes.get('g4dn.4xlarge@eu-west-3b')?.values() ?? [])]).toContain(466_400)
+})

@@ -11,7 +11,7 @@ import {
   millis,
   plus,
 } from '@understudy/shared/core/time'
-import { BUCKET, bucketFrom } from '@understudy/shared/market/bucket'
+import { BUCKET, bucketFrom, bucketOf } from '@understudy/shared/market/bucket'
 import { decimate } from '@understudy/shared/market/decimate'
 import type { Interval } from '@understudy/shared/market/interval'
 import type { SeriesPoint } from '@understudy/shared/market/series'
@@ -186,7 +186,13 @@ export function marketRoutes(ports: MarketRoutesPorts): Api {
           after: { ...counts, from: timeOf(range.from), to: timeOf(range.to) },
         })
         return c.json(
-          { batch_id: batchId, from: timeOf(range.from), to: timeOf(range.to), ...counts, took_ms: took },
+          {
+            batch_id: batchId,
+            from: timeOf(range.from),
+            to: timeOf(range.to),
+            ...counts,
+            took_ms: Math.round(took),
+          },
           200,
         )
       },
@@ -222,7 +228,7 @@ export function marketRoutes(ports: MarketRoutesPorts): Api {
 const rangeQuery = z.strictObject({ from: timeSchema.optional(), to: timeSchema.optional() })
 
 /**
- * From and to, of which either may be left out, in whole buckets.
+ * From and to, of which either may be left out, in whole buckets; without an end, up to the bucket of now.
  * @throws AppError `input_invalid` when they are the wrong way round or too far apart
  */
 export function rangeOf(
@@ -231,7 +237,7 @@ export function rangeOf(
   unlessSaid: Millis,
   mostDays: number,
 ): Interval {
-  const end = given.to === undefined ? plus(now, BUCKET) : instant(Date.parse(given.to))
+  const end = given.to === undefined ? plus(bucketOf(now), BUCKET) : instant(Date.parse(given.to))
   const begin = given.from === undefined ? plus(end, millis(-unlessSaid)) : instant(Date.parse(given.from))
   const range = { from: bucketFrom(begin), to: bucketFrom(end) }
   if (range.from >= range.to)

@@ -5,6 +5,7 @@ import type { PriceChange } from '@understudy/shared/market/history'
 import type { Interval } from '@understudy/shared/market/interval'
 import type { SampleConfidence } from '@understudy/shared/market/settle'
 import { type RawBuilder, sql } from 'kysely'
+import { rowsOf } from '../storage/bulk.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
 import { dialectOf } from '../storage/dialect.ts'
 
@@ -25,9 +26,18 @@ export interface PriceEdges {
   readonly after: Instant | undefined
 }
 
+/** A time of one pool. */
+export interface Stretch extends Interval {
+  readonly pool: number
+}
+
 /** Reads prices. Pools are the numbers of the pool store. */
 export interface PriceStore {
   samples(pool: number, range: Interval): Promise<SamplePoint[]>
+  /** The samples of each of these, in one query. */
+  samplesOf(asked: readonly Stretch[]): Promise<SamplePoint[][]>
+  /** The coverage of each of these, in one query. */
+  coverageOf(asked: readonly Stretch[]): Promise<Interval[][]>
   /** Changes in the range and the last one before it, in order. */
   changes(pool: number, range: Interval): Promise<PriceChange[]>
   coverage(pool: number, range: Interval): Promise<Interval[]>
@@ -48,14 +58,45 @@ export function createPriceStore(db: Kysely<Schema>): PriceStore {
         const to = Math.min(range.to, from + MOST_AT_ONCE)
         const base = Math.floor(from / BUCKET)
         const { rows } = await sql<{ facts: string | null }>`
-          select ${list(sql`(at / ${sql.lit(BUCKET)} - ${sql.lit(base)}) * ${sql.lit(OF_TIME)} + price * 2
-            + case when confidence = 100 then 1 else 0 end`)} as facts
+          select ${list(factSince(sql.lit(base)))} as facts
           from (select at, price, confidence from pricing_snapshots_clean
             where pool = ${pool} and at >= ${from} and at < ${to} order by at) as found`.execute(db)
         for (const fact of JSON.parse(rows[0]?.facts ?? '[]') as number[])
           samples.push(sampleFrom(fact, base))
       }
       return samples
+    },
+
+    async samplesOf(asked) {
+      const found: SamplePoint[][] = asked.map(() => [])
+      // A query of its own for each row keeps PostgreSQL from joining all prices.
+      const { rows } = await sql<{ n: number; facts: string | null }>`
+        select given.n, (select ${list(sql`fact`)} from (
+          select ${factSince(sql`given.base`)} as fact from pricing_snapshots_clean c
+          where c.pool = given.pool and c.at >= given.from_at and c.at < given.to_at order by c.at) as found) as facts
+        from ${rowsOf(db, STRETCH, numbered(asked))}`.execute(db)
+      for (const { n, facts } of rows)
+        found[n] = (JSON.parse(facts ?? '[]') as number[]).map((fact) =>
+          sampleFrom(fact, Math.floor((asked[n]?.from ?? 0) / BUCKET)),
+        )
+      return found
+    },
+
+    async coverageOf(asked) {
+      const found: Interval[][] = asked.map(() => [])
+      const column = (name: RawBuilder<unknown>) => sql`(select ${list(name)} from (
+        select from_at, to_at from price_coverage c
+        where c.pool = given.pool and c.to_at > given.from_at and c.from_at < given.to_at order by c.to_at) as found)`
+      const { rows } = await sql<{ n: number; starts: string | null; ends: string | null }>`
+        select given.n, ${column(sql`found.from_at`)} as starts, ${column(sql`found.to_at`)} as ends
+        from ${rowsOf(db, STRETCH, numbered(asked))}`.execute(db)
+      for (const { n, starts, ends } of rows) {
+        const to = JSON.parse(ends ?? '[]') as number[]
+        found[n] = (JSON.parse(starts ?? '[]') as number[]).map((from_at, i) =>
+          within({ from_at, to_at: to[i] ?? from_at }, asked[n] as Stretch),
+        )
+      }
+      return found
     },
 
     async changes(pool, range) {
@@ -86,10 +127,7 @@ export function createPriceStore(db: Kysely<Schema>): PriceStore {
         .where('from_at', '<', range.to)
         .orderBy('to_at')
         .execute()
-      return rows.map((row) => ({
-        from: instant(Math.max(row.from_at, range.from)),
-        to: instant(Math.min(row.to_at, range.to)),
-      }))
+      return rows.map((row) => within(row, range))
     },
 
     async interpolated(pool, range) {
@@ -153,6 +191,23 @@ export function createPriceStore(db: Kysely<Schema>): PriceStore {
   }
 }
 
+const STRETCH = { n: 'bigint', pool: 'bigint', from_at: 'bigint', to_at: 'bigint', base: 'bigint' } as const
+
+/** With the bucket of each start, since which `sampleFrom` counts. */
+const numbered = (asked: readonly Stretch[]) =>
+  asked.map(({ pool, from, to }, n) => ({
+    n,
+    pool,
+    from_at: from,
+    to_at: to,
+    base: Math.floor(from / BUCKET),
+  }))
+
+const within = (row: { from_at: number; to_at: number }, range: Interval): Interval => ({
+  from: instant(Math.max(row.from_at, range.from)),
+  to: instant(Math.min(row.to_at, range.to)),
+})
+
 function newestOf(
   sampled: readonly { pool: number; at: number; price: number; confidence: number }[],
   covered: readonly { pool: number; until: number; price: number | null }[],
@@ -201,6 +256,10 @@ function sampleFrom(fact: number, base: number): SamplePoint {
     confidence: rest % 2 === 1 ? 100 : 95,
   }
 }
+
+const factSince = (base: RawBuilder<unknown>): RawBuilder<unknown> =>
+  sql`(at / ${sql.lit(BUCKET)} - ${base}) * ${sql.lit(OF_TIME)} + price * 2
+    + case when confidence = 100 then 1 else 0 end`
 
 const OF_TIME = 2 ** 35
 /** 455 days: less than 2^18 buckets. */

@@ -39,14 +39,22 @@ export interface SqliteOptions {
 export function openSqlite({ path }: SqliteOptions): OpenDatabase {
   const sqlite = open(path)
   const db = new Kysely<Schema>({ dialect: new SqliteDialect({ database: cacheStatements(sqlite) }) })
+  // Kept here: the garbage collector closes a lock that nobody refers to, and then it is no lock any more.
+  let giveFree: (() => Promise<void>) | undefined
   return {
     dialect: 'sqlite',
     name: path,
     db,
     bulk: db,
     isWritable: () => Promise.resolve(isWritable(sqlite)),
-    own: async () => ownFile(path),
-    close: () => Promise.resolve(void sqlite.close()),
+    own: async () => {
+      giveFree = ownFile(path)
+      return giveFree
+    },
+    async close() {
+      await giveFree?.()
+      sqlite.close()
+    },
   }
 }
 

