@@ -49,6 +49,7 @@ import {
   type Topics,
   type VoterSockets,
 } from './live/live.ts'
+import { createModels, modelRoutes } from './models/models.ts'
 import type { OpenDatabase } from './storage/database.ts'
 import { COORDINATOR_VERSION } from './version.ts'
 
@@ -135,6 +136,13 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     mode,
     agentView: (id) => failover.agent(agentId(id)),
   })
+  const models = createModels({
+    db,
+    clock,
+    log,
+    directory: config.model_upload_dir,
+    refresh: config.model_refresh,
+  })
   const metrics = createMetrics(metricsSources(failover, links, voters, topics))
   const countIncident = createIncidentCounter(metrics)
   const onIncident = (incident: IncidentView) => {
@@ -184,6 +192,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
       onSettings: (agentId) => topics.touchAgent(agentId),
     }),
     failoverRoutes(failover, audit),
+    modelRoutes(models, audit),
     liveRoutes(links, voters, topics),
     ...(parts.extraRoutes ? [parts.extraRoutes((demo) => topics.showDemo(demo), failover)] : []),
   ])
@@ -205,7 +214,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
       const onAbort = () => stopping.abort()
       signal.addEventListener('abort', onAbort, { once: true })
       try {
-        await runServices([failover, topics, renewal], signal)
+        await runServices([failover, topics, renewal, models], signal)
       } finally {
         stopping.abort()
         await incidents.settled()

@@ -122,6 +122,7 @@ export async function startRig(options: RigOptions): Promise<Rig> {
         ...broom.mark,
         API_PORT: String(port),
         UNDERSTUDY_DATABASE: join(directory, 'understudy.db'),
+        MODEL_UPLOAD_DIR: join(directory, 'models'),
         UNDERSTUDY_CLOUD: 'simulated',
         SIMULATED_CLOUD_URL: control.url,
         UNDERSTUDY_IDENTITY_CERTIFICATES: keys,

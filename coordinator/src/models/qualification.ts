@@ -29,6 +29,7 @@ export async function qualify(
   manifest: ModelManifest,
   files: ModelFiles,
   clock: Clock,
+  onScanned: (facts: ModelFacts) => Promise<void>,
 ): Promise<Qualified> {
   const start = clock.mono()
   const cancel = clock.timer(millis(QUALIFICATION_LIMIT), () => void host.close())
@@ -36,6 +37,7 @@ export async function qualify(
     const facts = await host.scan(files.model)
     checkAgainst(facts, manifest)
     if (files.scaler) await host.scan(files.scaler)
+    await onScanned(facts)
     await loadInto(host, { manifest }, files)
     const maxError = await checkGolden(host, manifest)
     const { p50, p99 } = await timeBatches(host, manifest)
