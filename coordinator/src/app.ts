@@ -49,7 +49,8 @@ import {
   type Topics,
   type VoterSockets,
 } from './live/live.ts'
-import { createModels, modelRoutes } from './models/models.ts'
+import { modelRoutes } from './models/models.routes.ts'
+import { createModels } from './models/models.ts'
 import type { OpenDatabase } from './storage/database.ts'
 import { COORDINATOR_VERSION } from './version.ts'
 

@@ -17,7 +17,7 @@ export interface Change {
 type Line = Omit<ModelActivationRow, 'hash'>
 
 /** SHA-256 of a line with the hash of the one before it: none can be changed or taken out without a trace. */
-export const hashOf = (line: Line): string =>
+const hashOf = (line: Line): string =>
   createHash('sha256')
     .update(
       JSON.stringify([

@@ -2,9 +2,10 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { dialects } from '../storage/testing.ts'
+import { caught, type ModelBench, startModelBench, until } from './bench-testing.ts'
 import { firstBroken, pointedTo } from './ledger.ts'
 import { refusalOf } from './refusal.ts'
-import { caught, logistic, type ModelBench, startModelBench, testModel, until } from './testing.ts'
+import { logistic, testModel } from './testing.ts'
 
 describe.each(dialects)('models on %s', (dialect) => {
   let bench: ModelBench

@@ -15,8 +15,6 @@ import { createServing, type Prediction, type Serving } from './serving.ts'
 import { createSessions, type OpenSession, type Sessions } from './sessions.ts'
 import { toManifest, toUploadFields } from './upload-checks.ts'
 
-export type { ModelManifest } from '@understudy/shared/protocol/model-manifest'
-export { modelRoutes } from './models.routes.ts'
 export type { Prediction } from './serving.ts'
 
 export interface ModelsPorts {

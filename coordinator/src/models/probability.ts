@@ -4,7 +4,7 @@ import type { Batch } from './host/frames.ts'
 import { modelRefused } from './refusal.ts'
 
 /** No batch has more rows. */
-export const MOST_ROWS = 50_000
+const MOST_ROWS = 50_000
 
 type Columns = Pick<ModelManifest, 'input'>
 

@@ -13,7 +13,7 @@ const BATCH = 500
 const P99_LIMIT = 100
 const RUNS = 100
 /** Of everything that is done here. */
-export const QUALIFICATION_LIMIT = 10_000
+const QUALIFICATION_LIMIT = 10_000
 
 export interface Qualified {
   readonly facts: ModelFacts
@@ -83,7 +83,7 @@ async function whyEnded(host: ModelHost, error: unknown): Promise<unknown> {
 }
 
 /** @throws AppError `model_refused` (MANIFEST_MISMATCH) */
-export function checkAgainst(facts: ModelFacts, manifest: ModelManifest): void {
+function checkAgainst(facts: ModelFacts, manifest: ModelManifest): void {
   const { input, output, scaler, opset } = manifest
   const mismatch = (message: string) =>
     modelRefused('MANIFEST_MISMATCH', message, 'Correct the manifest, or export the model again.')

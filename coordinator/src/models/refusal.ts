@@ -1,5 +1,5 @@
 import { AppError, isAppError } from '@understudy/shared/core/app-error'
-import { type ModelRefusal, modelRefusals } from '@understudy/shared/protocol/models'
+import { type ModelRefusal, modelRefusals } from '@understudy/shared/protocol/model-refusals'
 
 /** A model that is not taken, or no longer trusted: status 422, with the reason as a code in the facts. */
 export const modelRefused = (reason: ModelRefusal, message: string, hint?: string): AppError =>

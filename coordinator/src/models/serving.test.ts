@@ -1,6 +1,7 @@
 import { readdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { caught, type ModelBench, startModelBench, until } from './bench-testing.ts'
 import {
   attribute,
   initializer,
@@ -13,7 +14,7 @@ import {
   tensor,
 } from './onnx/testing.ts'
 import { refusalOf } from './refusal.ts'
-import { caught, logistic, type ModelBench, startModelBench, testModel, until } from './testing.ts'
+import { logistic, testModel } from './testing.ts'
 
 let bench: ModelBench
 beforeEach(async () => {

@@ -8,7 +8,7 @@ import {
   minutes,
   seconds,
 } from '@understudy/shared/core/time'
-import type { ModelRefusal } from '@understudy/shared/protocol/models'
+import type { ModelRefusal } from '@understudy/shared/protocol/model-refusals'
 import type { Logger } from 'pino'
 import type { Batch } from './host/frames.ts'
 import type { ModelHost } from './host/model-host.ts'

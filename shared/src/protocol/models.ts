@@ -16,38 +16,6 @@ export const modelStates = [
 export const modelStateSchema = z.enum(modelStates)
 export type ModelState = z.infer<typeof modelStateSchema>
 
-/** Why a model is refused, or is no longer trusted. */
-export const modelRefusals = [
-  'PICKLE',
-  'ARCHIVE',
-  'OTHER_FORMAT',
-  'NOT_ONNX',
-  'TOO_LARGE',
-  'UNSUPPORTED_OPSET',
-  'DOMAIN_NOT_ALLOWED',
-  'OP_NOT_ALLOWED',
-  'ZIPMAP',
-  'SUBGRAPH',
-  'EXTERNAL_DATA',
-  'NOT_TABULAR',
-  'TOO_MANY_NODES',
-  'INITIALIZERS_TOO_LARGE',
-  'MANIFEST_MISMATCH',
-  'TRAINED_IN_FUTURE',
-  'LOAD_FAILED',
-  'RUN_FAILED',
-  'TIME_LIMIT',
-  'MEMORY_LIMIT',
-  'HOST_DIED',
-  'OUTPUT_SHAPE',
-  'OUTPUT_NOT_FINITE',
-  'OUTPUT_OUT_OF_RANGE',
-  'GOLDEN_MISMATCH',
-  'TOO_SLOW',
-  'ARTIFACT_DAMAGED',
-] as const
-export type ModelRefusal = (typeof modelRefusals)[number]
-
 export const modelIdSchema = z
   .string()
   .regex(/^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$/, 'a model id looks like model-0123456789ab')

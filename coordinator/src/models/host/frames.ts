@@ -14,7 +14,7 @@ export interface Frame {
 const HEADER = 12
 
 /** A model, its scaler and what is said about them, at most. */
-export const LONGEST_FRAME = 160 * 1024 * 1024
+const LONGEST_FRAME = 160 * 1024 * 1024
 
 export function encodeFrame(kind: FrameKind, call: number, ...parts: readonly Uint8Array[]): Uint8Array[] {
   const header = new DataView(new ArrayBuffer(HEADER))

@@ -6,7 +6,8 @@ import { join } from 'node:path'
 import { AppError } from '@understudy/shared/core/app-error'
 import { createSerial } from '@understudy/shared/core/serial'
 import type { Clock, Millis } from '@understudy/shared/core/time'
-import { type ModelFacts, type ModelRefusal, modelRefusals } from '@understudy/shared/protocol/models'
+import { type ModelRefusal, modelRefusals } from '@understudy/shared/protocol/model-refusals'
+import type { ModelFacts } from '@understudy/shared/protocol/models'
 import { modelRefused } from '../refusal.ts'
 import {
   type Batch,
