@@ -6,6 +6,7 @@ import type { Bench, Given } from './bench.ts'
 const benches: Readonly<Record<string, () => Promise<{ bench: Bench }>>> = {
   codecs: () => import('./codecs.ts'),
   failover: () => import('./failover.ts'),
+  models: () => import('./models.ts'),
   replication: () => import('./replication.ts'),
 }
 

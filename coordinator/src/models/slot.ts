@@ -1,4 +1,4 @@
-import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
+import { AppError, messageOf } from '@understudy/shared/core/app-error'
 import {
   type Clock,
   hours,
@@ -141,7 +141,11 @@ export function createSlot(model: ServedModel, first: ModelHost | undefined, por
     } catch (error) {
       if (closed) return
       log.warn({ event: 'model.host_not_started', model: model.id, why: messageOf(error) })
-      if (isAppError(error, 'model_refused')) trouble('LOAD_FAILED', messageOf(error))
+      const reason = refusalOf(error)
+      // A start that was too slow or was ended says more of the machine than of the model.
+      if (reason === 'TIME_LIMIT' || reason === 'MEMORY_LIMIT' || reason === 'HOST_DIED')
+        return onCrash(messageOf(error))
+      if (reason) trouble('LOAD_FAILED', messageOf(error))
       restart()
     }
   }

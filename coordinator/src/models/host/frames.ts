@@ -13,8 +13,10 @@ export interface Frame {
 
 const HEADER = 12
 
-/** A model, its scaler and what is said about them, at most. */
-const LONGEST_FRAME = 160 * 1024 * 1024
+/** To a process: a model, its scaler and what is said about them, at most. */
+const LONGEST_REQUEST = 160 * 1024 * 1024
+/** From a process, whose model may be hostile: the values of the largest batch, or the facts of a model. */
+export const LONGEST_ANSWER = 4 * 1024 * 1024
 
 export function encodeFrame(kind: FrameKind, call: number, ...parts: readonly Uint8Array[]): Uint8Array[] {
   const header = new DataView(new ArrayBuffer(HEADER))
@@ -29,7 +31,10 @@ export function encodeFrame(kind: FrameKind, call: number, ...parts: readonly Ui
  * Puts frames together from what comes in. Returns what takes the next bytes.
  * @throws RangeError for a frame that is too long
  */
-export function createFrameReader(onFrame: (frame: Frame) => void): (chunk: Uint8Array) => void {
+export function createFrameReader(
+  onFrame: (frame: Frame) => void,
+  longest = LONGEST_REQUEST,
+): (chunk: Uint8Array) => void {
   const header = new Uint8Array(HEADER)
   let have = 0
   let content: Uint8Array | undefined
@@ -40,7 +45,7 @@ export function createFrameReader(onFrame: (frame: Frame) => void): (chunk: Uint
       const length = Math.min(HEADER - have, chunk.length - at)
       header.set(chunk.subarray(at, at + length), have)
       have += length
-      if (have === HEADER) content = new Uint8Array(lengthOf(header))
+      if (have === HEADER) content = new Uint8Array(lengthOf(header, longest))
       return length
     }
     const length = Math.min(content.length - filled, chunk.length - at)
@@ -65,9 +70,9 @@ export function createFrameReader(onFrame: (frame: Frame) => void): (chunk: Uint
   }
 }
 
-function lengthOf(header: Uint8Array): number {
+function lengthOf(header: Uint8Array, longest: number): number {
   const length = new DataView(header.buffer).getUint32(0, true)
-  if (length > LONGEST_FRAME) throw new RangeError(`a frame of ${length} bytes`)
+  if (length > longest) throw new RangeError(`a frame of ${length} bytes`)
   return length
 }
 

@@ -3,11 +3,11 @@ import { existsSync, mkdtempSync, rmSync } from 'node:fs'
 import type { Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { AppError } from '@understudy/shared/core/app-error'
+import { AppError, isAppError } from '@understudy/shared/core/app-error'
 import { createSerial } from '@understudy/shared/core/serial'
 import type { Clock, Millis } from '@understudy/shared/core/time'
 import { type ModelRefusal, modelRefusals } from '@understudy/shared/protocol/model-refusals'
-import type { ModelFacts } from '@understudy/shared/protocol/models'
+import { type ModelFacts, modelFactsSchema } from '@understudy/shared/protocol/models'
 import { modelRefused } from '../refusal.ts'
 import {
   type Batch,
@@ -21,6 +21,7 @@ import {
   type Frame,
   type FrameKind,
   frameKinds,
+  LONGEST_ANSWER,
   type LoadRequest,
 } from './frames.ts'
 import { type HostLimits, limitScript, rssOf } from './limits.ts'
@@ -80,6 +81,25 @@ export function startHost({ limits, clock }: HostSetup): ModelHost {
   return createHost(child, directory, limits, clock)
 }
 
+interface Answer<T> {
+  readonly expected: FrameKind
+  readonly decode: (content: Uint8Array) => T
+}
+
+const answers = {
+  scanned: {
+    expected: frameKinds.scanned,
+    decode: (content: Uint8Array): ModelFacts => modelFactsSchema.parse(decodeJson(content)),
+  },
+  loaded: { expected: frameKinds.loaded, decode: () => undefined },
+  result: { expected: frameKinds.result, decode: decodeResult },
+} as const
+
+const NONSENSE: HostEnd = {
+  reason: 'HOST_DIED',
+  said: 'the process of the model sent what cannot be read, so it was ended',
+}
+
 interface Call {
   readonly resolve: (frame: Frame) => void
   readonly reject: (error: unknown) => void
@@ -125,13 +145,17 @@ function createHost(child: ChildProcess, directory: string, limits: HostLimits, 
     stderr = (stderr + chunk.toString('utf8')).slice(-500)
   })
   socket.on('error', () => undefined)
-  socket.on(
-    'data',
-    createFrameReader((frame) => {
-      waiting.get(frame.call)?.resolve(frame)
-      waiting.delete(frame.call)
-    }),
-  )
+  const read = createFrameReader((frame) => {
+    waiting.get(frame.call)?.resolve(frame)
+    waiting.delete(frame.call)
+  }, LONGEST_ANSWER)
+  socket.on('data', (chunk: Uint8Array) => {
+    try {
+      read(chunk)
+    } catch {
+      kill(NONSENSE)
+    }
+  })
 
   let cancelWatch = () => {}
   function watch(): void {
@@ -148,7 +172,8 @@ function createHost(child: ChildProcess, directory: string, limits: HostLimits, 
   watch()
 
   /** The limit runs from when the process is given the call, not from when it was asked for. */
-  function ask(kind: FrameKind, limit: Millis, expected: FrameKind, ...parts: Uint8Array[]): Promise<Frame> {
+  function ask<T>(kind: FrameKind, limit: Millis, answer: Answer<T>, ...parts: Uint8Array[]): Promise<T> {
+    const { expected, decode } = answer
     queued += 1
     return inOrder(async () => {
       if (end) throw gone(end)
@@ -165,9 +190,13 @@ function createHost(child: ChildProcess, directory: string, limits: HostLimits, 
         for (const part of encodeFrame(kind, call, ...parts)) socket.write(part)
         const frame = await answered
         if (frame.kind === frameKinds.failed) throw failureOf(frame)
-        if (frame.kind !== expected)
-          throw new AppError('internal', `a model host answered with frame ${frame.kind}`)
-        return frame
+        if (frame.kind !== expected) throw new RangeError(`a frame of the kind ${frame.kind}`)
+        return decode(frame.content)
+      } catch (error) {
+        if (isAppError(error)) throw error
+        // What the process says cannot be read, so that nothing it says can be believed.
+        kill(NONSENSE)
+        throw gone(end)
       } finally {
         cancel()
       }
@@ -187,19 +216,17 @@ function createHost(child: ChildProcess, directory: string, limits: HostLimits, 
     },
     rss: () => (child.pid === undefined || end ? undefined : rssOf(child.pid)),
     async scan(file) {
-      const { content } = await ask(frameKinds.scan, limits.load, frameKinds.scanned, file)
-      return decodeJson(content) as ModelFacts
+      return ask(frameKinds.scan, limits.load, answers.scanned, file)
     },
     async load(request, model, scaler) {
       const whole: LoadRequest = { ...request, modelBytes: model.length, scalerBytes: scaler?.length ?? 0 }
       const said = encodeJson(whole)
       const length = new Uint8Array(new Uint32Array([said.length]).buffer)
       const parts = [length, said, model, ...(scaler ? [scaler] : [])]
-      await ask(frameKinds.load, limits.load, frameKinds.loaded, ...parts)
+      await ask(frameKinds.load, limits.load, answers.loaded, ...parts)
     },
     async run(batch) {
-      const { content } = await ask(frameKinds.batch, limits.call, frameKinds.result, ...encodeBatch(batch))
-      const result = decodeResult(content)
+      const result = await ask(frameKinds.batch, limits.call, answers.result, ...encodeBatch(batch))
       if (result.values.length !== batch.rows)
         throw modelRefused(
           'OUTPUT_SHAPE',
