@@ -255,21 +255,31 @@ function growTrees(trees: number, seed: number) {
   const values: number[] = []
   const modes: string[] = []
   const weights: number[] = []
-  for (let tree = 0; tree < trees; tree += 1)
-    for (let id = 0; id <= 2 * inner; id += 1) {
-      const isLeaf = id >= inner
-      list.tree.push(tree)
-      list.id.push(id)
-      list.feature.push(isLeaf ? 0 : Math.floor(random() * WIDTH))
-      values.push(isLeaf ? 0 : random())
-      modes.push(isLeaf ? 'LEAF' : 'BRANCH_LEQ')
-      list.left.push(isLeaf ? 0 : 2 * id + 1)
-      list.right.push(isLeaf ? 0 : 2 * id + 2)
-      if (!isLeaf) continue
+  const add = (
+    tree: number,
+    id: number,
+    feature: number,
+    value: number,
+    children: readonly [number, number],
+  ) => {
+    list.tree.push(tree)
+    list.id.push(id)
+    list.feature.push(feature)
+    values.push(value)
+    modes.push(id < inner ? 'BRANCH_LEQ' : 'LEAF')
+    list.left.push(children[0])
+    list.right.push(children[1])
+  }
+  for (let tree = 0; tree < trees; tree += 1) {
+    for (let id = 0; id < inner; id += 1)
+      add(tree, id, Math.floor(random() * WIDTH), random(), [2 * id + 1, 2 * id + 2])
+    for (let id = inner; id <= 2 * inner; id += 1) {
+      add(tree, id, 0, 0, [0, 0])
       list.leafTree.push(tree)
       list.leaf.push(id)
       list.target.push(0)
       weights.push((random() - 0.5) / trees / 100)
     }
+  }
   return { list, values, modes, weights }
 }
