@@ -51,6 +51,8 @@ import {
   type VoterSockets,
 } from './live/live.ts'
 import { openMarket } from './market/open-market.ts'
+import { modelRoutes } from './models/models.routes.ts'
+import { createModels } from './models/models.ts'
 import type { OpenDatabase } from './storage/database.ts'
 import { createGroupCommit } from './storage/group-commit.ts'
 import { COORDINATOR_VERSION } from './version.ts'
@@ -148,6 +150,13 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     mode,
     agentView: (id) => failover.agent(agentId(id)),
   })
+  const models = createModels({
+    db,
+    clock,
+    log,
+    directory: config.model_upload_dir,
+    refresh: config.model_refresh,
+  })
   const metrics = createMetrics(metricsSources(failover, links, voters, topics))
   const countIncident = createIncidentCounter(metrics)
   const onIncident = (incident: IncidentView) => {
@@ -210,6 +219,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     }),
     failoverRoutes(failover, audit),
     ...market.routes,
+    modelRoutes(models, audit),
     liveRoutes(links, voters, topics),
     ...(parts.extraRoutes ? [parts.extraRoutes((demo) => topics.showDemo(demo), failover)] : []),
   ])
@@ -232,7 +242,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
       const onAbort = () => stopping.abort()
       signal.addEventListener('abort', onAbort, { once: true })
       try {
-        await runServices([failover, topics, renewal, ...market.services], signal)
+        await runServices([failover, topics, renewal, models, ...market.services], signal)
       } finally {
         stopping.abort()
         await incidents.settled()

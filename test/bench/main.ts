@@ -7,6 +7,7 @@ const benches: Readonly<Record<string, () => Promise<{ bench: Bench }>>> = {
   codecs: () => import('./codecs.ts'),
   failover: () => import('./failover.ts'),
   market: () => import('./market.ts'),
+  models: () => import('./models.ts'),
   replication: () => import('./replication.ts'),
 }
 

@@ -112,6 +112,7 @@ export async function startBench(
     env: {
       API_PORT: '0',
       UNDERSTUDY_DATABASE: ':memory:',
+      MODEL_UPLOAD_DIR: join(directory, 'models'),
       UNDERSTUDY_HEARTBEAT_INTERVAL: '0.05',
       UNDERSTUDY_LEASE: '0.5',
       UNDERSTUDY_FENCE_BUDGET: '0.1',

@@ -174,6 +174,25 @@ export const coordinatorOptions = {
     env: 'AUTO_SWITCH_ENABLED',
     doc: 'What new agents begin with for automatic moves to cheaper pools',
   },
+  model_upload_dir: {
+    schema: z.string().min(1).default('understudy-models'),
+    env: 'MODEL_UPLOAD_DIR',
+    value: '<directory>',
+    doc: 'Where the files of models are kept, under their SHA-256; made when the first one is uploaded',
+  },
+  model_refresh: {
+    schema: z.enum(['off', 'daily', 'weekly']).default('off'),
+    env: 'MODEL_REFRESH',
+    value: '<how often>',
+    doc: 'How often the active model is read again, checked and given a new process: off, daily or weekly',
+  },
+  allow_model_training: {
+    schema: flag()
+      .default(false)
+      .refine((allowed) => !allowed, { error: 'must be false: the coordinator runs models and trains none' }),
+    env: 'ALLOW_MODEL_TRAINING',
+    doc: 'Only false is taken; models are trained elsewhere and uploaded',
+  },
   dashboard_dir: {
     schema: z.string().optional(),
     env: 'UNDERSTUDY_DASHBOARD_DIR',

@@ -125,6 +125,7 @@ export async function startRig(options: RigOptions): Promise<Rig> {
         ...broom.mark,
         API_PORT: String(port),
         UNDERSTUDY_DATABASE: join(directory, 'understudy.db'),
+        MODEL_UPLOAD_DIR: join(directory, 'models'),
         UNDERSTUDY_CLOUD: 'simulated',
         SIMULATED_CLOUD_URL: control.url,
         AWS_REGION: REGION,

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { AppError } from '@understudy/shared/core/app-error'
-import type { MiddlewareHandler } from 'hono'
+import type { Context, MiddlewareHandler } from 'hono'
 import { bodyLimit } from 'hono/body-limit'
 import type { Logger } from 'pino'
 import { type AuthMode, authenticate } from './auth.ts'
@@ -31,6 +31,15 @@ export { createTokens, roles, type Tokens } from './tokens.ts'
 /** No body of this API is longer. */
 const MAX_BODY = 256 * 1024
 
+/**
+ * A file in parts goes to its handler as it comes, and the handler has a limit of its own: this is to be read by nobody else,
+ * since a model does not fit into a string.
+ */
+const isUpload = (c: Context<AppEnv>): boolean =>
+  c.req.method === 'POST' &&
+  c.req.path.endsWith('/upload') &&
+  (c.req.header('content-type') ?? '').toLowerCase().startsWith('multipart/form-data')
+
 /** What comes before every route: identity of the request, limits, who is calling. */
 export function createApi(log: Logger, auth: AuthMode, idempotency: MiddlewareHandler<AppEnv>): Api {
   const api = createRoutes()
@@ -53,18 +62,17 @@ export function createApi(log: Logger, auth: AuthMode, idempotency: MiddlewareHa
     c.header('x-content-type-options', 'nosniff')
     c.header('referrer-policy', 'no-referrer')
   })
-  api.use(
-    bodyLimit({
-      maxSize: MAX_BODY,
-      onError: () => {
-        throw new AppError('payload_too_large', `a body may have ${MAX_BODY} bytes`)
-      },
-    }),
-  )
+  const limit = bodyLimit({
+    maxSize: MAX_BODY,
+    onError: () => {
+      throw new AppError('payload_too_large', `a body may have ${MAX_BODY} bytes`)
+    },
+  })
+  api.use((c, next) => (isUpload(c) ? next() : limit(c, next)))
   api.use(refuseForeignPages(auth))
   api.use(authenticate(auth))
   api.use(acceptJson)
-  api.use(idempotency)
+  api.use((c, next) => (isUpload(c) ? next() : idempotency(c, next)))
   return api
 }
 

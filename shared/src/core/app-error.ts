@@ -12,6 +12,7 @@ export const errorCodes = {
   not_ready: { status: 409, exit: 4 },
   busy: { status: 409, exit: 4 },
   payload_too_large: { status: 413, exit: 2 },
+  model_refused: { status: 422, exit: 2 },
   outcome_unknown: { status: 504, exit: 7 },
   unavailable: { status: 503, exit: 6 },
   no_capacity: { status: 503, exit: 1 },

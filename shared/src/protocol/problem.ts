@@ -24,6 +24,7 @@ const titles: Readonly<Record<number, string>> = {
   404: 'Not found',
   409: 'Not possible now',
   413: 'Too large',
+  422: 'Refused',
   500: 'Something went wrong',
   501: 'Not supported',
   503: 'Not available now',

@@ -1,0 +1,80 @@
+/** The tables of models. What is said of a model is kept for ever; its files are not. */
+export interface ModelsSchema {
+  models: ModelRow
+  model_activations: ModelActivationRow
+  model_upload_sessions: ModelUploadSessionRow
+  model_refresh_history: ModelRefreshRow
+}
+
+export interface ModelRow {
+  /** Made of the bytes of its files and its manifest, so that the same upload is the same row. */
+  id: string
+  name: string
+  version: string
+  /** 0 for what was refused before it ever served: the name and version are free for another try. */
+  holds_name: number
+  state: string
+  state_reason: string | null
+  model_sha256: string
+  scaler_sha256: string | null
+  size_bytes: number
+  /** JSON, as are `facts` and `qualification`. */
+  manifest: string
+  facts: string | null
+  qualification: string | null
+  /** A day. */
+  trained_until: string
+  artifact_kept: number
+  uploaded_by: string
+  uploaded_at: number
+  activated_at: number | null
+}
+
+/** Append-only. `hash` is of this line and the hash of the one before it. */
+export interface ModelActivationRow {
+  seq: number
+  at: number
+  actor: string
+  alias: string
+  from_id: string | null
+  to_id: string | null
+  from_sha: string | null
+  to_sha: string | null
+  reason: string
+  prev_hash: string
+  hash: string
+}
+
+export interface ModelUploadSessionRow {
+  id: string
+  /** Always `models`. */
+  session_type: string
+  status: string
+  is_live: number
+  is_fallback: number
+  file_count: number
+  /** JSON. */
+  file_names: string
+  bytes_received: number
+  bytes_total: number | null
+  model_id: string | null
+  sha256: string | null
+  code: string | null
+  error: string | null
+  created_by: string
+  idempotency_key: string | null
+  created_at: number
+  activated_at: number | null
+}
+
+export interface ModelRefreshRow {
+  id: string
+  /** manual or scheduled. */
+  trigger: string
+  actor: string
+  model_id: string | null
+  status: string
+  detail: string
+  started_at: number
+  ended_at: number | null
+}
