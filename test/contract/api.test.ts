@@ -210,6 +210,22 @@ test('a document of an instance that has ended lets nobody in', async () => {
   )
 })
 
+test('an instance whose answer was lost may ask again with the same token; no other instance may', async () => {
+  bench = await startBench()
+  await bench.primary('a')
+  const token = await bench.joinToken('a')
+  const [instance, other] = [
+    await bench.launch('a', 'm5.large@us-east-1b'),
+    await bench.launch('a', 'm5.large@us-east-1c'),
+  ]
+  expect((await bench.enrol(instance, token)).status).toBe(201)
+  const again = await bench.enrol(instance, token)
+  expect(again.status).toBe(201)
+  const puppet = await bench.connect('a', instance, again.body.credential)
+  await puppet.close()
+  expectProblem(await bench.enrol(other, token), 401, 'unauthenticated', 'was used before')
+})
+
 test('instances of one agent must protect the same number of directories', async () => {
   bench = await startBench()
   await bench.primary('a')

@@ -1,6 +1,9 @@
-import { hours, millis } from '@understudy/shared/core/time'
+import { agentId, instanceId } from '@understudy/shared/core/ids'
+import { hours, millis, minutes } from '@understudy/shared/core/time'
+import { parsePool } from '@understudy/shared/market/pool'
 import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
 import { afterEach, beforeEach, expect, test } from 'vitest'
+import { createFleetStore, defaultSettings } from '../fleet/fleet.ts'
 import { type OpenDatabase, openSqlite } from '../storage/database.ts'
 import { migrate } from '../storage/migrate.ts'
 import { createTokens } from './tokens.ts'
@@ -52,6 +55,32 @@ test('a join token is used once, by the instance that it is for', async () => {
   await expect(tokens.useJoin(token, 'i-2')).rejects.toThrow('is for i-1, not for i-2')
   expect(await tokens.useJoin(token, 'i-1')).toMatchObject({ agentId: 'a' })
   await expect(tokens.useJoin(token, 'i-1')).rejects.toThrow('was used before')
+})
+
+test('an instance that came in by a token may use it again for ten minutes, and only that one', async () => {
+  const { time, tokens } = bench()
+  await database.db.insertInto('clients').values({ id: 'c', name: 'c', created_at: 0 }).execute()
+  const fleet = createFleetStore(database.db, time.clock, defaultSettings)
+  await fleet.ensureAgent({ id: agentId('a'), name: 'a', clientId: 'c' })
+  const enter = (id: string) =>
+    fleet.addInstance({
+      id: instanceId(id),
+      agentId: agentId('a'),
+      pool: parsePool('m5.large@us-east-1a'),
+      lifeCycle: 'spot',
+      privateIp: null,
+      launchedAt: null,
+    })
+  await enter('i-before')
+  await time.advance(minutes(1))
+  const token = await tokens.createJoin({ agentId: 'a', replicaId: null, instanceId: null }, hours(1))
+  await tokens.useJoin(token, 'i-new')
+  await enter('i-new')
+  await time.advance(minutes(9))
+  expect(await tokens.useJoin(token, 'i-new')).toMatchObject({ instanceId: 'i-new' })
+  await expect(tokens.useJoin(token, 'i-before')).rejects.toThrow('was used before')
+  await time.advance(minutes(2))
+  await expect(tokens.useJoin(token, 'i-new')).rejects.toThrow('was used before')
 })
 
 test('an operator token does not join, and a join token does not operate', async () => {

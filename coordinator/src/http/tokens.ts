@@ -1,7 +1,7 @@
 import { createHash, randomBytes, randomUUID, scrypt, timingSafeEqual } from 'node:crypto'
 import { promisify } from 'node:util'
 import { AppError } from '@understudy/shared/core/app-error'
-import { type Clock, type Instant, type Millis, plus } from '@understudy/shared/core/time'
+import { type Clock, type Instant, type Millis, minutes, plus } from '@understudy/shared/core/time'
 import type { Kysely, Schema, TokenRow } from '../storage/database.ts'
 
 const scryptAsync = promisify(scrypt)
@@ -39,7 +39,7 @@ export interface Tokens {
   findSession(session: string): Promise<{ name: string; role: Role } | undefined>
   endSession(session: string): Promise<void>
   /**
-   * Uses a join token up.
+   * Uses a join token up. An instance that has just come in by it may ask again: the answer with its credential may have been lost.
    * @throws AppError `unauthenticated` when it is not one, was used or has ended
    */
   useJoin(token: string, instanceId: string): Promise<JoinToken>
@@ -49,6 +49,11 @@ export interface Tokens {
   /** True once there is a token that lets somebody in. */
   anyOperator(): Promise<boolean>
 }
+
+/** From the use of a join token to the entry of its instance. */
+const ENROLS_WITHIN = minutes(1)
+/** For so long an instance whose answer was lost may come with the same token. */
+const ASKS_AGAIN_WITHIN = minutes(10)
 
 export function createTokens(db: Kysely<Schema>, clock: Clock): Tokens {
   /** Tokens whose secret was right. Whether they are still valid is for the database to say, at every request. */
@@ -80,6 +85,24 @@ export function createTokens(db: Kysely<Schema>, clock: Clock): Tokens {
       })
       .execute()
     return `us_${id}_${secret}`
+  }
+
+  /** Whether the instance has come in by this token just now, and did not get the answer in which its credential was. */
+  async function wasUsedBy(tokenId: string, instanceId: string): Promise<boolean> {
+    const token = await db
+      .selectFrom('api_tokens')
+      .select(['agent_id', 'used_at'])
+      .where('id', '=', tokenId)
+      .executeTakeFirstOrThrow()
+    const instance = await db
+      .selectFrom('instances')
+      .select(['agent_id', 'enrolled_at'])
+      .where('id', '=', instanceId)
+      .executeTakeFirst()
+    const { agent_id: agent, used_at: usedAt } = token
+    if (!instance || instance.agent_id !== agent || usedAt === null) return false
+    const cameInAt = instance.enrolled_at - usedAt
+    return cameInAt >= 0 && cameInAt < ENROLS_WITHIN && clock.now() - usedAt < ASKS_AGAIN_WITHIN
   }
 
   /** The row of a token that is valid now. */
@@ -158,7 +181,8 @@ export function createTokens(db: Kysely<Schema>, clock: Clock): Tokens {
         .where('id', '=', row.id)
         .where('used_at', 'is', null)
         .executeTakeFirst()
-      if (numUpdatedRows === 0n)
+      const isAgain = numUpdatedRows === 0n
+      if (isAgain && !(await wasUsedBy(row.id, instanceId)))
         throw new AppError('unauthenticated', 'the join token was used before', {
           hint: 'Every instance needs one of its own: coordinator token join --agent <id>',
         })
@@ -166,7 +190,7 @@ export function createTokens(db: Kysely<Schema>, clock: Clock): Tokens {
         id: row.id,
         agentId: row.agent_id,
         replicaId: row.replica_id,
-        instanceId: row.instance_id,
+        instanceId: isAgain ? instanceId : row.instance_id,
       }
     },
     list: () =>
