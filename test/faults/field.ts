@@ -202,10 +202,7 @@ export async function startField(): Promise<Field> {
       for (const member of membersOf(id).filter(isRunning)) {
         rmSync(join(member.directory, 'filler'), { force: true })
         member.inside({})
-        for (const undo of ['fail', 'hang', 'slow'].flatMap((kind) =>
-          ['start', 'stop', 'freeze', 'thaw', 'health'].map((hook) => member.hook(`${kind}-${hook}`)),
-        ))
-          undo()
+        member.mendHooks()
         // The agent only: a workload that stands still may do so because its agent wants it to.
         if (member.hasAgent()) member.signalAgent('SIGCONT')
         rig.cloud.imdsOf(instanceId(member.instance)).clearFaults()

@@ -22,6 +22,8 @@ export interface Member {
   answers(): Promise<boolean>
   /** Makes a hook of the workload fail, hang or take longer: `fail-start`, `slow-freeze`. Returns what undoes it. */
   hook(fault: string): () => void
+  /** All hooks do what they should again. */
+  mendHooks(): void
   /** What the harness does inside of the agent's process. */
   inside(wanted: Inside): void
 }
@@ -52,6 +54,11 @@ export function createMember(facts: MachineFacts): Member {
       const file = join(directory, fault)
       writeFileSync(file, '')
       return () => rmSync(file, { force: true })
+    },
+    mendHooks() {
+      for (const kind of ['fail', 'hang', 'slow'])
+        for (const hook of ['start', 'stop', 'freeze', 'thaw', 'health'])
+          rmSync(join(directory, `${kind}-${hook}`), { force: true })
     },
     inside(wanted) {
       writeFileSync(controlFile(directory), JSON.stringify(wanted))

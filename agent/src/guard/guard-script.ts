@@ -17,7 +17,7 @@ trap '' HUP INT QUIT TERM PIPE USR1 USR2
 # Where the kernel shares processors among sessions, its priority counts in its own session only.
 { echo -10 >/proc/$$/autogroup; } 2>/dev/null
 
-state=idle deadline=0 rest=
+state=idle deadline=0 rest= late=
 now=0 found=()
 
 clock() {
@@ -132,6 +132,7 @@ while :; do
   if [[ $state == until ]]; then
     clock
     left=$((deadline - now))
+    ((left > 0)) && late=
     if ((left > 11)); then
       # A timer stands still while the machine is suspended, this clock does not.
       pause=(-t 0.1)
@@ -140,14 +141,21 @@ while :; do
     elif ((left > 0)); then
       pause=(-t 0.002)
     elif ! read -r -t 0; then
-      # Nothing newer has been said. What comes back later is ended as well.
-      end_workload
-      pause=(-t 0.5)
+      if [[ $late ]]; then
+        # It had run out when it was read, as after a standstill: the agent may only now have room for what is newer.
+        late=
+        pause=(-t 0.05)
+      else
+        # Nothing newer has been said. What comes back later is ended as well.
+        end_workload
+        pause=(-t 0.5)
+      fi
     fi
   fi
   if IFS= read -r "\${pause[@]}" line; then
     follow "$rest$line"
     rest=
+    late=1
   elif (($? > 128)); then
     rest+=$line
   else
