@@ -151,7 +151,7 @@ describe.each(dialects)('prices on %s', (dialect: Dialect) => {
     const million = `{"samples": [${'{},'.repeat(999_999)}{}]}`
     const refused = await sendAll(`${bench.url}/api/agents/a/pricing`, million, primary.credential)
     expectProblem(refused, 413, 'payload_too_large', 'a body may have')
-    expectProblem(await send(Array.from({ length: 5001 }, () => 0)), 400, 'input_invalid', 'at most 5000')
+    expectProblem(await send(Array.from({ length: 1501 }, () => 0)), 400, 'input_invalid', 'at most 1500')
     expectProblem(await send([]), 400, 'input_invalid', '/samples')
     const unknown = await bench.call('POST', '/api/agents/a/pricing', { samples: [row(0)], sample: [] })
     expectProblem(unknown, 400, 'input_invalid', 'unknown key')

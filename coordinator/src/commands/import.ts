@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { AppError } from '@understudy/shared/core/app-error'
-import { hours, systemClock } from '@understudy/shared/core/time'
+import { hours, millis, sleep, systemClock } from '@understudy/shared/core/time'
 import { zoneNames } from '@understudy/shared/market/zone'
 import { pino } from 'pino'
 import type { Invocation } from '../command-line.ts'
@@ -36,8 +36,6 @@ export async function importData(invocation: Invocation, print: Print): Promise<
   try {
     await migrate(database.db)
     const report = await run(invocation, path, database, signal)
-    const isOld = report.from !== null && report.from < systemClock.now() - hours(24 * config.price_retention)
-    if (isOld) process.stderr.write(tooOld(config.price_retention))
     print(invocation.json ? toJson(path, report) : toText(path, report))
     if (report.damaged !== null) throw damagedError(path, report)
     return report.rows === 0 ? 1 : 0
@@ -66,6 +64,7 @@ async function run(
     known,
     retention: { submissions: NEVER, prices: NEVER },
     gapFiller: false,
+    ...(database.dialect === 'sqlite' ? { pause: () => sleep(systemClock, TURN, signal) } : {}),
   })
   const zones = typeof own.zones === 'string' ? await readZoneFile(own.zones, signal) : await catalog.zones()
   const { nameOf } = zoneNames(zones)
@@ -164,9 +163,11 @@ function toText(path: string, report: ImportReport): string {
   return `${lines.join('\n')}\n`
 }
 
-const tooOld = (days: number): string =>
-  `The file has prices from more than ${days} days ago: a coordinator that runs on this database deletes those.\n` +
-  'Try: a higher price_retention (UNDERSTUDY_PRICE_RETENTION), here and for the coordinator\n'
+/**
+ * After each transaction on SQLite. A coordinator that runs beside this waits for the lock with its whole process, and
+ * looks for it in steps that grow to 100 ms: it must find it free most of the time.
+ */
+const TURN = millis(15)
 
 /** This command deletes nothing. */
 const NEVER = hours(24 * 36_500)

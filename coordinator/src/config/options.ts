@@ -89,7 +89,7 @@ export const coordinatorOptions = {
     schema: regionList().default([]),
     env: 'AWS_REGION',
     value: '<regions>',
-    doc: 'Regions whose instance types, zones, on-demand prices and price histories are kept current, separated by commas; none means only the Spot Advisor',
+    doc: 'Regions whose instance types, zones and on-demand prices are kept current, and the price histories of the types in use there, separated by commas; none means only the Spot Advisor',
   },
   ec2_endpoint: {
     schema: z

@@ -17,7 +17,7 @@ import type { Logger } from 'pino'
 import type { HistoryQuery, HistorySource } from '../cloud/history-source.ts'
 import { checkFetchRequest, type FetchPart, type FetchRequest, planParts } from './backfill-plan.ts'
 import { emptyCursor, type FetchCursor, type FetchStore, mustFetch, type StoredFetch } from './fetch-store.ts'
-import { fetchPart } from './history-part.ts'
+import { fetchPart, type PartOutcome } from './history-part.ts'
 import type { HistorySink } from './history-sink.ts'
 import { createRefusals } from './refusals.ts'
 
@@ -37,8 +37,9 @@ export interface Backfill extends Service {
   /** Ends it; what was fetched stays. Cancelling one that has ended changes nothing. @throws AppError `not_found` */
   cancelFetch(id: string): Promise<FetchStatus>
   /**
-   * Fetches at once what is asked for, as far back as the source knows, and says what is covered now.
-   * @throws AppError `unavailable`, `forbidden`, `input_invalid`, `protocol`
+   * Fetches at once what is asked for, as far back as the source knows, and says what is covered now. A type that fails
+   * does not keep the others from being fetched.
+   * @throws AppError `forbidden`; `unavailable`, `input_invalid`, `protocol` when nothing at all is covered
    */
   fetchHistory(
     ask: { readonly pools: readonly string[]; readonly range: Interval },
@@ -77,7 +78,11 @@ export function createBackfill(parts: BackfillParts): Backfill {
     }
   }
 
-  async function ask(query: HistoryQuery, refusals: ReturnType<typeof createRefusals>, signal: AbortSignal) {
+  async function ask(
+    query: HistoryQuery,
+    refusals: ReturnType<typeof createRefusals>,
+    signal: AbortSignal,
+  ): Promise<PartOutcome> {
     const range = reachable(query.range)
     if (range.from >= range.to) return { rows: 0, covered: new Map<string, readonly Interval[]>() }
     return fetchPart({ ...parts, known: known() }, { ...query, range }, refusals, signal)
@@ -140,13 +145,41 @@ export function createBackfill(parts: BackfillParts): Backfill {
     }
   }
 
+  /** An error that says nothing about other questions is a result. @throws AppError `forbidden` */
+  async function tryOne(
+    query: HistoryQuery,
+    refusals: ReturnType<typeof createRefusals>,
+    signal: AbortSignal,
+  ): Promise<PartOutcome | AppError> {
+    try {
+      return await ask(query, refusals, signal)
+    } catch (error) {
+      signal.throwIfAborted()
+      if (!isAppError(error) || error.code === 'forbidden') throw error
+      const { region, instanceTypes } = query
+      log.warn({
+        event: 'backfill.part_failed',
+        region,
+        instanceTypes,
+        code: error.code,
+        why: error.message,
+      })
+      return error
+    }
+  }
+
   const toStatus = (fetch: StoredFetch): FetchStatus => statusOf(fetch, clock.now())
 
   return {
     name: 'backfill',
     async run(signal) {
       while (!signal.aborted) {
-        for (const fetch of await store.unfinished()) if (!signal.aborted) await work(fetch, signal)
+        try {
+          for (const fetch of await store.unfinished()) if (!signal.aborted) await work(fetch, signal)
+        } catch (error) {
+          // The database is busy or full: what is unfinished is taken up again at the next look.
+          if (!signal.aborted) log.error({ event: 'backfill.database_failed', err: error })
+        }
         if (!signal.aborted)
           await waitFor(clock, LOOK, signal, (woken) => {
             wake = woken
@@ -186,9 +219,16 @@ export function createBackfill(parts: BackfillParts): Backfill {
     async fetchHistory({ pools, range }, signal) {
       const covered = new Map<string, readonly Interval[]>()
       const refusals = createRefusals()
-      for (const query of queriesOf(pools, range))
-        for (const [pool, intervals] of (await ask(query, refusals, signal)).covered)
-          covered.set(pool, intervals)
+      let failure: AppError | undefined
+      let silent = 0
+      for (const query of queriesOf(pools, range)) {
+        const result = await tryOne(query, refusals, signal)
+        if (isAppError(result)) failure ??= result
+        else for (const [pool, intervals] of result.covered) covered.set(pool, intervals)
+        silent = isAppError(result) && result.code === 'unavailable' ? silent + 1 : 0
+        if (silent >= GIVE_UP_AFTER) break
+      }
+      if (failure && covered.size === 0) throw failure
       return { covered }
     },
   }

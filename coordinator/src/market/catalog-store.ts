@@ -137,64 +137,70 @@ export function createCatalogStore(db: Kysely<Schema>): CatalogStore {
     },
     async addInstanceTypes(types, origin) {
       await db.transaction().execute(async (tx) => {
-        await insertAll(types, (batch) =>
-          tx
-            .insertInto('instance_types')
-            .values(batch.map((type) => toTypeRow(type, origin)))
-            .onConflict((conflict) =>
-              conflict.column('instance_type').doUpdateSet((eb) => ({
-                vcpu: eb.ref('excluded.vcpu'),
-                memory_mib: eb.ref('excluded.memory_mib'),
-                architecture: eb.ref('excluded.architecture'),
-                gpu_count: eb.ref('excluded.gpu_count'),
-                gpu_name: eb.ref('excluded.gpu_name'),
-                network_gbps: eb.ref('excluded.network_gbps'),
-                burstable: eb.ref('excluded.burstable'),
-                bare_metal: eb.ref('excluded.bare_metal'),
-                source: eb.ref('excluded.source'),
-                as_of: eb.ref('excluded.as_of'),
-              })),
-            )
-            .execute(),
+        await insertAll(
+          onePer(types, ({ instanceType }) => instanceType),
+          (batch) =>
+            tx
+              .insertInto('instance_types')
+              .values(batch.map((type) => toTypeRow(type, origin)))
+              .onConflict((conflict) =>
+                conflict.column('instance_type').doUpdateSet((eb) => ({
+                  vcpu: eb.ref('excluded.vcpu'),
+                  memory_mib: eb.ref('excluded.memory_mib'),
+                  architecture: eb.ref('excluded.architecture'),
+                  gpu_count: eb.ref('excluded.gpu_count'),
+                  gpu_name: eb.ref('excluded.gpu_name'),
+                  network_gbps: eb.ref('excluded.network_gbps'),
+                  burstable: eb.ref('excluded.burstable'),
+                  bare_metal: eb.ref('excluded.bare_metal'),
+                  source: eb.ref('excluded.source'),
+                  as_of: eb.ref('excluded.as_of'),
+                })),
+              )
+              .execute(),
         )
         await remember(tx, origin)
       })
     },
     async replaceOnDemand(region, prices, origin) {
       await replace('on_demand_prices', region, origin, (tx) =>
-        insertAll(prices, (batch) =>
-          tx
-            .insertInto('on_demand_prices')
-            .values(
-              batch.map(({ instanceType, os, price, asOf }) => ({
-                instance_type: instanceType,
-                region,
-                os,
-                price,
-                source: origin.url,
-                as_of: asOf ?? origin.asOf,
-                fetched_at: origin.at,
-              })),
-            )
-            .execute(),
+        insertAll(
+          onePer(prices, ({ instanceType, os }) => `${instanceType} ${os}`),
+          (batch) =>
+            tx
+              .insertInto('on_demand_prices')
+              .values(
+                batch.map(({ instanceType, os, price, asOf }) => ({
+                  instance_type: instanceType,
+                  region,
+                  os,
+                  price,
+                  source: origin.url,
+                  as_of: asOf ?? origin.asOf,
+                  fetched_at: origin.at,
+                })),
+              )
+              .execute(),
         ),
       )
     },
     async replaceZones(region, zones, origin) {
       await replace('availability_zones', region, origin, (tx) =>
-        insertAll(zones, (batch) =>
-          tx
-            .insertInto('availability_zones')
-            .values(
-              batch.map(({ name, id }) => ({
-                az_name: name,
-                az_id: id,
-                region,
-                source: origin.url,
-                fetched_at: origin.at,
-              })),
-            )
-            .execute(),
+        insertAll(
+          onePer(zones, ({ name }) => name),
+          (batch) =>
+            tx
+              .insertInto('availability_zones')
+              .values(
+                batch.map(({ name, id }) => ({
+                  az_name: name,
+                  az_id: id,
+                  region,
+                  source: origin.url,
+                  fetched_at: origin.at,
+                })),
+              )
+              .execute(),
         ),
       )
     },
@@ -255,6 +261,11 @@ export function createCatalogStore(db: Kysely<Schema>): CatalogStore {
     },
   }
 }
+
+/** An answer may name the same thing twice, a table may not: the last one stands. */
+const onePer = <T>(items: readonly T[], keyOf: (item: T) => string): readonly T[] => [
+  ...new Map(items.map((item) => [keyOf(item), item])).values(),
+]
 
 type Fill = (tx: Transaction<Schema>) => Promise<void>
 

@@ -71,9 +71,11 @@ export function createCatalog(parts: CatalogParts): Catalog {
       return { name, outcome: 'unchanged', note: 'nothing new' }
     } catch (error) {
       signal.throwIfAborted()
-      if (!isAppError(error) && !(error instanceof DOMException)) throw error
+      // Expected is what a source or the network answers; anything else, such as the database's, keeps its stack.
+      const expected = isAppError(error) || error instanceof DOMException
+      if (expected) log.warn({ event: 'catalog.failed', source: name, why: messageOf(error) })
+      else log.error({ event: 'catalog.failed', source: name, err: error })
       await store.failed(name, url, clock.now(), messageOf(error))
-      log.warn({ event: 'catalog.failed', source: name, why: messageOf(error) })
       return { name, outcome: 'failed', note: messageOf(error) }
     }
   }
@@ -95,13 +97,14 @@ export function createCatalog(parts: CatalogParts): Catalog {
     known,
     refresh: (signal) => refreshWhere(() => Promise.resolve(true), signal),
     async run(signal) {
-      await known.load()
       await everyPeriod(clock, LOOK, signal, async () => {
-        await refreshWhere(isDue, signal).catch((error: unknown) => {
-          if (!signal.aborted) throw error
-        })
-        // `coordinator catalog import` writes into the same database from another process.
-        await known.load()
+        try {
+          // `coordinator catalog import` writes into the same database from another process.
+          await known.load()
+          await refreshWhere(isDue, signal)
+        } catch (error) {
+          if (!signal.aborted) log.error({ event: 'catalog.refresh_failed', err: error })
+        }
       })
     },
   }

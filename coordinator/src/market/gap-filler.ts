@@ -28,7 +28,7 @@ export interface ScanRequest {
   readonly range: Interval
   /** All of them if not said. */
   readonly pools?: readonly string[] | undefined
-  /** False: gaps are only recorded. */
+  /** False: gaps are only counted, and nothing is written. */
   readonly fill?: boolean | undefined
 }
 
@@ -41,7 +41,7 @@ export interface ScanResult {
   /** Gaps that were filled now, and with how many prices. */
   readonly filled: number
   readonly rows: number
-  /** Gaps that stay empty: nothing real to compute them from, or too long. */
+  /** Gaps that stay empty: nothing real to compute them from, too long, or only looked for. */
   readonly empty: number
   /** Gaps that have not ended. */
   readonly open: number
@@ -116,7 +116,9 @@ export function createGapFiller(parts: GapFillerParts): GapFiller {
     const lacking: string[] = []
     let missing: Interval[] = []
     for (const pool of chunk) {
+      signal.throwIfAborted()
       const { holes, ends } = await look(pool.id, range)
+      await setImmediate()
       const closed = holes.filter((hole) => hole.to <= ends)
       if (closed.length === 0) continue
       lacking.push(pool.poolId)
@@ -179,7 +181,9 @@ export function createGapFiller(parts: GapFillerParts): GapFiller {
     batch: { readonly id: string; readonly at: Instant },
   ) {
     const { real, holes, ends } = await look(pool.id, range)
-    const rows = await gaps.known(pool.id, range)
+    // The end that is written down of an open gap may lie before the range: the gap itself reaches into it.
+    const from = instant(Math.min(range.from, holes[0]?.from ?? range.from))
+    const rows = await gaps.known(pool.id, { from, to: range.to })
     const known = new Map(rows.map((row) => [row.from_at, row]))
     const counted = { gaps: holes.length, filled: 0, rows: 0, empty: 0, open: 0 }
     const found: FoundGap[] = []
@@ -199,7 +203,7 @@ export function createGapFiller(parts: GapFillerParts): GapFiller {
       if (isSame(row, outcome)) known.delete(gap.from)
       else found.push(outcome)
     }
-    if (known.size > 0 || found.length > 0) await gaps.replace(pool.id, [...known.values()], found, batch)
+    if (fill && known.size + found.length > 0) await gaps.replace(pool.id, [...known.values()], found, batch)
     return counted
   }
 
@@ -220,6 +224,7 @@ export function createGapFiller(parts: GapFillerParts): GapFiller {
     const samples = await prices.samplesOf(asked)
     const covered = await prices.coverageOf(asked)
     for (const [i, ask] of asked.entries()) {
+      await setImmediate()
       const points = await withHistory(ask.pool, ask, covered[i] ?? [], samples[i] ?? [])
       const known = new Map<Instant, MicroUsd>(points.map(({ at, price }) => [at, price]))
       peers.set(ask.gap, [...(peers.get(ask.gap) ?? []), { poolId: ask.poolId, prices: known }])
@@ -266,13 +271,19 @@ const needsPeers = (gap: Gap, ends: Instant, row: GapRow | undefined): boolean =
 
 const OPEN = { status: 'open', reason: 'no price has come since', rows: [] } as const
 
-/** An open gap only grows, and one that stays empty stays so: neither is written again as it was. */
+/** How far the end of an open gap may have moved before it is written down. */
+const MOVED = minutes(6 * 60)
+
+/** A gap that stays empty, or stays open and in its class, is not written again: an open one would be at every look. */
 const isSame = (row: GapRow | undefined, gap: FoundGap): boolean =>
   gap.rows.length === 0 &&
   row?.from_at === gap.from &&
-  row.to_at === gap.to &&
+  (row.to_at === gap.to || isOnlyLonger(row, gap)) &&
   row.status === gap.status &&
   row.reason === gap.reason
+
+const isOnlyLonger = (row: GapRow, gap: FoundGap): boolean =>
+  gap.status === 'open' && row.gap_class === gap.class && row.to_at <= gap.to && gap.to - row.to_at < MOVED
 
 function close(
   gap: Gap,

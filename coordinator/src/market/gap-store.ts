@@ -163,7 +163,11 @@ export function createGapStore(db: Kysely<Schema>): GapStore {
         .orderBy('g.pool', 'desc')
         .limit(limit + 1)
       if (poolId !== undefined) query = query.where('p.pool_id', '=', poolId)
-      if (range) query = query.where('g.to_at', '>', range.from).where('g.from_at', '<', range.to)
+      // An open gap goes on behind the end that was written down.
+      if (range)
+        query = query
+          .where((e) => e.or([e('g.to_at', '>', range.from), e('g.status', '=', 'open')]))
+          .where('g.from_at', '<', range.to)
       const after = /^(\d+):(\d+)$/.exec(cursor ?? '')
       if (after) {
         const [from, pool] = [Number(after[1]), Number(after[2])]

@@ -18,9 +18,13 @@ const row = (hour: number, price: unknown = '0.04', pool = POOL): GivenSample =>
   price,
 })
 
-async function fetch(pages: readonly (readonly GivenSample[] | Error)[]) {
+async function fetch(
+  pages: readonly (readonly GivenSample[] | Error)[],
+  silence: HistorySource['silence'] = null,
+) {
   const source: HistorySource = {
     reach: hours(2160),
+    silence,
     async *fetch() {
       for (const page of pages) {
         if (page instanceof Error) throw page
@@ -111,8 +115,22 @@ test('rows of a zone that is not in this account, and rows that name no pool, ar
 })
 
 test('a refused row without a time that can be read leaves its pool uncovered', () => {
-  expect(coveredByAnswer([at(-1), at(5)], [undefined], range)).toEqual([])
-  expect(coveredByAnswer([at(-1), at(5)], [at(7)], range)).toEqual([{ from: at(0), to: at(7) }])
-  expect(coveredByAnswer([at(5)], [at(-2)], range)).toEqual([{ from: at(5), to: at(100) }])
-  expect(coveredByAnswer([], [], range)).toEqual([])
+  expect(coveredByAnswer([at(-1), at(5)], [undefined], range, null)).toEqual([])
+  expect(coveredByAnswer([at(-1), at(5)], [at(7)], range, null)).toEqual([{ from: at(0), to: at(7) }])
+  expect(coveredByAnswer([at(5)], [at(-2)], range, null)).toEqual([{ from: at(5), to: at(100) }])
+  expect(coveredByAnswer([], [], range, null)).toEqual([])
+})
+
+test('where the source repeats prices, a row holds no longer than it is silent at most', async () => {
+  const daily = hours(26)
+  expect((await fetch([[row(60), row(0), row(24), row(-960)]], daily)).coverage).toEqual([
+    { pool: POOL, from: at(0), to: at(50) },
+    { pool: POOL, from: at(60), to: at(86) },
+  ])
+  // Forty days ago it was on offer; nothing says so since.
+  const old = await fetch([[row(-960)]], daily)
+  expect(old.coverage).toEqual([])
+  expect(old.outcome).toMatchObject({ rows: 1, covered: new Map([[POOL, []]]) })
+  expect((await fetch([[row(75)]], daily)).coverage).toEqual([{ pool: POOL, from: at(75), to: at(100) }])
+  expect((await fetch([[row(-960)]])).coverage).toEqual([{ pool: POOL, from: at(0), to: at(100) }])
 })

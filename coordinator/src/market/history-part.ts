@@ -1,4 +1,4 @@
-import { type Instant, instant } from '@understudy/shared/core/time'
+import { type Instant, instant, type Millis, plus } from '@understudy/shared/core/time'
 import type { PriceChange } from '@understudy/shared/market/history'
 import { type Interval, minus } from '@understudy/shared/market/interval'
 import { isPoolId } from '@understudy/shared/market/pool'
@@ -40,7 +40,7 @@ export async function fetchPart(
   const covered = new Map<string, readonly Interval[]>()
   for (const [pool, { times, refused }] of seen) {
     if (times.length === 0) continue
-    const intervals = coveredByAnswer(times, refused, query.range)
+    const intervals = coveredByAnswer(times, refused, query.range, source.silence)
     covered.set(pool, intervals)
     if (intervals.length > 0) await sink.recordHistory(pool, [], intervals, 'history')
   }
@@ -81,18 +81,27 @@ function sortPage(
 
 /**
  * For which times a whole answer says what the pool cost: from its first row on, the one before the range included. After a
- * row that was refused nothing is known until the next one, and after one whose time cannot be read nothing at all.
+ * row that was refused nothing is known until the next one, and after one whose time cannot be read nothing at all. Where
+ * the source repeats prices, a pool that is silent for longer than `silence` is not offered any more, or not yet again.
  */
 export function coveredByAnswer(
   times: readonly Instant[],
   refused: readonly (Instant | undefined)[],
   range: Interval,
+  silence: Millis | null,
 ): Interval[] {
   const sorted = [...times].sort((a, b) => a - b)
   const [first] = sorted
   if (first === undefined || refused.includes(undefined)) return []
-  const holes = refused.flatMap((from) =>
-    from === undefined ? [] : [{ from, to: sorted.find((at) => at > from) ?? range.to }],
-  )
-  return minus([{ from: instant(Math.max(first, range.from)), to: range.to }], holes)
+  const nextAfter = (from: Instant) => sorted.find((at) => at > from) ?? range.to
+  const hidden = refused.flatMap((from) => (from === undefined ? [] : [{ from, to: nextAfter(from) }]))
+  const silent = silence === null ? [] : silences(sorted, silence, range.to)
+  return minus([{ from: instant(Math.max(first, range.from)), to: range.to }], [...hidden, ...silent])
 }
+
+/** From when a row does not hold any more to the next one. */
+const silences = (sorted: readonly Instant[], silence: Millis, end: Instant): Interval[] =>
+  sorted.flatMap((at, i) => {
+    const next = sorted[i + 1] ?? end
+    return next - at > silence ? [{ from: plus(at, silence), to: next }] : []
+  })

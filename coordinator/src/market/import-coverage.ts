@@ -1,5 +1,6 @@
 import { hours, type Instant, instant, type Millis } from '@understudy/shared/core/time'
 import { type Interval, minus, normalise } from '@understudy/shared/market/interval'
+import { EC2_SILENCE } from '../cloud/history-source.ts'
 
 /**
  * For which times a file of price changes says what each pool cost. It does not say when it was collected, so that has to
@@ -34,8 +35,8 @@ export interface CoverageResult {
 
 export type Order = 'ascending' | 'descending' | 'mixed'
 
-/** How long a pool that is offered goes without a row, at most. In the files seen 99 of 100 pauses are below 24.1 hours. */
-export const SILENCE = hours(26)
+/** How long a pool that is offered goes without a row, at most: the files come from EC2. */
+export const SILENCE = EC2_SILENCE
 /** Runs of a region are kept at least as finely as this. */
 const FINEST = hours(1)
 /** A pause of the region this many times as long as the mean one of a single daily repetition of all pools is a break. */

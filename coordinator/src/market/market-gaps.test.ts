@@ -111,6 +111,26 @@ describe.each(dialects)('gaps on %s', (dialect) => {
     expect((await world.market.gaps({ limit: 10 })).items).toEqual([])
   })
 
+  test('a scan that only looks writes nothing, also where real prices have come into a gap', async () => {
+    await send(row(0, 0.04), row(5, 0.08))
+    await scan(0, 6)
+    await send(row(2, 0.05))
+    const dump = async () => [
+      await world.database.db
+        .selectFrom('pricing_snapshots_interpolated')
+        .selectAll()
+        .orderBy('at')
+        .execute(),
+      (await world.market.gaps({ limit: 10 })).items,
+    ]
+    const before = await dump()
+    expect(before).toMatchObject([{ length: 3 }, [{ status: 'stale' }]])
+    const look = () => world.market.scan({ range: range(0, 6), fill: false })
+    expect(await look()).toMatchObject({ gaps: 2, filled: 0, rows: 0, empty: 2 })
+    expect(await dump()).toEqual(before)
+    expect(await scan(0, 6)).toMatchObject({ gaps: 2, filled: 2, rows: 3 })
+  })
+
   test('a long gap is filled by the moves of the same type in other zones; a blackout stays empty', async () => {
     const b = 'c5.large@ap-south-1b'
     const peer = Array.from({ length: 80 }, (_, i) => row(i, i < 10 ? 0.05 : 0.06, { pool: b }))

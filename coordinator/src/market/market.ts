@@ -34,6 +34,8 @@ export interface Market extends HistorySink {
   /** The last real price of each pool that has one. */
   latest(poolIds?: readonly string[]): Promise<ReadonlyMap<string, LatestPrice>>
   pools(): Promise<readonly KnownPool[]>
+  /** Those of these pools of which nothing is known yet. */
+  unknownPools(poolIds: Iterable<string>): Promise<string[]>
   /** The latest gap first. */
   gaps(query: GapQuery): Promise<{ items: ListedGap[]; next: string | null }>
   /** Finds gaps and fills them; a second scan of the same prices changes nothing. */
@@ -57,6 +59,8 @@ export interface MarketParts {
   /** Asked before anything is interpolated. */
   readonly history?: HistoryFetcher | undefined
   readonly onScan?: ((result: ScanResult) => void) | undefined
+  /** Waited for after each transaction that records history; a turn of the event loop if not said. */
+  readonly pause?: (() => Promise<unknown>) | undefined
 }
 
 export function createMarket(parts: MarketParts): Market {
@@ -77,7 +81,7 @@ export function createMarket(parts: MarketParts): Market {
   })
   const retention = createRetention({ db, clock, log, pools, inOrder, policy: parts.retention })
   const ingest = createIngest({ db, clock, pools, gaps, inOrder, known: parts.known })
-  const { recordHistory } = createHistoryStore({ db, clock, pools, gaps, inOrder })
+  const { recordHistory } = createHistoryStore({ db, clock, pools, gaps, inOrder, pause: parts.pause })
 
   /** Reads something of a pool, or nothing where the pool is unknown. */
   async function of<T>(poolId: string, read: (pool: number) => Promise<T[]>): Promise<T[]> {
@@ -116,6 +120,7 @@ export function createMarket(parts: MarketParts): Market {
       )
     },
     pools: () => pools.all(),
+    unknownPools: pools.unknown,
     gaps: (query) => gaps.list(query),
     scan: filler.scan,
     undo: (batchId) => inOrder(() => gaps.undo(batchId)),

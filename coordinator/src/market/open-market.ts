@@ -13,6 +13,7 @@ import type { OpenDatabase } from '../storage/database.ts'
 import { createBackfill } from './backfill.ts'
 import { createCatalog } from './catalog.ts'
 import { createCatalogStore } from './catalog-store.ts'
+import { createDailyBackfill } from './daily-backfill.ts'
 import { createFetchStore } from './fetch-store.ts'
 import { marketRoutes } from './market.routes.ts'
 import { createMarket, type Market } from './market.ts'
@@ -98,6 +99,16 @@ export function openMarket(parts: OpenMarketParts): OpenMarket {
       clock,
       log,
     })
+  const daily =
+    backfill &&
+    createDailyBackfill({
+      db,
+      regions: config.aws_region,
+      isKnownType: catalog.known.isKnownType,
+      startFetch: backfill.startFetch,
+      clock,
+      log,
+    })
   const { now: _now, ...measures } = known()
   const market: Market = createMarket({
     db,
@@ -141,7 +152,11 @@ export function openMarket(parts: OpenMarketParts): OpenMarket {
       pricingRoutes({ market, catalog: store, fetches, backfill, audit, clock }),
     ],
     // The Spot Advisor speaks of real pools; a simulated region says itself how risky each of its pools is.
-    services: [...(isSimulated ? [] : [catalog]), ...(backfill ? [backfill] : []), ...market.services],
+    services: [
+      ...(isSimulated ? [] : [catalog]),
+      ...(backfill && daily ? [backfill, daily] : []),
+      ...market.services,
+    ],
     load: () => catalog.known.load(),
   }
 }

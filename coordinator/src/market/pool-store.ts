@@ -16,6 +16,8 @@ export interface PoolStore {
   ensure(poolIds: Iterable<string>): Promise<ReadonlyMap<string, number>>
   /** The number of a pool; undefined when nothing was ever said about it. */
   find(poolId: string): Promise<number | undefined>
+  /** Those of these of which nothing was ever said. */
+  unknown(poolIds: Iterable<string>): Promise<string[]>
   all(): Promise<readonly (KnownPool & { readonly id: number })[]>
 }
 
@@ -63,6 +65,11 @@ export function createPoolStore(db: Kysely<Schema>): PoolStore {
         await read(missing)
       }
       return new Map(wanted.map((id) => [id, numbers.get(id) as number]))
+    },
+    async unknown(poolIds) {
+      const unread = [...new Set(poolIds)].filter((id) => !numbers.has(id))
+      await read(unread)
+      return unread.filter((id) => !numbers.has(id))
     },
     async find(poolId) {
       if (!numbers.has(poolId)) await read([poolId])

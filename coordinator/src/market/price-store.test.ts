@@ -63,6 +63,13 @@ describe.each(dialects)('prices on %s', (dialect) => {
     expect(await store.samples(3, range)).toEqual([])
   })
 
+  test('the last prices of more pools than a statement has parameters come in one call', async () => {
+    const pools = Array.from({ length: 70_000 }, (_, i) => i + 1)
+    expect([...(await store.latest(pools)).keys()].sort()).toEqual([1, 2])
+    expect([...(await store.latest([2])).keys()]).toEqual([2])
+    expect(await store.latest([])).toEqual(new Map())
+  })
+
   test('many stretches at once are what each is alone, in the order that they were asked', async () => {
     const asked = [
       { pool: 2, from: at(0), to: at(9) },

@@ -176,15 +176,16 @@ export function createPriceStore(db: Kysely<Schema>): PriceStore {
     },
 
     async latest(pools) {
-      const only = pools === undefined ? sql`` : sql`where p.id in (${sql.join(pools.length ? pools : [-1])})`
+      const asked = pools?.map((id) => ({ id }))
+      const wanted = asked ? sql`(select id from ${rowsOf(db, { id: 'bigint' }, asked)}) as p` : sql`pools p`
       const sampled = await sql<{ pool: number; at: number; price: number; confidence: number }>`
         select c.pool, c.at, c.price, c.confidence
-        from (select p.id, (select max(at) from pricing_snapshots_clean where pool = p.id) as last from pools p ${only}) as newest
+        from (select p.id, (select max(at) from pricing_snapshots_clean where pool = p.id) as last from ${wanted}) as newest
         join pricing_snapshots_clean c on c.pool = newest.id and c.at = newest.last`.execute(db)
       const covered = await sql<{ pool: number; until: number; price: number | null }>`
         select newest.id as pool, newest.until, (select price from price_changes
           where pool = newest.id and at < newest.until order by at desc limit 1) as price
-        from (select p.id, (select max(to_at) from price_coverage where pool = p.id) as until from pools p ${only}) as newest
+        from (select p.id, (select max(to_at) from price_coverage where pool = p.id) as until from ${wanted}) as newest
         where newest.until is not null`.execute(db)
       return newestOf(sampled.rows, covered.rows)
     },

@@ -1,16 +1,18 @@
 import { randomUUID } from 'node:crypto'
 import { AppError } from '@understudy/shared/core/app-error'
 import type { AgentId } from '@understudy/shared/core/ids'
-import { type Instant, instant } from '@understudy/shared/core/time'
-import { checkSample, givenFrom, isRefusal, type Known, refusalCodes } from '@understudy/shared/market/sample'
+import { hours, type Instant, instant } from '@understudy/shared/core/time'
+import { checkSample, givenFrom, isRefusal, type Known } from '@understudy/shared/market/sample'
 import {
   MOST_REFUSALS,
   type PriceSubmission,
   type PriceSubmissionResult,
+  submissionCodes,
 } from '@understudy/shared/protocol/market'
 import type { Kysely, Schema } from '../storage/database.ts'
 import type { IngestResult, SubmittedRow } from './ingest.ts'
 import type { Market } from './market.ts'
+import { createNewPools } from './new-pools.ts'
 import { occupancyOf } from './occupancy.ts'
 
 /** Who has sent it; an operator sends for the agent's primary. */
@@ -27,11 +29,12 @@ export type SubmitPrices = (sender: Sender, submission: PriceSubmission) => Prom
  */
 export function createSubmitPrices(parts: {
   readonly db: Kysely<Schema>
-  readonly market: Pick<Market, 'ingest'>
+  readonly market: Pick<Market, 'ingest' | 'unknownPools'>
   readonly known: () => Known
   readonly onResult: (result: IngestResult) => void
 }): SubmitPrices {
   const { db, market, known, onResult } = parts
+  const newPools = createNewPools(market.unknownPools)
   return async ({ agentId, instanceId }, { submission_id: given, samples }) => {
     const agent = await db
       .selectFrom('agents')
@@ -41,9 +44,12 @@ export function createSubmitPrices(parts: {
     if (!agent)
       throw new AppError('not_found', `there is no agent ${agentId}`, { hint: 'GET /api/agents lists them.' })
     const sender = instanceId ?? agent.instance_id
-    const measures = known()
-    const roles = await readRoles(db, agent, measures.now)
-    const rows = samples.map((row) => toRow(row, sender, roles, measures))
+    const own = known()
+    const { now } = own
+    const measures = { ...own, since: instant(now - REACH) }
+    const roles = await readRoles(db, agent, now)
+    const checked = samples.map((row) => toRow(row, sender, roles, measures))
+    const rows = await newPools.limit(agentId, checked, now)
     const submissionId = given ?? randomUUID()
     const result = await market.ingest({ submissionId, agentId, rows })
     onResult(result)
@@ -54,7 +60,7 @@ export function createSubmitPrices(parts: {
       refused: result.refused,
       errors: result.errors.slice(0, MOST_REFUSALS).map(({ index, code, reason }) => ({
         pointer: `/samples/${index}`,
-        code: refusalCodes.find((known) => known === code) ?? 'instance_unknown',
+        code: submissionCodes.find((known) => known === code) ?? 'instance_unknown',
         message: reason,
       })),
     }
@@ -107,6 +113,9 @@ function namedIn(row: unknown): string | undefined {
 const saidIn = (row: unknown): unknown =>
   typeof row === 'object' && row !== null && 'role' in row ? row.role : undefined
 
+/** Agents keep samples for 7 days; what comes with an older time has not waited with one. */
+const REACH = hours(8 * 24)
+
 /** As far as a sample may lie in the future. */
 const CLOCKS_DIFFER = 5 * 60_000
 
@@ -124,6 +133,7 @@ function toRow(row: unknown, sender: string | null, roles: Roles, known: Known):
       },
     }
   const sample = checkSample(given, known)
-  const isPrimarys = !isRefusal(sample) && roles.wasPrimary(instanceId, sample.at, saidIn(row))
+  if (isRefusal(sample)) return { given, instanceId, role: 'replica', refused: sample }
+  const isPrimarys = roles.wasPrimary(instanceId, sample.at, saidIn(row))
   return { given, instanceId, role: isPrimarys ? 'primary' : 'replica' }
 }

@@ -12,14 +12,20 @@ import { type RawBuilder, sql } from 'kysely'
 import type { Logger } from 'pino'
 import type { Kysely, Schema } from '../storage/database.ts'
 import { dialectOf } from '../storage/dialect.ts'
-import { dropPartitions, ensurePartitions, type PartitionedTable } from '../storage/partitions.ts'
+import {
+  dropPartition,
+  dropPartitions,
+  endedPartitions,
+  ensurePartitions,
+  type PartitionedTable,
+} from '../storage/partitions.ts'
 import type { PoolStore } from './pool-store.ts'
 
 /** How long rows are kept. PostgreSQL drops whole months, so that they stay up to a month longer. */
 export interface RetentionPolicy {
   /** The audit of what agents have sent. */
   readonly submissions: Millis
-  /** Clean, interpolated and historical prices, and what is known of gaps. */
+  /** Clean, interpolated and historical prices, and what is known of gaps. What was imported is kept for good. */
   readonly prices: Millis
 }
 
@@ -29,7 +35,7 @@ export interface Retention extends Service {
 }
 
 const EVERY = hours(6)
-/** Rows of one deletion: others wait no longer than it takes. */
+/** Rows of one deletion: others wait no longer than it takes. On SQLite everything in the process waits. */
 const SLICE = 5000
 
 export function createRetention(parts: {
@@ -45,7 +51,11 @@ export function createRetention(parts: {
   async function purge(signal = new AbortController().signal): Promise<number> {
     const before = (kept: Millis) => instant(clock.now() - kept)
     const prices = before(policy.prices)
-    for (const { id } of await pools.all()) await inOrder(() => carryHistory(db, id, prices))
+    for (const { id } of await pools.all()) {
+      signal.throwIfAborted()
+      await inOrder(() => carryHistory(db, id, prices))
+      await setImmediate()
+    }
     const gone =
       dialectOf(db) === 'postgres'
         ? await dropMonths(prices, before(policy.submissions))
@@ -56,7 +66,9 @@ export function createRetention(parts: {
 
   async function dropMonths(prices: Instant, submissions: Instant): Promise<number> {
     let dropped = 0
-    for (const table of PRICES) dropped += (await inOrder(() => dropPartitions(db, table, prices))).length
+    for (const table of SEEN) dropped += (await inOrder(() => dropPartitions(db, table, prices))).length
+    for (const name of await endedPartitions(db, 'price_changes', prices))
+      if (await inOrder(() => dropUnlessImported(name))) dropped += 1
     const raw = await inOrder(() => dropPartitions(db, 'pricing_submissions_raw', submissions, NO_TIME))
     // Refusals without a time lie together, whatever their age.
     await inOrder(() =>
@@ -72,16 +84,28 @@ export function createRetention(parts: {
     return dropped + raw.length
   }
 
+  /** Of a month with imported prices those alone stay. */
+  async function dropUnlessImported(name: string): Promise<boolean> {
+    const month = sql.table(name)
+    const { rows } = await sql`select 1 from ${month} where source = 'import' limit 1`.execute(db)
+    if (rows.length === 0) await dropPartition(db, name)
+    else await sql`delete from ${month} where source <> 'import'`.execute(db)
+    return rows.length === 0
+  }
+
   async function deleteRows(prices: Instant, submissions: Instant, signal: AbortSignal): Promise<number> {
     let gone = 0
     for (const { id } of await pools.all())
-      for (const table of PRICES)
+      for (const table of PRICES) {
+        const old = sql`pool = ${id} and at < ${prices}`
+        const theirs = table === 'price_changes' ? sql`${old} and source <> 'import'` : old
         gone += await inSlices(
           signal,
           sql`
           delete from ${sql.table(table)} where pool = ${id} and at in
-          (select at from ${sql.table(table)} where pool = ${id} and at < ${prices} order by at limit ${SLICE})`,
+          (select at from ${sql.table(table)} where ${theirs} order by at limit ${SLICE})`,
         )
+      }
     // Ids grow with the time of arrival.
     gone += await inSlices(
       signal,
@@ -96,10 +120,10 @@ export function createRetention(parts: {
     for (let gone = 0; ; ) {
       signal.throwIfAborted()
       const { numAffectedRows } = await inOrder(() => slice.execute(db))
+      await setImmediate()
       const rows = Number(numAffectedRows ?? 0)
       gone += rows
       if (rows < SLICE) return gone
-      await setImmediate()
     }
   }
 
@@ -118,31 +142,29 @@ export function createRetention(parts: {
   }
 }
 
-const PRICES: readonly PartitionedTable[] = [
-  'pricing_snapshots_clean',
-  'pricing_snapshots_interpolated',
-  'price_changes',
-]
+const SEEN: readonly PartitionedTable[] = ['pricing_snapshots_clean', 'pricing_snapshots_interpolated']
+const PRICES: readonly PartitionedTable[] = [...SEEN, 'price_changes']
 const ALL: readonly PartitionedTable[] = [...PRICES, 'pricing_submissions_raw']
 /** The month of rows whose time could not be read. */
 const NO_TIME = instant(0)
 
 /**
  * The price that held when what is kept begins came from a change before it: it is written as one, so that nothing that is
- * kept loses its price.
+ * kept loses its price. What was imported is whole and stays so.
  */
 async function carryHistory(db: Kysely<Schema>, pool: number, from: Instant): Promise<void> {
   const cut = await db
     .selectFrom('price_coverage')
     .select(['from_at', 'to_at'])
     .where('pool', '=', pool)
+    .where('source', '<>', 'import')
     .where('to_at', '>', from)
     .where('from_at', '<', from)
     .executeTakeFirst()
   if (cut) {
     const last = await db
       .selectFrom('price_changes')
-      .select(['price', 'source'])
+      .select('price')
       .where('pool', '=', pool)
       .where('at', '<=', from)
       .orderBy('at', 'desc')
@@ -153,7 +175,7 @@ async function carryHistory(db: Kysely<Schema>, pool: number, from: Instant): Pr
       if (last)
         await trx
           .insertInto('price_changes')
-          .values({ pool, at: from, price: last.price, source: last.source })
+          .values({ pool, at: from, price: last.price, source: 'history' })
           .onConflict((conflict) => conflict.doNothing())
           .execute()
       await trx
@@ -164,5 +186,10 @@ async function carryHistory(db: Kysely<Schema>, pool: number, from: Instant): Pr
         .execute()
     })
   }
-  await db.deleteFrom('price_coverage').where('pool', '=', pool).where('to_at', '<=', from).execute()
+  await db
+    .deleteFrom('price_coverage')
+    .where('pool', '=', pool)
+    .where('source', '<>', 'import')
+    .where('to_at', '<=', from)
+    .execute()
 }

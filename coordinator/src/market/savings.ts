@@ -1,7 +1,9 @@
+import { setImmediate } from 'node:timers/promises'
 import { AppError } from '@understudy/shared/core/app-error'
 import type { AgentId } from '@understudy/shared/core/ids'
 import type { MicroUsd } from '@understudy/shared/core/money'
-import type { Clock, Instant } from '@understudy/shared/core/time'
+import { type Clock, type Instant, instant } from '@understudy/shared/core/time'
+import { bucketOf } from '@understudy/shared/market/bucket'
 import type { PriceChange } from '@understudy/shared/market/history'
 import type { Interval } from '@understudy/shared/market/interval'
 import {
@@ -9,9 +11,11 @@ import {
   effectiveRate,
   netOf,
   noSavings,
+  type Occupancy,
   type PriceStep,
   priceSteps,
   type Savings,
+  type Switch,
   savingsOf,
   usdOf,
 } from '@understudy/shared/market/savings'
@@ -31,7 +35,15 @@ export interface SavingsBook {
   of(agentId: AgentId | null, range: Interval): Promise<SavingsView>
 }
 
-/** What spot saved against on-demand, net of double running, from the times when instances really ran. */
+interface Ran {
+  readonly stays: readonly Occupancy[]
+  readonly switches: readonly Switch[]
+}
+
+/**
+ * What spot saved against on-demand, net of double running, from the times when instances really ran. Long ranges and many
+ * agents take seconds: between any two pieces of that everything else has its turn.
+ */
 export function createSavingsBook(parts: {
   readonly db: Kysely<Schema>
   readonly clock: Clock
@@ -43,12 +55,8 @@ export function createSavingsBook(parts: {
 }): SavingsBook {
   const { db, clock, pricesOf, onDemandOf, onDemandRate } = parts
 
-  async function ofAgent(
-    agent: { id: string; instance_id: string | null },
-    range: Interval,
-    now: Instant,
-    rates: Map<string, Rate>,
-  ) {
+  /** When an agent's instances ran, and its changes of primary. */
+  async function ranOf(agent: { id: string; instance_id: string | null }, now: Instant): Promise<Ran> {
     const instances = await db
       .selectFrom('instances')
       .select(['id', 'pool_id', 'life_cycle', 'launched_at', 'enrolled_at', 'terminated_at'])
@@ -59,13 +67,22 @@ export function createSavingsBook(parts: {
       .select(['epoch', 'old_instance_id', 'new_instance_id', 'switched_at'])
       .where('agent_id', '=', agent.id)
       .execute()
-    const occupancy = occupancyOf(instances, moves, agent.instance_id, now)
-    const inside = occupancy.filter(({ from, to }) => from < range.to && to > range.from)
-    const keys = [...new Set(inside.map(({ poolId }) => poolId))]
-    for (const key of keys) if (!rates.has(key)) rates.set(key, await rateOf(key, range))
+    return {
+      stays: occupancyOf(instances, moves, agent.instance_id, now),
+      switches: moves.map(({ switched_at: at }) => ({ at: at as Instant, cost: undefined })),
+    }
+  }
+
+  async function inPiece({ stays, switches }: Ran, range: Interval, rates: Map<string, Rate>) {
+    const inside = stays.filter(({ from, to }) => from < range.to && to > range.from)
+    for (const { poolId } of inside) {
+      if (rates.has(poolId)) continue
+      rates.set(poolId, await rateOf(poolId, range))
+      await setImmediate()
+    }
     return savingsOf(
       inside,
-      moves.map(({ switched_at: at }) => ({ at: at as Instant, cost: 0 })),
+      switches,
       {
         spot: (key) => rates.get(key)?.steps ?? [],
         onDemand: (key) => rates.get(key)?.onDemand,
@@ -98,11 +115,33 @@ export function createSavingsBook(parts: {
           hint: 'GET /api/agents lists them.',
         })
       const now = clock.now()
+      const ran: Ran[] = []
+      for (const agent of agents) {
+        ran.push(await ranOf(agent, now))
+        await setImmediate()
+      }
       let sum: Savings = noSavings
-      const rates = new Map<string, Rate>()
-      for (const agent of agents) sum = addSavings(sum, await ofAgent(agent, range, now, rates))
+      for (const piece of piecesOf(range)) {
+        const rates = new Map<string, Rate>()
+        for (const agent of ran) {
+          sum = addSavings(sum, await inPiece(agent, piece, rates))
+          await setImmediate()
+        }
+      }
       return viewOf(sum, agentId, range, onDemandRate)
     },
+  }
+}
+
+/** What is computed in one go: some 10 ms of work for each pool of an agent with a price in every bucket. */
+const PIECE = 7 * 86_400_000
+
+/** The range in pieces that are cut between buckets: the sums of the pieces are exactly that of the whole. */
+function* piecesOf({ from, to }: Interval): Generator<Interval> {
+  for (let start = from; start < to; ) {
+    const end = instant(Math.min(to, bucketOf(instant(start + PIECE))))
+    yield { from: start, to: end }
+    start = end
   }
 }
 
@@ -120,7 +159,7 @@ const viewOf = (
   spot_cost: usdOf(savings.spot),
   on_demand_cost: usdOf(savings.onDemand),
   double_running_cost: usdOf(savings.doubleRunning),
-  switch_cost: usdOf(savings.switchCost),
+  switch_cost: savings.unmeasured > 0 ? null : usdOf(savings.switchCost),
   switches: savings.switches,
   net_savings: usdOf(netOf(savings)),
   counted_hours: hours(savings.counted),

@@ -45,11 +45,13 @@ export function createMemorySink(): MemorySink {
 /** A source that answers from a function, one page per element; a thrown page is an answer too. */
 export function createTestSource(
   pages: (query: HistoryQuery) => readonly (readonly GivenSample[] | Error)[],
+  silence: HistorySource['silence'] = null,
 ): HistorySource & { readonly asked: HistoryQuery[] } {
   const asked: HistoryQuery[] = []
   return {
     asked,
     reach: hours(90 * 24),
+    silence,
     async *fetch(query, signal) {
       asked.push(query)
       for (const page of pages(query)) {

@@ -47,17 +47,29 @@ export async function dropPartitions(
   before: number,
   except?: number,
 ): Promise<string[]> {
+  const old = await endedPartitions(db, table, before, except)
+  for (const name of old) await dropPartition(db, name)
+  return old
+}
+
+export async function dropPartition(db: Kysely<Schema>, name: string): Promise<void> {
+  knownOf(db).delete(name)
+  await sql.raw(`drop table ${name}`).execute(db)
+}
+
+/** Those that `dropPartitions` would drop. */
+export async function endedPartitions(
+  db: Kysely<Schema>,
+  table: PartitionedTable,
+  before: number,
+  except?: number,
+): Promise<string[]> {
   const { rows } = await sql<{ name: string }>`
     select child.relname as name from pg_inherits
     join pg_class child on child.oid = inhrelid
     where inhparent = ${table}::regclass order by child.relname`.execute(db)
   const kept = except === undefined ? undefined : `${table}_${monthOf(except)}`
-  const old = rows.map(({ name }) => name).filter((name) => name !== kept && endOf(name, table) <= before)
-  for (const name of old) {
-    knownOf(db).delete(name)
-    await sql.raw(`drop table ${name}`).execute(db)
-  }
-  return old
+  return rows.map(({ name }) => name).filter((name) => name !== kept && endOf(name, table) <= before)
 }
 
 /** `202511`. */

@@ -7,7 +7,8 @@ export interface Pool {
   readonly availabilityZone: string
 }
 
-const POOL = new RegExp(`^([a-z0-9-]+\\.[a-z0-9-]+)@(${ZONE_PATTERN})$`)
+/** Neither name is longer than 64 characters: no database takes an index entry of any length. */
+const POOL = new RegExp(`^(?=[^@]{1,64}@[^@]{1,64}$)([a-z0-9-]+\\.[a-z0-9-]+)@(${ZONE_PATTERN})$`)
 
 /** `c5.large@ap-south-1a`, the one spelling of a pool in ids, URLs and tables. */
 export const poolId = (pool: Pool): string => `${pool.instanceType}@${pool.availabilityZone}`

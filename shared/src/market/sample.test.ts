@@ -24,6 +24,18 @@ test('a sample is taken with its price in micro-dollars', () => {
   expect(check({ at: '2025-11-20T15:35:00+05:30' })).toEqual(taken)
 })
 
+test('from agents nothing is taken that they would not have kept for so long; of others 2009 is the limit', () => {
+  const since = instant(now - 8 * 86_400_000)
+  const old = { ...good, at: since - 1 }
+  expect(checkSample(givenFrom(old), { ...known, since })).toEqual({
+    code: 'time_too_old',
+    reason:
+      '2025-11-12T10:04:59.999Z is too long ago: nothing before 2025-11-12T10:05:00.000Z is taken from agents; import a file of what is older',
+  })
+  expect(checkSample(givenFrom({ ...good, at: since }), { ...known, since })).toMatchObject({ at: since })
+  expect(checkSample(givenFrom(old), known)).toMatchObject({ at: since - 1 })
+})
+
 const refused: readonly [RefusalCode, object, string][] = [
   [
     'pool_malformed',

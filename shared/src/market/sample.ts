@@ -55,6 +55,8 @@ export function givenFrom(row: unknown): GivenSample {
 /** What a row is measured against. `undefined` means not known, and nothing is refused for it. */
 export interface Known {
   readonly now: Instant
+  /** Before which nothing is taken from this sender; without it, before the first spot price of all. */
+  readonly since?: Instant
   isKnownZone(availabilityZone: string): boolean | undefined
   isKnownType?(instanceType: string): boolean | undefined
   onDemand(pool: Pool): MicroUsd | undefined
@@ -73,7 +75,7 @@ const MOST = microUsd(1_000_000_000)
 export function checkSample(given: GivenSample, known: Known): Sample | Refusal {
   const pool = checkPool(given.pool, known)
   if ('code' in pool) return pool
-  const at = checkTime(given.at, known.now)
+  const at = checkTime(given.at, known)
   if (typeof at !== 'number') return at
   const price = checkPrice(given.price, known.onDemand(pool.pool))
   return typeof price === 'number' ? { poolId: pool.id, at, price } : price
@@ -95,7 +97,7 @@ function checkPool(given: unknown, known: Known): { id: string; pool: Pool } | R
   return { id: given, pool }
 }
 
-function checkTime(given: unknown, now: Instant): Instant | Refusal {
+function checkTime(given: unknown, { now, since }: Known): Instant | Refusal {
   const at = readTime(given)
   if (typeof at !== 'number') return at
   if (at > now + CLOCK_SKEW)
@@ -107,6 +109,11 @@ function checkTime(given: unknown, now: Instant): Instant | Refusal {
     return refuse(
       'time_too_old',
       `${iso(at)} is before 2009-12-14, when spot prices began; are these seconds instead of milliseconds?`,
+    )
+  if (since !== undefined && at < since)
+    return refuse(
+      'time_too_old',
+      `${iso(at)} is too long ago: nothing before ${iso(since)} is taken from agents; import a file of what is older`,
     )
   return at
 }

@@ -55,7 +55,10 @@ test('four hours on spot beside a standby, with a move, by hand', () => {
   expect(usdOf(sum.onDemand)).toBe(0.4)
   expect(usdOf(sum.switchCost)).toBe(0.0015)
   expect(usdOf(netOf(sum))).toBe(0.1685)
-  expect(sum).toMatchObject({ switches: 1, counted: 4 * HOUR, unknown: 0 })
+  expect(sum).toMatchObject({ switches: 1, unmeasured: 0, counted: 4 * HOUR, unknown: 0 })
+  const unmeasured = savingsOf(occupancy, [{ at: at('13:00'), cost: undefined }], rates, all)
+  expect(unmeasured).toMatchObject({ switches: 1, unmeasured: 1, switchCost: 0n })
+  expect(usdOf(netOf(unmeasured))).toBe(0.17)
 })
 
 test('time in which a price is missing counts on neither side', () => {

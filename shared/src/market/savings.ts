@@ -16,10 +16,13 @@ export interface Occupancy extends Interval {
   readonly role: 'primary' | 'standby'
 }
 
-/** A change of primary and what it cost beside the double running, such as transfer: whole micro-dollars. */
+/**
+ * A change of primary and what it cost beside the double running, such as transfer: whole micro-dollars, undefined when
+ * nobody has measured it.
+ */
 export interface Switch {
   readonly at: Instant
-  readonly cost: number
+  readonly cost: number | undefined
 }
 
 /** Real prices of the pools concerned. `undefined` is not known; it never counts as 0. */
@@ -44,8 +47,11 @@ export interface Savings {
   readonly onDemand: Cost
   /** Everything that ran beside the primary: standbys, and both ends of a move. */
   readonly doubleRunning: Cost
+  /** Of the switches whose cost is known. */
   readonly switchCost: Cost
   readonly switches: number
+  /** Switches whose cost nobody has measured: nothing of them is in `switchCost`. */
+  readonly unmeasured: number
   /** Time in which the agent ran and all prices were known, in milliseconds. */
   readonly counted: number
   /** Time in which it ran and a price was missing, in milliseconds. Nothing of it is in any sum above. */
@@ -58,6 +64,7 @@ export const noSavings: Savings = {
   doubleRunning: 0n,
   switchCost: 0n,
   switches: 0,
+  unmeasured: 0,
   counted: 0,
   unknown: 0,
 }
@@ -70,11 +77,12 @@ export const addSavings = (a: Savings, b: Savings): Savings => ({
   doubleRunning: a.doubleRunning + b.doubleRunning,
   switchCost: a.switchCost + b.switchCost,
   switches: a.switches + b.switches,
+  unmeasured: a.unmeasured + b.unmeasured,
   counted: a.counted + b.counted,
   unknown: a.unknown + b.unknown,
 })
 
-/** What was saved after double running and switches; below zero where spot cost more. */
+/** What was saved after double running and switches, as far as their cost is known; below zero where spot cost more. */
 export const netOf = ({ spot, onDemand, doubleRunning, switchCost }: Savings): Cost =>
   onDemand - spot - doubleRunning - switchCost
 
@@ -128,7 +136,8 @@ export function savingsOf(
   let sum: Savings = {
     ...noSavings,
     switches: made.length,
-    switchCost: made.reduce((cost, each) => cost + BigInt(each.cost) * HOUR, 0n),
+    switchCost: made.reduce((cost, each) => cost + BigInt(each.cost ?? 0) * HOUR, 0n),
+    unmeasured: made.filter(({ cost }) => cost === undefined).length,
   }
   const edges = edgesOf(stays, range)
   for (let i = 1; i < edges.length; i++) {

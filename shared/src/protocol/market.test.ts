@@ -25,11 +25,25 @@ test('rows of any kind come through, so that one bad row does not lose the other
 test('a batch that is too large says how large one may be', () => {
   const samples = Array<null>(MOST_SAMPLES + 1).fill(null)
   expect(messagesOf(priceSubmissionSchema.safeParse({ samples }))).toEqual([
-    'samples: at most 5000 samples at a time; send the rest in further batches',
+    'samples: at most 1500 samples at a time; send the rest in further batches',
   ])
   expect(priceSubmissionSchema.safeParse({ samples: [] }).success).toBe(false)
   expect(priceSubmissionSchema.safeParse({ samples: {} }).success).toBe(false)
   expect(priceSubmissionSchema.safeParse({ samples: [1], sampels: [] }).success, 'unknown key').toBe(false)
+})
+
+test('the largest batch of real rows fits into a body that the API reads', () => {
+  const row = {
+    pool_id: 'u7inh-32tb.480xlarge@ap-northeast-1-wl1-nrt-wlz-1',
+    at: '2025-11-20T10:05:00.000Z',
+    price: '123.041600',
+    instance_id: 'i-0123456789abcdef0',
+    role: 'primary',
+  }
+  const samples = Array.from({ length: MOST_SAMPLES }, () => row)
+  const body = JSON.stringify({ submission_id: crypto.randomUUID(), samples })
+  expect(priceSubmissionSchema.safeParse(JSON.parse(body)).success).toBe(true)
+  expect(body.length).toBeLessThanOrEqual(256 * 1024)
 })
 
 test('a series is asked for by pool, range and points', () => {

@@ -21,8 +21,11 @@ const instanceTypeSchema = z
 const regionSchema = z.string().refine(isRegion, 'a region looks like us-east-1')
 const operatingSystemSchema = z.enum(['Linux', 'Windows'])
 
-/** The most samples of one submission: 20 pools for 20 hours. An agent with more sends several. */
-export const MOST_SAMPLES = 5000
+/**
+ * The most samples of one submission: rows with the longest names that AWS has fit into a body of 256 KiB, the most that the
+ * API reads. An agent with more sends several.
+ */
+export const MOST_SAMPLES = 1500
 
 /** As an agent writes it. What is wrong with a row is said for that row alone, so the schema lets any row through. */
 export const givenSampleSchema = z
@@ -57,6 +60,9 @@ export type PriceSubmission = z.infer<typeof priceSubmissionSchema>
 /** How many of the refused rows an answer names. `refused` counts them all. */
 export const MOST_REFUSALS = 100
 
+/** Why a row of a submission is not taken: what is wrong with it, or with who sent it. */
+export const submissionCodes = [...refusalCodes, 'instance_unknown', 'pool_too_many'] as const
+
 export const priceSubmissionResultSchema = z
   .object({
     submission_id: z.uuid(),
@@ -69,7 +75,7 @@ export const priceSubmissionResultSchema = z
       .array(
         z.object({
           pointer: z.string(),
-          code: z.enum([...refusalCodes, 'instance_unknown']),
+          code: z.enum(submissionCodes),
           message: z.string(),
         }),
       )
@@ -363,9 +369,10 @@ export const savingsSchema = z
     spot_cost: usdSchema,
     on_demand_cost: usdSchema,
     double_running_cost: usdSchema,
-    switch_cost: usdSchema,
+    /** What the switches cost beside double running, such as transfer; null where nobody has measured it. */
+    switch_cost: usdSchema.nullable(),
     switches: countSchema,
-    /** On-demand less the three other costs; below zero when spot cost more. */
+    /** On-demand less the other costs, as far as they are known; below zero when spot cost more. */
     net_savings: z.number(),
     counted_hours: z.number().nonnegative(),
     /** In which a price was missing: nothing of them is in the sums. */

@@ -1,7 +1,7 @@
 import { type _InstanceType, DescribeSpotPriceHistoryCommand, type SpotPrice } from '@aws-sdk/client-ec2'
 import { hours } from '@understudy/shared/core/time'
 import type { GivenSample } from '@understudy/shared/market/sample'
-import type { HistoryQuery, HistorySource } from '../history-source.ts'
+import { EC2_SILENCE, type HistoryQuery, type HistorySource } from '../history-source.ts'
 import type { Pacer } from '../pacer.ts'
 import type { Ec2Clients } from './ec2-clients.ts'
 import { emptyAnswer } from './ec2-errors.ts'
@@ -11,6 +11,7 @@ import { eachPage } from './ec2-pages.ts'
 export function createEc2History(clients: Ec2Clients, pacer: Pacer): HistorySource {
   return {
     reach: hours(90 * 24),
+    silence: EC2_SILENCE,
     async *fetch(query, signal) {
       const what = `the price history of ${query.instanceTypes.join(', ')} in ${query.region}`
       const pages = eachPage(pacer, what, (token, until) => ask(clients, query, token, until, what), signal)

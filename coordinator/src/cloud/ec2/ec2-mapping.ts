@@ -2,7 +2,9 @@ import { z } from 'zod'
 import type { CatalogZone, InstanceType } from '../catalog-source.ts'
 
 const architectures = ['x86_64', 'arm64', 'i386', 'x86_64_mac', 'arm64_mac'] as const
-const count = z.int().positive()
+/** What an integer column of PostgreSQL holds; nothing that is counted here comes near. */
+const MOST = 2 ** 31 - 1
+const count = z.int().positive().max(MOST)
 const name = z.string().max(200)
 
 /** As much of DescribeInstanceTypes' record as is kept. */
@@ -35,12 +37,14 @@ export function toInstanceType(record: unknown): InstanceType | undefined {
   )
   if (!architecture) return undefined
   const gpus = info.GpuInfo?.Gpus ?? []
+  const gpuCount = gpus.reduce((sum, gpu) => sum + (gpu.Count ?? 0), 0)
+  if (gpuCount > MOST) return undefined
   return {
     instanceType: info.InstanceType,
     vcpu: info.VCpuInfo.DefaultVCpus,
     memoryMib: info.MemoryInfo.SizeInMiB,
     architecture,
-    gpuCount: gpus.reduce((sum, gpu) => sum + (gpu.Count ?? 0), 0),
+    gpuCount,
     gpuName: gpus[0]?.Name ?? null,
     networkGbps: networkGbps(info),
     burstable: info.BurstablePerformanceSupported === true,

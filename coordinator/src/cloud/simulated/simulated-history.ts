@@ -11,6 +11,7 @@ export const createSimulatedHistory = (
   history: Pick<PriceHistory, 'between'>,
 ): HistorySource => ({
   reach: hours(90 * 24),
+  silence: null,
   async *fetch({ region, instanceTypes, availabilityZone, range }, signal) {
     for (const { id, pool } of pools) {
       signal.throwIfAborted()
