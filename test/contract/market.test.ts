@@ -152,6 +152,14 @@ describe.each(dialects)('prices on %s', (dialect: Dialect) => {
     const refused = await sendAll(`${bench.url}/api/agents/a/pricing`, million, primary.credential)
     expectProblem(refused, 413, 'payload_too_large', 'a body may have')
     expectProblem(await send(Array.from({ length: 1501 }, () => 0)), 400, 'input_invalid', 'at most 1500')
+    // As many as there may be, as an agent writes them and with the longest names that there are, do fit.
+    const longest = row(0, '123.041600', 'u7inh-32tb.480xlarge@ap-northeast-1-wl1-nrt-wlz-1')
+    const many = Array.from({ length: 1500 }, () => ({
+      ...longest,
+      instance_id: 'i-0123456789abcdef0',
+      role: 'primary',
+    }))
+    expect(await send(many)).toMatchObject(counted(0, 0, 1500))
     expectProblem(await send([]), 400, 'input_invalid', '/samples')
     const unknown = await bench.call('POST', '/api/agents/a/pricing', { samples: [row(0)], sample: [] })
     expectProblem(unknown, 400, 'input_invalid', 'unknown key')

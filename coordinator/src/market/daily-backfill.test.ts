@@ -3,11 +3,12 @@ import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
+import { type Backfill, createBackfill } from './backfill.ts'
 import type { FetchRequest } from './backfill-plan.ts'
 import { createDailyBackfill } from './daily-backfill.ts'
 import { planDaily } from './daily-plan.ts'
 import { createFetchStore, emptyCursor } from './fetch-store.ts'
-import { silent } from './testing.ts'
+import { createMemorySink, createTestSource, silent } from './testing.ts'
 
 const cleanups: (() => Promise<void> | void)[] = []
 afterEach(async () => {
@@ -103,16 +104,24 @@ describe.each(dialects)('the daily backfill on %s', (dialect) => {
       availability_zone: zone,
       region: zone.slice(0, -1),
     })
-    const service = createDailyBackfill({
-      db,
-      regions: ['us-east-1'],
-      isKnownType: (type) => (type === 'm1.small' ? false : undefined),
-      startFetch,
+    const real = createBackfill({
+      source: createTestSource(() => []),
+      sink: createMemorySink(),
+      store,
+      known: () => ({ now: time.clock.now(), isKnownZone: () => undefined, onDemand: () => undefined }),
       clock: time.clock,
       log: silent,
     })
     const stop = new AbortController()
-    const start = () => {
+    const start = (how: Backfill['startFetch'] = startFetch) => {
+      const service = createDailyBackfill({
+        db,
+        regions: ['us-east-1'],
+        isKnownType: (type) => (type === 'm1.small' ? false : undefined),
+        startFetch: how,
+        clock: time.clock,
+        log: silent,
+      })
       const running = service.run(stop.signal)
       cleanups.push(async () => {
         stop.abort()
@@ -123,6 +132,7 @@ describe.each(dialects)('the daily backfill on %s', (dialect) => {
       db,
       time,
       asked,
+      real,
       pool,
       start,
       fails: (answer: boolean) => {
@@ -171,6 +181,17 @@ describe.each(dialects)('the daily backfill on %s', (dialect) => {
     expect(asked).toMatchObject([{}, {}, { from: first, to: first + 2 * DAY }])
     await pass(24)
     expect(asked).toMatchObject([{}, {}, {}, { from: first + 2 * DAY, to: first + 3 * DAY }])
+  })
+
+  test('nothing more is queued while the last one is at work', async () => {
+    const { db, real, pool, start, pass } = await world()
+    await db
+      .insertInto('pools')
+      .values([pool('c5.large', 'us-east-1a'), pool('m5.large', 'us-east-1a')])
+      .execute()
+    start(real.startFetch)
+    await pass(30)
+    expect(await real.listFetches(10)).toMatchObject([{ kind: 'backfill', status: 'queued', total: 2 }])
   })
 
   test('the type of an instance is in use before any price of it has come, and while it lives', async () => {

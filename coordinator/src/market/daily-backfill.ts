@@ -1,7 +1,7 @@
 import { messageOf } from '@understudy/shared/core/app-error'
 import type { Service } from '@understudy/shared/core/service'
 import { type Clock, everyPeriod, hours, type Instant, instant } from '@understudy/shared/core/time'
-import { regionOf } from '@understudy/shared/market/pool'
+import { isPoolId, regionOf } from '@understudy/shared/market/pool'
 import { sql } from 'kysely'
 import type { Logger } from 'pino'
 import type { Kysely, Schema } from '../storage/database.ts'
@@ -86,7 +86,7 @@ async function readInUse(
   const known = new Set(pools.map(({ pool_id }) => pool_id))
   // An instance whose pool nobody has sampled yet.
   const rest = instances
-    .filter(({ pool_id }) => !known.has(pool_id))
+    .filter(({ pool_id }) => !known.has(pool_id) && isPoolId(pool_id))
     .map(({ instance_type, availability_zone, pool_id }) => ({
       pool_id,
       instance_type,

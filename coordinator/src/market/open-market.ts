@@ -101,6 +101,7 @@ export function openMarket(parts: OpenMarketParts): OpenMarket {
     })
   const daily =
     backfill &&
+    config.aws_region.length > 0 &&
     createDailyBackfill({
       db,
       regions: config.aws_region,
@@ -154,7 +155,8 @@ export function openMarket(parts: OpenMarketParts): OpenMarket {
     // The Spot Advisor speaks of real pools; a simulated region says itself how risky each of its pools is.
     services: [
       ...(isSimulated ? [] : [catalog]),
-      ...(backfill && daily ? [backfill, daily] : []),
+      ...(backfill ? [backfill] : []),
+      ...(daily ? [daily] : []),
       ...market.services,
     ],
     load: () => catalog.known.load(),

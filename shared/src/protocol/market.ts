@@ -202,6 +202,7 @@ export const gapScanRequestSchema = z
     from: timeSchema.optional(),
     to: timeSchema.optional(),
     /** false: only say what there is. */
+    /** False: gaps are counted, and nothing is written. */
     fill: z.boolean().default(true),
   })
   .meta({ id: 'GapScanRequest' })
