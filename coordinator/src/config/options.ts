@@ -119,7 +119,7 @@ export const coordinatorOptions = {
     schema: number(8, 3650).default(400),
     env: 'UNDERSTUDY_PRICE_RETENTION',
     value: '<days>',
-    doc: 'How long prices are kept, in days, those of imported files too',
+    doc: 'How long prices are kept, in days; those of imported files are kept for good',
   },
   submission_retention: {
     schema: number(1, 3650).default(30),

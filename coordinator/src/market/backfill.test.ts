@@ -32,16 +32,17 @@ describe.each(dialects)('backfill on %s', (dialect) => {
     const sink = createMemorySink()
     const source = createTestSource(pages)
     const known = () => ({ now: time.clock.now(), isKnownZone: () => undefined, onDemand: () => undefined })
-    const make = (from = source) =>
+    const store = createFetchStore(database.db)
+    const make = (from = source, kept = store) =>
       createBackfill({
         source: from,
         sink,
-        store: createFetchStore(database.db),
+        store: kept,
         known,
         clock: time.clock,
         log: silent,
       })
-    return { time, sink, source, make, backfill: make() }
+    return { time, sink, source, store, make, backfill: make() }
   }
   const request = (types: number, regions = ['ap-south-1'], days = 30) => ({
     instanceTypes: Array.from({ length: types }, (_, i) => `c${i + 1}.large`),
@@ -205,6 +206,51 @@ describe.each(dialects)('backfill on %s', (dialect) => {
       ['c2.large@us-east-1a', [range]],
     ])
     expect(sink.coverage.get('c2.large@us-east-1a')).toEqual([range])
+  })
+
+  test('a type that is refused does not keep the others from being fetched; when nothing is, it is told', async () => {
+    const pools = ['c1.large@ap-south-1a', 'c2.large@ap-south-1a', 'c3.large@ap-south-1a']
+    const range = { from: instant(NOW - hours(8)), to: instant(NOW - hours(6)) }
+    const signal = new AbortController().signal
+    const refused = new AppError('input_invalid', 'EC2 does not know c1.large')
+    const { backfill } = await world((query) =>
+      query.instanceTypes[0] === 'c1.large' ? [refused] : [inRegion(query)],
+    )
+    const { covered } = await backfill.fetchHistory({ pools, range }, signal)
+    expect([...covered.keys()]).toEqual(pools.slice(1))
+    await expect(backfill.fetchHistory({ pools: pools.slice(0, 1), range }, signal)).rejects.toBe(refused)
+
+    const closed = await world(() => [new AppError('forbidden', 'no credentials')])
+    await expect(closed.backfill.fetchHistory({ pools, range }, signal)).rejects.toMatchObject({
+      code: 'forbidden',
+    })
+    expect(closed.source.asked).toHaveLength(1)
+    const away = await world(() => [new AppError('unavailable', 'no route')])
+    const many = Array.from({ length: 9 }, (_, i) => `c${i + 1}.large@ap-south-1a`)
+    await expect(away.backfill.fetchHistory({ pools: many, range }, signal)).rejects.toMatchObject({
+      code: 'unavailable',
+    })
+    expect(away.source.asked).toHaveLength(3)
+  })
+
+  test('a database that is busy is asked again', async () => {
+    const { make, store, time } = await world()
+    let busy = true
+    const backfill = make(undefined, {
+      ...store,
+      unfinished: () => (busy ? Promise.reject(new Error('SQLITE_BUSY')) : store.unfinished()),
+    })
+    const { id } = await backfill.startFetch(request(1))
+    const stop = new AbortController()
+    const running = backfill.run(stop.signal)
+    while (time.pending() === 0) await new Promise((resolve) => setTimeout(resolve, 2))
+    busy = false
+    await time.advance(5000)
+    while ((await backfill.fetchStatus(id)).endedAt === null)
+      await new Promise((resolve) => setTimeout(resolve, 2))
+    expect((await backfill.fetchStatus(id)).status).toBe('done')
+    stop.abort()
+    await running
   })
 
   test('requests that make no sense are refused', async () => {

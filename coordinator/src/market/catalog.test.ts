@@ -63,7 +63,8 @@ const badFiles: readonly (readonly [what: string, body: unknown])[] = [
 ]
 
 describe.each(dialects)('catalog on %s', (dialect) => {
-  async function world(source?: Partial<CatalogSource>) {
+  type Store = ReturnType<typeof createCatalogStore>
+  async function world(source?: Partial<CatalogSource>, broken: (store: Store) => Store = (store) => store) {
     const database = await testDatabase(dialect)
     cleanups.push(() => database.close())
     await migrate(database.db)
@@ -71,7 +72,7 @@ describe.each(dialects)('catalog on %s', (dialect) => {
     const store = createCatalogStore(database.bulk)
     const nothing = () => Promise.reject(new AppError('unavailable', 'not today'))
     const catalog = createCatalog({
-      store,
+      store: broken(store),
       source: source && { zones: nothing, instanceTypes: nothing, onDemandPrices: nothing, ...source },
       regions: ['ap-south-1'],
       advisorUrl: URL,
@@ -244,5 +245,72 @@ describe.each(dialects)('catalog on %s', (dialect) => {
     stop.abort()
     await running
     expect(time.pending()).toBe(0)
+  })
+
+  test('what an answer names twice is kept once', async () => {
+    const type = {
+      instanceType: 'c5.large',
+      vcpu: 2,
+      memoryMib: 4096,
+      architecture: 'x86_64' as const,
+      gpuCount: 0,
+      gpuName: null,
+      networkGbps: 10,
+      burstable: false,
+      bareMetal: false,
+    }
+    const zone = { name: 'ap-south-1a', id: 'aps1-az1', region: 'ap-south-1' }
+    const price = {
+      instanceType: 'c5.large',
+      region: 'ap-south-1',
+      os: 'Linux' as const,
+      price: fromUsd(0.085),
+      asOf: null,
+    }
+    const { store, catalog } = await world({
+      zones: () => Promise.resolve([zone, zone]),
+      instanceTypes: () => Promise.resolve([type, { ...type, vcpu: 4 }]),
+      onDemandPrices: () => Promise.resolve([price, price]),
+    })
+    serve(advisor(1))
+    expect((await catalog.refresh(signal)).map(({ outcome }) => outcome)).toEqual(Array(4).fill('replaced'))
+    expect(await store.zones()).toEqual([zone])
+    expect(await store.instanceTypes()).toEqual([{ ...type, vcpu: 4 }])
+    expect(await store.onDemand()).toEqual([price])
+  })
+
+  test('a database that refuses a part does not end it, nor keep the other parts from being kept', async () => {
+    const zone = { name: 'ap-south-1a', id: 'aps1-az1', region: 'ap-south-1' }
+    const { store, catalog, time } = await world({ zones: () => Promise.resolve([zone]) }, (kept) => ({
+      ...kept,
+      replaceAdvisor: () => Promise.reject(new Error('SQLITE_BUSY')),
+    }))
+    serve(advisor(1))
+    const stop = new AbortController()
+    const running = catalog.run(stop.signal)
+    while (time.pending() === 0) await new Promise((resolve) => setTimeout(resolve, 2))
+    expect(await store.zones()).toEqual([zone])
+    expect(await store.source('spot-advisor')).toMatchObject({ error: 'SQLITE_BUSY', checked_at: NOW })
+    stop.abort()
+    await running
+  })
+
+  test('a database that cannot be read is looked at again', async () => {
+    let reads = 0
+    const { catalog, time } = await world(undefined, (kept) => ({
+      ...kept,
+      zones: () => {
+        reads += 1
+        return Promise.reject(new Error('SQLITE_BUSY'))
+      },
+    }))
+    const stop = new AbortController()
+    const running = catalog.run(stop.signal)
+    while (time.pending() === 0) await new Promise((resolve) => setTimeout(resolve, 2))
+    await time.advance(minutes(10))
+    while (time.pending() === 0) await new Promise((resolve) => setTimeout(resolve, 2))
+    expect(reads).toBe(2)
+    stop.abort()
+    await running
   })
 })

@@ -104,7 +104,7 @@ describe.each(dialects)('gaps on %s', (dialect) => {
     await scan(0, 4)
     const change = { at: at(0), price: microUsd(50_000) }
     expect(await world.market.recordHistory(POOL, [change, change], [range(0, 2)], 'history')).toBe(1)
-    expect(await world.market.recordHistory(POOL, [change], [range(2, 3)], 'import')).toBe(0)
+    expect(await world.market.recordHistory(POOL, [change], [range(2, 3)], 'import')).toBe(1)
     expect(await world.market.coverage(POOL, range(-5, 50))).toEqual([range(0, 3)])
     expect(await pricesOf(0, 4)).toEqual(['40000 primary', '50000 history', '50000 history', '80000 primary'])
     expect(await scan(0, 4)).toMatchObject({ gaps: 0 })
@@ -161,6 +161,29 @@ describe.each(dialects)('gaps on %s', (dialect) => {
     await send(row(5, 0.04))
     world.now = at(6)
     expect(await scan(-10, 100)).toMatchObject({ gaps: 1, filled: 1, rows: 4 })
+  })
+
+  test('an open gap is written when its class changes and now and then, not at every look', async () => {
+    await send(row(0, 0.04))
+    const looked = async (now: number, from = -10) => {
+      world.now = at(now)
+      expect(await scan(from, 1000)).toMatchObject({ gaps: 1, open: 1 })
+      const [gap, ...more] = (await world.market.gaps({ limit: 10, range: range(now - 1, now) })).items
+      expect(more).toEqual([])
+      return gap
+    }
+    const first = await looked(60)
+    expect(first).toMatchObject({ from: at(1), to: at(60), class: 'blackout', status: 'open' })
+    for (const now of [63, 66, 69, 131]) expect(await looked(now)).toEqual(first)
+    // Where its end was written down is not in what is looked at.
+    expect(await looked(131, 120)).toEqual(first)
+    expect(await looked(132, 120)).toMatchObject({ from: at(1), to: at(132), foundAt: at(132) })
+    world.now = at(141)
+    await send(row(140, 0.04))
+    expect(await scan(139, 141)).toMatchObject({ gaps: 1, empty: 1 })
+    expect((await world.market.gaps({ limit: 10 })).items).toMatchObject([
+      { from: at(1), to: at(140), status: 'empty' },
+    ])
   })
 
   test('gaps are listed page by page, the latest first', async () => {

@@ -176,6 +176,49 @@ describe.each(dialects)('the market on %s', (dialect) => {
     })
   })
 
+  test('what was imported stays, whatever its age, also where a fetch has said the same', async () => {
+    world.now = instant(T0 + 500 * day)
+    const old = -288 * 40
+    const changes = (prices: readonly number[]) =>
+      prices.map((price, i) => ({ at: at(old + i), price: microUsd(price) }))
+    const { recordHistory, coverage, series, purge } = world.market
+    await recordHistory(POOL, changes([50, 60, 70, 80]), [range(old, old + 4)], 'history')
+    // The second half of it is imported, and one price of it is lower.
+    expect(
+      await recordHistory(POOL, changes([50, 60, 70, 75]).slice(2), [range(old + 2, old + 8)], 'import'),
+    ).toBe(2)
+    await recordHistory(
+      POOL,
+      [{ at: at(old + 3), price: microUsd(74) }],
+      [range(old + 6, old + 9)],
+      'history',
+    )
+    expect(
+      await world.database.db.selectFrom('price_coverage').selectAll().orderBy('from_at').execute(),
+    ).toMatchObject([
+      { from_at: at(old), to_at: at(old + 2), source: 'history' },
+      { from_at: at(old + 2), to_at: at(old + 8), source: 'import' },
+      { from_at: at(old + 8), to_at: at(old + 9), source: 'history' },
+    ])
+    expect(await coverage(POOL, range(old, 0))).toEqual([range(old, old + 9)])
+    await purge()
+    expect(await coverage(POOL, range(old, 0))).toEqual([range(old + 2, old + 8)])
+    expect((await series(POOL, range(old, old + 9))).map(({ price }) => price)).toEqual([
+      null,
+      null,
+      70,
+      74,
+      74,
+      74,
+      74,
+      74,
+      null,
+    ])
+    expect(
+      await recordHistory(POOL, changes([50, 60, 70, 75]).slice(2), [range(old + 2, old + 8)], 'import'),
+    ).toBe(0)
+  })
+
   test('no query of the hot paths reads a whole table of prices', async () => {
     await send(
       ...Array.from({ length: 400 }, (_, i) => row(i, 0.04, { pool: `c5.large@ap-south-1${'abcd'[i % 4]}` })),

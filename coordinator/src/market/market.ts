@@ -2,7 +2,7 @@ import { createSerial } from '@understudy/shared/core/serial'
 import type { Service } from '@understudy/shared/core/service'
 import type { Clock } from '@understudy/shared/core/time'
 import { type PriceChange, stepSeries } from '@understudy/shared/market/history'
-import type { Interval } from '@understudy/shared/market/interval'
+import { type Interval, normalise } from '@understudy/shared/market/interval'
 import type { Known } from '@understudy/shared/market/sample'
 import { mergeSeries, type SeriesPoint } from '@understudy/shared/market/series'
 import type { Logger } from 'pino'
@@ -93,7 +93,7 @@ export function createMarket(parts: MarketParts): Market {
     services: parts.gapFiller ? [filler, retention] : [retention],
     ingest,
     recordHistory,
-    coverage: (poolId, range) => of(poolId, (pool) => prices.coverage(pool, range)),
+    coverage: async (poolId, range) => normalise(await of(poolId, (pool) => prices.coverage(pool, range))),
     samples: (poolId, range) => of(poolId, (pool) => prices.samples(pool, range)),
     async history(poolId, range) {
       const covered = await of(poolId, (pool) => prices.coverage(pool, range))

@@ -4,6 +4,7 @@ import { HttpResponse, http } from 'msw'
 import { setupServer } from 'msw/node'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { createEc2Catalog } from './ec2-catalog.ts'
+import { toInstanceType } from './ec2-mapping.ts'
 import { answer, ec2, oneTry, refusal, testClients, xml } from './testing.ts'
 
 const server = setupServer()
@@ -36,6 +37,19 @@ const typesPage = (types: string, next = '') =>
       `<instanceTypeSet>${types}</instanceTypeSet><nextToken>${next}</nextToken>`,
     ),
   )
+
+test('numbers that no machine has leave the type out', () => {
+  const record = (vcpu: number, mib: number, gpus: readonly number[]) => ({
+    InstanceType: 'c5.large',
+    VCpuInfo: { DefaultVCpus: vcpu },
+    MemoryInfo: { SizeInMiB: mib },
+    ProcessorInfo: { SupportedArchitectures: ['x86_64'] },
+    GpuInfo: { Gpus: gpus.map((Count) => ({ Count })) },
+  })
+  expect(toInstanceType(record(2, 4096, [4]))).toMatchObject({ vcpu: 2, gpuCount: 4 })
+  for (const bad of [record(2 ** 31, 4096, []), record(2, 2 ** 40, []), record(2, 4096, [2 ** 30, 2 ** 30])])
+    expect(toInstanceType(bad)).toBeUndefined()
+})
 
 test('instance types come from all pages; one that lacks what is needed is left out', async () => {
   const gpu = '<gpuInfo><gpus><item><name>V100</name><count>4</count></item></gpus></gpuInfo>'
