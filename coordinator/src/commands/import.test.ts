@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
-import { afterEach, beforeEach, expect, test } from 'vitest'
+import { afterEach, beforeEach, expect, test, vi } from 'vitest'
 import { parseInvocation } from '../command-line.ts'
 import { openDatabase } from '../storage/database.ts'
 import { catalog } from './catalog.ts'
@@ -67,6 +67,17 @@ test('imported prices are in the market, with what is covered, and the import is
     { actor: 'command line', action: 'prices.import' },
   ])
   await database.close()
+})
+
+test('between its transactions a coordinator that runs beside it has the database', async () => {
+  const lines = Array.from({ length: 30 }, (_, i) => `2020-01-01T00:00:00Z,sa-east-1a,c${i}.large,0.03\n`)
+  const heading = 'timestamp,availability_zone,instance_type,spot_price_usd_per_hour\n'
+  using timers = vi.spyOn(globalThis, 'setTimeout')
+  const { exit } = await run('import', 'prices', file(heading + lines.join('')))
+  expect(exit).toBe(0)
+  // One transaction for the rows of each pool, and a wait after each.
+  const waits = timers.mock.calls.filter(([, delay]) => delay !== undefined && delay >= 10 && delay <= 20)
+  expect(waits).toHaveLength(30)
 })
 
 test('a file that breaks off keeps its rows and ends with exit code 1', async () => {
