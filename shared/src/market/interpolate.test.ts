@@ -158,10 +158,26 @@ test('a peer is of the same type, in another zone of the same region', () => {
 
 const price: fc.Arbitrary<MicroUsd> = fc.integer({ min: 1, max: 5_000_000 }).map(microUsd)
 const start = at('10:00')
+const HOUR = 12 * BUCKET
 const neighbours = fc.record({
   buckets: fc.integer({ min: 1, max: 6 }),
   before: fc.array(fc.tuple(fc.integer({ min: 1, max: 12 }), price), { minLength: 1 }),
   after: fc.array(fc.tuple(fc.integer({ min: 0, max: 12 }), price), { minLength: 1 }),
+})
+
+test('where no price is within an hour of a bucket, that bucket stays empty', () => {
+  const to = instant(start + 6 * BUCKET)
+  const before = [{ at: instant(start - 9 * BUCKET), price: microUsd(1) }]
+  const after = [{ at: instant(to + 11 * BUCKET), price: microUsd(1) }]
+  const filling = fillGap({ from: start, to }, before, after)
+  expect(filling).toMatchObject({ left: 1 })
+  expect(rowsOf(filling).map(({ at, price }) => [(at - start) / BUCKET, price])).toEqual([
+    [0, 1],
+    [1, 1],
+    [2, 1],
+    [3, 1],
+    [5, 1],
+  ])
 })
 
 test('what is linear or weighted lies within the prices it is made of, in every bucket of the gap', () => {
@@ -172,7 +188,10 @@ test('what is linear or weighted lies within the prices it is made of, in every 
       const after = given.after.map(([i, p]) => ({ at: instant(to + i * BUCKET), price: p }))
       const rows = rowsOf(fillGap({ from: start, to }, before, after))
       const prices = [...before, ...after].map((known) => known.price)
-      expect(rows.map((row) => row.at)).toEqual([...eachBucket(start, to)])
+      // In the middle of a gap whose neighbours are far away no price may be within the hour.
+      const isNear = (at: number) =>
+        buckets <= 2 || [...before, ...after].some((known) => Math.abs(known.at - at) <= HOUR)
+      expect(rows.map((row) => row.at)).toEqual([...eachBucket(start, to)].filter(isNear))
       for (const row of rows) {
         expect(row.price).toBeGreaterThanOrEqual(Math.min(...prices))
         expect(row.price).toBeLessThanOrEqual(Math.max(...prices))

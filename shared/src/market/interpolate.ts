@@ -128,9 +128,10 @@ function linear(at: Instant, last: PriceChange, first: PriceChange): Value {
   }
 }
 
-/** The mean of the prices within an hour, each weighed by 1 / (minutes away + 1). */
-function weighted(at: Instant, known: readonly PriceChange[]): Value {
+/** The mean of the prices within an hour, each weighed by 1 / (minutes away + 1). Undefined where there is none. */
+function weighted(at: Instant, known: readonly PriceChange[]): Value | undefined {
   const near = known.filter((point) => Math.abs(point.at - at) <= WINDOW)
+  if (near.length === 0) return undefined
   let sum = 0
   let weights = 0
   for (const point of near) {
