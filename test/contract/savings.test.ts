@@ -55,6 +55,19 @@ test.each(dialects)(
   },
 )
 
+test('savings are net of what each change of primary costs, where somebody has said how much', async () => {
+  bench = await startBench({ prices: sourcesOf(), env: { UNDERSTUDY_SWITCH_COST: '0.02' } })
+  await ended(bench, await fetchThem(bench, ['c5.large']))
+  await addFleet()
+  await until(async () => (await bench.call('GET', '/api/pools')).body.items[0]?.on_demand_price === 0.085)
+  const path = `/api/agents/a/savings?from=${iso(after(0))}&to=${iso(after(10))}`
+  expect((await bench.call('GET', path)).body).toMatchObject({
+    switches: 1,
+    switch_cost: 0.02,
+    net_savings: 0.365,
+  })
+})
+
 /**
  * Agent a moves from i-a0 to i-b0 at 5.5 h; i-b0 runs from 5 h on, i-a0 to 6 h, and for the eighth hour an instance in a
  * pool without any price. Agent b has run on demand for one hour.

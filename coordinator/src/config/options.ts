@@ -127,6 +127,12 @@ export const coordinatorOptions = {
     value: '<days>',
     doc: 'How long the audit of what agents have submitted is kept, in days',
   },
+  switch_cost: {
+    schema: number(0, 1000).optional(),
+    env: 'UNDERSTUDY_SWITCH_COST',
+    value: '<dollars>',
+    doc: 'What a change of primary costs you beside the time in which two instances run, such as transfer between zones, in dollars: savings are net of it; without it they say that nobody has measured it',
+  },
   on_demand_rate: {
     schema: number(1, 100).default(100),
     env: 'UNDERSTUDY_ON_DEMAND_RATE',

@@ -1,5 +1,5 @@
 import type { AgentId } from '@understudy/shared/core/ids'
-import type { MicroUsd } from '@understudy/shared/core/money'
+import { fromUsd, type MicroUsd } from '@understudy/shared/core/money'
 import type { Service } from '@understudy/shared/core/service'
 import { type Clock, hours, type Millis, millis } from '@understudy/shared/core/time'
 import { type Pool, parsePool, poolId } from '@understudy/shared/market/pool'
@@ -34,6 +34,8 @@ export interface MarketSettings {
   readonly submission_retention: number
   /** In per cent of the list price. */
   readonly on_demand_rate: number
+  /** In dollars. */
+  readonly switch_cost?: number | undefined
 }
 
 export interface OpenMarketParts {
@@ -133,6 +135,7 @@ export function openMarket(parts: OpenMarketParts): OpenMarket {
     }),
     onDemandOf: (pool) => Promise.resolve(onDemandOf(parsePool(pool))),
     onDemandRate: config.on_demand_rate,
+    switchCost: config.switch_cost === undefined ? undefined : fromUsd(config.switch_cost),
   })
   const metrics = createMarketMetrics({ registry: parts.registry, db, catalog: store, savings, clock })
   const pools = createPoolViews({ market, catalog: store, offered })

@@ -52,8 +52,10 @@ export function createSavingsBook(parts: {
   readonly onDemandOf: (poolId: string) => Promise<MicroUsd | undefined>
   /** What is really paid on demand, in per cent of the list price, as with a savings plan. */
   readonly onDemandRate: number
+  /** What every change of primary costs beside the double running; undefined when nobody has said. */
+  readonly switchCost: MicroUsd | undefined
 }): SavingsBook {
-  const { db, clock, pricesOf, onDemandOf, onDemandRate } = parts
+  const { db, clock, pricesOf, onDemandOf, onDemandRate, switchCost } = parts
 
   /** When an agent's instances ran, and its changes of primary. */
   async function ranOf(agent: { id: string; instance_id: string | null }, now: Instant): Promise<Ran> {
@@ -69,7 +71,7 @@ export function createSavingsBook(parts: {
       .execute()
     return {
       stays: occupancyOf(instances, moves, agent.instance_id, now),
-      switches: moves.map(({ switched_at: at }) => ({ at: at as Instant, cost: undefined })),
+      switches: moves.map(({ switched_at: at }) => ({ at: at as Instant, cost: switchCost })),
     }
   }
 

@@ -189,6 +189,7 @@ test('savings of a fleet over a long time are computed in pieces, and are the sa
     },
     onDemandOf: () => Promise.resolve(microUsd(90_000)),
     onDemandRate: 100,
+    switchCost: undefined,
   })
   const range = { from: instant(T0 - 1234), to: end }
   const views: Awaited<ReturnType<typeof book.of>>[] = []
