@@ -6,11 +6,10 @@ import { type Candidate, filtered, type Offer, type PipelineInput, type StageRes
  * two that contradict each other the later price counts. An offer that makes no sense is dropped and the rest goes on.
  */
 export function toCandidates({ offers, current, now, policy }: PipelineInput): StageResult {
-  const byKey = new Map(offers.map((offer) => [JSON.stringify(ordered(offer)), offer]))
-  const keys = [...byKey.keys()].sort((a, b) => (a < b ? -1 : 1))
-  const all = keys.map((key) => toCandidate(byKey.get(key) as Offer, current)).sort(byIdThenNewest)
+  const all = offers.map((offer) => toCandidate(offer, current)).sort(byIdThenNewest)
+  const distinct = all.filter((candidate, i) => !isSame(candidate, all[i - 1]))
   const seen = new Set<string>()
-  return filtered(all, (candidate) => {
+  return filtered(distinct, (candidate) => {
     const field = badField(candidate.offer)
     if (field) return { code: `BAD_INPUT:${field}`, reason: `its ${field} makes no sense` }
     const { priceAt } = candidate.offer
@@ -22,10 +21,6 @@ export function toCandidates({ offers, current, now, policy }: PipelineInput): S
     return undefined
   })
 }
-
-/** Keys in one order, so that equal offers have equal text. */
-const ordered = (offer: Offer): [string, unknown][] =>
-  Object.entries(offer).sort(([a], [b]) => (a < b ? -1 : 1))
 
 function toCandidate(offer: Offer, current: PipelineInput['current']): Candidate {
   const id = poolId(offer)
@@ -40,11 +35,18 @@ function toCandidate(offer: Offer, current: PipelineInput['current']): Candidate
   }
 }
 
-const byIdThenNewest = (a: Candidate, b: Candidate): number =>
-  a.id === b.id ? newestFirst(a.offer, b.offer) : a.id < b.id ? -1 : 1
+/** Of one pool the newest first, NaN last; what is equal then goes by its text. */
+function byIdThenNewest(a: Candidate, b: Candidate): number {
+  if (a.id !== b.id) return a.id < b.id ? -1 : 1
+  return (b.offer.priceAt || 0) - (a.offer.priceAt || 0) || (textOf(a) < textOf(b) ? -1 : 1)
+}
 
-/** NaN sorts last; what is equal keeps the order of its text. */
-const newestFirst = (a: Offer, b: Offer): number => (b.priceAt || 0) - (a.priceAt || 0)
+const isSame = (a: Candidate, b: Candidate | undefined): boolean =>
+  b !== undefined && a.id === b.id && textOf(a) === textOf(b)
+
+/** With its keys in one order, so that equal offers have equal text. */
+const textOf = ({ offer }: Candidate): string =>
+  JSON.stringify(Object.entries(offer).sort(([a], [b]) => (a < b ? -1 : 1)))
 
 const positive = (value: unknown): boolean => typeof value === 'number' && Number.isFinite(value) && value > 0
 const orNull = (check: (value: unknown) => boolean) => (value: unknown) => value === null || check(value)
@@ -66,6 +68,6 @@ function badField(offer: Offer): string | undefined {
   return checks.find(([field, check]) => !check(offer[field]))?.[0]
 }
 
-export function iso(at: number): string {
+function iso(at: number): string {
   return Math.abs(at) <= 8.64e15 ? new Date(at).toISOString() : String(at)
 }

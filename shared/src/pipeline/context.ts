@@ -53,6 +53,7 @@ export interface Offer {
   readonly instanceType: string
   readonly availabilityZone: string
   readonly spotUsd: number
+  /** When the price was last known to hold, which may be long after it last changed. */
   readonly priceAt: Instant
   readonly onDemandUsd: number | null
   /** Allocatable where it is known, capacity otherwise. */

@@ -58,12 +58,12 @@ test('a lease that has ended holds nothing', () => {
   expect(pair(0.036, 0.02, { budget: { movesLeft: 1, heldBy } }).decision).toBe('SWITCH')
 })
 
-test('staying is given up once it has cost twice what the move costs', () => {
+test('staying is given up once it has cost what the move costs', () => {
   const overlap = { ...policy, lossUsd: 0 }
   const at = (forgoneUsd: number) => pair(0.036, 0.034, { ...later({ forgoneUsd }), policy: overlap }).code
   // Ten minutes at $0.034 are $0.005667.
-  expect(at(0.0113)).toBe('BELOW_HYSTERESIS')
-  expect(at(0.0114)).toBe('PATIENCE_SPENT')
+  expect(at(0.0056)).toBe('BELOW_HYSTERESIS')
+  expect(at(0.0057)).toBe('PATIENCE_SPENT')
   const never = { ...overlap, patience: null }
   expect(pair(0.036, 0.034, { ...later({ forgoneUsd: 1 }), policy: never }).code).toBe('BELOW_HYSTERESIS')
 })
@@ -159,6 +159,17 @@ test('an evacuation takes an unsafe pool when there is no other', () => {
     inputOf(offers, { current: placement('c5.large'), signals: [signal('TERMINATION')] }),
   )
   expect(outcome.decision).toMatchObject({ decision: 'EVACUATE', target: { id: 'm5.large@ap-south-1a' } })
+})
+
+test('with no other pool at all an evacuation asks for another instance in its own', () => {
+  const only = inputOf([offer('c5.large', 0.02)], { current: placement('c5.large') })
+  expect(evaluate({ ...only, signals: [signal('TERMINATION')] }).decision.target?.id).toBe(
+    'c5.large@ap-south-1a',
+  )
+  expect(evaluate({ ...only, signals: [signal('REBALANCE')] }).decision).toMatchObject({
+    target: null,
+    suggestion: 'ON_DEMAND_FALLBACK',
+  })
 })
 
 test('a recommendation and a notice at once evacuate once', () => {

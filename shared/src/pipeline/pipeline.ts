@@ -155,8 +155,14 @@ function decide(
 ): Decision {
   const { input } = context
   const elsewhere = ranked.filter(({ isCurrent }) => !isCurrent)
-  const left = () => (elsewhere.length > 0 ? elsewhere : vetoedOnes().filter(({ isCurrent }) => !isCurrent))
-  const signalled = input.signals.length === 0 ? undefined : signalOverride(input, left())
+  const left = () => [
+    ...elsewhere,
+    ...vetoedOnes().filter(({ isCurrent }) => !isCurrent),
+    // Another instance in the pool that takes this one away is better than none.
+    ...(current ? [current] : []),
+  ]
+  const signalled =
+    input.signals.length === 0 ? undefined : signalOverride(input, { elsewhere, left: left() })
   if (signalled && 'decision' in signalled) return signalled.decision
   const decision = switchRule({ context, current, best: elsewhere[0] })
   return signalled

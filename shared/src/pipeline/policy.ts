@@ -19,7 +19,7 @@ export function defaultPolicy(mode: PipelineMode): Policy {
     minGainShare: 0.1,
     minLifetime: hours(4),
     maxSwitches24h: 3,
-    patience: 2,
+    patience: 1,
     maxPriceAge: hours(6),
     maxPoolShare: 0.34,
     maxFamilyShare: 0.67,

@@ -8,19 +8,26 @@ export const signalKey = ({ kind, instanceId, actionAt }: Signal): string =>
 /** Before a rebalance recommendation was ever followed: the prior of decisions 3.4. */
 const PRIOR = 0.4
 
+export interface Targets {
+  /** What no stage has dropped, best first, without the current pool. */
+  readonly elsewhere: readonly Candidate[]
+  /** The same, then what fits and was vetoed, then the current pool. */
+  readonly left: readonly Candidate[]
+}
+
 /**
  * AWS's signals beat the model. A termination notice evacuates to the best of what is left, whatever hysteresis, cooldowns
  * and the gate say; a rebalance recommendation does what the policy says. Undefined: no signal decides.
  */
 export function signalOverride(
   input: PipelineInput,
-  left: readonly Candidate[],
+  { elsewhere, left }: Targets,
 ): { readonly decision: Decision } | { readonly note: string } | undefined {
   const own = input.signals.filter(({ instanceId }) => instanceId === input.current?.instanceId)
   const termination = own.some(({ kind }) => kind === 'TERMINATION')
   if (termination) return { decision: evacuate(input, own, left[0]) }
   if (own.length === 0) return undefined
-  return rebalance(input, own, left[0])
+  return rebalance(input, own, elsewhere[0])
 }
 
 /** The keys of signals that are new, in one order; the first to be heard decides, and the rest are told with it. */
