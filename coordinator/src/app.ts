@@ -51,6 +51,7 @@ import {
   type VoterSockets,
 } from './live/live.ts'
 import { openMarket } from './market/open-market.ts'
+import { openPipeline } from './pipeline/pipeline.ts'
 import type { OpenDatabase } from './storage/database.ts'
 import { createGroupCommit } from './storage/group-commit.ts'
 import { COORDINATOR_VERSION } from './version.ts'
@@ -210,6 +211,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     }),
     failoverRoutes(failover, audit),
     ...market.routes,
+    openPipeline({ db, fleet, clock, ...market, offers: failover.offers }).routes,
     liveRoutes(links, voters, topics),
     ...(parts.extraRoutes ? [parts.extraRoutes((demo) => topics.showDemo(demo), failover)] : []),
   ])

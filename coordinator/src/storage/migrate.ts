@@ -5,6 +5,7 @@ import { first } from './migrations/0001-first.ts'
 import { certificateAuthority } from './migrations/0002-certificate-authority.ts'
 import { votes } from './migrations/0003-votes.ts'
 import { market } from './migrations/0004-market.ts'
+import { decisions } from './migrations/0005-decisions.ts'
 import type { Schema } from './schema.ts'
 
 /** In order; a name never changes once it was released, and nothing goes backwards. */
@@ -13,6 +14,7 @@ const migrations: Record<string, Migration> = {
   '0002-certificate-authority': certificateAuthority,
   '0003-votes': votes,
   '0004-market': market,
+  '0005-decisions': decisions,
 }
 
 /**

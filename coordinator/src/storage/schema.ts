@@ -1,11 +1,12 @@
 import type { Generated } from 'kysely'
+import type { DecisionSchema } from './decision-schema.ts'
 import type { MarketSchema } from './market-schema.ts'
 
 /**
  * The tables, as both databases hold them: times are UTC milliseconds, money is micro-dollars per hour, yes and no are
  * 1 and 0, lists are JSON text.
  */
-export interface Schema extends MarketSchema {
+export interface Schema extends MarketSchema, DecisionSchema {
   clients: ClientRow
   agents: AgentRow
   instances: InstanceRow
