@@ -1,10 +1,7 @@
 import { existsSync } from 'node:fs'
-import type { Server } from 'node:http'
-import type { AddressInfo } from 'node:net'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { serve, type WebSocketServerLike } from '@hono/node-server'
-import { AppError, systemCodeOf } from '@understudy/shared/core/app-error'
+import { AppError } from '@understudy/shared/core/app-error'
 import { agentId } from '@understudy/shared/core/ids'
 import { runServices, type Service } from '@understudy/shared/core/service'
 import { type Clock, everyPeriod, hours, plus, seconds } from '@understudy/shared/core/time'
@@ -13,7 +10,6 @@ import type { IncidentView } from '@understudy/shared/protocol/incidents'
 import type { DemoView } from '@understudy/shared/protocol/live'
 import type { Context } from 'hono'
 import type { Logger } from 'pino'
-import { WebSocketServer } from 'ws'
 import type { Address, Cloud } from './cloud/cloud.ts'
 import type { PriceSources } from './cloud/price-sources.ts'
 import type { CoordinatorConfig } from './config/options.ts'
@@ -41,6 +37,7 @@ import { createMetrics, type Metrics } from './http/metrics.ts'
 import { sessionRoutes } from './http/session.routes.ts'
 import { createStaticFiles } from './http/static-files.ts'
 import { createCertificateRequests, openAuthority, openVoting } from './identity/identity.ts'
+import { listen, publicUrlOf } from './listening.ts'
 import {
   createLinks,
   createTopics,
@@ -53,12 +50,10 @@ import {
 import { openMarket } from './market/open-market.ts'
 import { modelRoutes } from './models/models.routes.ts'
 import { createModels } from './models/models.ts'
+import { openPipeline } from './pipeline/pipeline.ts'
 import type { OpenDatabase } from './storage/database.ts'
 import { createGroupCommit } from './storage/group-commit.ts'
 import { COORDINATOR_VERSION } from './version.ts'
-
-/** No message of an agent is longer. */
-const MAX_MESSAGE = 1024 * 1024
 
 export interface CoordinatorParts {
   readonly config: CoordinatorConfig
@@ -220,6 +215,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     failoverRoutes(failover, audit),
     ...market.routes,
     modelRoutes(models, audit),
+    openPipeline({ db, fleet, clock, ...market, offers: failover.offers }).routes,
     liveRoutes(links, voters, topics),
     ...(parts.extraRoutes ? [parts.extraRoutes((demo) => topics.showDemo(demo), failover)] : []),
   ])
@@ -294,59 +290,6 @@ function leasePolicyOf(config: CoordinatorConfig): LeasePolicy {
     lease: seconds(lease),
     fenceBudget: seconds(fenceBudget),
     drift: 0.01,
-  }
-}
-
-function publicUrlOf(config: CoordinatorConfig, port: number): string {
-  if (config.public_url) return config.public_url.replace(/\/+$/, '')
-  const any = config.api_host === '0.0.0.0' || config.api_host === '::'
-  const host = any ? '127.0.0.1' : config.api_host
-  return `http://${host.includes(':') ? `[${host}]` : host}:${port}`
-}
-
-interface Listening {
-  readonly port: number
-  /** Requests are answered from now on; those that came before have waited. */
-  attach(api: Api): void
-  close(): Promise<void>
-}
-
-/** Takes the port first, so that a port in use is known before anything else is done. */
-async function listen({ api_host: hostname, api_port: port }: CoordinatorConfig): Promise<Listening> {
-  const sockets = new WebSocketServer({ noServer: true, perMessageDeflate: false, maxPayload: MAX_MESSAGE })
-  let attach: (api: Api) => void = () => undefined
-  const attached = new Promise<Api>((resolve) => {
-    attach = resolve
-  })
-  const server = serve({
-    fetch: async (request, env) => (await attached).fetch(request, env),
-    hostname,
-    port,
-    // ws declares `noServer` as perhaps undefined; it is not, as one line above shows.
-    websocket: { server: sockets as WebSocketServerLike },
-  }) as Server
-  await new Promise<void>((resolve, reject) => {
-    server.once('listening', resolve)
-    server.once('error', (error) =>
-      reject(
-        systemCodeOf(error) === 'EADDRINUSE'
-          ? new AppError('port_in_use', `the port ${hostname}:${port} is in use`, {
-              hint: 'Stop what uses it, or choose another one with --api-port.',
-              cause: error,
-            })
-          : error,
-      ),
-    )
-  })
-  return {
-    port: (server.address() as AddressInfo).port,
-    attach,
-    close: () =>
-      new Promise((resolve) => {
-        for (const socket of sockets.clients) socket.terminate()
-        server.close(() => resolve())
-        server.closeAllConnections()
-      }),
   }
 }
 

@@ -4,7 +4,17 @@ import { badFlags, flagsOf, helpOf, keysOfFlags, suggest } from '@understudy/sha
 import { coordinatorOptions } from './config/options.ts'
 import { COORDINATOR_VERSION } from './version.ts'
 
-export const commands = ['serve', 'demo', 'migrate', 'token', 'import', 'catalog', 'imds-sim'] as const
+export const commands = [
+  'serve',
+  'demo',
+  'migrate',
+  'token',
+  'import',
+  'catalog',
+  'backtest',
+  'replay',
+  'imds-sim',
+] as const
 export type Command = (typeof commands)[number]
 
 export const HELP = `understudy-coordinator ${COORDINATOR_VERSION}: decides who is primary, and shows it
@@ -31,13 +41,21 @@ Commands:
   catalog show | catalog refresh [--region <region>]    what is known of types, zones, on-demand prices and interruptions
   catalog import <file> [--as-of <day>]                 from a file in place of AWS
   catalog export [<file>] --region <region>             static_intelligence.json
+  backtest --prices <file> --types <file> and/or --trace <file or folder>   what policies would have cost: docs/backtests.md
+      --types <file>           CSV with region,instance_type,vcpu,memory_gib,ondemand_usd_per_hour
+      --policy <a,b>           of stay, cheapest, seed-v1, effective-cost-v1, on-demand; all by default
+      --workloads <count>      one per instance type, at most so many (default 48)
+      --every <hours>          between decisions (default 1)
+      --region, --zones        as with import
+      --html <file>, --json    also a page with charts; JSON in place of tables
+  replay <decision id>  makes a stored decision again; exit 0 if it comes out the same byte by byte
   imds-sim             a metadata service for your own tests
       --port <port>        (default 1338)
       --script <file>      what happens when: docs/imds-simulator.md
       --instance-type, --zone, --instance-id
       --identity-key <file>  signs identity documents; made if it is not there, so that several can share one
 
-Options of serve, migrate, token, import and catalog (flags win over environment, environment over file):
+Options of serve, migrate, token, import, catalog and replay (flags win over environment, environment over file):
   --config <file>      YAML; the keys are the flags with underscores
   --json               one JSON object on standard output
 ${helpOf(coordinatorOptions)}
@@ -78,6 +96,13 @@ const ownFlags = {
   region: { type: 'string' },
   zones: { type: 'string' },
   'as-of': { type: 'string' },
+  prices: { type: 'string' },
+  trace: { type: 'string' },
+  types: { type: 'string' },
+  policy: { type: 'string' },
+  workloads: { type: 'string' },
+  every: { type: 'string' },
+  html: { type: 'string' },
 } as const
 
 const allowed: Readonly<Record<Command, readonly (keyof typeof ownFlags)[]>> = {
@@ -87,10 +112,12 @@ const allowed: Readonly<Record<Command, readonly (keyof typeof ownFlags)[]>> = {
   token: ['name', 'role', 'days', 'agent', 'instance'],
   import: ['format', 'region', 'zones'],
   catalog: ['region', 'as-of'],
+  backtest: ['prices', 'trace', 'types', 'policy', 'workloads', 'every', 'region', 'zones', 'html'],
+  replay: [],
   'imds-sim': ['port', 'script', 'instance-type', 'instance-id', 'zone', 'identity-key'],
 }
 
-const takesWords: readonly Command[] = ['token', 'import', 'catalog']
+const takesWords: readonly Command[] = ['token', 'import', 'catalog', 'replay']
 
 /** @throws AppError `input_invalid` with a suggestion */
 export function parseInvocation(argv: readonly string[]): Invocation | 'help' | 'version' {

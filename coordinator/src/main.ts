@@ -37,6 +37,10 @@ async function main(argv: readonly string[]): Promise<number> {
       return (await import('./commands/import.ts')).importData(invocation, print)
     case 'catalog':
       return (await import('./commands/catalog.ts')).catalog(invocation, print)
+    case 'backtest':
+      return (await import('./commands/backtest.ts')).backtest(invocation, print)
+    case 'replay':
+      return (await import('./commands/replay.ts')).replay(invocation, print)
     case 'imds-sim':
       return (await import('./commands/imds-sim.ts')).imdsSim(invocation)
     default:

@@ -4,8 +4,10 @@ import type { Service } from '@understudy/shared/core/service'
 import { type Clock, hours, type Millis, millis } from '@understudy/shared/core/time'
 import { type Pool, parsePool, poolId } from '@understudy/shared/market/pool'
 import type { Known } from '@understudy/shared/market/sample'
+import type { PoolView } from '@understudy/shared/protocol/market'
 import type { Logger } from 'pino'
 import type { Registry } from 'prom-client'
+import type { InstanceType } from '../cloud/catalog-source.ts'
 import type { PoolOffer } from '../cloud/cloud.ts'
 import type { PriceSources } from '../cloud/price-sources.ts'
 import type { Api, Audit } from '../http/http.ts'
@@ -55,6 +57,9 @@ export interface OpenMarketParts {
 export interface OpenMarket {
   readonly market: Market
   readonly savings: SavingsBook
+  /** Pools of which a price is known, as they are now. */
+  poolsIn(region: string): Promise<readonly PoolView[]>
+  instanceTypes(): Promise<readonly InstanceType[]>
   readonly routes: readonly Api[]
   readonly services: readonly Service[]
   /** Reads what prices are measured against; to be done before any comes. */
@@ -143,6 +148,8 @@ export function openMarket(parts: OpenMarketParts): OpenMarket {
   return {
     market,
     savings,
+    poolsIn: async (region) => (await pools.list({ region, limit: Number.MAX_SAFE_INTEGER })).items,
+    instanceTypes: store.instanceTypes,
     routes: [
       marketRoutes({
         market,

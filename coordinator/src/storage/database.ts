@@ -10,6 +10,7 @@ import { openPostgres, type PostgresOptions } from './postgres.ts'
 import type { Schema } from './schema.ts'
 
 export type { Kysely, Transaction } from 'kysely'
+export type * from './decision-schema.ts'
 export type * from './market-schema.ts'
 export type * from './models-schema.ts'
 export type { OpenDatabase } from './open-database.ts'

@@ -1,4 +1,5 @@
 import type { Generated } from 'kysely'
+import type { DecisionSchema } from './decision-schema.ts'
 import type { MarketSchema } from './market-schema.ts'
 import type { ModelsSchema } from './models-schema.ts'
 
@@ -6,7 +7,7 @@ import type { ModelsSchema } from './models-schema.ts'
  * The tables, as both databases hold them: times are UTC milliseconds, money is micro-dollars per hour, yes and no are
  * 1 and 0, lists are JSON text.
  */
-export interface Schema extends MarketSchema, ModelsSchema {
+export interface Schema extends MarketSchema, ModelsSchema, DecisionSchema {
   clients: ClientRow
   agents: AgentRow
   instances: InstanceRow

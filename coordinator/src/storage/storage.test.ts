@@ -36,7 +36,14 @@ describe.each(dialects)('a database on %s', (dialect) => {
   test('a new database is brought up to date once', async () => {
     const { db } = await open()
     expect(dialectOf(db)).toBe(dialect)
-    const all = ['0001-first', '0002-certificate-authority', '0003-votes', '0004-market', '0005-models']
+    const all = [
+      '0001-first',
+      '0002-certificate-authority',
+      '0003-votes',
+      '0004-market',
+      '0005-models',
+      '0006-decisions',
+    ]
     expect(await pendingMigrations(db)).toEqual(all)
     expect(await migrate(db)).toEqual(all)
     expect(await migrate(db)).toEqual([])

@@ -1,0 +1,126 @@
+import { AppError } from '@understudy/shared/core/app-error'
+import { type Clock, type Instant, instant } from '@understudy/shared/core/time'
+import { regionOf } from '@understudy/shared/market/pool'
+import type { Offer, PipelineInput, Placement, Signal } from '@understudy/shared/pipeline/context'
+import { evaluate, type Outcome, type StageWatcher } from '@understudy/shared/pipeline/pipeline'
+import { defaultPolicy } from '@understudy/shared/pipeline/policy'
+import type { DecisionStore } from './decision-store.ts'
+import { type RegionSources, regionOffers } from './region-offers.ts'
+import type { TypeFacts } from './type-facts.ts'
+
+export interface EvaluationPorts {
+  readonly clock: Clock
+  readonly store: DecisionStore
+  readonly sourcesOf: (region: string) => Promise<RegionSources>
+  /** Undefined for an instance that is not known here. */
+  readonly instanceOf: (id: string) => Promise<{ readonly launchedAt: Instant | null } | undefined>
+  readonly signalsOf: (id: string) => Promise<readonly Signal[]>
+  readonly model: RiskModel
+}
+
+/** Scores offers; `failure` says in a few words why there are no scores. */
+export interface RiskModel {
+  score(
+    offers: readonly Offer[],
+    now: Instant,
+  ): Promise<Pick<PipelineInput, 'offers' | 'model' | 'modelFailure'>>
+}
+
+/** Until a model host is there: the pipeline falls back to the Spot Advisor and says so. */
+export const noModel: RiskModel = {
+  score: (offers) => Promise.resolve({ offers, model: null, modelFailure: 'no model is active' }),
+}
+
+export interface EvaluationRequest {
+  readonly instanceType: string
+  readonly availabilityZone: string
+  readonly instanceId: string | undefined
+}
+
+export interface Evaluation {
+  readonly id: string
+  readonly at: Instant
+  readonly outcome: Outcome
+  readonly durationMs: number
+  readonly stageMs: ReadonlyMap<string, number>
+}
+
+/** Decides for one instance and keeps the decision. Nothing is done about it. */
+export function createEvaluations(ports: EvaluationPorts): (asked: EvaluationRequest) => Promise<Evaluation> {
+  const { clock, store, sourcesOf, model } = ports
+
+  return async (asked) => {
+    const began = clock.mono()
+    const now = clock.now()
+    const sources = await sourcesOf(regionOf(asked.availabilityZone))
+    const facts = sources.factsOf(asked.instanceType)
+    if (!facts) throw unknownType(asked.instanceType)
+    const offers = regionOffers(regionOf(asked.availabilityZone), sources)
+    const { signals, current } = await standing(asked, ports)
+    const input: PipelineInput = {
+      now,
+      mode: 'CLUSTER_FULL',
+      requirement: requirementOf(facts),
+      current,
+      ...(await model.score(offers, now)),
+      signals,
+      handledSignals: [],
+      rebalanceProbability: null,
+      interruptions: [],
+      referenceUsd: null,
+      budget: { movesLeft: 1, heldBy: null },
+      policy: defaultPolicy('CLUSTER_FULL'),
+    }
+    const { watch, stageMs } = stopwatch(clock)
+    const outcome = evaluate(input, watch)
+    const durationMs = clock.mono() - began
+    const { instanceId = null, ...pool } = asked
+    const poolId = `${pool.instanceType}@${pool.availabilityZone}`
+    const id = await store.add(input, outcome, { instanceId, poolId, durationMs })
+    return { id, at: now, outcome, durationMs, stageMs }
+  }
+}
+
+async function standing(asked: EvaluationRequest, { instanceOf, signalsOf }: EvaluationPorts) {
+  const { instanceId, instanceType, availabilityZone } = asked
+  const known = instanceId === undefined ? undefined : await instanceOf(instanceId)
+  if (instanceId !== undefined && !known)
+    throw new AppError('not_found', `there is no instance ${instanceId}`, {
+      hint: 'Leave instance_id out to ask about a pool alone.',
+    })
+  const current: Placement = {
+    instanceId: instanceId ?? 'none',
+    instanceType,
+    availabilityZone,
+    launchedAt: known?.launchedAt ?? instant(0),
+    protected: false,
+    switches24h: 0,
+    forgoneUsd: 0,
+  }
+  return { current, signals: instanceId === undefined ? [] : await signalsOf(instanceId) }
+}
+
+const requirementOf = (facts: TypeFacts): PipelineInput['requirement'] => ({
+  ...facts,
+  count: 1,
+  familiesAllowed: null,
+  familiesDenied: [],
+  zonesAllowed: null,
+})
+
+const unknownType = (instanceType: string): AppError =>
+  new AppError('not_found', `nothing is known of the instance type ${instanceType}`, {
+    hint: 'coordinator catalog refresh --region REGION, or catalog import FILE.',
+  })
+
+function stopwatch(clock: Clock): { watch: StageWatcher; stageMs: Map<string, number> } {
+  const stageMs = new Map<string, number>()
+  let began = clock.mono()
+  return {
+    stageMs,
+    watch(stage, moment) {
+      if (moment === 'begins') began = clock.mono()
+      else stageMs.set(stage, clock.mono() - began)
+    },
+  }
+}

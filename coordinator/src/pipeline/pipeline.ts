@@ -1,0 +1,66 @@
+import { type Clock, instant } from '@understudy/shared/core/time'
+import type { Signal } from '@understudy/shared/pipeline/context'
+import type { PoolView } from '@understudy/shared/protocol/market'
+import { instanceIdSchema } from '@understudy/shared/protocol/primitives'
+import type { InstanceType } from '../cloud/catalog-source.ts'
+import type { PoolOffer } from '../cloud/cloud.ts'
+import type { FleetStore } from '../fleet/fleet.ts'
+import type { Api } from '../http/http.ts'
+import type { Kysely, Schema } from '../storage/database.ts'
+import { createDecisionStore } from './decision-store.ts'
+import { createEvaluations, noModel } from './evaluations.ts'
+import { pipelineRoutes } from './pipeline.routes.ts'
+import { typeFacts } from './type-facts.ts'
+
+/** The front door of decisions: the rules themselves are pure and lie in shared/src/pipeline. */
+export { createDecisionStore } from './decision-store.ts'
+
+export interface OpenPipelineParts {
+  readonly db: Kysely<Schema>
+  readonly fleet: Pick<FleetStore, 'instance'>
+  readonly poolsIn: (region: string) => Promise<readonly PoolView[]>
+  readonly instanceTypes: () => Promise<readonly InstanceType[]>
+  /** What the cloud offers now. */
+  readonly offers: () => readonly PoolOffer[]
+  readonly clock: Clock
+}
+
+/** The decision pipeline of one coordinator. */
+export function openPipeline(parts: OpenPipelineParts): { readonly routes: Api } {
+  const { db, fleet, clock } = parts
+  const evaluate = createEvaluations({
+    clock,
+    store: createDecisionStore(db),
+    model: noModel,
+    sourcesOf: async (region) => ({
+      pools: await parts.poolsIn(region),
+      offered: parts.offers(),
+      factsOf: typeFacts(await parts.instanceTypes()),
+    }),
+    async instanceOf(id) {
+      const row = await fleet.instance(instanceIdSchema.parse(id))
+      return row && { launchedAt: row.launched_at === null ? null : instant(row.launched_at) }
+    },
+    signalsOf: (id) => openSignals(db, id),
+  })
+  return { routes: pipelineRoutes(evaluate) }
+}
+
+const kinds: Readonly<Record<string, Signal['kind']>> = {
+  'termination-notice': 'TERMINATION',
+  'rebalance-recommendation': 'REBALANCE',
+}
+
+/** What AWS has said of an instance and is not over. */
+async function openSignals(db: Kysely<Schema>, instanceId: string): Promise<Signal[]> {
+  const rows = await db
+    .selectFrom('spot_interruption_events')
+    .select(['signal_type', 'detected_at', 'deadline_at'])
+    .where('instance_id', '=', instanceId)
+    .where('closed_at', 'is', null)
+    .execute()
+  return rows.flatMap(({ signal_type: type, detected_at: detected, deadline_at: deadline }) => {
+    const kind = kinds[type]
+    return kind ? [{ kind, instanceId, actionAt: instant(deadline ?? detected) }] : []
+  })
+}

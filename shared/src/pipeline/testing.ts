@@ -1,0 +1,63 @@
+import { hours, type Instant, instant } from '../core/time.ts'
+import type { Offer, PipelineInput, Placement, Requirement } from './context.ts'
+import { defaultPolicy } from './policy.ts'
+
+/** Inputs for tests: every field has a plain value, and a test names those that it is about. */
+export const NOW: Instant = instant(Date.UTC(2026, 0, 5, 12))
+
+export const offer = (instanceType: string, spotUsd: number, more: Partial<Offer> = {}): Offer => ({
+  instanceType,
+  availabilityZone: 'ap-south-1a',
+  spotUsd,
+  priceAt: NOW,
+  onDemandUsd: 0.1,
+  vcpu: 2,
+  memGib: 4,
+  arch: 'x86_64',
+  gpu: 0,
+  band: 0,
+  instability12h: 0.01,
+  interruption12h: null,
+  ...more,
+})
+
+export const need = (more: Partial<Requirement> = {}): Requirement => ({
+  vcpu: 2,
+  memGib: 4,
+  arch: 'x86_64',
+  gpu: 0,
+  count: 1,
+  familiesAllowed: null,
+  familiesDenied: [],
+  zonesAllowed: null,
+  ...more,
+})
+
+export const placement = (instanceType: string, more: Partial<Placement> = {}): Placement => ({
+  instanceId: 'i-0123456789abcdef0',
+  instanceType,
+  availabilityZone: 'ap-south-1a',
+  launchedAt: instant(NOW - hours(48)),
+  protected: false,
+  switches24h: 0,
+  forgoneUsd: 0,
+  ...more,
+})
+
+export const inputOf = (offers: readonly Offer[], more: Partial<PipelineInput> = {}): PipelineInput => ({
+  now: NOW,
+  mode: 'CLUSTER_FULL',
+  requirement: need(),
+  current: null,
+  offers,
+  model: { version: 'price-instability@1.0.0', decisionThreshold: null },
+  modelFailure: null,
+  signals: [],
+  handledSignals: [],
+  rebalanceProbability: null,
+  interruptions: [],
+  referenceUsd: 0.1,
+  budget: { movesLeft: 10, heldBy: null },
+  policy: defaultPolicy('CLUSTER_FULL'),
+  ...more,
+})

@@ -1,0 +1,99 @@
+import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createDecisionStore } from '../../coordinator/src/pipeline/pipeline.ts'
+import type { Dialect } from '../../coordinator/src/storage/dialect.ts'
+import { dialects } from '../../coordinator/src/storage/testing.ts'
+import { type Bench, startBench } from './bench.ts'
+import type { Puppet } from './puppet.ts'
+
+/** What the pipeline decides over the real API, in the simulated region, and that it can be decided again. */
+
+const POOL = { instance_type: 'm5.large', availability_zone: 'us-east-1a' }
+
+describe.each(dialects)('decisions on %s', (dialect: Dialect) => {
+  let bench: Bench
+  let primary: Puppet
+  beforeAll(async () => {
+    bench = await startBench({ dialect })
+    primary = await bench.primary('a', 'm5.large@us-east-1a')
+  }, 60_000)
+  afterAll(() => bench.close())
+
+  const evaluate = (body: unknown, headers?: Record<string, string>) =>
+    bench.call('POST', '/api/v1/evaluate', body, headers)
+
+  test('without a model it stays, and says that only signals would move it', async () => {
+    const { status, body } = await evaluate(POOL)
+    expect(status).toBe(200)
+    expect(body).toMatchObject({
+      decision: 'STAY',
+      code: 'ADVISOR_FALLBACK',
+      crash_probability: null,
+      aws_signal: 'NONE',
+      risk_source: 'ADVISOR_FALLBACK',
+      pipeline_mode: 'CLUSTER_FULL',
+      alert: 'ADVISOR_FALLBACK',
+      target: null,
+    })
+    expect(body.p_interruption_12h).toBeGreaterThan(0)
+    expect(body.execution_time_ms).toBeGreaterThan(0)
+    expect(body.trace.map(({ stage }: { stage: string }) => stage)).toEqual([
+      'input',
+      'hardware',
+      'right_sizing',
+      'spot_advisor',
+      'risk',
+      'safety_gate',
+      'bin_packing',
+      'ranking',
+    ])
+    const [, hardware] = body.trace
+    expect(hardware.in).toBe(20)
+    // The compute types have 4 GiB, and 8 are needed.
+    expect(hardware.dropped).toHaveLength(8)
+    expect(hardware.dropped[0]).toMatchObject({ code: 'TOO_LITTLE_MEMORY' })
+  })
+
+  test('an open termination notice evacuates, and the decision can be made again', async () => {
+    const at = Date.now()
+    await bench.db
+      .insertInto('spot_interruption_events')
+      .values({
+        ...{ id: crypto.randomUUID(), agent_id: 'a', instance_id: primary.instance },
+        ...{ signal_type: 'termination-notice', trigger: 'notice', detected_at: at, deadline_at: at + 1000 },
+        ...{ seen_via: 'test', response_action: '', outcome: '', outcome_reason: '', failover_completed: 0 },
+        old_epoch: 1,
+      })
+      .execute()
+    const { body } = await evaluate({ ...POOL, instance_id: primary.instance })
+    expect(body).toMatchObject({
+      decision: 'EVACUATE',
+      reason: 'AWS Termination Notice received',
+      aws_signal: 'TERMINATION',
+      action: 'EVACUATE',
+    })
+    expect(body.target.pool_id).not.toBe('m5.large@us-east-1a')
+
+    const store = createDecisionStore(bench.db)
+    const replayed = await store.replay(body.decision_id)
+    expect(replayed).toMatchObject({ same: true, outcome: { decision: { decision: 'EVACUATE' } } })
+    await bench.db
+      .updateTable('decision_execution_log')
+      .set({ outcome_sha256: 'other' })
+      .where('id', '=', body.decision_id)
+      .execute()
+    expect((await store.replay(body.decision_id)).same).toBe(false)
+    await expect(store.replay('00000000-0000-4000-8000-000000000000')).rejects.toThrow('there is no decision')
+  })
+
+  test('what is not known is said, and nobody without the role decides', async () => {
+    expect(await evaluate({ ...POOL, instance_type: 'x9.huge' })).toMatchObject({
+      status: 404,
+      body: { code: 'not_found' },
+    })
+    expect(await evaluate({ ...POOL, instance_id: 'i-0ffffffffffffffff' })).toMatchObject({ status: 404 })
+    expect(await evaluate({ ...POOL, more: 1 })).toMatchObject({ status: 400 })
+    expect(await evaluate({ ...POOL, availability_zone: 'mars' })).toMatchObject({ status: 400 })
+    const viewer = { authorization: `Bearer ${await bench.operatorToken('viewer')}` }
+    expect(await evaluate(POOL, viewer)).toMatchObject({ status: 403 })
+  })
+})
