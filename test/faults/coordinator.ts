@@ -87,6 +87,7 @@ export const coordinatorFaults: readonly Fault[] = [
   },
   {
     id: 12,
+    slow: true,
     title: 'The coordinator is away, nothing else happens',
     inject: 'the coordinator is killed for 4 s',
     expected: 'The primary goes on as if nothing were; its agent does not grow.',

@@ -109,6 +109,7 @@ const faults: readonly Fault[] = [
   },
   {
     id: 32,
+    slow: true,
     title: 'The disk of the primary is full',
     inject: `the workload moves to an instance with ${SMALL_MIB} MiB, which is filled to the last byte; then a notice`,
     expected: 'The workload sees its errors, the agent goes on, and the notice moves without loss.',
@@ -256,6 +257,7 @@ const faults: readonly Fault[] = [
   },
   {
     id: 47,
+    slow: true,
     title: 'An agent comes back with what it knew an epoch ago',
     inject:
       'the directory of the old primary is set back to a copy from before the move, and its machine boots',

@@ -122,6 +122,7 @@ export const peers: readonly Fault[] = [
   },
   {
     id: 46,
+    slow: true,
     title: 'The old primary returns with writes that nobody else has',
     inject:
       'its line to the standby is cut first, then the one to the coordinator; after the take-over both are healed',
