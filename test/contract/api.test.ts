@@ -129,6 +129,8 @@ test('two operators that promote at once make one move', async () => {
   const primary = await bench.primary('a')
   const { id } = await bench.replica('a', primary)
   const path = `/api/agents/a/replicas/${id}/promote`
+  // The move is still under way when the second one comes.
+  primary.onOrder = (order) => void setTimeout(() => primary.obey(order), 500)
   const both = await Promise.all([1, 2].map(() => bench.call('POST', path, { expected_epoch: 2 })))
   expect(both.map(({ status }) => status)).toEqual([200, 200])
   expect(new Set(both.map(({ body }) => body.incident.id)).size).toBe(1)
