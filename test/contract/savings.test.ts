@@ -1,7 +1,8 @@
 import { afterEach, expect, test } from 'vitest'
+import { addAgent, addInstance } from '../../coordinator/src/fleet/testing.ts'
 import { dialects } from '../../coordinator/src/storage/testing.ts'
 import { type Bench, startBench, until } from './bench.ts'
-import { after, ended, fetchThem, IN_A, IN_B, iso, metric, START, sourcesOf } from './price-sources.ts'
+import { after, ended, fetchThem, IN_A, IN_B, iso, metric, sourcesOf } from './price-sources.ts'
 
 /** Savings over the real API, from a history that was fetched and a fleet that has run. */
 
@@ -79,61 +80,18 @@ async function addFleet(): Promise<void> {
     ['i-c0', 'a', 'r5.large@us-east-1d', 'spot', 7, 8],
     ['i-d0', 'b', IN_B, 'on-demand', 0, 1],
   ]
-  await bench.db.insertInto('clients').values({ id: 'c', name: 'c', created_at: START }).execute()
-  for (const [id, instance] of [
-    ['a', 'i-b0'],
-    ['b', 'i-d0'],
-  ] as const)
-    await bench.db
-      .insertInto('agents')
-      .values({
-        id,
-        client_id: 'c',
-        name: id,
-        instance_id: instance,
-        epoch: 1,
-        term: 1,
-        successor_id: null,
-        voted_epoch: 0,
-        voted_for: null,
-        voted_digest: null,
-        outdated: 0,
-        auto_switch_enabled: 0,
-        auto_replica_enabled: 0,
-        manual_replica_enabled: 0,
-        terminate_after_switch: 0,
-        rebalance_threshold: 0.5,
-        replica_count: 0,
-        state_directories: 1,
-        last_heartbeat_at: null,
-        last_failover_at: null,
-        created_at: START,
-      })
-      .execute()
-  await bench.db
-    .insertInto('instances')
-    .values(
-      stays.map(([id, agent, pool, cycle, from, to]) => ({
-        id,
-        agent_id: agent,
-        instance_type: pool.split('@')[0] ?? '',
-        availability_zone: pool.split('@')[1] ?? '',
-        pool_id: pool,
-        life_cycle: cycle,
-        private_ip: null,
-        is_active: to === null ? 1 : 0,
-        retired: 0,
-        has_copy: 0,
-        credential_hash: null,
-        credential_expires_at: null,
-        next_credential_hash: null,
-        next_credential_expires_at: null,
-        launched_at: after(from),
-        enrolled_at: after(from) + 60_000,
-        terminated_at: to === null ? null : after(to),
-      })),
-    )
-    .execute()
+  await addAgent(bench.db, { id: 'a', instance_id: 'i-b0' })
+  await addAgent(bench.db, { id: 'b', instance_id: 'i-d0' })
+  for (const [id, agent, pool, cycle, from, to] of stays)
+    await addInstance(bench.db, {
+      id,
+      agent_id: agent,
+      pool_id: pool,
+      life_cycle: cycle,
+      launched_at: after(from),
+      enrolled_at: after(from) + 60_000,
+      terminated_at: to === null ? null : after(to),
+    })
   await bench.db
     .insertInto('instance_switches')
     .values({

@@ -1,6 +1,7 @@
 import { hours, instant } from '@understudy/shared/core/time'
 import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
 import { afterEach, describe, expect, test, vi } from 'vitest'
+import { addAgent, addInstance } from '../fleet/testing.ts'
 import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import { type Backfill, createBackfill } from './backfill.ts'
@@ -196,62 +197,14 @@ describe.each(dialects)('the daily backfill on %s', (dialect) => {
 
   test('the type of an instance is in use before any price of it has come, and while it lives', async () => {
     const { db, asked, start, pass } = await world()
-    await db.insertInto('clients').values({ id: 'c', name: 'c', created_at: 0 }).execute()
-    await db.insertInto('agents').values(AGENT).execute()
-    await db
-      .insertInto('instances')
-      .values([
-        instance('i-1', 'r6g.large', 'us-east-1c', null),
-        instance('i-2', 'r6g.xlarge', 'us-east-1c', NOW),
-        instance('i-3', 'r6g.2xlarge', 'eu-west-1c', null),
-      ])
-      .execute()
+    await addAgent(db, { id: 'a' })
+    const instance = (id: string, pool: string, end: number | null) =>
+      addInstance(db, { id, agent_id: 'a', pool_id: pool, terminated_at: end })
+    await instance('i-1', 'r6g.large@us-east-1c', null)
+    await instance('i-2', 'r6g.xlarge@us-east-1c', NOW)
+    await instance('i-3', 'r6g.2xlarge@eu-west-1c', null)
     start()
     await pass(1)
     expect(asked).toMatchObject([{ instanceTypes: ['r6g.large'], regions: ['us-east-1'], from: ago(90) }])
   })
-})
-
-const AGENT = {
-  id: 'a',
-  client_id: 'c',
-  name: 'a',
-  instance_id: null,
-  epoch: 1,
-  term: 1,
-  successor_id: null,
-  voted_epoch: 0,
-  voted_for: null,
-  voted_digest: null,
-  outdated: 0,
-  auto_switch_enabled: 0,
-  auto_replica_enabled: 0,
-  manual_replica_enabled: 0,
-  terminate_after_switch: 0,
-  rebalance_threshold: 0.5,
-  replica_count: 0,
-  state_directories: 1,
-  last_heartbeat_at: null,
-  last_failover_at: null,
-  created_at: 0,
-}
-
-const instance = (id: string, type: string, zone: string, terminated_at: number | null) => ({
-  id,
-  agent_id: 'a',
-  instance_type: type,
-  availability_zone: zone,
-  pool_id: `${type}@${zone}`,
-  life_cycle: 'spot',
-  private_ip: null,
-  is_active: 1,
-  retired: 0,
-  has_copy: 0,
-  credential_hash: null,
-  credential_expires_at: null,
-  next_credential_hash: null,
-  next_credential_expires_at: null,
-  launched_at: 0,
-  enrolled_at: 0,
-  terminated_at,
 })

@@ -1,6 +1,7 @@
 import type { AgentId } from '@understudy/shared/core/ids'
 import { type Instant, instant } from '@understudy/shared/core/time'
 import { beforeEach, describe, expect, test } from 'vitest'
+import { addAgent, addInstance } from '../fleet/testing.ts'
 import { dialects } from '../storage/testing.ts'
 import { MOST_NEW_POOLS } from './new-pools.ts'
 import { createSubmitPrices, type SubmitPrices } from './price-submissions.ts'
@@ -12,13 +13,12 @@ describe.each(dialects)('submissions on %s', (dialect) => {
   beforeEach(async () => {
     const { db } = world.database
     for (const table of ['instances', 'agents', 'clients'] as const) await db.deleteFrom(table).execute()
-    await db.insertInto('clients').values({ id: 'c', name: 'c', created_at: 0 }).execute()
     for (const [agent, instance] of [
       ['a', 'i-0a'],
       ['b', 'i-0b'],
     ] as const) {
-      await db.insertInto('agents').values(agentRow(agent, instance)).execute()
-      await db.insertInto('instances').values(instanceRow(agent, instance)).execute()
+      await addAgent(db, { id: agent, instance_id: instance })
+      await addInstance(db, { id: instance, agent_id: agent, pool_id: POOL })
     }
     submit = open()
   })
@@ -99,48 +99,4 @@ describe.each(dialects)('submissions on %s', (dialect) => {
     expect(await poolsKnown()).toBe(0)
     expect(await send([sample(POOL)])).toMatchObject({ accepted: 1 })
   })
-})
-
-const agentRow = (id: string, instance: string) => ({
-  id,
-  client_id: 'c',
-  name: id,
-  instance_id: instance,
-  epoch: 1,
-  term: 1,
-  successor_id: null,
-  voted_epoch: 0,
-  voted_for: null,
-  voted_digest: null,
-  outdated: 0,
-  auto_switch_enabled: 0,
-  auto_replica_enabled: 0,
-  manual_replica_enabled: 0,
-  terminate_after_switch: 0,
-  rebalance_threshold: 0.5,
-  replica_count: 0,
-  state_directories: 1,
-  last_heartbeat_at: null,
-  last_failover_at: null,
-  created_at: 0,
-})
-
-const instanceRow = (agent: string, id: string) => ({
-  id,
-  agent_id: agent,
-  instance_type: 'c5.large',
-  availability_zone: 'ap-south-1a',
-  pool_id: POOL,
-  life_cycle: 'spot',
-  private_ip: null,
-  is_active: 1,
-  retired: 0,
-  has_copy: 0,
-  credential_hash: null,
-  credential_expires_at: null,
-  next_credential_hash: null,
-  next_credential_expires_at: null,
-  launched_at: 0,
-  enrolled_at: 0,
-  terminated_at: null,
 })

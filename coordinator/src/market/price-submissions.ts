@@ -13,7 +13,7 @@ import type { Kysely, Schema } from '../storage/database.ts'
 import type { IngestResult, SubmittedRow } from './ingest.ts'
 import type { Market } from './market.ts'
 import { createNewPools } from './new-pools.ts'
-import { occupancyOf } from './occupancy.ts'
+import { readOccupancy } from './read-occupancy.ts'
 
 /** Who has sent it; an operator sends for the agent's primary. */
 export interface Sender {
@@ -78,21 +78,10 @@ async function readRoles(
   agent: { readonly id: string; readonly instance_id: string | null },
   now: Instant,
 ): Promise<Roles> {
-  const instances = await db
-    .selectFrom('instances')
-    .select(['id', 'pool_id', 'life_cycle', 'launched_at', 'enrolled_at', 'terminated_at'])
-    .where('agent_id', '=', agent.id)
-    .execute()
-  const moves = await db
-    .selectFrom('instance_switches')
-    .select(['epoch', 'old_instance_id', 'new_instance_id', 'switched_at'])
-    .where('agent_id', '=', agent.id)
-    .execute()
   // A sample may be a little younger than what we know of its instance.
-  const stays = occupancyOf(instances, moves, agent.instance_id, instant(now + CLOCKS_DIFFER))
-  const ids = new Set(instances.map(({ id }) => id))
+  const { instances, stays } = await readOccupancy(db, agent, instant(now + CLOCKS_DIFFER))
   return {
-    isInstance: (id) => ids.has(id),
+    isInstance: (id) => instances.has(id),
     wasPrimary(id, at, said) {
       const terms = stays.filter(({ instanceId, role }) => instanceId === id && role === 'primary')
       if (said === 'replica') return false

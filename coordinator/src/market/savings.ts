@@ -21,7 +21,8 @@ import {
 } from '@understudy/shared/market/savings'
 import type { SavingsView } from '@understudy/shared/protocol/market'
 import type { Kysely, Schema } from '../storage/database.ts'
-import { occupancyOf, readPriceKey } from './occupancy.ts'
+import { readPriceKey } from './occupancy.ts'
+import { readOccupancy } from './read-occupancy.ts'
 
 /** Real prices alone: what agents measured, and history. */
 export interface RealPrices {
@@ -59,20 +60,8 @@ export function createSavingsBook(parts: {
 
   /** When an agent's instances ran, and its changes of primary. */
   async function ranOf(agent: { id: string; instance_id: string | null }, now: Instant): Promise<Ran> {
-    const instances = await db
-      .selectFrom('instances')
-      .select(['id', 'pool_id', 'life_cycle', 'launched_at', 'enrolled_at', 'terminated_at'])
-      .where('agent_id', '=', agent.id)
-      .execute()
-    const moves = await db
-      .selectFrom('instance_switches')
-      .select(['epoch', 'old_instance_id', 'new_instance_id', 'switched_at'])
-      .where('agent_id', '=', agent.id)
-      .execute()
-    return {
-      stays: occupancyOf(instances, moves, agent.instance_id, now),
-      switches: moves.map(({ switched_at: at }) => ({ at: at as Instant, cost: switchCost })),
-    }
+    const { stays, moves } = await readOccupancy(db, agent, now)
+    return { stays, switches: moves.map(({ switched_at: at }) => ({ at: at as Instant, cost: switchCost })) }
   }
 
   async function inPiece({ stays, switches }: Ran, range: Interval, rates: Map<string, Rate>) {

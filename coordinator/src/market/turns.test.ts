@@ -3,6 +3,7 @@ import { microUsd } from '@understudy/shared/core/money'
 import { instant } from '@understudy/shared/core/time'
 import type { PriceChange } from '@understudy/shared/market/history'
 import { afterEach, expect, test } from 'vitest'
+import { addAgent, addInstance } from '../fleet/testing.ts'
 import type { OpenDatabase } from '../storage/database.ts'
 import { migrate } from '../storage/migrate.ts'
 import { testDatabase } from '../storage/testing.ts'
@@ -112,55 +113,15 @@ async function fleet(agents: number): Promise<OpenDatabase> {
   cleanups.push(() => database.close())
   await migrate(database.db)
   const { db } = database
-  await db.insertInto('clients').values({ id: 'c', name: 'c', created_at: T0 }).execute()
   for (let i = 0; i < agents; i++) {
     const instance = `i-${i}`
-    await db
-      .insertInto('agents')
-      .values({
-        id: `a${i}`,
-        client_id: 'c',
-        name: `a${i}`,
-        instance_id: instance,
-        epoch: 1,
-        term: 1,
-        successor_id: null,
-        voted_epoch: 0,
-        voted_for: null,
-        voted_digest: null,
-        outdated: 0,
-        auto_switch_enabled: 0,
-        auto_replica_enabled: 0,
-        manual_replica_enabled: 0,
-        terminate_after_switch: 0,
-        rebalance_threshold: 0.5,
-        replica_count: 0,
-        state_directories: 1,
-        last_heartbeat_at: null,
-        last_failover_at: null,
-        created_at: T0,
-      })
-      .execute()
-    await db
-      .insertInto('instances')
-      .values({
-        id: instance,
-        agent_id: `a${i}`,
-        instance_type: `c${i}.large`,
-        availability_zone: 'ap-south-1a',
-        pool_id: `c${i}.large@ap-south-1a`,
-        life_cycle: 'spot',
-        private_ip: null,
-        is_active: 1,
-        retired: 0,
-        has_copy: 0,
-        credential_hash: null,
-        credential_expires_at: null,
-        launched_at: T0,
-        enrolled_at: T0,
-        terminated_at: null,
-      })
-      .execute()
+    await addAgent(db, { id: `a${i}`, instance_id: instance })
+    await addInstance(db, {
+      id: instance,
+      agent_id: `a${i}`,
+      pool_id: `c${i}.large@ap-south-1a`,
+      launched_at: T0,
+    })
   }
   return database
 }
