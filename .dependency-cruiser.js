@@ -47,7 +47,7 @@ export default {
       from: { path: '^coordinator/src/([^/]+)/', pathNot: '^coordinator/src/(commands|demo)/' },
       to: {
         path: '^coordinator/src/[^/]+/',
-        pathNot: ['^coordinator/src/(?:$1|cloud|storage)/', '^coordinator/src/(?<d>\\w+)/\\k<d>[.]ts$'],
+        pathNot: ['^coordinator/src/(?:$1|cloud|storage)/', '^coordinator/src/(?<d>\\w+)/\\k<d>[.]ts$', '/testing[.]ts$'],
       },
     },
     {

@@ -41,3 +41,27 @@ test('nobody is promised anything by a vote of which only the epoch is known', (
   g.beat(R, { epoch: 40 })
   expect(g.told('ack')).toBeUndefined()
 })
+
+test('a primary that can have no lease from us is renewed before it is asked about a successor', () => {
+  const g = bench().begin()
+  g.connect(R)
+  g.send({ kind: 'sync', instance: R, sync: 'ready' })
+  g.beat(R)
+  g.attach(R)
+  g.agree()
+  g.send({ kind: 'vote-refused', epoch: 2, voted: 40 })
+  expect(g.group.phase.kind).toBe('steady')
+  for (let passed = 0; passed < 1000; passed += 100) {
+    g.pass(100)
+    g.beat(P)
+    g.beat(R)
+  }
+  // What the primary says comes before the next tick.
+  g.attach(R)
+  expect(g.told('ask')).toBeUndefined()
+  g.wait(100, P, R)
+  expect(g.told('ask')).toMatchObject({
+    instance: P,
+    message: { proposal: { epoch: 41, term: 41, primary: P, successor: null } },
+  })
+})

@@ -9,11 +9,17 @@ const UNREADY_FOR = seconds(2)
 /** One that is silent for this long has no vote any more, so that the primary does not depend on the coordinator alone. */
 const SILENT_FOR = seconds(10)
 
+/** We have voted for somebody who did not take over, and may promise nothing to the primary since. */
+export const isUnserved = ({ voted, epoch, primary }: Group): boolean =>
+  voted.epoch > epoch && voted.primary !== primary
+
 /** Who should be the successor; a change of it is an epoch of its own. */
 export function considerSuccessor(group: Group, context: GroupContext): GroupStep {
   const { certificate, successionFrom, primary } = group
   if (!certificate || context.now < successionFrom || group.phase.kind !== 'steady') return quiet(group)
   const owner = primary === undefined ? undefined : group.members.get(primary)
+  // Without a lease from us the primary does not vote on its successor: its own epoch is renewed first (group-time.ts).
+  if (isUnserved(group)) return quiet(group)
   if (!owner?.connected || owner.gone || owner.resigned >= group.epoch) return quiet(group)
   const next = successorOf(group, context)
   if (next === (certificate.proposal.successor ?? undefined)) return quiet(group)

@@ -14,7 +14,7 @@ import {
 } from './group-change.ts'
 import { elect, onChangeTick } from './group-election.ts'
 import { after, openIncident, quiet, silenceOf } from './group-orders.ts'
-import { considerSuccessor } from './group-succession.ts'
+import { considerSuccessor, isUnserved } from './group-succession.ts'
 import type { Group, GroupContext, GroupEffect, GroupStep, OpenIncident, Phase } from './group-types.ts'
 
 /** What becomes due as time goes by. */
@@ -137,10 +137,6 @@ function heardAgain(
 /** Nothing was heard from the primary for a whole lease. */
 const isSilent = (group: Group, now: Mono): boolean =>
   now >= group.silentUntil && silenceOf(group, now) > group.policy.lease
-
-/** We have voted for somebody who did not take over, and may promise nothing to the primary since. */
-const isUnserved = ({ voted, epoch, primary }: Group): boolean =>
-  voted.epoch > epoch && voted.primary !== primary
 
 /** One that this process, which has just been started, has not heard yet may still connect: agents do not come at once. */
 function hasFallenSilent(group: Group, instance: InstanceId, now: Mono): boolean {
