@@ -83,9 +83,11 @@ test('a child does what it is told on SQLite: ingest, load, scan, and a second s
       rows: 60,
       batch: 25,
       pools: 3,
+      width: 2,
       seed: 1,
     })
-    expect(ingested).toMatchObject({ clean: 60, repeated: 25, serverCpuSeconds: 0 })
+    // Three submissions: twelve buckets of two pools, of the third pool, and of the first two again.
+    expect(ingested).toMatchObject({ sent: 60, clean: 60, first: 24, repeated: 24, serverCpuSeconds: 0 })
     expect(ingested.cpuSeconds).toBeGreaterThan(0)
     const place = await rig.newPlace('sqlite')
     const from = instant(Date.UTC(2026, 0, 1))

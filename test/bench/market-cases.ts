@@ -14,7 +14,7 @@ import type { Cost, ScanCounts, Source } from './market-tasks.ts'
 
 /** What was done, on what, and what it cost. */
 export interface Measured extends Cost {
-  readonly what: 'import' | 'ingest' | 'scan' | 'scan again' | 'read' | 'pandas'
+  readonly what: 'import' | 'ingest' | 'ingest wide' | 'scan' | 'scan again' | 'read' | 'pandas'
   readonly data: 'generated' | 'real'
   readonly store: Store
   readonly pools: number
@@ -47,15 +47,23 @@ export interface Findings {
 
 type Case = (rig: MarketRig, options: MarketOptions, store: Store, found: Findings) => Promise<void>
 
+/** Submissions as an agent sends them that was away for a day, and such as have a little of every pool. */
 export const measureIngest: Case = async (rig, { rows, batch, pools, seed }, store, found) => {
-  const place = await rig.newPlace(store)
-  const answer = await rig.run('ingest', place, { rows, batch, pools, seed })
-  if (answer.clean !== rows || answer.repeated !== Math.min(rows, batch))
-    found.wrong(
-      `ingest on ${store}: ${rows} rows left ${answer.clean}, and ${answer.repeated} of the first batch were known`,
-    )
-  found.add({ ...answer, what: 'ingest', data: 'generated', store, pools, amount: rows })
+  for (const what of ['ingest', 'ingest wide'] as const) {
+    const place = await rig.newPlace(store)
+    const width = what === 'ingest' ? Math.min(pools, AGENT_POOLS) : pools
+    const answer = await rig.run('ingest', place, { rows, batch, pools, width, seed })
+    const { sent, clean, first, repeated, ...cost } = answer
+    if (clean !== sent || repeated !== first)
+      found.wrong(
+        `${what} on ${store}: ${sent} rows left ${clean}, and ${repeated} of the first ${first} were known`,
+      )
+    found.add({ ...cost, what, data: 'generated', store, pools, amount: sent })
+  }
 }
+
+/** Some types in every zone of a region. */
+const AGENT_POOLS = 20
 
 /** Both files as `coordinator import prices` takes them. Returns where the real one is. */
 export async function measureImports(

@@ -91,31 +91,46 @@ const importFile: Run<'import'> = ({ market }, { file }) =>
     return { rows, pools, from, to, refused: refused.total }
   })
 
-/** Only the ingest is measured, not what makes the rows. At the end the first batch comes once more, which changes nothing. */
-const ingest: Run<'ingest'> = async ({ database, market }, { rows, batch, pools, seed }) => {
+/**
+ * Only the ingest is measured, not what makes the rows. Each submission has the next buckets of the next few pools. At the
+ * end the first one comes once more, which changes nothing.
+ */
+const ingest: Run<'ingest'> = async ({ database, market }, { rows, batch, pools, width, seed }) => {
   const ids = poolIds(pools)
-  const buckets = Math.ceil(rows / pools)
+  const groups = Math.ceil(pools / width)
+  const depth = Math.max(1, Math.floor(batch / width))
+  const submissions = Math.ceil(rows / (width * depth))
+  const buckets = Math.ceil(submissions / groups) * depth
   const prices = ids.map((_, pool) => pricesOf(pool, buckets, seed))
   const from = Math.floor((systemClock.now() - (buckets + 12) * BUCKET) / BUCKET) * BUCKET
-  const batchFrom = (start: number): SubmittedRow[] =>
-    Array.from({ length: Math.min(batch, rows - start) }, (_, i) => {
-      const [pool, bucket] = [(start + i) % pools, Math.floor((start + i) / pools)]
-      const at = new Date(from + bucket * BUCKET + 1000 + pool).toISOString()
-      const price = toUsd(microUsd(prices[pool]?.[bucket] ?? 0))
-      return { given: { pool: ids[pool], at, price }, instanceId: INSTANCE, role: 'primary' }
-    })
-  const submit = (start: number, submitted: readonly SubmittedRow[]) =>
-    market.ingest({ submissionId: `bench ${start}`, agentId: AGENT, rows: submitted })
+  const submissionOf = (number: number): SubmittedRow[] => {
+    const first = (number % groups) * width
+    const start = Math.floor(number / groups) * depth
+    return ids.slice(first, first + width).flatMap((pool, i) =>
+      Array.from({ length: depth }, (_, k) => {
+        const at = new Date(from + (start + k) * BUCKET + 1000 + first + i).toISOString()
+        const price = toUsd(microUsd(prices[first + i]?.[start + k] ?? 0))
+        return { given: { pool, at, price }, instanceId: INSTANCE, role: 'primary' as const }
+      }),
+    )
+  }
+  const submit = (number: number, submitted: readonly SubmittedRow[]) =>
+    market.ingest({ submissionId: `bench ${number}`, agentId: AGENT, rows: submitted })
   const meter = createMeter()
-  for (let start = 0; start < rows; start += batch) {
-    const submitted = batchFrom(start)
-    const { accepted } = await meter.during(() => submit(start, submitted))
+  let sent = 0
+  for (let number = 0; number < submissions; number += 1) {
+    const submitted = submissionOf(number)
+    const { accepted } = await meter.during(() => submit(number, submitted))
     if (accepted !== submitted.length)
       throw new Error(`only ${accepted} of ${submitted.length} rows were accepted`)
+    sent += accepted
   }
-  const again = await submit(0, batchFrom(0))
+  const first = submissionOf(0)
+  const again = await submit(0, first)
   return {
     ...meter.cost(),
+    sent,
+    first: first.length,
     clean: await countOf(database, 'pricing_snapshots_clean'),
     repeated: again.duplicates,
   }
@@ -153,9 +168,14 @@ const load: Run<'load'> = (opened, { source, range, lost }) =>
       count.rows += rows.length
       count.lacking += buckets - rows.length
     }
-    await sql.raw('analyze').execute(database.bulk)
+    await settled(database)
     return count
   })
+
+/** As a database is whose rows have come over months: with statistics, and on PostgreSQL vacuumed. */
+async function settled({ bulk, dialect }: OpenDatabase): Promise<void> {
+  await sql.raw(dialect === 'postgres' ? 'vacuum analyze' : 'analyze').execute(bulk)
+}
 
 async function* pricesFrom(source: Source, range: Interval, buckets: number) {
   if ('made' in source) {

@@ -33,6 +33,7 @@ export function toFigures(all: readonly Measured[]): readonly Figure[] {
       figure(`ingest_${store}`, rate(of('ingest')[0]), 'rows/s', {
         least: store === 'sqlite' ? 50_000 : 30_000,
       }),
+      figure(`ingest_wide_${store}`, rate(of('ingest wide')[0]), 'rows/s'),
       figure(`import_${store}`, rate(of('import')[0]), 'rows/s'),
       figure(`scan_${store}`, last ? (last.seconds / last.pools) * AIMED_POOLS : null, 's of 1,000 pools', {
         most: 30,

@@ -14,9 +14,17 @@ export interface Tasks {
       readonly rows: number
       readonly batch: number
       readonly pools: number
+      /** Pools of one submission. */
+      readonly width: number
       readonly seed: number
     }
-    readonly answer: Cost & { readonly clean: number; readonly repeated: number }
+    readonly answer: Cost & {
+      readonly sent: number
+      readonly clean: number
+      /** Rows of the first submission, and how many of them were known when it came again. */
+      readonly first: number
+      readonly repeated: number
+    }
   }
   /** Adds pools with samples and takes away what was filled before. */
   readonly load: {

@@ -53,18 +53,18 @@ export function createPriceStore(db: Kysely<Schema>): PriceStore {
 
   return {
     async samples(pool, range) {
-      const samples: SamplePoint[] = []
-      for (let from = range.from; from < range.to; from = instant(from + MOST_AT_ONCE)) {
+      const part = async (from: number): Promise<SamplePoint[]> => {
         const to = Math.min(range.to, from + MOST_AT_ONCE)
         const base = Math.floor(from / BUCKET)
         const { rows } = await sql<{ facts: string | null }>`
           select ${list(factSince(sql.lit(base)))} as facts
           from (select at, price, confidence from pricing_snapshots_clean
             where pool = ${pool} and at >= ${from} and at < ${to} order by at) as found`.execute(db)
-        for (const fact of JSON.parse(rows[0]?.facts ?? '[]') as number[])
-          samples.push(sampleFrom(fact, base))
+        return (JSON.parse(rows[0]?.facts ?? '[]') as number[]).map((fact) => sampleFrom(fact, base))
       }
-      return samples
+      const starts: number[] = []
+      for (let from: number = range.from; from < range.to; from += MOST_AT_ONCE) starts.push(from)
+      return (await Promise.all(starts.map(part))).flat()
     },
 
     async samplesOf(asked) {
@@ -263,8 +263,8 @@ const factSince = (base: RawBuilder<unknown>): RawBuilder<unknown> =>
     + case when confidence = 100 then 1 else 0 end`
 
 const OF_TIME = 2 ** 35
-/** 455 days: less than 2^18 buckets. */
-const MOST_AT_ONCE = 131_040 * BUCKET
+/** 45 days, and less than 2^18 buckets. The parts of a longer time are read at once, by as many connections as there are. */
+const MOST_AT_ONCE = 45 * 288 * BUCKET
 
 /** Many numbers come as two texts: a row object for each would take most of the time of a read. */
 async function packed(db: Kysely<Schema>, query: RawBuilder<unknown>): Promise<[number, number][]> {
