@@ -71,12 +71,14 @@ const BACK = minutes(24 * 60)
 /** Prices within an hour of a gap are what it is filled from. */
 const AROUND = 12
 const NEAR = AROUND * BUCKET
+/** While one pool is computed, PostgreSQL reads the other; SQLite takes them one after the other. */
+const AT_ONCE = 2
 /** Pools for which history is asked at once. */
 const TOGETHER = 50
 
 /**
- * Finds the gaps of one pool after the other and fills what can be filled: one read, rules in shared/market, one
- * transaction. A pool that is as it was is not written. Between two pools everything else has its turn.
+ * Finds the gaps of two pools at a time and fills what can be filled: for each one read, rules in shared/market, one
+ * transaction. A pool that is as it was is not written. Between two and two everything else has its turn.
  */
 export function createGapFiller(parts: GapFillerParts): GapFiller {
   const { clock, log, pools, prices, gaps, inOrder, history } = parts
@@ -90,14 +92,17 @@ export function createGapFiller(parts: GapFillerParts): GapFiller {
     const wanted = request.pools && new Set(request.pools)
     const scanned = wanted ? all.filter(({ poolId }) => wanted.has(poolId)) : all
     const fill = request.fill ?? true
-    const total = { gaps: 0, filled: 0, rows: 0, empty: 0, open: 0 }
+    let total: Counted = { gaps: 0, filled: 0, rows: 0, empty: 0, open: 0 }
     for (let start = 0; start < scanned.length; start += TOGETHER) {
       const chunk = scanned.slice(start, start + TOGETHER)
       if (fill && history) await fetchFor(chunk, range, history, signal)
-      for (const pool of chunk) {
+      for (let i = 0; i < chunk.length; i += AT_ONCE) {
         signal.throwIfAborted()
-        const counted = await inOrder(() => scanPool(pool, range, fill, all, batch))
-        for (const key of Object.keys(total) as (keyof typeof total)[]) total[key] += counted[key]
+        const some = chunk.slice(i, i + AT_ONCE)
+        const counted = await inOrder(() =>
+          allEnded(some.map((pool) => scanPool(pool, range, fill, all, batch))),
+        )
+        for (const one of counted) total = sumOf(total, one)
         await setImmediate()
       }
     }
@@ -258,6 +263,22 @@ export function createGapFiller(parts: GapFillerParts): GapFiller {
       if (name !== undefined) await scan({ range, pools: [name] }, signal)
     }
   }
+}
+
+type Counted = Pick<ScanResult, 'gaps' | 'filled' | 'rows' | 'empty' | 'open'>
+
+const sumOf = (a: Counted, b: Counted): Counted => ({
+  gaps: a.gaps + b.gaps,
+  filled: a.filled + b.filled,
+  rows: a.rows + b.rows,
+  empty: a.empty + b.empty,
+  open: a.open + b.open,
+})
+
+/** As `Promise.all`, but no failure leaves another at work. */
+async function allEnded<T>(work: readonly Promise<T>[]): Promise<T[]> {
+  await Promise.allSettled(work)
+  return Promise.all(work)
 }
 
 const wholeBuckets = ({ from, to }: Interval): Interval => ({ from: bucketFrom(from), to: bucketFrom(to) })
