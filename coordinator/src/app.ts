@@ -3,8 +3,8 @@ import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { AppError } from '@understudy/shared/core/app-error'
 import { agentId } from '@understudy/shared/core/ids'
-import { runServices, type Service } from '@understudy/shared/core/service'
-import { type Clock, everyPeriod, hours, plus, seconds } from '@understudy/shared/core/time'
+import { runServices } from '@understudy/shared/core/service'
+import { type Clock, hours, plus, seconds } from '@understudy/shared/core/time'
 import type { LeasePolicy } from '@understudy/shared/failover/lease'
 import type { IncidentView } from '@understudy/shared/protocol/incidents'
 import type { DemoView } from '@understudy/shared/protocol/live'
@@ -17,6 +17,7 @@ import { failoverRoutes } from './failover/failover.routes.ts'
 import { createFailover, type Failover } from './failover/failover.ts'
 import { fleetRoutes } from './fleet/fleet.routes.ts'
 import {
+  createCredentialRenewal,
   createCredentials,
   createFleetStore,
   createIncidents,
@@ -234,7 +235,13 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     url,
     tokens,
     async run(signal) {
-      const renewal: Service = credentialRenewal(credentials, links, clock)
+      const renewal = createCredentialRenewal({
+        credentials,
+        connected: () => links.connected(),
+        send: (instance, renewed) => links.send(instance, { type: 'credential', ...renewed }),
+        clock,
+        log,
+      })
       const onAbort = () => stopping.abort()
       signal.addEventListener('abort', onAbort, { once: true })
       try {
@@ -250,24 +257,6 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
 
 function mount(api: Api, all: readonly Api[]): void {
   for (const routes of all) api.route('/', routes)
-}
-
-/** Every day each connected instance gets a new credential. */
-function credentialRenewal(
-  credentials: ReturnType<typeof createCredentials>,
-  links: Links,
-  clock: Clock,
-): Service {
-  return {
-    name: 'credential-renewal',
-    run: (signal) =>
-      everyPeriod(clock, hours(1), signal, async () => {
-        for (const instance of links.connected()) {
-          const renewed = await credentials.renewIfDue(instance)
-          if (renewed) links.send(instance, { type: 'credential', ...renewed })
-        }
-      }),
-  }
 }
 
 /** @throws AppError `config_invalid` when the three do not go together */

@@ -69,7 +69,10 @@ export function createCredentials(db: Kysely<Schema>, clock: Clock): Credentials
     async renewIfDue(instanceId) {
       const row = await rowOf(instanceId)
       if (!row?.credential_expires_at) return undefined
-      if (between(clock.now(), instant(row.credential_expires_at)) > RENEW_BELOW) return undefined
+      const isFresh = (until: number | null) =>
+        until !== null && between(clock.now(), instant(until)) > RENEW_BELOW
+      // One that was sent and not used yet stays right: the instance may have no other any more.
+      if (isFresh(row.credential_expires_at) || isFresh(row.next_credential_expires_at)) return undefined
       const { credential, hash, expiresAt } = fresh(instanceId)
       await db
         .updateTable('instances')

@@ -1,4 +1,5 @@
-import { systemClock } from '@understudy/shared/core/time'
+import { hours, systemClock } from '@understudy/shared/core/time'
+import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
 import { Hono } from 'hono'
 import { expect, onTestFinished, test } from 'vitest'
 import { openSqlite } from '../storage/database.ts'
@@ -21,3 +22,56 @@ test('a command that holds a join token is shown once, and kept without it', asy
   const kept = await database.db.selectFrom('idempotency_keys').selectAll().execute()
   expect(JSON.stringify(kept)).not.toContain('us_')
 })
+
+test('of two calls with one key at the same time one is carried out, and both get its answer', async () => {
+  const { app, ask, calls } = await counting()
+  app.post('/orders', async (c) => c.json({ n: await calls.next() }))
+  const both = await Promise.all([ask(), ask()])
+  expect(await Promise.all(both.map((answer) => answer.json()))).toEqual([{ n: 1 }, { n: 1 }])
+  expect(calls.count).toBe(1)
+})
+
+test('those that wait for a call that fails are carried out one after the other', async () => {
+  const { app, ask, calls } = await counting()
+  app.post('/orders', async (c) => {
+    const n = await calls.next()
+    return c.json({ n }, n === 1 ? 503 : 200)
+  })
+  const all = await Promise.all([ask(), ask(), ask()])
+  expect(all.map(({ status }) => status)).toEqual([503, 200, 200])
+  expect(calls.count).toBe(2)
+})
+
+test('an answer is kept for a day, and then no longer', async () => {
+  const { app, ask, calls, time, db } = await counting()
+  app.post('/orders', async (c) => c.json({ n: await calls.next() }))
+  for (const hour of [0, 23, 25]) {
+    await time.advance(hours(hour) - time.clock.mono())
+    await ask(`of hour ${hour}`)
+    await ask('first')
+  }
+  expect(calls.count).toBe(5)
+  const kept = await db.selectFrom('idempotency_keys').select('key').orderBy('key').execute()
+  expect(kept.map(({ key }) => key)).toEqual(['first', 'of hour 23', 'of hour 25'])
+})
+
+async function counting() {
+  const time = createVirtualTime()
+  const database = openSqlite({ path: ':memory:' })
+  onTestFinished(() => database.close())
+  await migrate(database.db)
+  const app = new Hono<AppEnv>()
+  app.use(createIdempotency(database.db, time.clock))
+  const calls = {
+    count: 0,
+    /** Not done at once, so that another could come between. */
+    async next() {
+      calls.count += 1
+      const n = calls.count
+      await database.db.selectFrom('clients').selectAll().execute()
+      return n
+    },
+  }
+  const ask = (key = 'k') => app.request('/orders', { method: 'POST', headers: { 'idempotency-key': key } })
+  return { app, ask, calls, time, db: database.db }
+}

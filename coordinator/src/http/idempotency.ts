@@ -17,7 +17,7 @@ const NEVER_KEPT = /\/(enroll|session|tokens|join-tokens)$/
  * another body it is refused. Answers of 5xx are not kept, so a retry may succeed.
  */
 export function createIdempotency(db: Kysely<Schema>, clock: Clock): MiddlewareHandler<AppEnv> {
-  const underWay = new Map<string, Promise<void>>()
+  const inLine = createLines()
 
   return async (c, next) => {
     const key = c.req.header('idempotency-key')
@@ -29,28 +29,26 @@ export function createIdempotency(db: Kysely<Schema>, clock: Clock): MiddlewareH
       .update(`${c.req.method} ${c.req.path}\n`)
       .update(await c.req.text())
       .digest('hex')
-    const id = `${actor}\n${key}`
-    await underWay.get(id)
-    const kept = await db
-      .selectFrom('idempotency_keys')
-      .selectAll()
-      .where('key', '=', key)
-      .where('actor', '=', actor)
-      .where('created_at', '>', plus(clock.now(), -KEEP as Millis))
-      .executeTakeFirst()
-    if (kept) {
-      if (kept.request_hash !== hash)
-        throw new AppError('conflict', 'this Idempotency-Key was used for another request', {
-          hint: 'Use a new key for every new request.',
+
+    return inLine(`${actor}\n${key}`, async () => {
+      const since = plus(clock.now(), -KEEP as Millis)
+      const kept = await db
+        .selectFrom('idempotency_keys')
+        .selectAll()
+        .where('key', '=', key)
+        .where('actor', '=', actor)
+        .where('created_at', '>', since)
+        .executeTakeFirst()
+      if (kept) {
+        if (kept.request_hash !== hash)
+          throw new AppError('conflict', 'this Idempotency-Key was used for another request', {
+            hint: 'Use a new key for every new request.',
+          })
+        return c.body(kept.body, kept.status as 200, {
+          'content-type': 'application/json',
+          'idempotency-replayed': 'true',
         })
-      return c.body(kept.body, kept.status as 200, {
-        'content-type': 'application/json',
-        'idempotency-replayed': 'true',
-      })
-    }
-    let done = () => {}
-    underWay.set(id, new Promise((resolve) => (done = resolve)))
-    try {
+      }
       await next()
       if (c.res.status >= 500) return undefined
       const answer = {
@@ -59,15 +57,30 @@ export function createIdempotency(db: Kysely<Schema>, clock: Clock): MiddlewareH
         body: withoutSecrets(await c.res.clone().text()),
         created_at: clock.now(),
       }
+      await db.deleteFrom('idempotency_keys').where('created_at', '<=', since).execute()
       await db
         .insertInto('idempotency_keys')
         .values({ key, actor, ...answer })
         .onConflict((conflict) => conflict.columns(['key', 'actor']).doUpdateSet(answer))
         .execute()
       return undefined
+    })
+  }
+}
+
+/** Runs what has the same id one after the other. */
+function createLines(): <T>(id: string, task: () => Promise<T>) => Promise<T> {
+  const last = new Map<string, Promise<void>>()
+  return async (id, task) => {
+    const before = last.get(id)
+    const own = Promise.withResolvers<void>()
+    last.set(id, own.promise)
+    await before
+    try {
+      return await task()
     } finally {
-      underWay.delete(id)
-      done()
+      if (last.get(id) === own.promise) last.delete(id)
+      own.resolve()
     }
   }
 }

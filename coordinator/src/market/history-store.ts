@@ -107,8 +107,6 @@ async function addCoverage(
   now: number,
 ): Promise<void> {
   for (const given of covered) {
-    // What is read is deleted by the same statement: SQLite refuses a transaction that reads first, and writes after another
-    // process has.
     const touched = await db
       .deleteFrom('price_coverage')
       .where('pool', '=', pool)

@@ -84,13 +84,16 @@ export function createRetention(parts: {
     return dropped + raw.length
   }
 
-  /** Of a month with imported prices those alone stay. */
-  async function dropUnlessImported(name: string): Promise<boolean> {
+  /** Of a month with imported prices those alone stay, also when an import is adding the first of them now. */
+  function dropUnlessImported(name: string): Promise<boolean> {
     const month = sql.table(name)
-    const { rows } = await sql`select 1 from ${month} where source = 'import' limit 1`.execute(db)
-    if (rows.length === 0) await dropPartition(db, name)
-    else await sql`delete from ${month} where source <> 'import'`.execute(db)
-    return rows.length === 0
+    return db.transaction().execute(async (trx) => {
+      await sql`lock table only price_changes in access exclusive mode`.execute(trx)
+      const { rows } = await sql`select 1 from ${month} where source = 'import' limit 1`.execute(trx)
+      if (rows.length === 0) await dropPartition(trx, name)
+      else await sql`delete from ${month} where source <> 'import'`.execute(trx)
+      return rows.length === 0
+    })
   }
 
   async function deleteRows(prices: Instant, submissions: Instant, signal: AbortSignal): Promise<number> {

@@ -2,12 +2,13 @@ import { chmodSync, closeSync, existsSync, mkdirSync, openSync } from 'node:fs'
 import { dirname } from 'node:path'
 import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import Database from 'better-sqlite3'
-import { Kysely, SqliteDialect } from 'kysely'
+import { Kysely } from 'kysely'
 import { cacheStatements } from './cached-statements.ts'
 import { nativeBinding } from './native-binding.ts'
 import type { OpenDatabase } from './open-database.ts'
 import { openPostgres, type PostgresOptions } from './postgres.ts'
 import type { Schema } from './schema.ts'
+import { WritingSqliteDialect } from './sqlite-dialect.ts'
 
 export type { Kysely, Transaction } from 'kysely'
 export type * from './decision-schema.ts'
@@ -40,7 +41,7 @@ export interface SqliteOptions {
  */
 export function openSqlite({ path }: SqliteOptions): OpenDatabase {
   const sqlite = open(path)
-  const db = new Kysely<Schema>({ dialect: new SqliteDialect({ database: cacheStatements(sqlite) }) })
+  const db = new Kysely<Schema>({ dialect: new WritingSqliteDialect(cacheStatements(sqlite)) })
   // Kept here: the garbage collector closes a lock that nobody refers to, and then it is no lock any more.
   let giveFree: (() => Promise<void>) | undefined
   return {

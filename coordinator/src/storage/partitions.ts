@@ -1,3 +1,4 @@
+import { systemCodeOf } from '@understudy/shared/core/app-error'
 import { type Kysely, sql } from 'kysely'
 import { dialectOf } from './dialect.ts'
 import type { Schema } from './schema.ts'
@@ -7,6 +8,9 @@ export type PartitionedTable =
   | 'pricing_snapshots_clean'
   | 'pricing_snapshots_interpolated'
   | 'price_changes'
+
+/** `duplicate_table`, or the same found by an index of the catalog. */
+const MADE_MEANWHILE: readonly string[] = ['42P07', '23505']
 
 /** Partitions that are known to be there, by database handle: making one is rare, asking for one is not. */
 const known = new WeakMap<object, Set<string>>()
@@ -36,6 +40,10 @@ export async function ensurePartitions(
     await sql
       .raw(`create table if not exists ${name} partition of ${table} for values from (${from}) to (${to})`)
       .execute(db)
+      .catch((error: unknown) => {
+        // Another process, such as an import, has made it just now: whether it is there is asked before the lock is got.
+        if (!MADE_MEANWHILE.includes(systemCodeOf(error) ?? '')) throw error
+      })
     there.add(name)
   }
 }

@@ -3,11 +3,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { setFlagsFromString } from 'node:v8'
 import { runInNewContext } from 'node:vm'
+import Database from 'better-sqlite3'
 import { sql } from 'kysely'
 import { afterEach, describe, expect, test } from 'vitest'
 import { type Kysely, openDatabase, openSqlite, type Schema } from './database.ts'
 import { dialectOf } from './dialect.ts'
 import { migrate, pendingMigrations } from './migrate.ts'
+import { nativeBinding } from './native-binding.ts'
 import { nameOf } from './postgres.ts'
 import { dialects, testPlace } from './testing.ts'
 
@@ -161,6 +163,26 @@ test('only its owner may read the database: it holds the key of the certificate 
   for (const file of [path, `${path}-wal`, `${path}-shm`]) chmodSync(file, 0o644)
   open()
   expect(modes()).toEqual([0o600, 0o600, 0o600])
+})
+
+test('a transaction in SQLite that reads first can write after, whatever other commands do meanwhile', async () => {
+  const path = scratch()
+  const { db, close } = openSqlite({ path })
+  cleanups.push(close)
+  await migrate(db)
+  const other = new Database(path, { timeout: 0, ...nativeBinding() })
+  cleanups.push(() => void other.close())
+  const insert = `insert into clients (id, name, created_at) values ('other', 'other', 0)`
+  await db.transaction().execute(async (tx) => {
+    expect(await tx.selectFrom('clients').selectAll().execute()).toEqual([])
+    expect(() => other.exec(insert)).toThrow('locked')
+    await tx.insertInto('clients').values({ id: 'own', name: 'own', created_at: 0 }).execute()
+  })
+  other.exec(insert)
+  expect(await db.selectFrom('clients').select('id').orderBy('id').execute()).toEqual([
+    { id: 'other' },
+    { id: 'own' },
+  ])
 })
 
 test('what is shown of a PostgreSQL database is all but its password', () => {

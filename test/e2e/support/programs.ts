@@ -37,17 +37,17 @@ export interface StartOptions {
 const LIMIT = 30_000
 const started = new Set<ChildProcess>()
 
-/** Starts a program with an environment that holds nothing of ours but `env`. */
+/** Starts a program with an environment that holds nothing of ours but `env` and where compiled code is kept. */
 export function start(
   program: readonly string[],
   args: readonly string[],
   options: StartOptions = {},
 ): Running {
   const [file = '', ...first] = program
-  const { PATH = '', HOME = '' } = process.env
+  const { PATH = '', HOME = '', NODE_COMPILE_CACHE = '' } = process.env
   const child = spawn(file, [...first, ...args], {
     cwd: options.cwd ?? tmpdir(),
-    env: { PATH, HOME, ...options.env },
+    env: { PATH, HOME, NODE_COMPILE_CACHE, ...options.env },
     stdio: ['ignore', 'pipe', 'pipe'],
   })
   started.add(child)

@@ -47,10 +47,10 @@ export function startInstanceProcess(options: {
   }
 }
 
-/** A fresh machine: nothing of ours leaks into it but where programs are found. */
+/** A fresh machine: nothing of ours leaks into it but where programs are found, and where Node keeps compiled code. */
 function baseEnvironment(): Record<string, string> {
-  const { PATH = '', HOME = '', LANG = 'C.UTF-8', TZ = '' } = process.env
-  return { PATH, HOME, LANG, ...(TZ ? { TZ } : {}) }
+  const { PATH = '', HOME = '', LANG = 'C.UTF-8', TZ = '', NODE_COMPILE_CACHE = '' } = process.env
+  return { PATH, HOME, LANG, ...(TZ ? { TZ } : {}), ...(NODE_COMPILE_CACHE ? { NODE_COMPILE_CACHE } : {}) }
 }
 
 /** Reads /proc; a process that is being started meanwhile is found in the next round. */
