@@ -9,18 +9,18 @@ import {
   plus,
   seconds,
 } from '@understudy/shared/core/time'
+import {
+  type AfterSignal,
+  type PastSignal,
+  probabilityAfterSignal,
+} from '@understudy/shared/interruption/rebalance-posterior'
+import { FOLLOWED_WITHIN } from '@understudy/shared/interruption/signal-outcome'
 import { regionOf } from '@understudy/shared/market/pool'
 import type { RebalanceResponse } from '@understudy/shared/protocol/failover'
 import type { Report } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
 import type { FleetStore, Incidents } from '../fleet/fleet.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
-import {
-  FOLLOWED_WITHIN_MS,
-  type PastSignal,
-  type Probability,
-  probabilityAfterSignal,
-} from './interruption-probability.ts'
 import type { Entry } from './registry.ts'
 
 /** A notice whose time is over still has the instance running: it is acted on as fast as possible. */
@@ -40,7 +40,7 @@ export interface NoticeSighting {
 
 export interface RebalanceOutcome {
   readonly incidentId: IncidentId
-  readonly probability: Probability
+  readonly probability: AfterSignal
   readonly threshold: number
   readonly action: RebalanceResponse['action']
   readonly reason: string
@@ -211,7 +211,7 @@ export function createSignals(parts: {
     entry: Entry,
     instance: InstanceId,
     incident: IncidentId,
-    probability: Probability,
+    probability: AfterSignal,
     threshold: number,
     automatic: boolean,
   ): Promise<Pick<RebalanceOutcome, 'action' | 'reason' | 'replicaId'>> {
@@ -251,8 +251,8 @@ export function createSignals(parts: {
       .execute()
     const now = clock.now()
     return rows.flatMap((row) => {
-      const followed = row.noticed_at !== null && row.noticed_at - row.detected_at <= FOLLOWED_WITHIN_MS
-      if (!followed && now - row.detected_at < FOLLOWED_WITHIN_MS) return []
+      const followed = row.noticed_at !== null && row.noticed_at - row.detected_at <= FOLLOWED_WITHIN
+      if (!followed && now - row.detected_at < FOLLOWED_WITHIN) return []
       return [{ family: familyOf(row.instance_type), region: regionOf(row.availability_zone), followed }]
     })
   }
