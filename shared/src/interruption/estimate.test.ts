@@ -74,31 +74,46 @@ test('no data is the band, in every band and for every horizon', () => {
 })
 
 test('one interruption in 1000 hours of the pool, by hand', () => {
-  // Band 0: 3.4682e-5 an hour. Prior 0.5 events in 14417 h; posterior 1.5 in 15417 h: 9.730e-5 an hour.
+  // Band 0: 3.46819e-5 an hour, so 0.0346819 were expected. Everywhere: 2 / 1.0346819 = 1.932961. Region: 2 / (1 / 1.932961 +
+  // 0.0346819) = 3.623038. Family: 2 / (1 / 3.623038 + 0.0346819) = 6.437215. Pool: 2 events in 1 / (6.437215 * 3.46819e-5) + 1000
+  // = 5479.18 hours, 3.65018e-4 an hour.
   const { value, sources, confidence } = estimator([own(1000, 1)]).estimate(ask())
-  expect(value).toBeCloseTo(-Math.expm1(-12 * 9.7297e-5), 7)
-  expect(sources.map(({ source }) => source)).toEqual(['spot_advisor', 'pool'])
-  expect(sources[1]?.weight).toBeCloseTo(1000 / 15417, 4)
-  // trust = 1 - 0.9351 * (1 - 0.991); shape 1.5
-  expect(confidence).toBeCloseTo((1 - 0.93514 * (1 - stillTrue(hours(24)))) / (1 + 1 / Math.sqrt(1.5)), 4)
+  expect(value).toBeCloseTo(-Math.expm1(-12 * 3.65018e-4), 7)
+  expect(sources.map(({ source }) => source)).toEqual([
+    'spot_advisor',
+    'pool',
+    'family_in_region',
+    'region',
+    'everywhere',
+  ])
+  const weight = (name: string) => sources.find(({ source }) => source === name)?.weight
+  expect(weight('pool')).toBeCloseTo(1000 / 5479.2, 4)
+  expect(weight('family_in_region')).toBeCloseTo(
+    (1 - 1000 / 5479.18) * (0.0346819 / (1 / 3.623038 + 0.0346819)),
+    4,
+  )
+  const trust = 1 - (weight('spot_advisor') as number) * (1 - stillTrue(hours(24)))
+  expect(confidence).toBeCloseTo(trust / (1 + 1 / Math.sqrt(2)), 6)
 })
 
 test('what befell the family in the region is inherited by its other pools, and by others less', () => {
-  // Everywhere and region see nothing beside the family, so m = 1 there. The family: expected 1000 h * 3.4682e-5 = 0.034682,
-  // seen 2: m = 2.5 / 0.534682 = 4.67568. The pool asked about has nothing of its own.
+  // Expected 0.0346819, seen 2. Everywhere 3 / 1.0346819 = 2.899442; region 3 / (1 / 2.899442 + 0.0346819) = 7.903558; family
+  // 3 / (1 / 7.903558 + 0.0346819) = 18.609587. The pools asked about have nothing of their own.
   const past = [history('c5.xlarge@us-east-1b', 1000, 2)]
-  const { value, sources } = estimator(past).estimate(ask())
-  expect(value).toBeCloseTo(-Math.expm1(-12 * 4.67568 * advisorHazard(0)), 8)
-  expect(sources.map(({ source }) => source)).toEqual(['spot_advisor', 'family_in_region'])
-  const other = (id: string) => estimator(past).estimate(ask({ pool: parsePool(id) }))
-  expect(other('m5.large@us-east-1a').value).toBeCloseTo(value, 8)
-  expect(other('m5.large@us-east-1a').sources[1]?.source).toBe('region')
-  expect(other('m5.large@eu-west-1a').sources[1]?.source).toBe('everywhere')
+  const value = (id: string) => estimator(past).probability(ask({ pool: parsePool(id) }))
+  const times = (m: number) => -Math.expm1(-12 * m * advisorHazard(0))
+  expect(value('c5.large@us-east-1a')).toBeCloseTo(times(18.609587), 7)
+  expect(value('m5.large@us-east-1a')).toBeCloseTo(times(7.903558), 7)
+  expect(value('c5.large@eu-west-1a')).toBeCloseTo(times(2.899442), 7)
 })
 
-test('each hour counts once: a history of the pool alone is nothing to its region', () => {
-  const { sources } = estimator([own(5000, 3)]).estimate(ask())
-  expect(sources.map(({ source }) => source)).toEqual(['spot_advisor', 'pool'])
+test('a fleet of one pool learns that it is nothing like its band', () => {
+  // As in the Bamboo trace: 118 interruptions in 192 instance-hours, where band 4 expects 0.08.
+  const { value, sources } = estimator([own(192, 118, 4)]).estimate(ask({ band: 4, hours: 1 }))
+  const alone = -Math.expm1(-118 / 192)
+  expect(value).toBeGreaterThan(0.95 * alone)
+  expect(value).toBeLessThan(1.01 * alone)
+  expect(sources[0]?.source).toBe('pool')
 })
 
 test('much history outweighs the band', () => {

@@ -53,8 +53,8 @@ export interface InterruptionEstimator {
  * distribution, so that the pipeline's hazard, `-ln(1 - p) / hours`, is that mean again.
  *
  * `confidence = trust / (1 + 1 / sqrt(shape))`: the spread of the rate, times how far its sources can be trusted. Own history counts
- * as 1, the Advisor's band as the share of bands that still hold at its age. A fresh band and nothing else gives 0.41, ten
- * interruptions of our own in the pool 0.76.
+ * as 1, the Advisor's band as the share of bands that still hold at its age. A fresh band and nothing else gives 0.50, ten
+ * interruptions of our own in the pool 0.77.
  */
 export function createInterruptionEstimator(
   book: RateBook,

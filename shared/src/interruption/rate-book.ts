@@ -31,19 +31,18 @@ export interface RateBook {
   rateOf(pool: Pool, band: InterruptionBand | null): PooledRate
 }
 
-/**
- * How many interruptions a level's parent counts as. One half is the shape of Jeffreys' prior of a Poisson rate: the least that
- * a prior can say beside its mean. Siblings then differ by a factor of about 2.4 up or down (variation 1 / sqrt(1/2)).
- */
-export const PARENT_EVENTS = 0.5
+/** How many interruptions the level above counts as. Siblings then differ by about as much as their mean. */
+export const PARENT_EVENTS = 1
 
 /**
  * Interruptions per hour by pool, learnt from few events. The Spot Advisor's band says how many are expected; our own history
- * says how many times that came true, `m`, first everywhere, then in the region, in the family there and in the pool. Each level
+ * says how many times that came true, `m`: first everywhere, then in the region, in the family there and in the pool. Each level
  * is a gamma distribution around the level above, `m = (k + seen) / (k / m_above + expected)`, the mean of a gamma-Poisson
- * posterior with `k` = PARENT_EVENTS; where nothing was seen or expected it is `m_above`, and the Advisor's is 1. Each hour
- * counts once, at the finest level that it shares with the pool asked about: a region leaves out its own family, and so on.
- * Source: Gelman et al., Bayesian Data Analysis, 2.6 and 5; the weights are Buehlmann's credibilities.
+ * posterior with `k` = PARENT_EVENTS; where nothing was seen or expected it is `m_above`, and the Advisor's is 1.
+ *
+ * A level counts all its hours, those of the levels below it too. So what befalls a fleet of one pool speaks on every level, and
+ * it is believed soon where it is far from the band: a pool of the open last band may be interrupted a thousand times as often as
+ * the band's 25 % a month. Source: Gelman et al., Bayesian Data Analysis, 2.6 and 5; the weights are Buehlmann's credibilities.
  * @throws AppError `input_invalid` for hours or counts that are none
  */
 export function createRateBook(history: readonly PoolHistory[], parentEvents = PARENT_EVENTS): RateBook {
@@ -68,12 +67,7 @@ export function createRateBook(history: readonly PoolHistory[], parentEvents = P
       const [everywhere, region, family, own] = keysOf(pool).map(
         (key) => totals.get(key) ?? NOTHING,
       ) as Totals
-      const levels: Total[] = [
-        less(everywhere, region),
-        less(region, family),
-        less(family, own),
-        { ...own, expected: own.hours * hazard },
-      ]
+      const levels: Total[] = [everywhere, region, family, { ...own, expected: own.hours * hazard }]
       let above = 1
       let mean = 1
       const credits = levels.map(({ seen, expected }) => {
@@ -104,13 +98,6 @@ function keysOf(pool: Pool): readonly string[] {
   const region = regionOf(pool.availabilityZone)
   return ['', region, `${familyOf(pool)}/${region}`, poolId(pool)]
 }
-
-/** What of a level is not in the one below it. Never below 0, whatever the rounding. */
-const less = (all: Total, part: Total): Total => ({
-  seen: all.seen - part.seen,
-  expected: Math.max(0, all.expected - part.expected),
-  hours: Math.max(0, all.hours - part.hours),
-})
 
 /** The finest level takes its credibility of the whole, each other one of what is left; the Advisor has the rest. */
 function toWeights(credits: readonly number[]): PooledRate['weights'] {
