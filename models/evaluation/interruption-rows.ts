@@ -1,11 +1,4 @@
-import {
-  ageClasses,
-  type Cell,
-  HOURS_OF_DAY,
-  learnMultipliers,
-  type Multipliers,
-  stretchesOf,
-} from '../../shared/src/interruption/multipliers.ts'
+import { type Multipliers, multipliersFrom } from '../../shared/src/interruption/multipliers.ts'
 import type { PoolHistory, RateBook } from '../../shared/src/interruption/rate-book.ts'
 import type { InterruptionBand, Pool } from '../../shared/src/market/pool.ts'
 import { poolId } from '../../shared/src/market/pool.ts'
@@ -64,23 +57,17 @@ export function multipliersUntil(
   until: number,
   rateOf: (pool: Pool) => number,
 ): Multipliers {
-  const empty = (length: number): Cell[] => Array.from({ length }, () => ({ seen: 0, expected: 0 }))
-  const age = empty(ageClasses.length)
-  const hour = empty(HOURS_OF_DAY)
-  const add = (cells: Cell[], i: number, seen: number, expected: number) => {
-    const cell = cells[i] as Cell
-    cells[i] = { seen: cell.seen + seen, expected: cell.expected + expected }
-  }
-  for (const { pool, from, to, interrupted } of stints) {
-    if (from >= until) continue
-    const stretches = stretchesOf(from % 24, 0, Math.min(to, until) - from)
-    for (const [i, stretch] of stretches.entries()) {
-      const seen = Number(interrupted && to <= until && i === stretches.length - 1)
-      add(age, stretch.age, seen, stretch.hours * rateOf(pool))
-      add(hour, stretch.hour, seen, stretch.hours * rateOf(pool))
-    }
-  }
-  return { age: learnMultipliers(age), hour: learnMultipliers(hour) }
+  return multipliersFrom(
+    stints
+      .filter(({ from }) => from < until)
+      .map(({ pool, from, to, interrupted }) => ({
+        rate: rateOf(pool),
+        begins: from % 24,
+        ageHours: 0,
+        hours: Math.min(to, until) - from,
+        interrupted: interrupted && to <= until,
+      })),
+  )
 }
 
 /** The mean of the rate that the book has for a pool, per hour. */

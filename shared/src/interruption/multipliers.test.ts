@@ -1,7 +1,7 @@
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { gammaBelow, gammaQuantile, logGamma } from './gamma.ts'
-import { ageClassOf, learnMultipliers, stretchesOf } from './multipliers.ts'
+import { ageClassOf, learnMultipliers, multipliersFrom, stretchesOf } from './multipliers.ts'
 
 test('classes of which nothing is known stay as the average', () => {
   expect(
@@ -69,6 +69,29 @@ test('time is cut at each hour of the day and at each class of age', () => {
   expect(ageClassOf(0)).toBe(0)
   expect(ageClassOf(1)).toBe(1)
   expect(ageClassOf(1000)).toBe(5)
+})
+
+test('multipliers from lives: ten die in their first hour, ten live through it and the day', () => {
+  const life = { rate: 0.5, begins: 23.5, ageHours: 0 }
+  const lives = [
+    ...Array.from({ length: 10 }, () => ({ ...life, hours: 1, interrupted: true })),
+    ...Array.from({ length: 10 }, () => ({ ...life, hours: 48, interrupted: false })),
+  ]
+  // Expected at the rate: 20 * 1 * 0.5 = 10 in the first hour, 245 in all; 10 were seen, so the scale is 10 / 245.
+  const { age, hour } = multipliersFrom(lives)
+  expect(age[0]).toBeCloseTo(20 / (10 + 100 / 245), 9)
+  // From 24 h on: 10 * 24 * 0.5 = 120 expected.
+  expect(age[5]).toBeCloseTo(10 / (10 + 1200 / 245), 9)
+  // They died at half past midnight. Of hour 0: ten times a half, and ten times 2, each at 0.5 an hour.
+  expect(hour[0]).toBeCloseTo(20 / (10 + ((5 + 20) * 0.5 * 10) / 245), 9)
+  expect(hour[12]).toBeCloseTo(10 / (10 + (20 * 0.5 * 10) / 245), 9)
+})
+
+test('what ends on a border belongs to the class that it was in', () => {
+  const { age, hour } = multipliersFrom([{ rate: 1, begins: 0, ageHours: 0, hours: 1, interrupted: true }])
+  expect(age[0]).toBe(1)
+  expect(hour[0]).toBe(1)
+  expect(age.slice(1).every((one) => one === 1)).toBe(true)
 })
 
 test('stretches add up to the whole', () => {

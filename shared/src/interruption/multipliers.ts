@@ -2,7 +2,7 @@ import { AppError } from '../core/app-error.ts'
 
 /** From which age on, in hours, each age class begins; the last has no end. */
 export const ageClasses = [0, 1, 3, 6, 12, 24] as const
-export const HOURS_OF_DAY = 24
+const HOURS_OF_DAY = 24
 
 /** How much more (above 1) or less often an instance of an age, or at an hour of the day (UTC), is interrupted than on average. */
 export interface Multipliers {
@@ -46,6 +46,61 @@ export function learnMultipliers(cells: readonly Cell[]): readonly number[] {
 export function ageClassOf(ageHours: number): number {
   const after = ageClasses.findIndex((from) => from > ageHours)
   return after === -1 ? ageClasses.length - 1 : Math.max(0, after - 1)
+}
+
+/** A time in which an instance ran, and whether it was interrupted at its end. */
+export interface Life {
+  /** Interruptions per hour that its pool is taken to have. */
+  readonly rate: number
+  /** The hour of the day (UTC, with its fraction) at its beginning. */
+  readonly begins: number
+  /** Of the instance at the beginning. */
+  readonly ageHours: number
+  readonly hours: number
+  readonly interrupted: boolean
+}
+
+/** Multipliers of age and hour of day from what instances have lived through. */
+export function multipliersFrom(lives: readonly Life[]): Multipliers {
+  const age = ageClasses.map(() => ({ seen: 0, expected: 0 }))
+  const hour = Array.from({ length: HOURS_OF_DAY }, () => ({ seen: 0, expected: 0 }))
+  for (const { rate, begins, ageHours, hours, interrupted } of lives) {
+    for (const [i, spent] of hoursByAge(ageHours, hours).entries())
+      (age[i] as (typeof age)[number]).expected += spent * rate
+    for (const [i, spent] of hoursByHour(begins, hours).entries())
+      (hour[i] as (typeof hour)[number]).expected += spent * rate
+    if (!interrupted) continue
+    const { age: lastAge, hour: lastHour } = lastMoment(begins, ageHours, hours)
+    ;(age[lastAge] as (typeof age)[number]).seen += 1
+    ;(hour[lastHour] as (typeof hour)[number]).seen += 1
+  }
+  return { age: learnMultipliers(age), hour: learnMultipliers(hour) }
+}
+
+/** So that what ends on the border of two classes belongs to the one that it was in. */
+const A_MOMENT = 1e-9
+
+function lastMoment(begins: number, ageHours: number, hours: number): { age: number; hour: number } {
+  const before = Math.max(0, hours - A_MOMENT)
+  return { age: ageClassOf(ageHours + before), hour: Math.floor(begins + before) % HOURS_OF_DAY }
+}
+
+/** How long it was in each class of age. */
+function hoursByAge(ageHours: number, hours: number): number[] {
+  const to = ageHours + hours
+  return ageClasses.map((from, i) => {
+    const next = ageClasses[i + 1] ?? Number.POSITIVE_INFINITY
+    return Math.max(0, Math.min(to, next) - Math.max(ageHours, from))
+  })
+}
+
+/** How long it was in each hour of the day. */
+function hoursByHour(begins: number, hours: number): number[] {
+  const days = Math.floor(hours / HOURS_OF_DAY)
+  const spent = Array.from({ length: HOURS_OF_DAY }, () => days)
+  for (const { hour, hours: length } of stretchesOf(begins, null, hours - days * HOURS_OF_DAY))
+    spent[hour] = (spent[hour] as number) + length
+  return spent
 }
 
 /** A stretch of time in one age class and one hour of the day. */
