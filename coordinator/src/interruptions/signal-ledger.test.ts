@@ -2,6 +2,7 @@ import { hours, type Instant, instant, minutes } from '@understudy/shared/core/t
 import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { addAgent, addInstance } from '../fleet/testing.ts'
+import type { Kysely } from '../storage/database.ts'
 import { migrate } from '../storage/migrate.ts'
 import { signalOutcomes } from '../storage/migrations/0011-signal-outcomes.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
@@ -124,7 +125,7 @@ describe.each(dialects)('the ledger of signals on %s', (dialect) => {
       ])
       .execute()
     await db.schema.dropTable('rebalance_signals').execute()
-    await signalOutcomes.up(db)
+    await signalOutcomes.up(db as unknown as Kysely<unknown>)
     expect(await ledger.all()).toMatchObject([
       { instanceId: 'i-2', incidentId: 'r2', poolId: POOL, outcome: 'not_followed' },
       { instanceId: 'i-1', incidentId: 'r1', poolId: POOL, outcome: 'followed', leadMillis: 4000 },

@@ -27,6 +27,8 @@ export interface AfterSignal {
 const PRIOR_HITS = 4
 const PRIOR_MISSES = 6
 const ENOUGH = 3
+/** What is believed before anything is known. */
+export const PRIOR_AFTER_SIGNAL = PRIOR_HITS / (PRIOR_HITS + PRIOR_MISSES)
 
 export function probabilityAfterSignal(
   past: readonly PastSignal[],
