@@ -2,9 +2,9 @@ import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { AppError } from '@understudy/shared/core/app-error'
-import { agentId } from '@understudy/shared/core/ids'
+import { agentId, instanceId } from '@understudy/shared/core/ids'
 import { runServices } from '@understudy/shared/core/service'
-import { type Clock, hours, plus, seconds } from '@understudy/shared/core/time'
+import { type Clock, hours, instant, plus, seconds } from '@understudy/shared/core/time'
 import type { LeasePolicy } from '@understudy/shared/failover/lease'
 import type { IncidentView } from '@understudy/shared/protocol/incidents'
 import type { DemoView } from '@understudy/shared/protocol/live'
@@ -22,6 +22,7 @@ import {
   createFleetStore,
   createIncidents,
   defaultSettings,
+  type FleetStore,
   type IdentityVerifier,
 } from './fleet/fleet.ts'
 import { healthRoutes } from './http/health.routes.ts'
@@ -38,6 +39,8 @@ import { createMetrics, type Metrics } from './http/metrics.ts'
 import { sessionRoutes } from './http/session.routes.ts'
 import { createStaticFiles } from './http/static-files.ts'
 import { createCertificateRequests, openAuthority, openVoting } from './identity/identity.ts'
+import { interruptionRoutes } from './interruptions/interruption.routes.ts'
+import { createInterruptions } from './interruptions/interruptions.ts'
 import { listen, publicUrlOf } from './listening.ts'
 import {
   createLinks,
@@ -111,11 +114,18 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
   })
   const createJoinToken = (token: { agentId: string; replicaId: string | null; instanceId: string | null }) =>
     tokens.createJoin(token, hours(1))
+  const interruptions = createInterruptions({
+    db,
+    clock,
+    bandsOf: (pools) => market.bandsOf(pools),
+    multipliers: config.interruption_multipliers,
+  })
   const failover: Failover = createFailover({
     db,
     commit,
     fleet,
     incidents,
+    interruptions,
     cloud,
     address: parts.address,
     clock,
@@ -216,7 +226,8 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     failoverRoutes(failover, audit),
     ...market.routes,
     modelRoutes(models, audit),
-    openPipeline({ db, fleet, clock, ...market, offers: failover.offers }).routes,
+    interruptionRoutes({ interruptions, poolsIn: market.poolsIn, instanceOf: placeOf(fleet) }),
+    openPipeline({ db, fleet, clock, ...market, interruptions, offers: failover.offers }).routes,
     liveRoutes(links, voters, topics),
     ...(parts.extraRoutes ? [parts.extraRoutes((demo) => topics.showDemo(demo), failover)] : []),
   ])
@@ -257,6 +268,13 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
 
 function mount(api: Api, all: readonly Api[]): void {
   for (const routes of all) api.route('/', routes)
+}
+
+/** Where an instance runs, and since when. */
+const placeOf = (fleet: Pick<FleetStore, 'instance'>) => async (id: string) => {
+  const row = await fleet.instance(instanceId(id))
+  if (!row) return undefined
+  return { poolId: row.pool_id, launchedAt: row.launched_at === null ? null : instant(row.launched_at) }
 }
 
 /** @throws AppError `config_invalid` when the three do not go together */

@@ -5,6 +5,8 @@ import type { PriceChange } from '@understudy/shared/market/history'
 import type { Interval } from '@understudy/shared/market/interval'
 import { parsePool, regionOf } from '@understudy/shared/market/pool'
 import { familyOf } from '@understudy/shared/pipeline/hardware'
+import { defaultPolicy } from '@understudy/shared/pipeline/policy'
+import { nextSize } from '@understudy/shared/pipeline/right-sizing'
 import type { ReplayMarket, ReplayPool, Workload } from './replay-market.ts'
 import type { TypeFacts } from './type-catalog.ts'
 
@@ -83,10 +85,11 @@ const kindOf = (instanceType: string): string =>
 
 /**
  * One workload per instance type: it needs what the type has, begins in the first zone that sells it at the beginning, and may
- * use every pool that is at least as large and not more than twice as large. `most` takes an even choice of them.
+ * use every pool that is at least as large and not larger than the pipeline takes. `most` takes an even choice of them.
  */
 export function priceWorkloads(market: ReplayMarket, most: number): readonly Workload[] {
   const { pools } = market
+  const { upsizeMultiplier } = defaultPolicy('CLUSTER_FULL')
   const types = [...new Set(pools.map(({ instanceType }) => instanceType))]
   const all = types.flatMap((type): Workload[] => {
     const own = pools.flatMap((pool, i) => (pool.instanceType === type ? [i] : []))
@@ -94,7 +97,7 @@ export function priceWorkloads(market: ReplayMarket, most: number): readonly Wor
     const from = Math.min(...starts)
     const home = own[starts.indexOf(from)] as number
     const { vcpu, memGib, arch, gpu, onDemandUsd } = pools[home] as ReplayPool
-    const limit = 2 * 2 ** Math.ceil(Math.log2(vcpu))
+    const limit = upsizeMultiplier * nextSize(vcpu)
     const usable = pools.flatMap((pool, i) =>
       pool.vcpu >= vcpu &&
       pool.vcpu <= limit &&

@@ -29,7 +29,7 @@ export function traceMarkets(files: readonly TraceFile[]): readonly {
   readonly market: ReplayMarket
   readonly workloads: readonly Workload[]
 }[] {
-  const byKind = new Map<string, Read[]>()
+  const byKind = new Map<string, Trace[]>()
   for (const file of files) {
     const read = readTrace(file)
     byKind.set(read.kind, [...(byKind.get(read.kind) ?? []), read])
@@ -42,14 +42,17 @@ export function traceMarkets(files: readonly TraceFile[]): readonly {
     })
 }
 
-interface Read {
+/** One file: how many instances of a kind there were in a zone at each tick. */
+export interface Trace {
+  /** `v100.1`: accelerator or processor, and how many of it. */
   readonly kind: string
   readonly zone: string
   readonly gapSeconds: number
   readonly data: readonly number[]
 }
 
-function readTrace({ name, text }: TraceFile): Read {
+/** @throws AppError `input_invalid` naming the file */
+export function readTrace({ name, text }: TraceFile): Trace {
   const [, zone, accelerator, size] = NAME.exec(name) ?? []
   if (zone === undefined)
     throw new AppError('input_invalid', `${name} is not named like an availability trace`, {
@@ -76,7 +79,7 @@ function parseJson(text: string): unknown {
   }
 }
 
-function toMarket(reads: readonly Read[]): ReplayMarket {
+function toMarket(reads: readonly Trace[]): ReplayMarket {
   const ticks = Math.min(...reads.map(({ data }) => data.length))
   const gap = Math.max(...reads.map(({ gapSeconds }) => gapSeconds))
   if (reads.some(({ gapSeconds }) => gapSeconds !== gap))

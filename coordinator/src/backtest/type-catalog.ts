@@ -44,7 +44,6 @@ export function readTypeCatalog(
 }
 
 /** Graviton families carry a g after their generation; the first of them was a1. */
-const archOf = (instanceType: string): Arch =>
-  /^(a1\.|[a-z]+\d+g)/.test(instanceType) && !/^g\d/.test(instanceType) ? 'arm64' : 'x86_64'
+const archOf = (instanceType: string): Arch => (/^(a1\.|[a-z]+\d+g)/.test(instanceType) ? 'arm64' : 'x86_64')
 
 const ACCELERATED = /^(g\d|p\d|f\d|inf|trn|dl\d|vt\d)/

@@ -7,6 +7,7 @@ import {
   wholeNumber,
 } from '@understudy/shared/core/options'
 import { z } from 'zod'
+import { multiplierChoices } from '../interruptions/interruptions.ts'
 
 /** Every setting of the coordinator. `--help`, docs/configuration.md and the checks are generated from this table. */
 export const coordinatorOptions = {
@@ -185,6 +186,12 @@ export const coordinatorOptions = {
     env: 'MODEL_UPLOAD_DIR',
     value: '<directory>',
     doc: 'Where the files of models are kept, under their SHA-256; made when the first one is uploaded',
+  },
+  interruption_multipliers: {
+    schema: z.enum(multiplierChoices).default('age'),
+    env: 'UNDERSTUDY_INTERRUPTION_MULTIPLIERS',
+    value: '<which>',
+    doc: 'What beside its pool moves the estimate of an interruption, learnt from own instances: none, age or age-and-hour',
   },
   model_refresh: {
     schema: z.enum(['off', 'daily', 'weekly']).default('off'),

@@ -33,6 +33,7 @@ import type { Logger } from 'pino'
 import type { Address, Cloud, PoolOffer } from '../cloud/cloud.ts'
 import type { FleetStore, Incidents } from '../fleet/fleet.ts'
 import type { Voting } from '../identity/identity.ts'
+import type { Interruptions } from '../interruptions/interruptions.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
 import type { GroupCommit } from '../storage/group-commit.ts'
 import { createDepartures } from './departures.ts'
@@ -108,6 +109,7 @@ export interface FailoverOptions {
   readonly commit: GroupCommit
   readonly fleet: FleetStore
   readonly incidents: Incidents
+  readonly interruptions: Pick<Interruptions, 'ledger' | 'afterSignal'>
   readonly cloud: Cloud
   readonly address: Address
   readonly clock: Clock
@@ -197,6 +199,7 @@ export function createFailover(options: FailoverOptions): Failover {
     db,
     fleet,
     incidents,
+    interruptions: options.interruptions,
     clock,
     log,
     protect: (entry, incident) => standbys.protect(entry, incident),

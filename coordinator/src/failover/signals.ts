@@ -1,4 +1,5 @@
-import type { IncidentId, InstanceId } from '@understudy/shared/core/ids'
+import { AppError } from '@understudy/shared/core/app-error'
+import { incidentId as asIncidentId, type IncidentId, type InstanceId } from '@understudy/shared/core/ids'
 import {
   between,
   type Clock,
@@ -9,18 +10,14 @@ import {
   plus,
   seconds,
 } from '@understudy/shared/core/time'
-import { regionOf } from '@understudy/shared/market/pool'
+import type { AfterSignal } from '@understudy/shared/interruption/rebalance-posterior'
+import { parsePool } from '@understudy/shared/market/pool'
 import type { RebalanceResponse } from '@understudy/shared/protocol/failover'
 import type { Report } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
 import type { FleetStore, Incidents } from '../fleet/fleet.ts'
+import type { Interruptions } from '../interruptions/interruptions.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
-import {
-  FOLLOWED_WITHIN_MS,
-  type PastSignal,
-  type Probability,
-  probabilityAfterSignal,
-} from './interruption-probability.ts'
 import type { Entry } from './registry.ts'
 
 /** A notice whose time is over still has the instance running: it is acted on as fast as possible. */
@@ -40,7 +37,7 @@ export interface NoticeSighting {
 
 export interface RebalanceOutcome {
   readonly incidentId: IncidentId
-  readonly probability: Probability
+  readonly probability: AfterSignal
   readonly threshold: number
   readonly action: RebalanceResponse['action']
   readonly reason: string
@@ -62,12 +59,13 @@ export function createSignals(parts: {
   readonly db: Kysely<Schema>
   readonly fleet: FleetStore
   readonly incidents: Incidents
+  readonly interruptions: Pick<Interruptions, 'ledger' | 'afterSignal'>
   readonly clock: Clock
   readonly log: Logger
   /** Makes a replica in the safest pool; undefined when one is on its way already. */
   readonly protect: (entry: Entry, incident: IncidentId) => Promise<{ replicaId: string; created: boolean }>
 }): Signals {
-  const { db, fleet, incidents, clock, log, protect } = parts
+  const { db, fleet, incidents, interruptions, clock, log, protect } = parts
   /** One rebalance recommendation per instance and emission is one incident. */
   const rebalances = new Map<InstanceId, { time: Instant; outcome: Promise<RebalanceOutcome> }>()
   const onStandby = new Map<InstanceId, IncidentId>()
@@ -80,6 +78,8 @@ export function createSignals(parts: {
     const { runner } = entry
     const running = runner.flight
     const left = between(clock.now(), time)
+    if (via !== 'auto-scaling')
+      inBackground('signal outcome', interruptions.ledger.noticed(instance, wallTimeOf(seenAt)))
     if (running?.incident.instance === instance && running.incident.trigger === 'notice') {
       incidents.seen(running.incident.id, via, seenAt)
       // AWS may have moved it. What Auto Scaling says is a guess of ours, and a time that is over moves nothing.
@@ -115,7 +115,7 @@ export function createSignals(parts: {
       signalType: 'termination-notice',
       trigger: 'notice',
       via,
-      detected: { mono: seenAt, wall: plus(clock.now(), millis(-between(seenAt, clock.mono()))) },
+      detected: { mono: seenAt, wall: wallTimeOf(seenAt) },
       deadline: null,
       epoch: entry.runner.group.epoch,
     })
@@ -166,43 +166,53 @@ export function createSignals(parts: {
   async function rebalanceOnce(
     entry: Entry,
     instance: InstanceId,
-    { seenAt, via }: NoticeSighting,
+    { time, seenAt, via }: NoticeSighting,
   ): Promise<RebalanceOutcome> {
     const { agentId, runner } = entry
     const agent = await fleet.mustAgent(agentId)
     const row = await fleet.instance(instance)
-    const probability = probabilityAfterSignal(await pastSignals(), {
-      family: familyOf(row?.instance_type ?? ''),
-      region: regionOf(row?.availability_zone ?? ''),
-    })
-    const id = incidents.newId()
-    const threshold = agent.rebalance_threshold
-    incidents.open({
-      id,
-      agentId,
+    if (!row) throw new AppError('not_found', `there is no instance ${instance}`)
+    const probability = await interruptions.afterSignal(parsePool(row.pool_id))
+    const detected = { mono: seenAt, wall: wallTimeOf(seenAt) }
+    const { incidentId, isNew } = await interruptions.ledger.open({
       instanceId: instance,
-      signalType: 'rebalance-recommendation',
-      trigger: 'rebalance',
-      via,
-      detected: { mono: seenAt, wall: plus(clock.now(), millis(-between(seenAt, clock.mono()))) },
-      deadline: null,
-      epoch: runner.group.epoch,
-      interruptionProbability: probability.value,
+      agentId,
+      poolId: row.pool_id,
+      incidentId: incidents.newId(),
+      actionAt: time > 0 ? time : null,
+      detectedAt: detected.wall,
     })
+    const id = asIncidentId(incidentId)
+    const threshold = agent.rebalance_threshold
+    if (isNew)
+      incidents.open({
+        id,
+        agentId,
+        instanceId: instance,
+        signalType: 'rebalance-recommendation',
+        trigger: 'rebalance',
+        via,
+        detected,
+        deadline: null,
+        epoch: runner.group.epoch,
+        interruptionProbability: probability.value,
+      })
+    else incidents.seen(id, via, seenAt)
     if (instance === runner.group.primary) entry.atRisk = instance
     const answer = await decide(entry, instance, id, probability, threshold, agent.auto_replica_enabled === 1)
-    incidents.close(id, {
-      outcome: 'no-action',
-      why: answer.reason,
-      action: answer.action === 'created-emergency-replica' ? 'created-emergency-replica' : 'none',
-      replicaId: answer.replicaId,
-      newInstanceId: null,
-      newEpoch: null,
-      failoverMillis: null,
-      noPrimaryMillis: null,
-      noPrimaryFrom: null,
-      loss: null,
-    })
+    if (isNew)
+      incidents.close(id, {
+        outcome: 'no-action',
+        why: answer.reason,
+        action: answer.action === 'created-emergency-replica' ? 'created-emergency-replica' : 'none',
+        replicaId: answer.replicaId,
+        newInstanceId: null,
+        newEpoch: null,
+        failoverMillis: null,
+        noPrimaryMillis: null,
+        noPrimaryFrom: null,
+        loss: null,
+      })
     return { incidentId: id, probability, threshold, ...answer }
   }
 
@@ -211,7 +221,7 @@ export function createSignals(parts: {
     entry: Entry,
     instance: InstanceId,
     incident: IncidentId,
-    probability: Probability,
+    probability: AfterSignal,
     threshold: number,
     automatic: boolean,
   ): Promise<Pick<RebalanceOutcome, 'action' | 'reason' | 'replicaId'>> {
@@ -231,31 +241,7 @@ export function createSignals(parts: {
       : { action: 'replica-exists', reason: `the probability is ${p}; a replica is there already`, replicaId }
   }
 
-  /** Every earlier recommendation, and whether a notice followed; the latest are left out while that is open. */
-  async function pastSignals(): Promise<PastSignal[]> {
-    await incidents.settled()
-    const rows = await db
-      .selectFrom('spot_interruption_events as signal')
-      .innerJoin('instances', 'instances.id', 'signal.instance_id')
-      .where('signal.signal_type', '=', 'rebalance-recommendation')
-      .select(['signal.detected_at', 'instances.instance_type', 'instances.availability_zone'])
-      .select((e) =>
-        e
-          .selectFrom('spot_interruption_events as notice')
-          .whereRef('notice.instance_id', '=', 'signal.instance_id')
-          .where('notice.signal_type', '=', 'termination-notice')
-          .whereRef('notice.detected_at', '>=', 'signal.detected_at')
-          .select(({ fn }) => fn.min('notice.detected_at').as('at'))
-          .as('noticed_at'),
-      )
-      .execute()
-    const now = clock.now()
-    return rows.flatMap((row) => {
-      const followed = row.noticed_at !== null && row.noticed_at - row.detected_at <= FOLLOWED_WITHIN_MS
-      if (!followed && now - row.detected_at < FOLLOWED_WITHIN_MS) return []
-      return [{ family: familyOf(row.instance_type), region: regionOf(row.availability_zone), followed }]
-    })
-  }
+  const wallTimeOf = (seenAt: Mono): Instant => plus(clock.now(), millis(-between(seenAt, clock.mono())))
 
   const inBackground = (what: string, task: Promise<unknown>): void => {
     task.catch((error: unknown) => log.error({ event: 'signal.failed', what, err: error }))
@@ -297,6 +283,3 @@ export function createSignals(parts: {
     rebalance,
   }
 }
-
-/** `m5.large` → `m5`. */
-const familyOf = (instanceType: string): string => instanceType.split('.')[0] ?? instanceType

@@ -17,6 +17,7 @@ import { createCatalog } from './catalog.ts'
 import { createCatalogStore } from './catalog-store.ts'
 import { createDailyBackfill } from './daily-backfill.ts'
 import { createFetchStore } from './fetch-store.ts'
+import { createKnownBands } from './known-bands.ts'
 import { marketRoutes } from './market.routes.ts'
 import { createMarket, type Market } from './market.ts'
 import { createMarketMetrics } from './market-metrics.ts'
@@ -60,6 +61,8 @@ export interface OpenMarket {
   /** Pools of which a price is known, as they are now. */
   poolsIn(region: string): Promise<readonly PoolView[]>
   instanceTypes(): Promise<readonly InstanceType[]>
+  /** The Spot Advisor's bands, or a simulated region's, of pools of which one is known. */
+  bandsOf: ReturnType<typeof createKnownBands>
   readonly routes: readonly Api[]
   readonly services: readonly Service[]
   /** Reads what prices are measured against; to be done before any comes. */
@@ -150,6 +153,7 @@ export function openMarket(parts: OpenMarketParts): OpenMarket {
     savings,
     poolsIn: async (region) => (await pools.list({ region, limit: Number.MAX_SAFE_INTEGER })).items,
     instanceTypes: store.instanceTypes,
+    bandsOf: createKnownBands(store, offered),
     routes: [
       marketRoutes({
         market,

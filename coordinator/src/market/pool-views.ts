@@ -86,31 +86,45 @@ const priceOf = (price: LatestPrice | undefined) =>
       }
     : { spot_price: null, price_at: null, data_source: null, confidence: null }
 
-const bandOf = (known: { readonly band: InterruptionBand; readonly asOf: Instant } | undefined) => ({
+/** A band of the Spot Advisor, and how old it is. */
+export interface KnownBand {
+  readonly band: InterruptionBand
+  readonly asOf: Instant
+}
+
+const bandOf = (known: KnownBand | undefined) => ({
   interruption_band: known?.band ?? null,
   interruption_range: known ? interruptionBands[known.band] : null,
   band_as_of: timeOrNull(known?.asOf ?? null),
 })
 
-const offeredBand = (offer: PoolOffer | undefined) =>
+export const offeredBand = (offer: PoolOffer | undefined): KnownBand | undefined =>
   offer && offer.interruptionBand !== null ? { band: offer.interruptionBand, asOf: offer.at } : undefined
 
 /** In per cent of on-demand, to two places. */
 const discount = (spot: number, onDemand: number): number | null =>
   onDemand === 0 ? null : Math.round((1 - spot / onDemand) * 10_000) / 100
 
+/** By instance type. */
+export async function bandsIn(
+  catalog: Pick<CatalogStore, 'advisor'>,
+  region: string,
+): Promise<ReadonlyMap<string, KnownBand>> {
+  const advisor = await catalog.advisor(region, 'Linux')
+  return new Map(
+    advisor.map(({ instanceType, band, asOf, fetchedAt }) => [
+      instanceType,
+      { band, asOf: asOf ?? fetchedAt },
+    ]),
+  )
+}
+
 async function readRegion(catalog: Pick<CatalogStore, 'onDemand' | 'advisor' | 'zones'>, region: string) {
   const onDemand = await catalog.onDemand(region)
-  const advisor = await catalog.advisor(region, 'Linux')
   const zones = await catalog.zones(region)
   return {
     onDemand: new Map(onDemand.map(({ instanceType, price }) => [instanceType, price])),
-    bands: new Map(
-      advisor.map(({ instanceType, band, asOf, fetchedAt }) => [
-        instanceType,
-        { band, asOf: (asOf ?? fetchedAt) as Instant },
-      ]),
-    ),
+    bands: await bandsIn(catalog, region),
     zones: new Map(zones.map(({ name, id }) => [name, id])),
   }
 }

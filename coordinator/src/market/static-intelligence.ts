@@ -1,4 +1,5 @@
 import type { Instant } from '@understudy/shared/core/time'
+import { bandShares } from '@understudy/shared/interruption/advisor-rate'
 import type { InterruptionBand } from '@understudy/shared/market/pool'
 import { poolId } from '@understudy/shared/market/pool'
 import type { InstanceType } from '../cloud/catalog-source.ts'
@@ -30,9 +31,6 @@ interface TypeFacts {
   readonly family: string
 }
 
-/** The middle of each band per month; the last one is open, and 25 % is above the 20 % at which pools are refused. */
-const rates = [0.025, 0.075, 0.125, 0.175, 0.25] as const
-
 export function toStaticIntelligence(parts: {
   readonly region: string
   readonly zones: readonly string[]
@@ -57,7 +55,7 @@ export function toStaticIntelligence(parts: {
         zones.map((availabilityZone) => [
           poolId({ instanceType, availabilityZone }),
           {
-            interrupt_rate: rates[band],
+            interrupt_rate: bandShares[band],
             interrupt_rate_code: band,
             last_updated: plainTime(asOf ?? fetchedAt),
           },

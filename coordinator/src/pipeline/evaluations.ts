@@ -1,6 +1,6 @@
 import { AppError } from '@understudy/shared/core/app-error'
 import { type Clock, type Instant, instant } from '@understudy/shared/core/time'
-import { regionOf } from '@understudy/shared/market/pool'
+import { type Pool, regionOf } from '@understudy/shared/market/pool'
 import type { Offer, PipelineInput, Placement, Signal } from '@understudy/shared/pipeline/context'
 import { evaluate, type Outcome, type StageWatcher } from '@understudy/shared/pipeline/pipeline'
 import { defaultPolicy } from '@understudy/shared/pipeline/policy'
@@ -16,6 +16,8 @@ export interface EvaluationPorts {
   readonly instanceOf: (id: string) => Promise<{ readonly launchedAt: Instant | null } | undefined>
   readonly signalsOf: (id: string) => Promise<readonly Signal[]>
   readonly model: RiskModel
+  /** P(termination | AWS recommends a rebalance) in this pool. */
+  readonly rebalanceProbabilityOf: (pool: Pool) => Promise<number>
 }
 
 /** Scores offers; `failure` says in a few words why there are no scores. */
@@ -65,7 +67,7 @@ export function createEvaluations(ports: EvaluationPorts): (asked: EvaluationReq
       ...(await model.score(offers, now)),
       signals,
       handledSignals: [],
-      rebalanceProbability: null,
+      rebalanceProbability: await ports.rebalanceProbabilityOf(asked),
       interruptions: [],
       referenceUsd: null,
       budget: { movesLeft: 1, heldBy: null },

@@ -6,6 +6,7 @@ import type { InstanceType } from '../cloud/catalog-source.ts'
 import type { PoolOffer } from '../cloud/cloud.ts'
 import type { FleetStore } from '../fleet/fleet.ts'
 import type { Api } from '../http/http.ts'
+import type { Interruptions } from '../interruptions/interruptions.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
 import { createDecisionStore } from './decision-store.ts'
 import { createEvaluations, noModel } from './evaluations.ts'
@@ -22,6 +23,7 @@ export interface OpenPipelineParts {
   readonly instanceTypes: () => Promise<readonly InstanceType[]>
   /** What the cloud offers now. */
   readonly offers: () => readonly PoolOffer[]
+  readonly interruptions: Pick<Interruptions, 'rates' | 'afterSignal'>
   readonly clock: Clock
 }
 
@@ -32,10 +34,12 @@ export function openPipeline(parts: OpenPipelineParts): { readonly routes: Api }
     clock,
     store: createDecisionStore(db),
     model: noModel,
+    rebalanceProbabilityOf: async (pool) => (await parts.interruptions.afterSignal(pool)).value,
     sourcesOf: async (region) => ({
       pools: await parts.poolsIn(region),
       offered: parts.offers(),
       factsOf: typeFacts(await parts.instanceTypes()),
+      interruptionOf: await parts.interruptions.rates(),
     }),
     async instanceOf(id) {
       const row = await fleet.instance(instanceIdSchema.parse(id))

@@ -1,6 +1,6 @@
 import { toUsd } from '@understudy/shared/core/money'
 import { type Instant, instant } from '@understudy/shared/core/time'
-import { parsePool, poolId, regionOf } from '@understudy/shared/market/pool'
+import { type Pool, parsePool, poolId, regionOf } from '@understudy/shared/market/pool'
 import type { Offer } from '@understudy/shared/pipeline/context'
 import type { PoolView } from '@understudy/shared/protocol/market'
 import type { PoolOffer } from '../cloud/cloud.ts'
@@ -12,13 +12,18 @@ export interface RegionSources {
   /** What the cloud itself offers; it counts where it is newer. */
   readonly offered: readonly PoolOffer[]
   readonly factsOf: (instanceType: string) => TypeFacts | undefined
+  /** P(an instance there is interrupted within 12 h). */
+  readonly interruptionOf: (pool: Pool, band: Offer['band']) => number
 }
 
 /** A price, wherever it comes from. */
 type Priced = Pick<Offer, 'spotUsd' | 'priceAt' | 'onDemandUsd' | 'band'>
 
 /** The offers of one region for the pipeline. Pools without a price, or of types of which nothing is known, are left out. */
-export function regionOffers(region: string, { pools, offered, factsOf }: RegionSources): Offer[] {
+export function regionOffers(
+  region: string,
+  { pools, offered, factsOf, interruptionOf }: RegionSources,
+): Offer[] {
   const priced = new Map<string, Priced>()
   for (const pool of pools) {
     const found = fromView(pool)
@@ -33,7 +38,9 @@ export function regionOffers(region: string, { pools, offered, factsOf }: Region
   return [...priced].flatMap(([id, price]) => {
     const pool = parsePool(id)
     const facts = factsOf(pool.instanceType)
-    return facts ? [{ ...pool, ...facts, ...price, instability12h: null, interruption12h: null }] : []
+    if (!facts) return []
+    const interruption12h = interruptionOf(pool, price.band)
+    return [{ ...pool, ...facts, ...price, instability12h: null, interruption12h }]
   })
 }
 

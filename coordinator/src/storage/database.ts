@@ -12,6 +12,7 @@ import { WritingSqliteDialect } from './sqlite-dialect.ts'
 
 export type { Kysely, Transaction } from 'kysely'
 export type * from './decision-schema.ts'
+export type * from './interruption-schema.ts'
 export type * from './market-schema.ts'
 export type * from './models-schema.ts'
 export type { OpenDatabase } from './open-database.ts'

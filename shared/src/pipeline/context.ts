@@ -135,7 +135,7 @@ export interface Policy {
   readonly tauAdmit: number
   /** A current pool from here on is to be left. */
   readonly tauLeave: number
-  /** A rebalance recommendation is acted on from here on. */
+  /** A rebalance recommendation is acted on above it, as REBALANCE_THRESHOLD is meant. */
   readonly tauReplica: number
   readonly onRebalance: 'replica_if_p' | 'cordon_and_prelaunch' | 'drain' | 'ignore'
   /** Lets types of up to this many times the size in. */

@@ -196,6 +196,7 @@ test.each([
   ['replica_if_p', null, 'DRAIN', 'REPLICA'],
   ['replica_if_p', 5 / 14, 'DRAIN', 'REPLICA'],
   ['replica_if_p', 4 / 14, 'STAY', undefined],
+  ['replica_if_p', 0.3, 'STAY', undefined],
   ['ignore', null, 'STAY', undefined],
 ] as const)(
   'on a rebalance recommendation %s with %s: %s',

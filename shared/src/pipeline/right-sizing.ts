@@ -27,4 +27,4 @@ export const expandSizes = rightSizing((upsize) => Math.max(1, upsize))
 export const sameSize = rightSizing(() => 1)
 
 /** The next power of two: how instances are sold. */
-const nextSize = (vcpu: number): number => 2 ** Math.ceil(Math.log2(vcpu))
+export const nextSize = (vcpu: number): number => 2 ** Math.ceil(Math.log2(vcpu))

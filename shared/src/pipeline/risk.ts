@@ -1,4 +1,5 @@
 import { hours } from '../core/time.ts'
+import { advisorHazard } from '../interruption/advisor-rate.ts'
 import type { InterruptionBand } from '../market/pool.ts'
 import { poolId } from '../market/pool.ts'
 import {
@@ -10,11 +11,6 @@ import {
   type StageContext,
 } from './context.ts'
 
-const HOURS_PER_MONTH = 730
-/** The middle of each band; AWS gives no upper end for the last. Share of instances interrupted in a month. */
-const BAND_SHARE = [0.025, 0.075, 0.125, 0.175, 0.25] as const
-/** What a type that the Advisor does not know counts as. */
-const UNKNOWN_BAND = 3
 const EXCLUDED_FOR = hours(6)
 const REMEMBERED_FOR = hours(24)
 const REMEMBERED_FACTOR = 4
@@ -23,10 +19,8 @@ const REMEMBERED_FACTOR = 4
 export const hazardOf = (p12h: number): number => -Math.log1p(-Math.min(p12h, 1 - 1e-12)) / 12
 
 /** What the Spot Advisor's band, which is per month, says of the next 12 h. */
-export function advisorProbability12h(band: InterruptionBand | null): number {
-  const hazard = -Math.log1p(-BAND_SHARE[band ?? UNKNOWN_BAND]) / HOURS_PER_MONTH
-  return -Math.expm1(-12 * hazard)
-}
+export const advisorProbability12h = (band: InterruptionBand | null): number =>
+  -Math.expm1(-12 * advisorHazard(band))
 
 const isProbability = (value: number | null): value is number =>
   value !== null && Number.isFinite(value) && value >= 0 && value <= 1

@@ -1,12 +1,10 @@
+import { PRIOR_AFTER_SIGNAL } from '../interruption/rebalance-posterior.ts'
 import type { Candidate, PipelineInput, Signal } from './context.ts'
 import { type Action, type Decision, stay } from './decision.ts'
 
 /** What a signal is remembered by: the same one, seen again, is acted on once. */
 export const signalKey = ({ kind, instanceId, actionAt }: Signal): string =>
   `${kind}:${instanceId}:${actionAt}`
-
-/** Before a rebalance recommendation was ever followed: the prior of decisions 3.4. */
-const PRIOR = 0.4
 
 export interface Targets {
   /** What no stage has dropped, best first, without the current pool. */
@@ -56,10 +54,10 @@ const kinds: Readonly<Record<'replica_if_p' | 'cordon_and_prelaunch' | 'drain', 
 
 function rebalance(input: PipelineInput, own: readonly Signal[], target: Candidate | undefined) {
   const { onRebalance, tauReplica } = input.policy
-  const p = input.rebalanceProbability ?? PRIOR
+  const p = input.rebalanceProbability ?? PRIOR_AFTER_SIGNAL
   if (onRebalance === 'ignore') return { note: 'a rebalance recommendation is ignored by policy' }
-  if (onRebalance === 'replica_if_p' && p < tauReplica)
-    return { note: `a rebalance recommendation is followed by a notice with ${p}, below ${tauReplica}` }
+  if (onRebalance === 'replica_if_p' && p <= tauReplica)
+    return { note: `a rebalance recommendation is followed by a notice with ${p}, not above ${tauReplica}` }
   const signals = newKeys(input, own)
   const isNew = signals.length > 0
   const decision: Decision = {
