@@ -26,38 +26,47 @@ export interface KnownPrices {
 export const LONGEST_HOLE = millis(4 * HOUR_MS)
 
 /**
- * The prices of `range` up to its end. History stands where it is complete, samples elsewhere; what was interpolated is no
- * price. Undefined where nothing is known. `changes` and `samples` must be in order.
+ * The last stretch of `range`. History stands where it is complete, samples elsewhere; what was interpolated is no price.
+ * Undefined where nothing is known. `changes` and `samples` must be in order.
  */
-export function knownPrices(
-  { changes, covered, samples }: PoolFacts,
+export const knownPrices = (
+  facts: PoolFacts,
   range: Interval,
   longestHole: Millis = LONGEST_HOLE,
-): KnownPrices | undefined {
+): KnownPrices | undefined => knownStretches(facts, range, longestHole).at(-1)
+
+/** All stretches of `range` that a longer hole lies between. */
+export function knownStretches(
+  { changes, covered, samples }: PoolFacts,
+  range: Interval,
+  longestHole: Millis,
+): KnownPrices[] {
   const complete = intersect(covered, [range]).flatMap((interval) => withPrice(changes, interval))
   const sampled = samples.filter(({ at }) => at >= range.from && at < range.to)
   const buckets = sampled.map(({ at }) => ({ from: at, to: instant(Math.min(at + BUCKET, range.to)) }))
-  const known = normalise([...complete, ...buckets])
-  const last = known.at(-1)
-  if (!last) return undefined
-  let from = last.from
-  const bridged: Interval[] = []
-  for (let i = known.length - 2; i >= 0; i--) {
-    const before = known[i] as Interval
-    if (from - before.to > longestHole) break
-    bridged.unshift({ from: before.to, to: from })
-    from = before.from
+  const events = [
+    ...complete.flatMap((interval) => stepsOf(changes, interval)),
+    ...outside(sampled, complete),
+  ].sort((a, b) => a.at - b.at)
+  const stretches: { from: Instant; until: Instant; bridged: Interval[] }[] = []
+  for (const { from, to } of normalise([...complete, ...buckets])) {
+    const last = stretches.at(-1)
+    if (last && from - last.until <= longestHole) {
+      last.bridged.push({ from: last.until, to: from })
+      last.until = to
+    } else stretches.push({ from, until: to, bridged: [] })
   }
-  const events: PriceEvent[] = []
-  for (const interval of complete) {
-    if (interval.from < from) continue
-    events.push({ at: interval.from, price: stepAt(changes, interval.from) as PriceEvent['price'] })
-    for (const change of changes)
-      if (change.at > interval.from && change.at < interval.to) events.push(change)
-  }
-  for (const sample of outside(sampled, complete)) if (sample.at >= from) events.push(sample)
-  return { path: toPricePath(events), from, until: last.to, bridged }
+  return stretches.map((stretch) => ({
+    ...stretch,
+    path: toPricePath(events.filter(({ at }) => at >= stretch.from && at < stretch.until)),
+  }))
 }
+
+/** The price at the start, and the changes within. */
+const stepsOf = (changes: readonly PriceChange[], { from, to }: Interval): PriceEvent[] => [
+  { at: from, price: stepAt(changes, from) as PriceEvent['price'] },
+  ...changes.filter(({ at }) => at > from && at < to),
+]
 
 /** A covered time from where on the pool has a price. */
 function withPrice(changes: readonly PriceChange[], { from, to }: Interval): Interval[] {
