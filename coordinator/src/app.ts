@@ -49,7 +49,7 @@ import {
 } from './live/live.ts'
 import { openMarket } from './market/open-market.ts'
 import { modelRoutes } from './models/models.routes.ts'
-import { createModels } from './models/models.ts'
+import { createModels, openPredictions } from './models/models.ts'
 import { openPipeline } from './pipeline/pipeline.ts'
 import type { OpenDatabase } from './storage/database.ts'
 import { createGroupCommit } from './storage/group-commit.ts'
@@ -171,6 +171,16 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     log,
   })
 
+  const predictions = openPredictions({
+    ...market,
+    database,
+    serving: models.serving,
+    registry: metrics.registry,
+    retention: config.prediction_retention,
+    clock,
+    log,
+  })
+
   const auth = { open: mode === 'demo', tokens, agents: credentials }
   const api = createApi(log, auth, createIdempotency(db, clock))
   mount(api, [
@@ -215,7 +225,9 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     failoverRoutes(failover, audit),
     ...market.routes,
     modelRoutes(models, audit),
-    openPipeline({ db, fleet, clock, ...market, offers: failover.offers }).routes,
+    ...predictions.routes,
+    openPipeline({ db, fleet, clock, ...market, offers: failover.offers, model: predictions.riskModel })
+      .routes,
     liveRoutes(links, voters, topics),
     ...(parts.extraRoutes ? [parts.extraRoutes((demo) => topics.showDemo(demo), failover)] : []),
   ])
@@ -238,7 +250,10 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
       const onAbort = () => stopping.abort()
       signal.addEventListener('abort', onAbort, { once: true })
       try {
-        await runServices([failover, topics, renewal, models, ...market.services], signal)
+        await runServices(
+          [failover, topics, renewal, models, ...market.services, ...predictions.services],
+          signal,
+        )
       } finally {
         stopping.abort()
         await incidents.settled()

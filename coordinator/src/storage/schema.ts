@@ -2,12 +2,13 @@ import type { Generated } from 'kysely'
 import type { DecisionSchema } from './decision-schema.ts'
 import type { MarketSchema } from './market-schema.ts'
 import type { ModelsSchema } from './models-schema.ts'
+import type { PredictionsSchema } from './predictions-schema.ts'
 
 /**
  * The tables, as both databases hold them: times are UTC milliseconds, money is micro-dollars per hour, yes and no are
  * 1 and 0, lists are JSON text.
  */
-export interface Schema extends MarketSchema, ModelsSchema, DecisionSchema {
+export interface Schema extends MarketSchema, ModelsSchema, DecisionSchema, PredictionsSchema {
   clients: ClientRow
   agents: AgentRow
   instances: InstanceRow
