@@ -175,6 +175,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     ...market,
     database,
     serving: models.serving,
+    models: models.store,
     registry: metrics.registry,
     retention: config.prediction_retention,
     clock,
@@ -239,6 +240,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
   serveDashboard(api, config)
   await failover.load()
   await market.load()
+  await predictions.load()
   for (const agent of await failover.agents()) topics.touchAgent(agent.id)
   listening.attach(api)
 

@@ -150,7 +150,7 @@ export const performanceSchema = z
     to: timeSchema,
     pending: countSchema,
     unlabelled: countSchema,
-    /** Of the rows that count, every so many was taken where there are very many. */
+    /** Of the runs, every so many was looked at where there are very many; all counts are of those. */
     every: countSchema,
     all: accuracySchema,
     by_region: z.record(z.string(), accuracySchema),
