@@ -132,6 +132,25 @@ describe.each(dialects)('predictions on %s', (dialect: Dialect) => {
     expect(second.body.items[0].p_instability_12h).toBe(0.2)
     expect((await bench.call('GET', '/api/v1/ml/predictions')).body.items).toHaveLength(1)
 
+    const performance = await bench.call('GET', `/api/v1/ml/models/${modelId}/performance?window=24h`)
+    expect(performance.body).toMatchObject({
+      ...{ model_id: modelId, window: '24h', pending: 1, unlabelled: 0 },
+      all: {
+        rows: 1,
+        precision: { value: null },
+        why: 'not enough labels: 1 of 10 blocks in which it happened',
+      },
+    })
+    expect(await bench.call('GET', `/api/v1/ml/models/${modelId}/performance?window=1y`)).toMatchObject({
+      status: 400,
+    })
+    expect((await bench.call('GET', '/api/v1/ml/models/nobody/performance')).status).toBe(404)
+    expect((await bench.call('GET', '/api/v1/ml/models/alerts')).body).toEqual({
+      ...{ items: [], voluntary_moves: { allowed: true, why: null } },
+    })
+    const metrics = await bench.call('GET', '/metrics')
+    expect(metrics.body).toContain('understudy_voluntary_moves_allowed 1')
+
     const socket = new WebSocket(`${bench.url.replace('http', 'ws')}/api/v1/ml/predictions/live`, {
       headers: { authorization: `Bearer ${bench.adminToken}` },
     })

@@ -18,6 +18,7 @@ import { createDriftWatch } from './drift-watch.ts'
 import { createLabelStore } from './label-store.ts'
 import { createModelStore } from './model-store.ts'
 import { type OpenPredictions, openPredictions } from './open-predictions.ts'
+import { createPerformanceBook } from './performance.ts'
 import { createPredictionFeed } from './prediction-feed.ts'
 import { createPredictionStore } from './prediction-store.ts'
 import type { Scores } from './scoring.ts'
@@ -208,8 +209,14 @@ describe.each(dialects)('predictions on %s', (dialect) => {
     ])
     await time.advance(hours(72))
     expect(await open.labels.passOnce()).toEqual({ labelled: 0, unlabelled: 1 })
-    const answered = await open.routes[1]?.request('/api/v1/ml/models/model-a/performance?window=7d')
-    expect(answered?.status, 'nobody has signed in').toBe(401)
+    const book = createPerformanceBook(database.db, createModelStore(database.db, time.clock), time.clock)
+    expect(await book.of('model-a', 'activation')).toMatchObject({
+      ...{ pending: 0, unlabelled: 1, every: 1, window: 'activation' },
+      all: { rows: 5, positives: 3, tp: 3, fp: 0, fn: 0, tn: 2, effective_n: 2, auc: null },
+      by_region: { 'sa-east-1': { rows: 5 } },
+      by_family: { m5: { why: 'not enough labels: 1 of 10 blocks in which it happened' } },
+    })
+    await expect(book.of('model-x', '24h')).rejects.toThrow('there is no model model-x')
     const blocks = await createLabelStore(database.db).blocks('model-a')
     expect(blocks).toMatchObject([{ pool_group: 'm5@sa-east-1', rows: 5, positives: 3 }])
     expect(blocks[0]?.brier).toBeCloseTo((2 * 0.01 + 3 * 0.01) / 5, 9)

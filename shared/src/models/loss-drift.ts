@@ -41,7 +41,9 @@ export function lossDrift(blocks: readonly LossBlock[]): LossDrift {
     // What has left the window is what was before.
     const end = i + 1 - adwin.width
     const before = meanOf(ordered.slice(earlier, end))
-    if (end > earlier) found = { rise: change === 'rise', since: at, before }
+    // The window may be cut several times for one rise: it began with the first of them.
+    const rise = change === 'rise'
+    if (end > earlier && found?.rise !== rise) found = { rise, since: at, before }
     earlier = end
   }
   if (!found) return { level: 'ok', since: null, before: null, after: null, pageHinkley }
