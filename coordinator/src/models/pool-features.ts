@@ -79,9 +79,8 @@ export function createPoolFeatures(
         pool: priced.pool,
         onDemand: onDemandOf(priced.pool),
         get path() {
-          return priced.known && priceAge(priced.known, moment.at) <= OLDEST_PRICE
-            ? priced.known.path
-            : NOTHING
+          const { known } = priced
+          return known && moment.at - known.until <= OLDEST_PRICE ? known.path : NOTHING
         },
       })),
       names,
