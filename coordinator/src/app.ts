@@ -53,7 +53,7 @@ import {
 } from './live/live.ts'
 import { openMarket } from './market/open-market.ts'
 import { modelRoutes } from './models/models.routes.ts'
-import { createModels } from './models/models.ts'
+import { createModels, openPredictions } from './models/models.ts'
 import { openPipeline } from './pipeline/pipeline.ts'
 import type { OpenDatabase } from './storage/database.ts'
 import { createGroupCommit } from './storage/group-commit.ts'
@@ -182,6 +182,17 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     log,
   })
 
+  const predictions = openPredictions({
+    ...market,
+    database,
+    serving: models.serving,
+    models: models.store,
+    registry: metrics.registry,
+    retention: config.prediction_retention,
+    clock,
+    log,
+  })
+
   const auth = { open: mode === 'demo', tokens, agents: credentials }
   const api = createApi(log, auth, createIdempotency(db, clock))
   mount(api, [
@@ -227,7 +238,16 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     ...market.routes,
     modelRoutes(models, audit),
     interruptionRoutes({ interruptions, poolsIn: market.poolsIn, instanceOf: placeOf(fleet) }),
-    openPipeline({ db, fleet, clock, ...market, interruptions, offers: failover.offers }).routes,
+    ...predictions.routes,
+    openPipeline({
+      db,
+      fleet,
+      clock,
+      ...market,
+      interruptions,
+      offers: failover.offers,
+      model: predictions.riskModel,
+    }).routes,
     liveRoutes(links, voters, topics),
     ...(parts.extraRoutes ? [parts.extraRoutes((demo) => topics.showDemo(demo), failover)] : []),
   ])
@@ -239,6 +259,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
   serveDashboard(api, config)
   await failover.load()
   await market.load()
+  await predictions.load()
   for (const agent of await failover.agents()) topics.touchAgent(agent.id)
   listening.attach(api)
 
@@ -256,7 +277,10 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
       const onAbort = () => stopping.abort()
       signal.addEventListener('abort', onAbort, { once: true })
       try {
-        await runServices([failover, topics, renewal, models, ...market.services], signal)
+        await runServices(
+          [failover, topics, renewal, models, ...market.services, ...predictions.services],
+          signal,
+        )
       } finally {
         stopping.abort()
         await incidents.settled()

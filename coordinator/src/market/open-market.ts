@@ -63,6 +63,7 @@ export interface OpenMarket {
   instanceTypes(): Promise<readonly InstanceType[]>
   /** The Spot Advisor's bands, or a simulated region's, of pools of which one is known. */
   bandsOf: ReturnType<typeof createKnownBands>
+  onDemandOf(pool: Pool): MicroUsd | undefined
   readonly routes: readonly Api[]
   readonly services: readonly Service[]
   /** Reads what prices are measured against; to be done before any comes. */
@@ -154,6 +155,7 @@ export function openMarket(parts: OpenMarketParts): OpenMarket {
     poolsIn: async (region) => (await pools.list({ region, limit: Number.MAX_SAFE_INTEGER })).items,
     instanceTypes: store.instanceTypes,
     bandsOf: createKnownBands(store, offered),
+    onDemandOf,
     routes: [
       marketRoutes({
         market,

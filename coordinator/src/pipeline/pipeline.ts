@@ -9,12 +9,13 @@ import type { Api } from '../http/http.ts'
 import type { Interruptions } from '../interruptions/interruptions.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
 import { createDecisionStore } from './decision-store.ts'
-import { createEvaluations, noModel } from './evaluations.ts'
+import { createEvaluations, type RiskModel } from './evaluations.ts'
 import { pipelineRoutes } from './pipeline.routes.ts'
 import { typeFacts } from './type-facts.ts'
 
 /** The front door of decisions: the rules themselves are pure and lie in shared/src/pipeline. */
 export { createDecisionStore } from './decision-store.ts'
+export type { RiskModel } from './evaluations.ts'
 
 export interface OpenPipelineParts {
   readonly db: Kysely<Schema>
@@ -24,6 +25,7 @@ export interface OpenPipelineParts {
   /** What the cloud offers now. */
   readonly offers: () => readonly PoolOffer[]
   readonly interruptions: Pick<Interruptions, 'rates' | 'afterSignal'>
+  readonly model: RiskModel
   readonly clock: Clock
 }
 
@@ -33,7 +35,7 @@ export function openPipeline(parts: OpenPipelineParts): { readonly routes: Api }
   const evaluate = createEvaluations({
     clock,
     store: createDecisionStore(db),
-    model: noModel,
+    model: parts.model,
     rebalanceProbabilityOf: async (pool) => (await parts.interruptions.afterSignal(pool)).value,
     sourcesOf: async (region) => ({
       pools: await parts.poolsIn(region),

@@ -16,6 +16,7 @@ export type * from './interruption-schema.ts'
 export type * from './market-schema.ts'
 export type * from './models-schema.ts'
 export type { OpenDatabase } from './open-database.ts'
+export type * from './predictions-schema.ts'
 export type * from './schema.ts'
 
 /** Where the data is. */

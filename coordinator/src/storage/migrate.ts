@@ -7,6 +7,7 @@ import { votes } from './migrations/0003-votes.ts'
 import { market } from './migrations/0004-market.ts'
 import { models } from './migrations/0005-models.ts'
 import { decisions } from './migrations/0006-decisions.ts'
+import { predictions } from './migrations/0007-predictions.ts'
 import { signalOutcomes } from './migrations/0011-signal-outcomes.ts'
 import type { Schema } from './schema.ts'
 
@@ -18,6 +19,7 @@ const migrations: Record<string, Migration> = {
   '0004-market': market,
   '0005-models': models,
   '0006-decisions': decisions,
+  '0007-predictions': predictions,
   '0011-signal-outcomes': signalOutcomes,
 }
 

@@ -3,12 +3,18 @@ import type { DecisionSchema } from './decision-schema.ts'
 import type { InterruptionSchema } from './interruption-schema.ts'
 import type { MarketSchema } from './market-schema.ts'
 import type { ModelsSchema } from './models-schema.ts'
+import type { PredictionsSchema } from './predictions-schema.ts'
 
 /**
  * The tables, as both databases hold them: times are UTC milliseconds, money is micro-dollars per hour, yes and no are
  * 1 and 0, lists are JSON text.
  */
-export interface Schema extends MarketSchema, ModelsSchema, DecisionSchema, InterruptionSchema {
+export interface Schema
+  extends MarketSchema,
+    ModelsSchema,
+    DecisionSchema,
+    PredictionsSchema,
+    InterruptionSchema {
   clients: ClientRow
   agents: AgentRow
   instances: InstanceRow

@@ -1,0 +1,109 @@
+import type { MicroUsd } from '@understudy/shared/core/money'
+import type { Service } from '@understudy/shared/core/service'
+import { type Clock, hours } from '@understudy/shared/core/time'
+import type { Pool } from '@understudy/shared/market/pool'
+import type { PoolView } from '@understudy/shared/protocol/market'
+import type { Logger } from 'pino'
+import type { Registry } from 'prom-client'
+import type { Api } from '../http/http.ts'
+import type { Market } from '../market/market.ts'
+import type { RiskModel } from '../pipeline/pipeline.ts'
+import type { OpenDatabase } from '../storage/database.ts'
+import { createModelAlerts, type VoluntaryMoves } from './alerts.ts'
+import { createDriftWatch } from './drift-watch.ts'
+import { type EstimateInterruption, estimateByAdvisor } from './interruption-estimate.ts'
+import { createLabelStore } from './label-store.ts'
+import { createLabels, type Labels } from './labels.ts'
+import type { ModelStore } from './model-store.ts'
+import { performanceRoutes } from './performance.routes.ts'
+import { createPerformanceBook } from './performance.ts'
+import { createPoolFeatures } from './pool-features.ts'
+import { createPoolPrices } from './pool-prices.ts'
+import { createPredictCall } from './predict-call.ts'
+import { createPredictionFeed } from './prediction-feed.ts'
+import { createPredictionMetrics } from './prediction-metrics.ts'
+import { createPredictionStore } from './prediction-store.ts'
+import { predictionRoutes } from './predictions.routes.ts'
+import { createPredictions, type Predictions } from './predictions.ts'
+import { createRiskModel } from './risk-model.ts'
+import { createScorer } from './scoring.ts'
+import type { Serving } from './serving.ts'
+
+export interface OpenPredictionsParts {
+  readonly database: Pick<OpenDatabase, 'db' | 'bulk'>
+  readonly serving: Pick<Serving, 'active' | 'hosts' | 'predict' | 'predictAs'>
+  readonly models: Pick<ModelStore, 'find'>
+  readonly market: Pick<Market, 'facts' | 'pools' | 'watch'>
+  readonly poolsIn: (region: string) => Promise<readonly PoolView[]>
+  readonly onDemandOf: (pool: Pool) => MicroUsd | undefined
+  /** The Spot Advisor's if not said. */
+  readonly estimate?: EstimateInterruption
+  readonly registry: Registry
+  /** In days. */
+  readonly retention: number
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+/** Everything that asks models about pools, put together. */
+export interface OpenPredictions {
+  readonly riskModel: RiskModel
+  readonly predictions: Predictions
+  readonly labels: Labels
+  /** Whether moves that nobody has asked for may be made by what the active model says, and why not. */
+  voluntaryMovesAllowed(): VoluntaryMoves
+  readonly routes: readonly Api[]
+  readonly services: readonly Service[]
+  /** Reads what was known when the coordinator ended. */
+  load(): Promise<void>
+}
+
+export function openPredictions(parts: OpenPredictionsParts): OpenPredictions {
+  const { database, serving, market, clock, log } = parts
+  const prices = createPoolPrices(market, () => clock.now())
+  const scorer = createScorer({ serving, prices, features: createPoolFeatures(prices, parts.onDemandOf) })
+  const store = createPredictionStore(database.bulk)
+  const feed = createPredictionFeed()
+  const labelStore = createLabelStore(database.bulk)
+  const alerts = createModelAlerts(database.bulk, clock, log)
+  const performance = createPerformanceBook(database.bulk, parts.models, clock)
+  const drift = createDriftWatch({ db: database.bulk, labels: labelStore, alerts, clock, log })
+  const voluntaryMovesAllowed = () => alerts.voluntaryMoves(serving.active?.id)
+  const metrics = createPredictionMetrics({
+    ...{ registry: parts.registry, feed, alerts, performance, clock },
+    activeId: () => serving.active?.id,
+    voluntaryMoves: voluntaryMovesAllowed,
+  })
+  const labels = createLabels({
+    ...{ store: labelStore, models: parts.models, market, clock, log },
+    onBlocks: drift.onBlocks,
+    onPass: metrics.labelled,
+  })
+  const predictions = createPredictions({
+    ...{ serving, scorer, prices, store, feed, clock, log },
+    random: Math.random,
+    kept: hours(24 * parts.retention),
+    onRun: (alias, scores) => {
+      metrics.seen(alias, scores)
+      return drift.seen(scores)
+    },
+  })
+  const predict = createPredictCall({
+    scorer,
+    poolsIn: parts.poolsIn,
+    estimate: parts.estimate ?? estimateByAdvisor,
+    clock,
+  })
+  return {
+    riskModel: createRiskModel(scorer, clock),
+    predictions,
+    labels,
+    voluntaryMovesAllowed,
+    routes: [
+      predictionRoutes({ store, feed, predict, now: () => clock.now() }),
+      performanceRoutes({ performance, alerts, voluntaryMoves: voluntaryMovesAllowed }),
+    ],
+    services: [predictions, labels],
+    load: alerts.load,
+  }
+}

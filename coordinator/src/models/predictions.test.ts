@@ -1,0 +1,412 @@
+import { AppError } from '@understudy/shared/core/app-error'
+import { microUsd } from '@understudy/shared/core/money'
+import { hours, type Instant, instant, millis, minutes } from '@understudy/shared/core/time'
+import { parsePool } from '@understudy/shared/market/pool'
+import type { Offer } from '@understudy/shared/pipeline/context'
+import type { ModelManifest } from '@understudy/shared/protocol/model-manifest'
+import type { PredictionRunView } from '@understudy/shared/protocol/predictions'
+import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
+import { pino } from 'pino'
+import { Registry } from 'prom-client'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { createMarket, type Market } from '../market/market.ts'
+import type { OpenDatabase } from '../storage/database.ts'
+import { migrate } from '../storage/migrate.ts'
+import { dialects, testDatabase } from '../storage/testing.ts'
+import { createModelAlerts } from './alerts.ts'
+import { createDriftWatch } from './drift-watch.ts'
+import { createLabelStore } from './label-store.ts'
+import { createModelStore } from './model-store.ts'
+import { type OpenPredictions, openPredictions } from './open-predictions.ts'
+import { createPerformanceBook } from './performance.ts'
+import { createPredictionFeed } from './prediction-feed.ts'
+import { createPredictionStore } from './prediction-store.ts'
+import type { Scores } from './scoring.ts'
+import type { ServedModel } from './served-model.ts'
+import type { Prediction } from './serving.ts'
+import { testModel } from './testing.ts'
+
+const silent = pino({ level: 'silent' })
+const START = Date.UTC(2026, 0, 1)
+const h = (hour: number) => instant(START + hour * 3_600_000)
+const CALM = 'm5.large@sa-east-1a'
+const RISING = 'm5.large@sa-east-1b'
+const tables = [
+  ...['prediction_runs', 'predictions_log', 'prediction_blocks', 'drift_windows', 'model_alerts'],
+  ...['price_changes', 'price_coverage', 'pricing_snapshots_clean', 'pools', 'models'],
+] as const
+
+/** Takes the change of 12 h; at and above 0.5 it is sure. */
+const manifest = testModel({
+  change: (given) => {
+    const feature = { name: 'ret_12h', unit: 'ln', nullable: true, min: -1, max: 1 }
+    Object.assign(given, {
+      input: { name: 'x', dtype: 'float32', features: [feature] },
+      target: { id: 'price_instability_12h', definition: 'max price > 1.03', horizon_h: 12 },
+    })
+    for (const row of given.golden) row.x = [0]
+  },
+}).manifest
+const served = (id: string, given: ModelManifest = manifest): ServedModel => ({
+  ...{ id, sha256: 'a'.repeat(64), manifest: given, qualification: null },
+})
+
+describe.each(dialects)('predictions on %s', (dialect) => {
+  let database: OpenDatabase
+  let time: ReturnType<typeof createVirtualTime>
+  let market: Market
+  let active: ServedModel | undefined
+  let aliases: Map<string, ServedModel | AppError>
+  let open: OpenPredictions
+  let registry: Registry
+
+  const answer = (model: ServedModel, values: Float32Array, answeredBy: Prediction['answeredBy']) => ({
+    ...{ model, answeredBy, millis: 1, runMillis: 1 },
+    p: Float64Array.from(values, (change) => (change > 0.01 ? 0.9 : 0.1)),
+  })
+
+  function start() {
+    registry = new Registry()
+    open = openPredictions({
+      database,
+      serving: {
+        get active() {
+          return active
+        },
+        hosts: () =>
+          [...aliases].flatMap(([alias, model]) =>
+            model instanceof AppError ? [] : [{ alias, model, pid: 1, rss: 1, ready: true }],
+          ),
+        predict: (values) =>
+          active
+            ? Promise.resolve(answer(active, values, 'active'))
+            : Promise.reject(new AppError('unavailable', 'no model is active')),
+        predictAs: (alias, values) => {
+          const model = aliases.get(alias)
+          return model && !(model instanceof AppError)
+            ? Promise.resolve(answer(model, values, 'alias'))
+            : Promise.reject(model ?? new AppError('not_found', `no model is assigned to ${alias}`))
+        },
+      },
+      models: createModelStore(database.db, time.clock),
+      market,
+      poolsIn: () => Promise.resolve([]),
+      onDemandOf: () => microUsd(200_000),
+      registry,
+      retention: 10,
+      clock: time.clock,
+      log: silent,
+    })
+  }
+
+  beforeAll(async () => {
+    database = await testDatabase(dialect)
+    await migrate(database.db)
+  }, 30_000)
+  afterAll(() => database.close())
+  beforeEach(async () => {
+    for (const table of tables) await database.db.deleteFrom(table).execute()
+    time = createVirtualTime(h(200))
+    active = served('model-a')
+    aliases = new Map()
+    market = createMarket({
+      ...{ db: database.bulk, clock: time.clock, log: silent, gapFiller: false },
+      known: { isKnownZone: () => true, onDemand: () => undefined },
+      retention: { submissions: hours(1e5), prices: hours(1e5) },
+    })
+    await addModelRow()
+    await record(CALM, [[0, 50_000]], 200)
+    await record(
+      RISING,
+      Array.from({ length: 100 }, (_, i) => [i * 2, Math.round(50_000 * 1.02 ** i)] as const),
+      200,
+    )
+    start()
+  })
+
+  const record = (pool: string, steps: readonly (readonly [number, number])[], until: number) =>
+    market.recordHistory(
+      pool,
+      steps.map(([at, price]) => ({ at: h(at), price: microUsd(price) })),
+      [{ from: h(0), to: instant(h(until) + 1) }],
+      'history',
+    )
+
+  async function addModelRow() {
+    await database.db
+      .insertInto('models')
+      .values({
+        ...{ id: 'model-a', name: 'price-instability', version: '1.0.0', holds_name: 1, state: 'ACTIVE' },
+        ...{ state_reason: null, model_sha256: 'a'.repeat(64), scaler_sha256: null, size_bytes: 1 },
+        ...{ manifest: JSON.stringify(manifest), facts: null, qualification: null },
+        ...{ trained_until: '2020-06-30', artifact_kept: 1, uploaded_by: 'ada' },
+        ...{ uploaded_at: START, activated_at: START },
+      })
+      .execute()
+  }
+
+  test('a run asks about every pool, keeps what was said with its features, and tells who listens', async () => {
+    await record('c5.large@sa-east-1a', [[195, 1000]], 200)
+    const { runs, skipped } = await open.predictions.runOnce()
+    expect(skipped).toBeNull()
+    expect(runs).toHaveLength(1)
+    expect(runs[0]).toMatchObject({
+      ...{ alias: 'active', model_id: 'model-a', left_out: { SHORT_HISTORY: 1 }, answered_by: 'active' },
+      items: [
+        { pool_id: CALM, p_instability_12h: 0.1, unstable: false, confidence: 1 },
+        { pool_id: RISING, p_instability_12h: 0.9, unstable: true },
+      ],
+    })
+    const stored = await createPredictionStore(database.db).latest(undefined, 10)
+    expect(stored).toMatchObject([
+      { pool_id: CALM, p: 0.1, at: h(200), model_sha256: 'a'.repeat(64), label: null, filled: 0 },
+      { pool_id: RISING, p: 0.9 },
+    ])
+    expect(stored[0]?.features_hash).toMatch(/^[0-9a-f]{16}$/)
+    expect(stored[0]?.features_hash).not.toBe(stored[1]?.features_hash)
+    await time.advance(minutes(5))
+    await open.predictions.runOnce()
+    const again = await createPredictionStore(database.db).latest(undefined, 10)
+    expect(again[0]?.features_hash, 'the same features have the same hash').toBe(stored[0]?.features_hash)
+  })
+
+  test('without a model nothing is asked; a shadow is asked about the same pools', async () => {
+    active = undefined
+    expect(await open.predictions.runOnce()).toEqual({ runs: [], skipped: 'no model is active' })
+    active = served('model-a')
+    aliases.set('shadow:1', served('model-b'))
+    aliases.set('lab:i-1', served('model-c'))
+    const { runs } = await open.predictions.runOnce()
+    expect(runs.map(({ alias, model_id: id }) => [alias, id])).toEqual([
+      ['active', 'model-a'],
+      ['shadow:1', 'model-b'],
+    ])
+    expect(await createPredictionStore(database.db).latest(undefined, 10)).toHaveLength(2)
+  })
+
+  test('labels come when the horizon has passed, from prices that are whole; accuracy follows', async () => {
+    for (let i = 0; i < 3; i++) {
+      await open.predictions.runOnce()
+      await time.advance(hours(1))
+    }
+    expect(await open.labels.passOnce()).toEqual({ labelled: 0, unlabelled: 0 })
+    await time.advance(hours(12))
+    await record(CALM, [[0, 50_000]], 213)
+    expect(await open.labels.passOnce(), 'of the other pool nothing is known since').toMatchObject({
+      labelled: 2,
+    })
+    await record(RISING, [[205, 999_999_999]], 220)
+    await time.advance(hours(2))
+    await open.labels.passOnce()
+    const rows = await createPredictionStore(database.db).ofPool(RISING, { from: h(0), to: h(300) }, 10)
+    expect(rows.map(({ label }) => label)).toEqual([1, 1, 1])
+    // The third one of the calm pool still waits for prices of its last hour.
+    const calm = await createPredictionStore(database.db).ofPool(CALM, { from: h(0), to: h(300) }, 10)
+    expect(calm.map(({ label, label_reason: why }) => [label, why])).toEqual([
+      [0, null],
+      [0, null],
+      [null, null],
+    ])
+    await time.advance(hours(72))
+    expect(await open.labels.passOnce()).toEqual({ labelled: 0, unlabelled: 1 })
+    const book = createPerformanceBook(database.db, createModelStore(database.db, time.clock), time.clock)
+    expect(await book.of('model-a', 'activation')).toMatchObject({
+      ...{ pending: 0, unlabelled: 1, every: 1, window: 'activation' },
+      all: { rows: 5, positives: 3, tp: 3, fp: 0, fn: 0, tn: 2, effective_n: 2, auc: null },
+      by_region: { 'sa-east-1': { rows: 5 } },
+      by_family: { m5: { why: 'not enough labels: 1 of 10 blocks in which it happened' } },
+    })
+    await expect(book.of('model-x', '24h')).rejects.toThrow('there is no model model-x')
+    const blocks = await createLabelStore(database.db).blocks('model-a')
+    expect(blocks).toMatchObject([{ pool_group: 'm5@sa-east-1', rows: 5, positives: 3 }])
+    expect(blocks[0]?.brier).toBeCloseTo((2 * 0.01 + 3 * 0.01) / 5, 9)
+    const metrics = await registry.metrics()
+    expect(metrics).toContain('understudy_prediction_labels_total{state="labelled"} 5')
+    expect(metrics).toContain('understudy_predictions_total 6')
+    expect(metrics).toContain('understudy_voluntary_moves_allowed 1')
+  })
+
+  test('a target that prices do not show is never labelled, and the reason is kept', async () => {
+    await database.db
+      .updateTable('models')
+      .set({ manifest: JSON.stringify(testModel().manifest) })
+      .execute()
+    await open.predictions.runOnce()
+    await time.advance(hours(14))
+    expect(await open.labels.passOnce()).toEqual({ labelled: 0, unlabelled: 2 })
+    const [row] = await createPredictionStore(database.db).latest(undefined, 1)
+    expect(row?.label_reason).toBe('prices do not show whether it came true')
+  })
+
+  test('old predictions go', async () => {
+    const store = createPredictionStore(database.db)
+    await open.predictions.runOnce()
+    await time.advance(hours(1))
+    await open.predictions.runOnce()
+    expect(await store.purge(h(200.5))).toBe(2)
+    expect(await store.ofPool(CALM, { from: h(0), to: h(300) }, 10)).toHaveLength(1)
+  })
+
+  test('the service asks every five minutes and never without a model', async () => {
+    const stop = new AbortController()
+    const running = open.predictions.run(stop.signal)
+    active = undefined
+    await time.advance(minutes(11))
+    const count = () =>
+      database.db
+        .selectFrom('prediction_runs')
+        .select((eb) => eb.fn.countAll().as('n'))
+        .executeTakeFirstOrThrow()
+    expect(Number((await count()).n)).toBe(0)
+    stop.abort()
+    await running
+    expect(time.pending()).toBe(0)
+  })
+
+  const offer = (pool: string): Offer => ({
+    ...parsePool(pool),
+    ...{ spotUsd: 0.05, priceAt: h(200), onDemandUsd: 0.2, vcpu: 2, memGib: 8, arch: 'x86_64', gpu: 0 },
+    ...{ band: null, instability12h: null, interruption12h: null },
+  })
+
+  test('offers get their probabilities, by the alias that is asked for or visibly by the active model', async () => {
+    const offers = [CALM, RISING, 'x1.large@sa-east-1a'].map(offer)
+    const now = time.clock.now()
+    const scored = await open.riskModel.score(offers, now)
+    expect(scored.offers.map(({ instability12h }) => instability12h)).toEqual([0.1, 0.9, null])
+    expect(scored).toMatchObject({
+      model: { version: 'price-instability 1.0.0 (model-a)', decisionThreshold: 0.5 },
+      modelFailure: null,
+    })
+    aliases.set('lab:i-1', served('model-c'))
+    expect(await open.riskModel.score(offers, now, { alias: 'lab:i-1' })).toMatchObject({
+      ...{ model: { version: expect.stringContaining('model-c') }, modelFailure: null },
+    })
+    expect(await open.riskModel.score(offers, now, { alias: 'lab:i-2' })).toMatchObject({
+      model: { version: expect.stringContaining('model-a') },
+      modelFailure: expect.stringContaining('FALLBACK_USED: the model of lab:i-2 did not answer'),
+    })
+    expect(await open.riskModel.score([offer('x1.large@sa-east-1a')], now)).toMatchObject({
+      ...{ model: null, modelFailure: expect.stringContaining('no price of it is known') },
+    })
+    active = served('model-d', testModel().manifest)
+    expect((await open.riskModel.score(offers, now)).modelFailure).toContain('not known here: a, b')
+    active = undefined
+    expect(await open.riskModel.score(offers, now)).toMatchObject({
+      ...{ model: null, modelFailure: 'no model is active' },
+    })
+  })
+
+  const reference = { edges: [0, 0.25, 0.5, 0.75, 1], counts: [2500, 2500, 2500, 2500], null_count: 0 }
+  const watched = served('model-a', {
+    ...manifest,
+    coverage: { regions: ['sa-east-1'], families: ['m5'] },
+    output: { ...manifest.output, ref: reference } as ModelManifest['output'],
+    input: { ...manifest.input, features: manifest.input.features.map((f) => ({ ...f, ref: reference })) },
+  })
+  const known = { path: { at: Float64Array.of(0), price: Float64Array.of(1), log: Float64Array.of(0) } }
+  const pools = Array.from({ length: 120 }, (_, i) => {
+    const id = `m5.size${i}@sa-east-1a`
+    return {
+      ...{ id, pool: parsePool(id) },
+      known: { ...known, from: instant(0), until: instant(1e15), bridged: [] },
+    }
+  })
+  /** Scores of 120 pools, shares spread evenly up to `most`. */
+  const scoresAt = (at: Instant, most: number): Scores => ({
+    ...{ at, pools, left: new Map() },
+    values: Float32Array.from(pools, (_, i) => (i / pools.length) * 0.999),
+    prediction: {
+      ...{ model: watched, answeredBy: 'active', millis: 1, runMillis: 1 },
+      p: Float64Array.from(pools, (_, i) => (i / pools.length) * most),
+    },
+  })
+
+  test('scores that drift in two windows raise an alert, which switches voluntary moves off until they are back', async () => {
+    const alerts = createModelAlerts(database.db, time.clock, silent)
+    const labels = createLabelStore(database.db)
+    const watch = () =>
+      createDriftWatch({ ...{ db: database.db, labels, alerts, log: silent }, clock: time.clock })
+    let drift = watch()
+    const aDay = async (most: number) => {
+      for (let i = 0; i < 4; i++) {
+        await drift.seen(scoresAt(time.clock.now(), most))
+        await time.advance(hours(8))
+      }
+    }
+    await aDay(0.999)
+    expect((await drift.last('model-a'))?.subjects.map(({ level }) => level)).toEqual(['ok', 'ok'])
+    await aDay(0.25)
+    expect(alerts.open(), 'one window alone').toEqual([])
+    // As after a restart.
+    drift = watch()
+    await aDay(0.25)
+    expect(alerts.open()).toMatchObject([{ kind: 'SCORE_DRIFT', subject: 'score', severity: 'alert' }])
+    expect(alerts.voluntaryMoves('model-a')).toEqual({
+      ...{ allowed: false, why: expect.stringContaining('the scores are not distributed as in training') },
+    })
+    expect(alerts.voluntaryMoves('model-b').allowed, 'another model is not concerned').toBe(true)
+    const restarted = createModelAlerts(database.db, time.clock, silent)
+    await restarted.load()
+    expect(restarted.voluntaryMoves('model-a').allowed).toBe(false)
+    await aDay(0.999)
+    expect(alerts.open()).toEqual([])
+    expect(alerts.voluntaryMoves('model-a').allowed).toBe(true)
+    expect(alerts.voluntaryMoves(undefined)).toEqual({ allowed: false, why: 'no model is active' })
+    expect(await alerts.list({ open: false })).toMatchObject([{ state: 'closed' }])
+  })
+
+  test('a loss that has risen raises an alert', async () => {
+    const labels = createLabelStore(database.db)
+    const alerts = createModelAlerts(database.db, time.clock, silent)
+    const drift = createDriftWatch({ ...{ db: database.db, labels, alerts, log: silent }, clock: time.clock })
+    const block = (i: number, group: number) => ({
+      ...{ model_id: 'model-a', block_at: h(i * 12), pool_group: `g${group}`, rows: 100, positives: 1 },
+      brier: i < 60 ? 0.02 : 0.3,
+    })
+    await labels.addBlocks(
+      Array.from({ length: 80 }, (_, i) => [0, 1, 2, 3].map((group) => block(i, group))).flat(),
+    )
+    await drift.onBlocks('model-a')
+    expect(alerts.open()).toMatchObject([{ kind: 'LOSS_DRIFT', severity: 'alert' }])
+    expect(alerts.voluntaryMoves('model-a').why).toContain('its Brier loss has risen')
+  })
+})
+
+test('a page gets the last run, then each, filtered as it wants; one that does not read is cut off', () => {
+  const feed = createPredictionFeed()
+  const run = (n: number): PredictionRunView => ({
+    ...{ type: 'predictions', run: n, at: '', alias: 'active', model_id: 'm', name: 'n', version: '1.0.0' },
+    ...{ model_sha256: '', answered_by: 'active', threshold: 0.5, horizon_end: '', took_ms: 1, left_out: {} },
+    items: [CALM, RISING].map((pool_id) => ({
+      ...{ pool_id, p_instability_12h: 0.1, confidence: 1, unstable: false },
+    })),
+  })
+  const page = () => {
+    const got: PredictionRunView[] = []
+    const socket = {
+      got,
+      closed: 0,
+      bufferedAmount: 0,
+      send: (text: string) => void got.push(JSON.parse(text) as PredictionRunView),
+      close: (code?: number) => {
+        socket.closed = code ?? 0
+      },
+    }
+    return socket
+  }
+  const all = page()
+  const one = page()
+  const slow = page()
+  feed.subscribe(all)
+  feed.publish(run(1))
+  const leave = feed.subscribe(one, (id) => id === CALM)
+  feed.subscribe(slow)
+  slow.bufferedAmount = millis(5 * 1024 * 1024)
+  feed.publish(run(2))
+  expect(all.got.map((got) => got.run)).toEqual([1, 2])
+  expect(one.got.map((got) => got.items.map(({ pool_id: id }) => id))).toEqual([[CALM], [CALM]])
+  expect(slow).toMatchObject({ closed: 1013 })
+  leave()
+  expect(feed.subscribers).toBe(1)
+})
