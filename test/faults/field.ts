@@ -51,7 +51,7 @@ const STEADY = 400
 const HARDLY_EVER = 0.01
 /** A process that was killed has ended by then. */
 const MACHINE = 10_000
-const START = 30_000
+const START = 60_000
 
 const isProtected = ({ lease, phase, successor_id: successor, replicas }: AgentView): boolean =>
   lease.mode === 'leased' &&
@@ -193,7 +193,11 @@ export async function startField(): Promise<Field> {
         await within('the coordinator ends', MACHINE, rig.coordinator.ended)
       },
       async start() {
-        await within('the coordinator starts', START, rig.restartCoordinator(0))
+        await within('the coordinator starts', START, rig.restartCoordinator(0)).catch((error: unknown) => {
+          // One that comes up after all would keep the next from its database.
+          send(coordinatorProcess(database) ?? 0, 'SIGKILL')
+          throw error
+        })
         isAway = false
       },
       inside(wanted) {

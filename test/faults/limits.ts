@@ -8,7 +8,7 @@ export const limits = {
   /** A fault from its beginning to what it looks at in the end; the slow ones wait for minutes by themselves. */
   fault: 120_000,
   slowFault: 300_000,
-  heal: 60_000,
+  heal: 90_000,
   readBack: 60_000,
   witness: 30_000,
   /** What belongs to a fault that was given up may go on for so long: its loops end by themselves. */

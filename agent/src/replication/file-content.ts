@@ -7,7 +7,7 @@ import { READ_FLAGS, type Stat, toStat } from './state-files.ts'
 
 /** Read by the event loop itself up to here; more goes through the thread pool in parts. */
 const SMALL = 128 * 1024
-const PART = 1024 * 1024
+const PART = 256 * 1024
 
 export interface HashedFile {
   /** As it was before the first byte was read: a change during the reading shows at the next look. */
