@@ -8,6 +8,7 @@ import { type CasePlan, planFailover } from './failover-plan.ts'
 import { aimsOf, isRight, type Measured, percentiles, summarize, toJson, toTable } from './failover-report.ts'
 import { type Run, toRun } from './failover-run.ts'
 import { GATE, openFor } from './gate-server.ts'
+import { createBudget, within } from './limits.ts'
 
 /** What the figures of the failover benchmark rest on. */
 
@@ -311,4 +312,33 @@ test('a gate is open with an epoch and an agent that lives', () => {
   expect(openFor(directory)).toBeUndefined()
   mkdirSync(join(directory, 'other'))
   expect(openFor(join(directory, 'other'))).toBeUndefined()
+})
+
+test('the time of a benchmark is shared, and never less than none', () => {
+  let now = 1000
+  const budget = createBudget(10_000, () => now)
+  const early = budget.keeping(4000)
+  expect([budget.left(), early.left()]).toEqual([10_000, 6000])
+  now += 7000
+  expect([budget.left(), early.left()]).toEqual([3000, 0])
+})
+
+test('what takes longer than its time is given up by its name', async () => {
+  await expect(within('run 2 of 4', 5, new Promise(() => undefined))).rejects.toThrow(
+    'run 2 of 4: given up after 0 s',
+  )
+  expect(await within('run 2 of 4', 60_000, Promise.resolve('done'))).toBe('done')
+})
+
+test('a case that was given up keeps the runs that it had, and is not right', () => {
+  const { states } = planFailover({ runs: 3, copy: 100 }, { rates: '0', triggers: 'kill', states: '64' })
+  const [plan] = states[0]?.cases ?? []
+  if (!plan) throw new Error('no case')
+  const failures = ['run 1 of 3: given up after 180 s']
+  const summary = summarize({ plan, runs: [], failures }, [])
+  expect(summary).toMatchObject({ runs: 0, runs_wanted: 3, failures })
+  expect(isRight([summary], [])).toBe(false)
+  expect(toTable(measured([{ plan, runs: [], failures }]), [summary], aimsOf([summary], []))).toContain(
+    'FAILED kill, 64 MiB, 0/s: run 1 of 3: given up after 180 s',
+  )
 })

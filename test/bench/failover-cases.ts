@@ -7,6 +7,7 @@ import { seconds } from '../../shared/src/core/time.ts'
 import type { AgentView } from '../../shared/src/protocol/agents.ts'
 import type { CasePlan } from './failover-plan.ts'
 import { type CaseRuns, type Run, toRun } from './failover-run.ts'
+import { within } from './limits.ts'
 
 /** The one agent of a rig, and where it begins. */
 export const AGENT = { id: 'agent-bench', name: 'bench', client: 'bench', pool: 'm5.large@us-east-1a' }
@@ -17,10 +18,21 @@ const WARM_UP = 1500
 /** A whole copy of much state, made on two cores that all processes share. */
 const COPY_WITHIN = 300_000
 const SEEN_WITHIN = 5000
+/** One run with the copy that comes before it. */
+const RUN_WITHIN = 180_000
 
-/** All runs of one case, with the same agent again and again. What goes wrong ends the case and is told. */
-export async function runCase(rig: Rig, plan: CasePlan, progress: (line: string) => void): Promise<CaseRuns> {
+/**
+ * All runs of one case, with the same agent again and again. What goes wrong, or takes longer than there is time for
+ * (`limit`, milliseconds), ends the case and is told.
+ */
+export async function runCase(
+  rig: Rig,
+  plan: CasePlan,
+  progress: (line: string) => void,
+  limit: number,
+): Promise<CaseRuns> {
   const runs: Run[] = []
+  const ends = performance.now() + limit
   const failures: string[] = []
   try {
     // After a loss the former instance comes back and is the next standby; after a notice it cannot.
@@ -30,7 +42,13 @@ export async function runCase(rig: Rig, plan: CasePlan, progress: (line: string)
       terminate_after_switch: !keepsInstances,
     })
     for (let run = 1; run <= plan.runs; run += 1)
-      runs.push(await runOnce(rig, plan, (line) => progress(`${run}/${plan.runs} ${line}`)))
+      runs.push(
+        await within(
+          `run ${run} of ${plan.runs}`,
+          Math.min(RUN_WITHIN, Math.max(0, ends - performance.now())),
+          runOnce(rig, plan, (line) => progress(`${run}/${plan.runs} ${line}`)),
+        ),
+      )
   } catch (error) {
     failures.push(messageOf(error))
     progress(`FAILED: ${messageOf(error)}`)

@@ -16,32 +16,47 @@ import type { CasePlan } from './failover-plan.ts'
 import type { Measured } from './failover-report.ts'
 import { type Run, toRun } from './failover-run.ts'
 import { GATE_HOOKS, type GateInstance } from './gate-server.ts'
+import { type Budget, within } from './limits.ts'
 
 const POOL = 'm5.large@us-east-1a'
-/** So many instances start at once: they share this machine with everything else. */
-const BATCH = 5
+/** So many agents are being set up at once: they share this machine with everything else. */
+const AT_ONCE = 6
+/** How often all agents are asked for while they are set up. */
+const LOOK_EVERY = 250
 const LEAD = seconds(60)
 const READS_PER_SECOND = 5
 const WARM_UP = 2000
 const SEEN_WITHIN = 60_000
 /** New instances boot when it is over, as they would on machines of their own. */
 const BOOT = [12_000, 25_000] as const
+/**
+ * A hundred daemons that do nothing take most of two cores as it is: they say so less often. A hand-over waits for no
+ * lease, so that its time does not depend on these.
+ */
+const COORDINATOR_ENV = { UNDERSTUDY_HEARTBEAT_INTERVAL: '0.6', UNDERSTUDY_LEASE: '4' }
+const START_WITHIN = 30_000
+/** Kept for the end of a round, and of everything. */
+const ROUND = 75_000
+const CLOSE_WITHIN = 15_000
 
 interface Means {
   readonly programs: RigPrograms
   readonly options: Readonly<Record<string, number>>
   readonly progress: (line: string) => void
+  readonly budget: Budget
 }
 
 /** Many agents at once lose their instances, each with a notice and a replica of its own. */
-export async function runMany(plan: CasePlan, { programs, options, progress }: Means): Promise<Measured> {
+export async function runMany(plan: CasePlan, means: Means): Promise<Measured> {
+  const { programs, options, progress, budget } = means
   const gates = spawn(process.execPath, [fileURLToPath(new URL('./gate-server.ts', import.meta.url))], {
     stdio: ['pipe', 'ignore', 'inherit'],
   })
-  const rig = await startRig({
+  const started = startRig({
     seed: options.seed ?? 0,
     programs,
     logLevel: 'warn',
+    coordinatorEnv: COORDINATOR_ENV,
     // A calm market: capacity is not what is measured.
     cloud: { bootMillis: () => BOOT, marketMinutesPerSecond: 0 },
     image: (usual) =>
@@ -54,13 +69,29 @@ export async function runMany(plan: CasePlan, { programs, options, progress }: M
   })
   const runs: Run[] = []
   const failures: string[] = []
+  const result = (overlaps: readonly string[]): Measured => ({
+    cases: [{ plan, runs, failures }],
+    ownStarts: [],
+    idle: [],
+    overlaps,
+  })
+  let rig: Rig
+  try {
+    rig = await within('the start of the coordinator', START_WITHIN, started)
+  } catch (error) {
+    failures.push(messageOf(error))
+    gates.stdin.end()
+    return result([])
+  }
   try {
     const ids = Array.from({ length: plan.agents }, (_, index) => `agent-many-${index + 1}`)
-    await launchAll(rig, ids, progress)
+    const setUp = budget.keeping(ROUND * plan.runs + CLOSE_WITHIN)
+    await within('the start of all agents', setUp.left(), launchAll(rig, ids, progress))
     rig.settle()
     for (let round = 1; round <= plan.runs; round += 1) {
-      await untilAll(rig, ids, 'a ready replica and a lease', isProtected)
-      runs.push(...(await strikeAll(rig, ids)))
+      const rest = budget.keeping(CLOSE_WITHIN)
+      await within('a ready replica and a lease for each', rest.left(), untilAll(rig, ids, isProtected))
+      runs.push(...(await within(`round ${round}`, rest.left(), strikeAll(rig, ids))))
       progress(`round ${round}/${plan.runs} of ${ids.length} agents`)
     }
   } catch (error) {
@@ -69,9 +100,13 @@ export async function runMany(plan: CasePlan, { programs, options, progress }: M
   } finally {
     gates.stdin.end()
   }
-  const overlaps = await rig.judge.overlaps(rig.witnessFile)
-  await rig.close()
-  return { cases: [{ plan, runs, failures }], ownStarts: [], idle: [], overlaps }
+  const overlaps = await within('the witness', CLOSE_WITHIN, rig.judge.overlaps(rig.witnessFile)).catch(
+    (error: unknown) => [`not known: ${messageOf(error)}`],
+  )
+  await within('the end of all processes', CLOSE_WITHIN, rig.close()).catch((error: unknown) =>
+    progress(messageOf(error)),
+  )
+  return result(overlaps)
 }
 
 /** The usual image with other hooks; the first instance of each agent begins with state. */
@@ -95,15 +130,27 @@ const gated =
   }
 const seeded = new Set<string>()
 
+/** A few at a time, each as soon as there is room: its instance, its replica, its client. */
 async function launchAll(rig: Rig, ids: readonly string[], progress: (line: string) => void): Promise<void> {
-  for (let first = 0; first < ids.length; first += BATCH) {
-    const batch = ids.slice(first, first + BATCH)
-    for (const id of batch) await rig.launchAgent({ id, name: id, client: 'bench', pool: POOL })
-    await untilAll(rig, batch, 'its workload', isServing)
-    for (const id of batch) await rig.operator.createReplica(id)
-    await untilAll(rig, batch, 'a ready replica', isProtected)
-    for (const id of batch) rig.judge.write(id, await rig.cloud.addressPort(agentId(id)), 0, READS_PER_SECOND)
-    progress(`${first + batch.length} of ${ids.length} agents are protected`)
+  const waiting = [...ids]
+  const alone = new Set<string>()
+  const copying = new Set<string>()
+  for (let done = 0; done < ids.length; await sleep(LOOK_EVERY)) {
+    for (const id of waiting.splice(0, AT_ONCE - alone.size - copying.size)) {
+      await rig.launchAgent({ id, name: id, client: 'bench', pool: POOL })
+      alone.add(id)
+    }
+    for (const agent of await rig.operator.agents()) {
+      const { id } = agent
+      if (isServing(agent) && alone.delete(id)) {
+        await rig.operator.createReplica(id)
+        copying.add(id)
+      } else if (isProtected(agent) && copying.delete(id)) {
+        rig.judge.write(id, await rig.cloud.addressPort(agentId(id)), 0, READS_PER_SECOND)
+        done += 1
+        if (done % 10 === 0) progress(`${done} of ${ids.length} agents are protected`)
+      }
+    }
   }
 }
 
@@ -130,22 +177,15 @@ async function strikeAll(rig: Rig, ids: readonly string[]): Promise<readonly Run
   return runs
 }
 
-/** Asks for all agents at once. @throws Error with the first one that is not so far */
+/** Asks for all agents at once. */
 async function untilAll(
   rig: Rig,
   ids: readonly string[],
-  what: string,
   holds: (agent: AgentView) => boolean,
 ): Promise<void> {
-  const deadline = performance.now() + 240_000
   for (;;) {
-    const agents = (await rig.operator.agents()).filter(({ id }) => ids.includes(id))
-    const missing = agents.find((agent) => !holds(agent))
-    if (!missing && agents.length === ids.length) return
-    if (performance.now() > deadline)
-      throw new Error(
-        `${missing?.id ?? 'an agent'}: ${what} did not happen (${missing?.reason ?? 'unknown'})`,
-      )
-    await sleep(250)
+    const ready = (await rig.operator.agents()).filter((agent) => ids.includes(agent.id) && holds(agent))
+    if (ready.length === ids.length) return
+    await sleep(LOOK_EVERY)
   }
 }

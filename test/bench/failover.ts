@@ -10,6 +10,7 @@ import {
   startRig,
   untilAgent,
 } from '../../coordinator/src/demo/rig.ts'
+import { messageOf } from '../../shared/src/core/app-error.ts'
 import type { Bench, BenchResult, Given } from './bench.ts'
 import { AGENT, protect, runCase } from './failover-cases.ts'
 import { runMany } from './failover-many.ts'
@@ -18,7 +19,8 @@ import { type FailoverPlan, planFailover } from './failover-plan.ts'
 import { bundledPrograms, sourcePrograms } from './failover-programs.ts'
 import { aimsOf, type Measured, nameOfPlan, summarize, toJson, toTable } from './failover-report.ts'
 import type { CaseRuns } from './failover-run.ts'
-import { findProcesses, watchIdle } from './processes.ts'
+import { type Budget, createBudget, within } from './limits.ts'
+import { findProcesses, type Idle, watchIdle } from './processes.ts'
 
 /**
  * Whole processes, as bundled for production, around the simulated cloud: how long nobody serves when an instance is
@@ -41,6 +43,10 @@ export const bench: Bench = {
       doc: 'seconds for which the agents are watched doing nothing, for each state; 0: not',
     },
     seed: { value: 1, doc: 'seed of the simulated cloud' },
+    minutes: {
+      value: 0,
+      doc: 'it ends after so many, and what was not measured says so; 0: 10, and 3 for each run above 4',
+    },
   },
   texts: {
     states: { value: '64,1024', doc: 'MiB of state' },
@@ -57,19 +63,32 @@ export const bench: Bench = {
 }
 
 const STARTS_ALONE = 5
+const MINUTE = 60_000
+const DEFAULT_MINUTES = 10
+const DEFAULT_RUNS = 4
+/** Of a state and its copy, with what has to be started; the rest is for the cases. */
+const PREPARE_WITHIN = 4 * MINUTE
+/** Kept for the many agents, which come last. */
+const MANY = 4.5 * MINUTE
+/** Everything is ended and removed, and written down. */
+const CLOSE_WITHIN = 15_000
 
 async function measure(
   options: Readonly<Record<string, number>>,
   progress: (line: string) => void,
   { texts, switches }: Given,
 ): Promise<BenchResult> {
+  const began = performance.now()
   const plan = planFailover(options, texts)
   const directory = mkdtempSync(join(tmpdir(), 'understudy-bench-'))
   process.once('exit', () => rmSync(directory, { recursive: true, force: true, maxRetries: 5 }))
   const load = loadavg()
   if (!switches.sources) progress('building the bundles')
   const programs = switches.sources ? sourcePrograms() : bundledPrograms(join(directory, 'dist'))
-  const measured = await runAll(plan, { programs, options, progress })
+  const { minutes = 0, runs = 0 } = options
+  const usual = DEFAULT_MINUTES + 3 * Math.max(0, runs - DEFAULT_RUNS)
+  const budget = createBudget((minutes || usual) * MINUTE - (performance.now() - began))
+  const measured = await runAll(plan, { programs, options, progress, budget })
   const summaries = measured.cases.map((each) => summarize(each, measured.ownStarts))
   const aims = aimsOf(summaries, measured.idle)
   const json = toJson(measured, summaries, aims, {
@@ -84,11 +103,18 @@ interface Means {
   readonly programs: RigPrograms
   readonly options: Readonly<Record<string, number>>
   readonly progress: (line: string) => void
+  readonly budget: Budget
 }
 
 async function runAll({ states, many }: FailoverPlan, means: Means): Promise<Measured> {
   const parts: Measured[] = []
-  for (const state of states) parts.push(await runState(state, means))
+  const budget = means.budget.keeping(many ? MANY : 0)
+  for (const [index, state] of states.entries()) {
+    // What is left is shared by those that are left.
+    const later = states.slice(index + 1).reduce((sum, { cases }) => sum + cases.length, 0)
+    const share = budget.left() * (state.cases.length / (state.cases.length + later))
+    parts.push(await runState(state, { ...means, budget: createBudget(share) }))
+  }
   if (many) parts.push(await runMany(many, means))
   return {
     cases: parts.flatMap(({ cases }) => cases),
@@ -101,9 +127,10 @@ async function runAll({ states, many }: FailoverPlan, means: Means): Promise<Mea
 /** All cases of one size of state, on one pair of instances as far as the trigger leaves them. */
 async function runState(
   { stateMib, cases }: FailoverPlan['states'][number],
-  { programs, options, progress }: Means,
+  { programs, options, progress, budget }: Means,
 ): Promise<Measured> {
   const { idle = 0, seed = 0 } = options
+  const measured = { done: [] as CaseRuns[], millis: [] as readonly number[], atRest: [] as readonly Idle[] }
   let prepared: string | undefined
   const image =
     (usual: MachineImage): MachineImage =>
@@ -124,7 +151,7 @@ async function runState(
     image,
     cloud: { bootMillis: () => [1000, 1000] },
   })
-  try {
+  const prepare = async () => {
     progress(`${stateMib} MiB: making the state, and starting the workload alone`)
     const own = await measureOwnStart(join(rig.directory, 'alone'), {
       workload: programs.workload,
@@ -133,27 +160,44 @@ async function runState(
       mark: rig.mark,
     })
     prepared = own.state
+    measured.millis = own.millis
     progress(`own start: ${own.millis.map((value) => value.toFixed(0)).join(', ')} ms`)
     await rig.launchAgent(AGENT)
     await untilAgent(rig.operator, AGENT.id, 'its workload', isServing)
     await protect(rig)
     rig.settle()
-    const atRest = await watchAgents(rig, idle)
-    for (const { rssMib, cpuPercent } of atRest)
+    measured.atRest = await watchAgents(rig, idle)
+    for (const { rssMib, cpuPercent } of measured.atRest)
       progress(`idle: ${rssMib.toFixed(0)} MiB ${cpuPercent.toFixed(2)} %`)
-    const done: CaseRuns[] = []
-    for (const each of cases) {
-      progress(`${nameOfPlan(each)}: ${each.runs} runs`)
-      done.push(await runCase(rig, each, progress))
-    }
-    return {
-      cases: done,
-      ownStarts: [{ stateMib, millis: own.millis }],
-      idle: atRest.map((each) => ({ ...each, state_mib: stateMib })),
-      overlaps: await rig.judge.overlaps(rig.witnessFile),
-    }
-  } finally {
-    await rig.close()
+  }
+  let spoilt: string | undefined
+  try {
+    await within('the state and its first copy', Math.min(PREPARE_WITHIN, budget.left()), prepare())
+  } catch (error) {
+    spoilt = messageOf(error)
+    progress(`FAILED: ${spoilt}`)
+  }
+  for (const each of cases) {
+    if (spoilt === undefined) progress(`${nameOfPlan(each)}: ${each.runs} runs`)
+    const runs =
+      spoilt === undefined
+        ? await runCase(rig, each, progress, budget.left())
+        : { plan: each, runs: [], failures: [`not begun: ${spoilt}`] }
+    measured.done.push(runs)
+    // What was given up may still go on: nothing can be measured beside it.
+    spoilt ??= runs.failures[0]
+  }
+  const overlaps = await within('the witness', CLOSE_WITHIN, rig.judge.overlaps(rig.witnessFile)).catch(
+    (error: unknown) => [`not known: ${messageOf(error)}`],
+  )
+  await within('the end of all processes', CLOSE_WITHIN, rig.close()).catch((error: unknown) =>
+    progress(messageOf(error)),
+  )
+  return {
+    cases: measured.done,
+    ownStarts: [{ stateMib, millis: measured.millis }],
+    idle: measured.atRest.map((each) => ({ ...each, state_mib: stateMib })),
+    overlaps,
   }
 }
 

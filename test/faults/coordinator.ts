@@ -141,8 +141,6 @@ export const coordinatorFaults: readonly Fault[] = [
     id: 15,
     last: true,
     title: 'The database of the coordinator is replaced by an old copy',
-    pending:
-      'not on a starved machine: a new primary that stands still for a lease after the restore is replaced by its successor',
     inject: 'a planned move, then the coordinator restarts with the database from before it',
     expected: 'It learns from the members who is primary; the old primary is not brought back.',
     async run(scene) {

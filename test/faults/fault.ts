@@ -41,5 +41,6 @@ export interface Row {
   readonly time_ms: number | null
   readonly writes_acked: number | null
   readonly writes_lost: number | null
-  readonly outcome: 'ok' | 'failed' | 'pending' | 'elsewhere'
+  /** `skipped`: the run was interrupted before its turn. */
+  readonly outcome: 'ok' | 'failed' | 'pending' | 'elsewhere' | 'skipped'
 }

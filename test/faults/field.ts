@@ -10,6 +10,7 @@ import { type Fleet, startFleet } from '../e2e/support/fleet.ts'
 import { programs, until } from '../e2e/support/programs.ts'
 import { faultyMachine, INSIDE } from './image.ts'
 import type { Inside } from './inside.ts'
+import { within } from './limits.ts'
 import { createMember, type Member } from './member.ts'
 import { createNetwork, type Network } from './network.ts'
 import { plant } from './plant.ts'
@@ -48,6 +49,9 @@ const WRITES_PER_SECOND = 50
 /** Heartbeats have gone to and fro by then. */
 const STEADY = 400
 const HARDLY_EVER = 0.01
+/** A process that was killed has ended by then. */
+const MACHINE = 10_000
+const START = 60_000
 
 const isProtected = ({ lease, phase, successor_id: successor, replicas }: AgentView): boolean =>
   lease.mode === 'leased' &&
@@ -114,7 +118,8 @@ export async function startField(): Promise<Field> {
   /** Brings an agent back to one standby that is ready, whatever was done to it. */
   async function restore(id: string): Promise<AgentView> {
     for (const member of membersOf(id))
-      if (isRunning(member) && !member.hasAgent()) await rig.cloud.reboot(instanceId(member.instance))
+      if (isRunning(member) && !member.hasAgent())
+        await within('a machine boots again', MACHINE, rig.cloud.reboot(instanceId(member.instance)))
     await untilAgent(rig.operator, id, 'serving again', isServing, 40_000)
     const { replicas, successor_id: successor } = await rig.operator.agent(id)
     const usable = replicas.filter(
@@ -163,6 +168,8 @@ export async function startField(): Promise<Field> {
     fleet,
     network,
     async take(isAlone) {
+      // The last scene may have ended before it could be healed.
+      if (isAway) await field.coordinator.start()
       const id = await pool.take()
       if (isAlone) await pool.quiet()
       // It may have waited while the coordinator was away.
@@ -183,10 +190,14 @@ export async function startField(): Promise<Field> {
       async kill() {
         isAway = true
         rig.coordinator.kill()
-        await rig.coordinator.ended
+        await within('the coordinator ends', MACHINE, rig.coordinator.ended)
       },
       async start() {
-        await rig.restartCoordinator(0)
+        await within('the coordinator starts', START, rig.restartCoordinator(0)).catch((error: unknown) => {
+          // One that comes up after all would keep the next from its database.
+          send(coordinatorProcess(database) ?? 0, 'SIGKILL')
+          throw error
+        })
         isAway = false
       },
       inside(wanted) {

@@ -41,6 +41,7 @@ export async function openGate(
 ): Promise<Gate> {
   const pairs = new Set<Pair>()
   const waiting = new Set<() => void>()
+  let isClosed = false
   const changed = () => new Promise<void>((resolve) => waiting.add(resolve))
   const isCut = ({ from, to }: Route) =>
     conditions(from, to).state === 'cut' || conditions(to, from).state === 'cut'
@@ -102,7 +103,7 @@ export async function openGate(
   async function admit(dialled: Socket): Promise<void> {
     dialled.on('error', () => undefined)
     const route = await routeOf(dialled)
-    if (!route || isCut(route)) return void dialled.resetAndDestroy()
+    if (isClosed || !route || isCut(route)) return void dialled.resetAndDestroy()
     const target = connect({ port: route.port, host: '127.0.0.1', noDelay: true })
     target.on('error', () => undefined)
     const pair: Pair = { route, sockets: [dialled, target] }
@@ -134,6 +135,7 @@ export async function openGate(
       waiting.clear()
     },
     close() {
+      isClosed = true
       for (const { sockets } of pairs) for (const socket of sockets) socket.destroy()
       return new Promise((resolve) => server.close(() => resolve()))
     },

@@ -6,7 +6,9 @@ import { afterEach, expect, test } from 'vitest'
 import { canMount, mountSmallDisk, unmountDisk } from '../../agent/src/replication/small-disk.ts'
 import { openKeyValueStore } from '../../coordinator/src/demo/kv-store.ts'
 import { type Conditions, openGate } from './gate.ts'
+import { within } from './limits.ts'
 import { plant } from './plant.ts'
+import { skippedRow } from './play.ts'
 import { tableOf, withTable } from './table.ts'
 import { compareTrees } from './trees.ts'
 
@@ -150,6 +152,21 @@ test('the table goes between its markers, and what failed is not hidden', () => 
   expect(next).not.toContain('old')
   expect(withTable(next, table)).toBe(next)
   expect(() => withTable('no markers', table)).toThrow(/needs/)
+})
+
+test('a fault whose turn did not come has a row that says so', () => {
+  const fault = { id: 7, title: 'A fault', inject: 'by hand', expected: 'Nothing.' }
+  expect(tableOf([skippedRow(fault, 'the run was interrupted')])).toContain(
+    '| 7 | A fault: by hand | Nothing. | *Not played*: the run was interrupted |',
+  )
+})
+
+test('what takes too long is given up by its name, and what is in time keeps its own outcome', async () => {
+  await expect(within('a thing', 10, new Promise(() => undefined))).rejects.toThrow(
+    'a thing: given up after 0.01 s',
+  )
+  await expect(within('a thing', 60_000, Promise.resolve(3))).resolves.toBe(3)
+  await expect(within('a thing', 60_000, Promise.reject(new Error('its own')))).rejects.toThrow('its own')
 })
 
 test('a record that does not fit on the disk is refused, and leaves nothing behind', ({ skip }) => {

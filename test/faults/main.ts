@@ -1,10 +1,12 @@
 import { cpSync } from 'node:fs'
 import { join } from 'node:path'
 import { parseArgs } from 'node:util'
+import { messageOf } from '../../shared/src/core/app-error.ts'
 import { catalog } from './catalog.ts'
-import type { Row } from './fault.ts'
-import { startField } from './field.ts'
-import { playFault } from './play.ts'
+import type { Fault, Row } from './fault.ts'
+import { type Field, startField } from './field.ts'
+import { limits, within } from './limits.ts'
+import { playFault, skippedRow } from './play.ts'
 import { tableOf, writeTable } from './table.ts'
 
 /** `pnpm faults`: plays the faults one after the other and writes what was seen into docs/failover.md. */
@@ -15,7 +17,11 @@ const USAGE = `Usage: pnpm faults [--only 1,7] [--quick] [--json] [--logs <direc
   --quick           without the slow ones, and nothing is written
   --logs <directory>  the logs of every process are put there at the end
   --json            rows as one object, in the last line
+
+A fault that does not end is given up and fails. Ctrl-C ends the run after what was played: the rest is shown as not
+played. A second one ends it at once.
 `
+const INTERRUPTED = 'the run was interrupted'
 
 async function main(): Promise<number> {
   const { values } = parseArgs({
@@ -40,28 +46,45 @@ async function main(): Promise<number> {
   const chosen = catalog
     .filter(({ id, slow }) => (only?.includes(id) ?? true) && !(values.quick && slow))
     .sort((a, b) => Number(a.last ?? false) - Number(b.last ?? false))
-  const rows: Row[] = []
+  const interrupted = new AbortController()
+  process.on('SIGINT', () => {
+    if (interrupted.signal.aborted) process.exit(130)
+    interrupted.abort()
+    process.stderr.write('interrupted: writing down what was seen\n')
+  })
   const field = await startField()
-  try {
-    for (const fault of chosen) {
-      const began = performance.now()
-      const row = await playFault(field, fault)
-      rows.push(row)
-      const took = ((performance.now() - began) / 1000).toFixed(1)
-      process.stderr.write(
-        `${row.outcome.padEnd(9)} ${row.id} ${row.fault} (${took} s)\n          ${row.seen}\n`,
-      )
-    }
-  } finally {
-    if (values.logs !== undefined)
-      cpSync(join(field.fleet.rig.directory, 'logs'), values.logs, { recursive: true })
-    await field.close()
-  }
+  const rows = await playAll(field, chosen, interrupted.signal)
   rows.sort((a, b) => a.id - b.id)
   if (only === undefined && !values.quick) writeTable(rows)
   else process.stdout.write(`${tableOf(rows)}\n`)
+  if (values.logs !== undefined)
+    cpSync(join(field.fleet.rig.directory, 'logs'), values.logs, { recursive: true })
+  // What does not end by itself ends with this process.
+  await within('the field is closed', limits.close, field.close()).catch((error: unknown) =>
+    process.stderr.write(`${messageOf(error)}\n`),
+  )
   if (values.json) process.stdout.write(`${JSON.stringify({ schema: 'understudy.faults/v1', rows })}\n`)
+  if (interrupted.signal.aborted) return 130
   return rows.some(({ outcome }) => outcome === 'failed') ? 1 : 0
+}
+
+/** One after the other. What the interruption leaves out has a row, too. */
+async function playAll(field: Field, faults: readonly Fault[], interrupted: AbortSignal): Promise<Row[]> {
+  const rows: Row[] = []
+  const stop = new Promise<undefined>((resolve) =>
+    interrupted.addEventListener('abort', () => resolve(undefined)),
+  )
+  for (const fault of faults) {
+    const began = performance.now()
+    const played = interrupted.aborted ? undefined : await Promise.race([playFault(field, fault), stop])
+    const row = played ?? skippedRow(fault, INTERRUPTED)
+    rows.push(row)
+    const took = ((performance.now() - began) / 1000).toFixed(1)
+    process.stderr.write(
+      `${row.outcome.padEnd(9)} ${row.id} ${row.fault} (${took} s)\n          ${row.seen}\n`,
+    )
+  }
+  return rows
 }
 
 const code = await main()

@@ -6,6 +6,7 @@ import type { IncidentView } from '../../shared/src/protocol/incidents.ts'
 import type { Fault, Proof, Row } from './fault.ts'
 import { FaultFailed } from './fault-failed.ts'
 import type { Field } from './field.ts'
+import { limits, within } from './limits.ts'
 import { ms, openScene, type Scene, settle } from './scene.ts'
 
 const ROOT = join(import.meta.dirname, '../..')
@@ -14,10 +15,22 @@ const WARM_UP = 200
 /** A workload leaves its mark this often; two that take turns are two overlaps each time. */
 const STAMP_MILLIS = 25
 
-/** Plays one fault and judges it by the client, the witness and what the fault itself looks at. Never throws. */
+const unplayed = ({ id, title, inject, expected }: Fault) =>
+  ({ id, fault: title, inject, expected, time_ms: null, writes_acked: null, writes_lost: null }) as const
+
+/** The row of a fault whose turn did not come. */
+export const skippedRow = (fault: Fault, why: string): Row => ({
+  ...unplayed(fault),
+  seen: why,
+  outcome: 'skipped',
+})
+
+/**
+ * Plays one fault and judges it by the client, the witness and what the fault itself looks at. Never throws, and ends
+ * whatever happens: what takes longer than its limit (limits.ts) is given up and fails.
+ */
 export async function playFault(field: Field, fault: Fault): Promise<Row> {
-  const { id, title, inject, expected } = fault
-  const row = { id, fault: title, inject, expected, time_ms: null, writes_acked: null, writes_lost: null }
+  const row = unplayed(fault)
   try {
     if (fault.proof) assertProven(fault.proof)
     if (!fault.run) return { ...row, seen: seenElsewhere(fault.proof), outcome: 'elsewhere' }
@@ -26,7 +39,11 @@ export async function playFault(field: Field, fault: Fault): Promise<Row> {
   }
   let scene: Scene
   try {
-    scene = await openScene(field, await field.take(fault.alone === true))
+    scene = await within(
+      'an agent to play it on',
+      limits.scene,
+      field.take(fault.alone === true).then((id) => openScene(field, id)),
+    )
   } catch (error) {
     return { ...row, seen: `no scene to play it on: ${messageOf(error)}`, outcome: 'failed' }
   }
@@ -41,36 +58,41 @@ function outcomeOf(ok: boolean, pending: string | undefined): Row['outcome'] {
 
 async function judge(field: Field, scene: Scene, fault: Fault) {
   const { judge: client, operator, witnessFile } = field.fleet.rig
-  const before = new Set(await client.overlaps(witnessFile))
-  await settle(WARM_UP)
-  scene.strike()
+  const witness = () => within('the witness is read', limits.witness, client.overlaps(witnessFile))
   const problems: string[] = []
   const attempt = async <T>(what: () => Promise<T>): Promise<T | undefined> =>
     what().catch((error: unknown) => {
       problems.push(error instanceof FaultFailed ? error.message : messageOf(error))
       return undefined
     })
-  const seen = await attempt(async () => fault.run?.(scene))
+  const before = new Set(await attempt(witness))
+  await settle(WARM_UP)
+  scene.strike()
+  const seen = await attempt(() => runFault(scene, fault))
   if (problems.length > 0) problems.push(await situation(scene))
-  await attempt(() => field.heal(scene.id))
+  await attempt(() => within('everything is healed', limits.heal, field.heal(scene.id)))
   const serves = await attempt(() =>
     untilAgent(operator, scene.id, 'serving again', isServing, problems.length > 0 ? 5000 : 40_000),
   )
-  const counted = serves && (await attempt(() => client.verify(scene.id)))
-  const overlaps = (await attempt(() => client.overlaps(witnessFile))) ?? []
+  const counted =
+    serves &&
+    (await attempt(() =>
+      within('what was acknowledged is read back', limits.readBack, client.verify(scene.id)),
+    ))
+  const overlaps = (await attempt(witness)) ?? []
   const fresh = overlaps.filter((overlap) => !before.has(overlap))
   if ((fresh.length / 2) * STAMP_MILLIS > scene.forgiven)
     problems.push(`two workloads ran at once (${fresh.length} times, first: ${fresh[0]})`)
   const lost = counted ? counted.verdict.missing.length + counted.verdict.wrong : null
   if (counted && lost) {
-    const incidents = await scene.incidents()
+    const incidents = (await attempt(() => scene.incidents())) ?? []
     const explained = fault.loss === 'reported' && isExplained(counted.verdict, incidents)
     if (!explained)
       problems.push(
         `${lost} acknowledged writes are missing${unexplained(fault, counted.verdict, incidents)}`,
       )
   }
-  scene.end()
+  await attempt(async () => scene.end())
   await attempt(() => tidy(scene))
   const ok = problems.length === 0
   field.giveBack(scene.id, !ok)
@@ -83,9 +105,26 @@ async function judge(field: Field, scene: Scene, fault: Fault) {
   }
 }
 
+/** One that is given up must not act on what is played next: it is waited for a little, and can do nothing any more. */
+async function runFault(scene: Scene, fault: Fault): Promise<string | undefined> {
+  const running = Promise.resolve(fault.run?.(scene))
+  const limit = fault.slow ? limits.slowFault : limits.fault
+  try {
+    return await within('the fault', limit, running)
+  } catch (error) {
+    scene.abandon()
+    const ended = running.then(
+      () => undefined,
+      () => undefined,
+    )
+    await Promise.race([ended, settle(limits.leftOver)])
+    throw error
+  }
+}
+
 /** What a fault has put beside the state of the key-value store is not copied for every fault after it. */
 async function tidy(scene: Scene): Promise<void> {
-  const { instance_id: primary } = await scene.view()
+  const { instance_id: primary } = await scene.fleet.rig.operator.agent(scene.id)
   const { state } = scene.member(primary ?? '')
   for (const name of readdirSync(state))
     if (name !== 'planted' && !/^\d{6}\.log$/.test(name))
@@ -95,7 +134,7 @@ async function tidy(scene: Scene): Promise<void> {
 /** For whoever looks into a failure. */
 async function situation(scene: Scene): Promise<string> {
   try {
-    const { instance_id: primary, epoch, phase, reason } = await scene.view()
+    const { instance_id: primary, epoch, phase, reason } = await scene.fleet.rig.operator.agent(scene.id)
     const incidents = (await scene.incidents()).map(
       ({ trigger, outcome, outcome_reason: why }) => `${trigger} ${outcome} (${why})`,
     )

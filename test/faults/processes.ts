@@ -65,6 +65,8 @@ export const workloadProcesses = (instance: string, directory: string): readonly
 
 /** Sends a signal; one that has ended needs none. */
 export function send(pid: number, signal: NodeJS.Signals): void {
+  // 0 would be this very group of processes.
+  if (pid <= 0) return
   try {
     process.kill(pid, signal)
   } catch {

@@ -60,6 +60,8 @@ export interface Scene {
   readonly forgiven: number
   /** Undone when the fault has been judged, the last first. */
   atEnd(undo: () => void): void
+  /** Nothing can be done on it any more: what a fault that was given up does next fails. */
+  abandon(): void
   end(): void
   /** Waits until the two hold the same, with the workload of the first held still to compare. */
   convergesTo(first: Member, second: Member, withinMillis?: number): Promise<string>
@@ -90,6 +92,19 @@ export async function openScene(field: Field, id: string): Promise<Scene> {
   const kept: string[] = []
   const undoing: (() => void)[] = []
   let forgiven = 0
+  let isOver = false
+  const assertOpen = () => {
+    if (isOver) throw new FaultFailed('the scene is over')
+  }
+  const wait = (what: string, holds: () => Promise<boolean> | boolean, withinMillis?: number) =>
+    until(
+      what,
+      () => {
+        assertOpen()
+        return holds()
+      },
+      withinMillis,
+    )
 
   const check = (holds: boolean, why: string) => {
     if (!holds) throw new FaultFailed(why)
@@ -110,7 +125,7 @@ export async function openScene(field: Field, id: string): Promise<Scene> {
       const there = new Set(field.membersOf(id).map(({ instance }) => instance))
       await operator.createReplica(id)
       let fresh: Member | undefined
-      await until('another standby is ready', async () => {
+      await wait('another standby is ready', async () => {
         const { replicas } = await operator.agent(id)
         const ready = replicas.find(
           ({ status, instance_id: instance }) =>
@@ -125,21 +140,27 @@ export async function openScene(field: Field, id: string): Promise<Scene> {
       struckAt = performance.now()
       judge.mark(id)
     },
-    view: () => operator.agent(id),
+    async view() {
+      assertOpen()
+      return operator.agent(id)
+    },
     async replicaOf(member) {
-      const { replicas } = await operator.agent(id)
+      const { replicas } = await scene.view()
       const found = replicas.find(({ instance_id: instance }) => instance === member.instance)
       if (!found) throw new FaultFailed(`${member.instance} is no standby`)
       return found
     },
-    call: (method, path, body) => fleet.call(method, path, body),
+    async call(method, path, body) {
+      assertOpen()
+      return fleet.call(method, path, body)
+    },
     async promote(member) {
       const { id: replica } = await scene.replicaOf(member)
-      return fleet.call('POST', `/api/agents/${id}/replicas/${replica}/promote`, {})
+      return scene.call('POST', `/api/agents/${id}/replicas/${replica}/promote`, {})
     },
     notice: (member, lead = 20_000) => cloud.interrupt(member.instance, millis(lead)),
     async serves(member, within = 20_000) {
-      await until(
+      await wait(
         `${member.instance} is primary and serves`,
         async () => {
           const agent = await operator.agent(id)
@@ -149,21 +170,17 @@ export async function openScene(field: Field, id: string): Promise<Scene> {
       )
     },
     async runs(member, within = 20_000) {
-      await until(`the workload of ${member.instance} answers`, () => member.answers(), within)
+      await wait(`the workload of ${member.instance} answers`, () => member.answers(), within)
       return performance.now() - struckAt
     },
     async silent(member, within = 10_000) {
-      await until(
-        `the workload of ${member.instance} stands still or has ended`,
-        () => isHeld(member),
-        within,
-      )
+      await wait(`the workload of ${member.instance} stands still or has ended`, () => isHeld(member), within)
       return performance.now() - struckAt
     },
     incidents: async () => (await operator.incidents(id)).filter((incident) => !known.has(incident.id)),
     async incident(within = 30_000) {
       let fresh: readonly IncidentView[] = []
-      await until(
+      await wait(
         'an incident is closed',
         async () => {
           fresh = await scene.incidents()
@@ -181,6 +198,7 @@ export async function openScene(field: Field, id: string): Promise<Scene> {
     async calm(time) {
       const ends = performance.now() + time
       while (performance.now() < ends) {
+        assertOpen()
         const [agent, incidents] = await Promise.all([operator.agent(id), scene.incidents()])
         check(
           agent.instance_id === primary.instance && incidents.length === 0,
@@ -189,7 +207,7 @@ export async function openScene(field: Field, id: string): Promise<Scene> {
         await settle(50)
       }
     },
-    until: (what, holds, within) => until(what, holds, within),
+    until: wait,
     check,
     keepTrees() {
       for (const { directory } of [primary, standby]) {
@@ -218,11 +236,15 @@ export async function openScene(field: Field, id: string): Promise<Scene> {
       return forgiven
     },
     atEnd: (undo) => void undoing.push(undo),
+    abandon() {
+      isOver = true
+    },
     end() {
       for (const undo of undoing.splice(0).reverse()) undo()
     },
     async convergesTo(first, second, within = 20_000) {
       for (const ends = performance.now() + within; ; await settle(500)) {
+        assertOpen()
         first.signalWorkload('SIGSTOP')
         await settle(QUIET)
         const { entries, differences } = compareTrees(first.state, second.state)

@@ -11,10 +11,12 @@ const END = '<!-- faults:end -->'
 const cell = (text: string): string => text.replaceAll('|', '\\|').replaceAll('\n', ' ')
 const figure = (value: number | null): string => (value === null ? '' : value.toLocaleString('en-US'))
 
-const seenOf = ({ outcome, seen }: Row): string => {
-  if (outcome === 'failed') return `**Not as expected**: ${seen}`
-  return outcome === 'pending' ? `*Not yet*: ${seen}` : seen
+const MARKS: Readonly<Partial<Record<Row['outcome'], string>>> = {
+  failed: '**Not as expected**: ',
+  pending: '*Not yet*: ',
+  skipped: '*Not played*: ',
 }
+const seenOf = ({ outcome, seen }: Row): string => `${MARKS[outcome] ?? ''}${seen}`
 
 export function tableOf(rows: readonly Row[]): string {
   const lines = rows.map(

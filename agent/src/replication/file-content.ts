@@ -1,12 +1,13 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { PAGE_BYTES } from '@understudy/shared/protocol/replication'
-import { hashPages, pageCount, withRoom } from './page-hash.ts'
+import { sameHoles } from './holes.ts'
+import { hashPages, pageCount, withRoom, zeroPageTest } from './page-hash.ts'
 import { READ_FLAGS, type Stat, toStat } from './state-files.ts'
 
 /** Read by the event loop itself up to here; more goes through the thread pool in parts. */
 const SMALL = 128 * 1024
-const PART = 1024 * 1024
+const PART = 256 * 1024
 
 export interface HashedFile {
   /** As it was before the first byte was read: a change during the reading shows at the next look. */
@@ -42,6 +43,51 @@ export async function hashFile(path: Buffer, from: number, pages: BigUint64Array
     parts.push(part)
     await handle.close()
   }
+}
+
+/**
+ * The same for a file whose pages of zeros were holes (holes.ts) when `known` was read: only the others are read again,
+ * unless a hole may have been filled since.
+ */
+export async function hashAgain(
+  path: Buffer,
+  known: { readonly stat: Stat; readonly pages: BigUint64Array },
+): Promise<HashedFile> {
+  const handle = await open(path, READ_FLAGS)
+  const part = parts.pop() ?? Buffer.allocUnsafeSlow(PART)
+  try {
+    const stat = toStat(await handle.stat({ bigint: true }))
+    if (stat.kind === 'file' && sameHoles(known.stat, stat))
+      return await hashAllocated(handle, part, stat, known.pages)
+  } finally {
+    parts.push(part)
+    await handle.close()
+  }
+  return hashFile(path, 0, new BigUint64Array(0))
+}
+
+async function hashAllocated(
+  handle: FileHandle,
+  part: Buffer,
+  stat: Stat,
+  known: BigUint64Array,
+): Promise<HashedFile> {
+  const pages = known.slice()
+  const count = pageCount(stat.size)
+  const isZero = zeroPageTest(known, stat.size)
+  const most = PART / PAGE_BYTES
+  for (let first = 0; first < count; first += 1) {
+    if (isZero(first)) continue
+    let run = 1
+    while (run < most && first + run < count && !isZero(first + run)) run += 1
+    const at = first * PAGE_BYTES
+    const length = Math.min(run * PAGE_BYTES, stat.size - at)
+    const got = await readPart(handle, part, at, length)
+    hashPages(part.subarray(0, got), pages, first)
+    if (got < length) return { stat, size: at + got, pages }
+    first += run - 1
+  }
+  return { stat, size: stat.size, pages }
 }
 
 const small = Buffer.allocUnsafe(SMALL)

@@ -11,6 +11,8 @@ export interface ReadFacts {
   readonly racy: boolean
   /** Every page was read since the last change; false after only the tail was. */
   readonly complete: boolean
+  /** Its pages of zeros were its holes (holes.ts): when nothing shows, the others are all that has to be read again. */
+  readonly holes?: true
   /** It was only seen. Whoever sends it first reads it. */
   readonly unread?: true
   readonly hashedAt: number

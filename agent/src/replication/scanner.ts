@@ -34,6 +34,11 @@ export interface Scanner {
   patient(): Promise<void>
   /** Looks at everything and trusts nothing that may have changed unseen. The workload must be frozen. */
   exact(): Promise<void>
+  /**
+   * The same while the workload still runs, so that `exact` has less to read: what is mapped is listed anew first, if
+   * that costs less than what it may save.
+   */
+  almostExact(): Promise<void>
   /** Reads those of these files that were only seen. */
   read(keys: readonly Key[]): Promise<void>
   /** Somebody has read the whole file. */
@@ -139,6 +144,11 @@ export function createScanner(surroundings: ScannerSurroundings): Scanner {
     const started = clock.mono()
     const every = Math.min(Math.max(mappingsTook * SCAN_SHARE, SCAN_EVERY_MIN), SCAN_EVERY_MAX)
     if (!restless || (mappingsAt !== undefined && started - mappingsAt < every)) return
+    await listMappings()
+  }
+
+  async function listMappings(): Promise<void> {
+    const started = clock.mono()
     mappingsAt = started
     await mappings.refresh()
     mappingsTook = clock.mono() - started
@@ -170,6 +180,11 @@ export function createScanner(surroundings: ScannerSurroundings): Scanner {
     full: () => serial(() => lookAtAll()),
     patient: () => serial(() => lookAtAll({ patient: true })),
     exact: () => serial(() => lookAtAll({ exact: true })),
+    almostExact: () =>
+      serial(async () => {
+        if (reader.doubtCost() > mappingsTook) await listMappings()
+        await lookAtAll({ exact: true })
+      }),
     read: (keys) => {
       const unread = keys.filter((key) => reader.tree.file(key)?.unread)
       if (unread.length === 0) return Promise.resolve()

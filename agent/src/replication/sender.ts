@@ -278,7 +278,7 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
     },
     drain: (target, budget) =>
       within(target, budget, `${target} did not catch up`, async (signal) => {
-        await inTime(scannerNow().exact(), signal)
+        await inTime(scannerNow().almostExact(), signal)
         await sessionOf(target).near(signal)
         release(target)
       }),

@@ -56,6 +56,8 @@ export interface Stat {
   readonly kind: 'dir' | 'file' | 'symlink' | 'other'
   readonly meta: Metadata
   readonly size: number
+  /** What a file takes on the disk, in units of 512 bytes. */
+  readonly blocks: number
   readonly device: bigint
   readonly inode: bigint
   /** Number of names that a file has. */
@@ -103,6 +105,7 @@ export function toStat(stats: BigIntStats): Stat {
       xattrs: '',
     },
     size: kind === 'file' ? Number(stats.size) : 0,
+    blocks: kind === 'file' ? Number(stats.blocks) : 0,
     device: sharedDevice(stats.dev),
     inode: stats.ino,
     links: kind === 'file' ? Number(stats.nlink) : 1,

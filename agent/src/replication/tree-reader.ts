@@ -2,7 +2,8 @@ import { messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import type { Clock, Instant, Mono } from '@understudy/shared/core/time'
 import type { Metadata } from '@understudy/shared/protocol/replication'
 import { PAGE_BYTES } from '@understudy/shared/protocol/replication'
-import { hashFile } from './file-content.ts'
+import { type HashedFile, hashAgain, hashFile } from './file-content.ts'
+import { zerosAreHoles } from './holes.ts'
 import type { Mappings } from './mappings.ts'
 import { planRead, type ReadFacts } from './read-plan.ts'
 import { readNames, readTarget, type Stat, type StateRoots, statOf } from './state-files.ts'
@@ -63,6 +64,8 @@ export interface TreeReader {
   suspect(key: Key): void
   /** The name could not be read after all, or holds something else than it seems: it is read in full next time. */
   distrust(key: Key, why?: string): void
+  /** What it would take to read every file again that may have changed without a trace, in milliseconds. */
+  doubtCost(): number
 }
 
 /** What was read of a file, and when that began. */
@@ -249,19 +252,35 @@ export function createTreeReader(
       case 'tail':
         return readFrom(key, known, pass)
       case 'again':
-        await readFile(key, 0, NO_PAGES, pass)
+        await readAgain(key, known, before, pass)
         pass.againTook += clock.mono() - now
         return
       case 'whole':
         if (lazy && !known && !before && !pass.exact) return note(key, stat, pass)
-        return readFile(key, 0, NO_PAGES, pass)
+        return readWhole(key, pass)
     }
+  }
+
+  const readWhole = (key: Key, pass: Pass): Promise<void> =>
+    readFile(key, (path) => hashFile(path, 0, NO_PAGES), true, pass)
+
+  /** Nothing shows, and something may have changed all the same: not so in holes. */
+  function readAgain(
+    key: Key,
+    known: FileEntry | undefined,
+    before: ReadFacts | undefined,
+    pass: Pass,
+  ): Promise<void> {
+    if (!before?.holes || !known) return readWhole(key, pass)
+    const { pages } = known
+    return readFile(key, (path) => hashAgain(path, { stat: before.stat, pages }), true, pass)
   }
 
   /** What has come after the last whole page that is known. */
   function readFrom(key: Key, known: FileEntry | undefined, pass: Pass): Promise<void> {
     const from = known ? Math.floor(known.size / PAGE_BYTES) : 0
-    return readFile(key, from, from > 0 && known ? known.pages : NO_PAGES, pass)
+    const pages = from > 0 && known ? known.pages : NO_PAGES
+    return readFile(key, (path) => hashFile(path, from, pages), from === 0, pass)
   }
 
   /** The file is there; what is in it, nobody has asked yet. */
@@ -276,24 +295,33 @@ export function createTreeReader(
     stat.changedNs > BigInt(Math.round(startedWall)) * 1_000_000n - WRITE_TAKES_NS ||
     mappings.mayHide(stat, started)
 
-  /** Hashes a file from page `from` on. */
-  async function readFile(key: Key, from: number, pages: BigUint64Array, pass: Pass): Promise<void> {
+  /** `complete`: every page is one that was read now, or a hole. */
+  async function readFile(
+    key: Key,
+    hash: (path: Buffer) => Promise<HashedFile>,
+    complete: boolean,
+    pass: Pass,
+  ): Promise<void> {
     const before = facts.get(key)
     const startedWall = clock.now()
     const started = clock.mono()
-    const hashed = await hashFile(roots.pathOf(key), from, pages)
+    const path = roots.pathOf(key)
+    const { stat, size, pages } = await hash(path)
     const took = clock.mono() - started
     pass.sliceFrom = clock.mono()
-    const { stat, size } = hashed
-    change(key, { kind: 'file', meta: metaOf(key, stat), size, pages: hashed.pages }, pass)
+    change(key, { kind: 'file', meta: metaOf(key, stat), size, pages }, pass)
     facts.set(key, {
       stat,
       racy: isRacy(stat, startedWall, started),
-      complete: from === 0,
+      complete,
+      ...(complete ? holesIn(path, stat, pages, startedWall) : {}),
       hashedAt: started,
-      hashTook: from === 0 ? took : (before?.hashTook ?? took),
+      hashTook: complete ? took : (before?.hashTook ?? took),
     })
   }
+
+  const holesIn = (path: Buffer, stat: Stat, pages: BigUint64Array, startedWall: Instant) =>
+    zerosAreHoles(path, stat, pages, startedWall) ? { holes: true as const } : {}
 
   function forget(key: Key, pass: Pass): void {
     if (directories.delete(key)) {
@@ -343,6 +371,7 @@ export function createTreeReader(
         stat,
         racy: isRacy(stat, startedWall, started),
         complete: true,
+        ...holesIn(roots.pathOf(key), stat, pages, startedWall),
         hashedAt: started,
         hashTook: took,
       })
@@ -356,6 +385,11 @@ export function createTreeReader(
     distrust(key, why) {
       facts.delete(key)
       if (why !== undefined) unreadable.set(key, why)
+    },
+    doubtCost() {
+      let cost = 0
+      for (const { racy, hashTook } of facts.values()) if (racy) cost += hashTook
+      return cost
     },
   }
 }

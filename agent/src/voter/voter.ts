@@ -200,7 +200,7 @@ export async function openVoter(options: VoterOptions): Promise<Voter> {
       let failure: AppError | undefined
       const started = new Worker(threadFile(), {
         workerData: setup,
-        resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 4 },
+        resourceLimits: { maxOldGenerationSizeMb: 32, maxYoungGenerationSizeMb: 1 },
       })
       worker = started
       const fail = (error: AppError) => {

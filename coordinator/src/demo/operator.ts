@@ -19,13 +19,18 @@ export interface Operator {
   show(demo: unknown): Promise<void>
 }
 
+/** No call of the API takes as long as this. */
+const CALL_LIMIT = 30_000
+
 export function createOperator(url: string): Operator {
   async function call(method: string, path: string, body?: unknown): Promise<unknown> {
-    const request: RequestInit = { method }
-    if (body !== undefined) {
-      request.body = JSON.stringify(body)
-      request.headers = { 'content-type': 'application/json' }
+    const request: RequestInit = {
+      method,
+      // A connection of its own: one that was kept may have been closed while this process stood still.
+      headers: { connection: 'close', ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
+      signal: AbortSignal.timeout(CALL_LIMIT),
     }
+    if (body !== undefined) request.body = JSON.stringify(body)
     const response = await fetch(`${url}${path}`, request)
     const text = await response.text()
     const answer: unknown = text === '' ? undefined : JSON.parse(text)

@@ -160,6 +160,7 @@ function certified(group: Group, certificate: Certificate, then: Then, context: 
           {
             ...owned,
             phase: { kind: 'promoting', target: primary, fresh, incident, attempt, offer: undefined },
+            ...(moves ? { wasUp: false } : stillVouched(group, certificate)),
             // It is what the promotion is about from now on, and ends with it.
             waiting: undefined,
           },
@@ -176,6 +177,10 @@ function certified(group: Group, certificate: Certificate, then: Then, context: 
     }
   }
 }
+
+/** A primary that gets another term for itself has said what it has said. */
+const stillVouched = ({ certificate: before, vouchedIn }: Group, { proposal }: Certificate) =>
+  before !== undefined && vouchedIn >= before.proposal.term ? { vouchedIn: proposal.term } : {}
 
 /** Who has left is forgotten once it has no vote any more. */
 const withoutLeft = ({ members }: Group, { proposal }: Certificate): Group['members'] =>

@@ -17,6 +17,7 @@ import {
   unvouchedCopy,
   wanted,
 } from './group-orders.ts'
+import { isUnserved } from './group-succession.ts'
 import type {
   Group,
   GroupContext,
@@ -56,6 +57,8 @@ export function handOver(
 ): GroupStep {
   const { now } = context
   if (group.certificate?.proposal.successor !== target) {
+    // Without a lease from us the primary agrees to no other successor: its own epoch is renewed first (group-time.ts).
+    if (isUnserved(group)) return quiet({ ...group, phase: { kind: 'steady' }, waiting: incident })
     const step = stepOf(
       incident,
       'successor-changed',
@@ -274,15 +277,18 @@ export function afterFailedPromotion(
 }
 
 /**
- * Who was vouched for and has a vote comes first, then who handed everything over. When the primary itself has been tried
- * in vain, or is not there to try again, its successor is taken though nobody vouches for it any more.
+ * Who was vouched for and has a vote comes first; then who handed everything over, if nothing can have been written since.
+ * When the primary itself has been tried in vain, or is not there to try again, its successor is taken though nobody
+ * vouches for it any more, and at last who once had everything.
  */
 function nextAfter(group: Group, from: InstanceId, attempt: number, now: Mono): GroupMember | undefined {
   const heir = group.certificate?.proposal.successor
   const ready = readyTargets(group, now)
-  const vouched = ready.find(({ instance }) => instance === heir) ?? standIn(group, from) ?? ready[0]
+  const former = standIn(group, from)
+  const vouched =
+    ready.find(({ instance }) => instance === heir) ?? (group.wasUp ? undefined : former) ?? ready[0]
   const isThere = (group.members.get(from)?.resigned ?? 0) >= group.epoch
-  return vouched ?? (attempt > 1 || !isThere ? heirOf(group) : undefined)
+  return vouched ?? (attempt > 1 || !isThere ? (heirOf(group) ?? former) : undefined)
 }
 
 /**

@@ -1,4 +1,5 @@
 import type { InstanceId } from '../core/ids.ts'
+import { mono, plus, seconds } from '../core/time.ts'
 import type { Certificate } from './certificate.ts'
 import { learn, learnChain } from './group-certified.ts'
 import { renew, thenPromote } from './group-change.ts'
@@ -166,8 +167,15 @@ function votedBy(group: Group, instance: InstanceId, message: VoterMessage): num
   return message.kind === 'declined' || message.kind === 'behind' ? Math.max(before, message.voted) : before
 }
 
-/** Every member must have told what it knows: one alone may have missed a vote of ours. */
-export function onOutdated(group: Group, voted: number): GroupStep {
+/** After a database was restored, agents that were moved meanwhile come one after the other, and find their way again. */
+const OUTDATED_SILENCE = seconds(10)
+
+/**
+ * Every member must have told what it knows: one alone may have missed a vote of ours. And who follows the primary that
+ * we did not know of may have lost its stream with the coordinator that has told it whom to follow: as long as it takes
+ * to find it again, nobody is elected for the silence of the primary alone.
+ */
+export function onOutdated(group: Group, voted: number, { now }: GroupContext): GroupStep {
   const silent = [...group.members.values()].filter((member) => !member.connected && !member.gone)
   const abstainFor = new Set(silent.map(({ instance }) => instance))
   // Who knew of the votes that we have lost may have ended; their numbers are never used again.
@@ -175,5 +183,6 @@ export function onOutdated(group: Group, voted: number): GroupStep {
     ...group,
     abstainFor,
     voted: { epoch: Math.max(group.voted.epoch, voted), primary: undefined },
+    silentUntil: mono(Math.max(group.silentUntil, plus(now, OUTDATED_SILENCE))),
   })
 }

@@ -19,6 +19,7 @@ export function onPromoted(group: Group, event: GroupEvent & { kind: 'promoted' 
   const running: Group = {
     ...group,
     members,
+    wasUp: true,
     phase: incident ? { kind: 'routing', incident, fresh } : { kind: 'steady' },
   }
   const follows = [...members.values()]

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest'
 import { millis } from '../core/time.ts'
-import { groupBench as bench, P, R } from '../testkit/group-bench.ts'
+import { groupBench as bench, P, Q, R } from '../testkit/group-bench.ts'
 
 test('a move whose vote the database refuses is made in a later epoch', () => {
   const g = bench().settle()
@@ -63,5 +63,22 @@ test('a primary that can have no lease from us is renewed before it is asked abo
   expect(g.told('ask')).toMatchObject({
     instance: P,
     message: { proposal: { epoch: 41, term: 41, primary: P, successor: null } },
+  })
+})
+
+test('and before its epoch is to go to another replica than the successor', () => {
+  const g = bench([P, R, Q]).settle()
+  g.send({ kind: 'sync', instance: Q, sync: 'ready' })
+  g.attach(Q)
+  g.send({ kind: 'notice', instance: P, left: millis(120_000) })
+  g.agree()
+  g.send({ kind: 'vote-refused', epoch: 3, voted: 40 })
+  g.attach(Q)
+  expect(g.told('ask')).toBeUndefined()
+  g.wait(1100, P, R, Q)
+  expect(g.group.phase).toMatchObject({
+    kind: 'asking',
+    of: P,
+    change: { proposal: { epoch: 41, term: 41 } },
   })
 })

@@ -219,3 +219,85 @@ test('what is offered again after a restart comes with the certificate that it f
   g.connect(R, 'idle', { chain: [] })
   expect(g.told('votes')?.message.base).toEqual(PAIR)
 })
+
+/** The database is from before the move to R; P follows R since, and says that its copy is whole. */
+function outdated() {
+  const g = bench().restore({ certificate: PAIR })
+  const chain = [FIRST, PAIR, TAKEN]
+  g.send({ kind: 'outdated', voted: 1000 })
+  g.connect(P, 'replica', { chain, voted: 3, resigned: 2 })
+  g.send({ kind: 'sync', instance: P, sync: 'ready' })
+  g.beat(P)
+  g.connect(R, 'primary', { chain, voted: 3 })
+  g.send({ kind: 'routed', epoch: 3 })
+  expect(g.group).toMatchObject({ epoch: 3, primary: R, phase: { kind: 'steady' } })
+  return g
+}
+
+/** R gets an epoch that no lost vote can have been given in, and goes on. */
+function renewed() {
+  const g = outdated()
+  g.wait(100, P, R)
+  expect(g.group.phase).toMatchObject({ kind: 'asking', of: R, change: { proposal: { epoch: 1001 } } })
+  g.agree()
+  g.write()
+  expect(g.group).toMatchObject({ epoch: 1001, primary: R, phase: { kind: 'promoting' } })
+  return g
+}
+
+test('after a restored database a primary that stands still for some seconds is not replaced by who was it before', () => {
+  const g = outdated()
+  g.wait(8000, P)
+  expect(g.group.casting).toBeUndefined()
+  g.wait(1500, P, R)
+  expect(g.group.phase).toMatchObject({ kind: 'asking', of: R })
+})
+
+test('but at once when its instance has ended', () => {
+  const g = outdated()
+  g.wait(100, P)
+  g.send({ kind: 'gone', instance: R })
+  g.wait(lease + 200, P)
+  expect(g.group.casting).toEqual({ epoch: 1001, primary: P })
+})
+
+test('and after a while by the best copy that is left', () => {
+  const g = outdated()
+  g.wait(16_000, P)
+  expect(g.group.casting).toMatchObject({ primary: P })
+})
+
+test('who handed the state over before the primary was up has not what was written since', () => {
+  const g = renewed()
+  g.promoted()
+  g.wait(100, P, R)
+  g.send({ kind: 'promotion-failed', instance: R, epoch: 1001, why: 'the start hook failed' })
+  expect(g.group.casting).toBeUndefined()
+  expect(g.group.phase).toMatchObject({ kind: 'failed' })
+  g.wait(1000, P, R)
+  expect(g.group.phase).toMatchObject({ kind: 'asking', of: R })
+})
+
+test('a primary that is renewed while it runs is replaced only like one that runs: when its successor does not hear it', () => {
+  const g = renewed()
+  g.wait(12_000, R)
+  for (let passed = 0; passed < 3000; passed += 100) {
+    g.pass(100)
+    g.beat(P, { hears: true })
+    g.send({ kind: 'tick' })
+  }
+  expect(g.group.phase).toMatchObject({ kind: 'promoting', target: R })
+})
+
+test('what a primary has vouched for before it was renewed still counts', () => {
+  const g = outdated()
+  g.attach()
+  g.wait(100, P, R)
+  g.agree()
+  g.write()
+  g.promoted()
+  g.wait(12_000, P, R)
+  // P is whole by its own word only, and R has said that it does not follow.
+  g.wait(3 * lease, P)
+  expect(g.group.casting).toBeUndefined()
+})

@@ -47,6 +47,7 @@ export function restoreGroup(
     abstainFor: new Set(),
     tickedAt: now,
     vouchedIn: 0,
+    wasUp: certificate !== undefined && move?.at.kind !== 'promoting',
     successionFrom: now,
     waiting: move?.at.kind === 'waiting' ? move.incident : undefined,
     policy,

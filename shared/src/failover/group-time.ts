@@ -1,5 +1,5 @@
 import type { InstanceId } from '../core/ids.ts'
-import { between, type Mono, millis, plus } from '../core/time.ts'
+import { between, type Mono, millis, mono, plus } from '../core/time.ts'
 import {
   abandon,
   afterFailedPromotion,
@@ -29,7 +29,7 @@ export function onTick(before: Group, context: GroupContext): GroupStep {
   const { lease } = before.policy
   // We stood still ourselves: that we heard nothing says nothing.
   const stoodStill = between(before.tickedAt, now) > lease / 2
-  const silentUntil = stoodStill ? plus(now, lease) : before.silentUntil
+  const silentUntil = stoodStill ? mono(Math.max(plus(now, lease), before.silentUntil)) : before.silentUntil
   const group: Group = { ...before, tickedAt: now, silentUntil }
   return after(missing(group), onTime(group, context))
 }
@@ -99,6 +99,8 @@ function whilePromoting(
 ): GroupStep | undefined {
   if (isUnserved(group) || hasVotedSince(group)) return renew(group, primary, context)
   if (hasResigned(group)) return afterFailedPromotion(group, primary, 'it was started again', context)
+  // It goes on while its epoch is renewed: it is lost only when one that runs would be.
+  if (group.wasUp) return isOver(group, context.now) ? replaceLost(group, context) : undefined
   return hasFallenSilent(group, target, context.now)
     ? afterFailedPromotion(group, target, 'it fell silent before the workload was up', context)
     : undefined

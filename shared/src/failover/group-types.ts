@@ -56,8 +56,10 @@ export interface Group {
   readonly waiting: OpenIncident | undefined
   /** When we last looked at the time. */
   readonly tickedAt: Mono
-  /** The last term in which this process has heard the primary speak of its replicas. */
+  /** The last term in which this process has heard the primary speak of its replicas; a renewal leaves it as good. */
   readonly vouchedIn: number
+  /** The workload of the primary has been up since it took over: nobody who gave it the state has all of it any more. */
+  readonly wasUp: boolean
   /** Another change of successor is not tried before. */
   readonly successionFrom: Mono
   readonly policy: LeasePolicy

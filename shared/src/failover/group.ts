@@ -67,7 +67,7 @@ export function stepGroup(group: Group, event: GroupEvent, context: GroupContext
     case 'vote-refused':
       return onVoteRefused(group, event, context)
     case 'outdated':
-      return onOutdated(group, event.voted)
+      return onOutdated(group, event.voted, context)
     case 'sync':
       return onSync(
         patchMember(group, event.instance, { sync: event.sync, hadCopy: event.sync === 'ready' }),

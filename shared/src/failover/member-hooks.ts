@@ -1,5 +1,5 @@
 import { failPromotion, fenced, goOn, LATE, returnToPrimary, seal } from './member-roles.ts'
-import { begin, hook, mayRun, report, stay, withIncident } from './member-steps.ts'
+import { begin, hook, mayRun, stay, taken } from './member-steps.ts'
 import type { Member, MemberEvent, MemberStep } from './member-types.ts'
 
 /** What follows when a hook has ended. */
@@ -39,13 +39,7 @@ function onChecked(member: Member, event: MemberEvent & { kind: 'hook-ended' }):
   if (member.role.kind !== 'promoting') return stay(member)
   if (!event.ok) return failPromotion(member, event.why ?? 'the health hook failed')
   if (!mayRun(member, member.at)) return failPromotion(member, LATE)
-  return {
-    member: { ...member, role: { kind: 'primary' }, workload: 'running', incident: undefined },
-    effects: [
-      { kind: 'serve', term: member.term },
-      report({ kind: 'promoted', epoch: member.epoch, ...withIncident(member.incident) }),
-    ],
-  }
+  return taken(member)
 }
 
 function onFrozen(member: Member, event: MemberEvent & { kind: 'hook-ended' }): MemberStep {

@@ -1,5 +1,5 @@
 import { millis } from '../core/time.ts'
-import { begin, hook, isQuiet, mayBegin, persist, report, stay, withIncident } from './member-steps.ts'
+import { begin, hook, isQuiet, mayBegin, persist, report, stay, taken, withIncident } from './member-steps.ts'
 import type { Elected, Member, MemberEffect, MemberReport, MemberStep, Next, Role } from './member-types.ts'
 import type { Order } from './orders.ts'
 
@@ -59,12 +59,7 @@ export function onElected(member: Member, order: Elected): MemberStep {
   const durable = persist(owned.epoch, true)
   // It never stopped: only the epoch changes.
   if (role.kind === 'primary' && member.workload === 'running' && !order.fresh)
-    return begin(
-      member,
-      { ...owned, role: { kind: 'promoting', step: 'checking', fresh: false } },
-      hook('health'),
-      durable,
-    )
+    return taken({ ...member, ...owned, turn: member.turn + 1 }, durable)
   if (role.kind === 'replica' || (order.fresh && member.workload === 'stopped'))
     return begin(
       member,

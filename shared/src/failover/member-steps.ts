@@ -16,6 +16,16 @@ export const mayBegin = ({ lease, at, policy }: Member): boolean =>
 export const isQuiet = (member: Member): boolean =>
   member.workload === 'frozen' || member.workload === 'stopped'
 
+/** In office with a workload that runs. */
+export const taken = (member: Member, ...before: MemberEffect[]): MemberStep => ({
+  member: { ...member, role: { kind: 'primary' }, workload: 'running', incident: undefined },
+  effects: [
+    ...before,
+    { kind: 'serve', term: member.term },
+    report({ kind: 'promoted', epoch: member.epoch, ...withIncident(member.incident) }),
+  ],
+})
+
 export const stay = (member: Member, ...effects: MemberEffect[]): MemberStep => ({ member, effects })
 
 /** The next operation: it gets a turn of its own, so that the end of an earlier one is told apart. */

@@ -46,6 +46,14 @@ test('a hand-over freezes, seals, gives the epoch up, and only then stops', () =
   expect(m.reports()).toEqual(['fenced'])
 })
 
+test('a primary that runs and gets another epoch goes on with it: nothing is stopped, started or checked', () => {
+  const m = primaryAt(1)
+  m.elected(3)
+  expect(m.kinds()).toEqual(['persist', 'serve', 'report'])
+  expect(m.reports()).toEqual(['promoted'])
+  expect(m.member).toMatchObject({ role: { kind: 'primary' }, workload: 'running', epoch: 3, term: 3 })
+})
+
 test('what was released is never taken up again in that epoch', () => {
   const m = primaryAt(1)
   m.handOver(1)

@@ -66,6 +66,9 @@ export interface Fleet {
   close(): Promise<void>
 }
 
+/** No call of the API takes as long as this. */
+const CALL_LIMIT = 30_000
+
 export interface Answer {
   readonly status: number
   // biome-ignore lint/suspicious/noExplicitAny: tests look into bodies of every shape
@@ -90,7 +93,9 @@ export async function startFleet(
     async call(method, path, body, headers = {}) {
       const response = await fetch(`${rig.coordinator.url}${path}`, {
         method,
-        headers: { 'content-type': 'application/json', ...headers },
+        // A connection of its own: one that was kept may have been closed while this process stood still.
+        headers: { 'content-type': 'application/json', connection: 'close', ...headers },
+        signal: AbortSignal.timeout(CALL_LIMIT),
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       })
       return { status: response.status, body: await response.json() }

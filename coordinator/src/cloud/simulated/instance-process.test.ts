@@ -1,11 +1,12 @@
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
 import { startInstanceProcess } from './instance-process.ts'
 
-function start(): ReturnType<typeof startInstanceProcess> {
-  const cwd = mkdtempSync(join(tmpdir(), 'understudy-instance-'))
+function start(
+  cwd = mkdtempSync(join(tmpdir(), 'understudy-instance-')),
+): ReturnType<typeof startInstanceProcess> {
   const started = startInstanceProcess({
     instanceId: 'i-demo001',
     // The second process is what a hook has left running in a session of its own.
@@ -32,4 +33,26 @@ test('two clouds on one machine may have instances of the same name: each ends i
   expect(ended).toBe(false)
   other.signalAll('SIGKILL')
   await other.ended
+})
+
+/** Processes that were started in this directory and live. */
+const livingIn = (directory: string): readonly string[] =>
+  readdirSync('/proc').filter((pid) => {
+    try {
+      const isDead = /^State:\s+[ZX]/m.test(readFileSync(`/proc/${pid}/status`, 'latin1'))
+      return !isDead && readFileSync(`/proc/${pid}/environ`, 'latin1').includes(`${directory}\0`)
+    } catch {
+      return false
+    }
+  })
+
+test('instances that end at once end with all that they have started, in whatever session', async () => {
+  const cwd = mkdtempSync(join(tmpdir(), 'understudy-instance-'))
+  const [one, other] = [start(), start(cwd)]
+  while (livingIn(cwd).length < 2) await new Promise((resolve) => setTimeout(resolve, 5))
+  await Promise.all([one.end(), other.end()])
+  await Promise.all([one.ended, other.ended])
+  expect(livingIn(cwd)).toEqual([])
+  // Once more ends nothing, and nobody.
+  await other.end()
 })

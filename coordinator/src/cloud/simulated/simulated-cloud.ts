@@ -1,4 +1,5 @@
 import { mkdirSync, rmSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AppError, messageOf } from '@understudy/shared/core/app-error'
 import { type AgentId, type InstanceId, instanceId } from '@understudy/shared/core/ids'
@@ -121,6 +122,8 @@ interface Machine {
   staleUntil: number
   process: InstanceProcess | undefined
   cancelEnd: (() => void) | undefined
+  /** Once it was ended: its processes and its disk are no more. */
+  gone: Promise<void> | undefined
 }
 
 const DEFAULT_BOOT = [2000, 4000] as const
@@ -203,6 +206,7 @@ export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedC
       staleUntil: 0,
       process: undefined,
       cancelEnd: undefined,
+      gone: undefined,
     }
   }
 
@@ -235,20 +239,21 @@ export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedC
   function end(machine: Machine, told: boolean): void {
     if (machine.state === 'terminated') return
     machine.cancelEnd?.()
-    machine.process?.signalAll('SIGKILL')
     machine.state = 'terminated'
     machine.staleUntil = told ? 0 : clock.mono() + (options.describeLag ?? 0)
     void machine.imds.close()
-    const { process } = machine
-    void (process ? process.ended : Promise.resolve()).then(() => {
-      try {
-        rmSync(machine.directory, { recursive: true, force: true })
-      } catch (error) {
-        // A test may have put a disk of its own there; it goes with the demo's directory.
-        log.warn({ event: 'cloud.directory_left', instance: machine.id, why: messageOf(error) })
-      }
-    })
+    machine.gone = clearAway(machine)
     log.info({ event: 'cloud.ended', instance: machine.id, told })
+  }
+
+  async function clearAway({ id, process, directory: disk }: Machine): Promise<void> {
+    await Promise.all([process?.end(), process?.ended])
+    try {
+      await rm(disk, { recursive: true, force: true })
+    } catch (error) {
+      // A test may have put a disk of its own there; it goes with the demo's directory.
+      log.warn({ event: 'cloud.directory_left', instance: id, why: messageOf(error) })
+    }
   }
 
   function describe(machine: Machine): InstanceDescription {
@@ -376,9 +381,8 @@ export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedC
       }),
     async close() {
       closing.abort()
-      const running = [...machines.values()].flatMap(({ process }) => (process ? [process.ended] : []))
       for (const machine of machines.values()) end(machine, true)
-      await Promise.all(running)
+      await Promise.all([...machines.values()].map(({ gone }) => gone))
       await Promise.all([...addresses.values()].map(async (address) => (await address).close()))
       await (await opened)?.close()
       rmSync(join(directory, 'instances'), { recursive: true, force: true })

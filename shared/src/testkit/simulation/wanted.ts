@@ -138,7 +138,6 @@ export const WANTED: readonly string[] = [
   'member primary running -> handing-over/draining running',
   'member primary running -> primary freezing',
   'member primary running -> primary killing',
-  'member primary running -> promoting/checking running',
   'member primary starting -> fenced stopping',
   'member primary starting -> primary killing',
   'member primary starting -> primary running',
