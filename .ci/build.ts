@@ -9,11 +9,14 @@ import { buildDashboard, dashboardFolder } from './dashboard-build.ts'
 /**
  * `pnpm build`: what is put on machines, in `dist/`. One JavaScript file for the agent, one for its second thread, and
  * one for snapshots in S3; one for the coordinator and one for the processes of models, with the native files of SQLite and of
- * the ONNX runtime and the dashboard beside them; and the SHA-256 of each file.
+ * the ONNX runtime, the default model and the dashboard beside them; and the SHA-256 of each file.
  */
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const target = join(root, 'dist')
+
+/** Where the coordinator looks for it (coordinator/src/models/default-model.ts); its card and figures stay here. */
+const DEFAULT_MODEL = 'models/registry/price-instability/1.0.0'
 
 /** The agent is downloaded onto every instance and the dashboard into every browser, so both are watched. */
 const budgets: Readonly<Record<string, number>> = {
@@ -23,6 +26,7 @@ const budgets: Readonly<Record<string, number>> = {
   'coordinator.js': 4000 * 1024,
   'coordinator-model-host.js': 64 * 1024,
   'dashboard/assets': 200 * 1024,
+  [DEFAULT_MODEL]: 1024 * 1024,
 }
 
 /** Which of SQLite's prebuilt files are shipped: those that EC2's Linux instances can load. */
@@ -46,6 +50,8 @@ async function main(): Promise<void> {
   ])
   await copySqlite()
   await copyRuntime()
+  for (const file of ['model.onnx', 'manifest.json'])
+    await cp(join(root, DEFAULT_MODEL, file), join(target, DEFAULT_MODEL, file))
   await cp(dashboardFolder, join(target, 'dashboard'), { recursive: true })
   await writeFile(join(target, 'package.json'), '{ "type": "module", "private": true }\n')
   const files = await listFiles(target)

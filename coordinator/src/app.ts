@@ -48,6 +48,7 @@ import {
   type VoterSockets,
 } from './live/live.ts'
 import { openMarket } from './market/open-market.ts'
+import { findDefaultModel } from './models/default-model.ts'
 import { modelRoutes } from './models/models.routes.ts'
 import { createModels } from './models/models.ts'
 import { openPipeline } from './pipeline/pipeline.ts'
@@ -151,6 +152,8 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     log,
     directory: config.model_upload_dir,
     refresh: config.model_refresh,
+    defaultModel: config.default_model ? findDefaultModel() : undefined,
+    activeVersion: config.model_active_version,
   })
   const metrics = createMetrics(metricsSources(failover, links, voters, topics))
   const countIncident = createIncidentCounter(metrics)

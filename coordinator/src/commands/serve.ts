@@ -9,6 +9,7 @@ import { createRemoteCloud, type RemoteCloud } from '../cloud/simulated/remote-c
 import type { Invocation } from '../command-line.ts'
 import { databasePlace } from '../config/database-place.ts'
 import { loadConfig } from '../config/load.ts'
+import { ignoredSettings } from '../config/ml-server-options.ts'
 import type { CoordinatorConfig } from '../config/options.ts'
 import { demoRoutes } from '../demo/demo.routes.ts'
 import { createIdentityVerifier, loadRegionKeys } from '../fleet/fleet.ts'
@@ -30,6 +31,7 @@ export async function serveForDemo(): Promise<number> {
 
 async function run(config: CoordinatorConfig, mode: 'serve' | 'demo'): Promise<number> {
   const log = createLog(config)
+  for (const note of ignoredSettings(config)) log.warn({ event: 'config.ignored', note })
   const stop = stopOnSignals(log)
   const world = createWorld(config)
   const keys = config.identity_certificates
