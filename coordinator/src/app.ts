@@ -49,6 +49,9 @@ import {
 } from './live/live.ts'
 import { openMarket } from './market/open-market.ts'
 import { findDefaultModel } from './models/default-model.ts'
+import { gapFillerRoutes } from './models/gap-filler.routes.ts'
+import { gapFillerSettings } from './models/gap-filler-settings.ts'
+import { createModelGapFiller, type ModelGapFiller } from './models/model-gap-filler.ts'
 import { modelRoutes } from './models/models.routes.ts'
 import { createModels } from './models/models.ts'
 import { openPipeline } from './pipeline/pipeline.ts'
@@ -154,6 +157,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     refresh: config.model_refresh,
     defaultModel: config.default_model ? findDefaultModel() : undefined,
     activeVersion: config.model_active_version,
+    refreshPrices: (actor) => gapFiller.refresh(actor),
   })
   const metrics = createMetrics(metricsSources(failover, links, voters, topics))
   const countIncident = createIncidentCounter(metrics)
@@ -172,6 +176,15 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     audit,
     clock,
     log,
+  })
+
+  const gapFiller: ModelGapFiller = createModelGapFiller({
+    db,
+    clock,
+    log,
+    models,
+    ...market,
+    settings: gapFillerSettings(config),
   })
 
   const auth = { open: mode === 'demo', tokens, agents: credentials }
@@ -217,7 +230,8 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     }),
     failoverRoutes(failover, audit),
     ...market.routes,
-    modelRoutes(models, audit),
+    modelRoutes(models, audit, gapFiller),
+    gapFillerRoutes(gapFiller, audit, clock),
     openPipeline({ db, fleet, clock, ...market, offers: failover.offers }).routes,
     liveRoutes(links, voters, topics),
     ...(parts.extraRoutes ? [parts.extraRoutes((demo) => topics.showDemo(demo), failover)] : []),
@@ -241,7 +255,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
       const onAbort = () => stopping.abort()
       signal.addEventListener('abort', onAbort, { once: true })
       try {
-        await runServices([failover, topics, renewal, models, ...market.services], signal)
+        await runServices([failover, topics, renewal, models, ...market.services, gapFiller], signal)
       } finally {
         stopping.abort()
         await incidents.settled()

@@ -126,8 +126,10 @@ function createWorld(config: CoordinatorConfig): {
 }
 
 /** A simulated region has prices too, but neither a catalog nor a Spot Advisor. */
-function pricesOf({ aws_region: regions, ec2_endpoint: endpoint, cloud }: CoordinatorConfig) {
-  if (regions.length === 0) return undefined
+function pricesOf(config: CoordinatorConfig) {
+  const { aws_region: regions, ec2_endpoint: endpoint, cloud } = config
+  const named = [...regions, ...config.gap_filler_regions, ...config.gap_filler_aws_region]
+  if (named.length === 0) return undefined
   const sources = createEc2Prices(endpoint)
   return cloud === 'simulated' ? { ...sources, catalog: undefined } : sources
 }

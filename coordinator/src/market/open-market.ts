@@ -12,10 +12,10 @@ import type { PoolOffer } from '../cloud/cloud.ts'
 import type { PriceSources } from '../cloud/price-sources.ts'
 import type { Api, Audit } from '../http/http.ts'
 import type { OpenDatabase } from '../storage/database.ts'
-import { createBackfill } from './backfill.ts'
+import { type Backfill, createBackfill } from './backfill.ts'
 import { createCatalog } from './catalog.ts'
 import { createCatalogStore } from './catalog-store.ts'
-import { createDailyBackfill } from './daily-backfill.ts'
+import { createDailyBackfill, readInUse } from './daily-backfill.ts'
 import { createFetchStore } from './fetch-store.ts'
 import { marketRoutes } from './market.routes.ts'
 import { createMarket, type Market } from './market.ts'
@@ -60,6 +60,12 @@ export interface OpenMarket {
   /** Pools of which a price is known, as they are now. */
   poolsIn(region: string): Promise<readonly PoolView[]>
   instanceTypes(): Promise<readonly InstanceType[]>
+  /** Types whose prices are seen, known or needed by an instance in these regions. */
+  typesInUse(
+    regions: readonly string[],
+  ): Promise<readonly { readonly instanceType: string; readonly region: string }[]>
+  /** Undefined where there is nothing to fetch from. */
+  readonly backfill: Backfill | undefined
   readonly routes: readonly Api[]
   readonly services: readonly Service[]
   /** Reads what prices are measured against; to be done before any comes. */
@@ -95,7 +101,7 @@ export function openMarket(parts: OpenMarketParts): OpenMarket {
     onDemand: onDemandOf,
   })
 
-  const backfill: ReturnType<typeof createBackfill> | undefined =
+  const backfill: Backfill | undefined =
     sources &&
     createBackfill({
       source: sources.history,
@@ -150,6 +156,13 @@ export function openMarket(parts: OpenMarketParts): OpenMarket {
     savings,
     poolsIn: async (region) => (await pools.list({ region, limit: Number.MAX_SAFE_INTEGER })).items,
     instanceTypes: store.instanceTypes,
+    typesInUse: async (regions) =>
+      regions.length === 0
+        ? []
+        : (await readInUse(db, regions, clock.now()))
+            .filter(({ until, lacks }) => until.length > 0 || lacks)
+            .map(({ instanceType, region }) => ({ instanceType, region })),
+    backfill,
     routes: [
       marketRoutes({
         market,

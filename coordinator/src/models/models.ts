@@ -27,6 +27,8 @@ export interface ModelsPorts {
   readonly directory: string
   /** How often the active version is read again and checked. */
   readonly refresh: 'off' | 'daily' | 'weekly'
+  /** What a refresh does about prices, in a sentence; nothing if it is not given. */
+  readonly refreshPrices?: ((actor: string) => Promise<string>) | undefined
   /** The folder of a model that is taken in while nobody has brought one. */
   readonly defaultModel?: string | undefined
   /** Activated at each start, however it is spelled in the settings. */
@@ -70,6 +72,8 @@ export interface Models extends Service {
   predictAs(alias: string, values: Float32Array): Promise<Prediction>
 }
 
+const noPrices = () => Promise.resolve('no prices were asked for')
+
 /** Each holds a file descriptor and disk. */
 const MOST_UPLOADS = 4
 const periods = { off: undefined, daily: hours(24), weekly: hours(24 * 7) } as const
@@ -93,7 +97,7 @@ export function createModels(ports: ModelsPorts): Models {
     prepare: registry.prepare,
     onTrouble: registry.onTrouble,
   })
-  const refresh = createRefresh(db, clock, registry, serving)
+  const refresh = createRefresh(db, clock, registry, serving, ports.refreshPrices ?? noPrices)
   let uploads = 0
 
   async function take(
