@@ -12,6 +12,7 @@ import type { Context } from 'hono'
 import type { Logger } from 'pino'
 import type { Address, Cloud } from './cloud/cloud.ts'
 import type { PriceSources } from './cloud/price-sources.ts'
+import { openModelBucket } from './cloud/s3/model-bucket.ts'
 import type { CoordinatorConfig } from './config/options.ts'
 import { failoverRoutes } from './failover/failover.routes.ts'
 import { createFailover, type Failover } from './failover/failover.ts'
@@ -154,6 +155,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     clock,
     log,
     directory: config.model_upload_dir,
+    bucket: await openModelBucket(config),
     refresh: config.model_refresh,
     defaultModel: config.default_model ? findDefaultModel() : undefined,
     activeVersion: config.model_active_version,

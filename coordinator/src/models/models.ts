@@ -4,8 +4,9 @@ import type { Service } from '@understudy/shared/core/service'
 import { type Clock, everyPeriod, hours, type Millis, minutes } from '@understudy/shared/core/time'
 import type { ActivationResult, ModelState, UploadResult } from '@understudy/shared/protocol/models'
 import type { Logger } from 'pino'
+import type { Bucket } from '../cloud/bucket.ts'
 import type { Kysely, ModelRow, Schema } from '../storage/database.ts'
-import { createArtifactDirectory } from './artifacts.ts'
+import { createArtifactBucket, createArtifactDirectory } from './artifacts.ts'
 import { configuredVersion } from './configured-version.ts'
 import { takeDefaultModel } from './default-model.ts'
 import { firstBroken } from './ledger.ts'
@@ -25,6 +26,8 @@ export interface ModelsPorts {
   readonly log: Logger
   /** Where the files of models are kept; made when the first one comes. */
   readonly directory: string
+  /** Where they are kept instead; uploads still arrive in the directory. */
+  readonly bucket?: Bucket | undefined
   /** How often the active version is read again and checked. */
   readonly refresh: 'off' | 'daily' | 'weekly'
   /** What a refresh does about prices, in a sentence; nothing if it is not given. */
@@ -81,7 +84,9 @@ const periods = { off: undefined, daily: hours(24), weekly: hours(24 * 7) } as c
 export function createModels(ports: ModelsPorts): Models {
   const { db, clock, log } = ports
   const store = createModelStore(db, clock)
-  const artifacts = createArtifactDirectory(ports.directory)
+  const artifacts = ports.bucket
+    ? createArtifactBucket(ports.bucket, ports.directory)
+    : createArtifactDirectory(ports.directory)
   const sessions = createSessions(db, clock)
   const registry: Registry = createRegistry({
     store,
