@@ -32,7 +32,7 @@ export default {
     {
       name: 'sdk-stays-in-its-adapter',
       severity: 'error',
-      from: { pathNot: '^coordinator/src/(cloud/ec2|cluster)/|^agent/src/snapshot/|test[.]ts$' },
+      from: { pathNot: '^coordinator/src/(cloud/(ec2|s3)|cluster)/|^agent/src/snapshot/|test[.]ts$' },
       to: { path: '(@aws-sdk|@kubernetes)/' },
     },
     {

@@ -8,12 +8,15 @@ import { buildDashboard, dashboardFolder } from './dashboard-build.ts'
 
 /**
  * `pnpm build`: what is put on machines, in `dist/`. One JavaScript file for the agent, one for its second thread, and
- * one for snapshots in S3; one for the coordinator and one for the processes of models, with the native files of SQLite and of
- * the ONNX runtime and the dashboard beside them; and the SHA-256 of each file.
+ * one for snapshots in S3; one for the coordinator, one for the processes of models and one for models in S3, with the native files of SQLite and of
+ * the ONNX runtime, the default model and the dashboard beside them; and the SHA-256 of each file.
  */
 
 const root = fileURLToPath(new URL('..', import.meta.url))
 const target = join(root, 'dist')
+
+/** Where the coordinator looks for it (coordinator/src/models/default-model.ts); its card and figures stay here. */
+const DEFAULT_MODEL = 'models/registry/price-instability/1.0.0'
 
 /** The agent is downloaded onto every instance and the dashboard into every browser, so both are watched. */
 const budgets: Readonly<Record<string, number>> = {
@@ -22,7 +25,9 @@ const budgets: Readonly<Record<string, number>> = {
   'agent-s3.js': 800 * 1024,
   'coordinator.js': 4000 * 1024,
   'coordinator-model-host.js': 64 * 1024,
+  'coordinator-s3.js': 800 * 1024,
   'dashboard/assets': 200 * 1024,
+  [DEFAULT_MODEL]: 1024 * 1024,
 }
 
 /** Which of SQLite's prebuilt files are shipped: those that EC2's Linux instances can load. */
@@ -42,10 +47,13 @@ async function main(): Promise<void> {
     bundle('agent', S3_SDK),
     bundle('coordinator'),
     bundle('coordinator', MODEL_HOST),
+    bundle('coordinator', COORDINATOR_S3),
     buildDashboard(),
   ])
   await copySqlite()
   await copyRuntime()
+  for (const file of ['model.onnx', 'manifest.json'])
+    await cp(join(root, DEFAULT_MODEL, file), join(target, DEFAULT_MODEL, file))
   await cp(dashboardFolder, join(target, 'dashboard'), { recursive: true })
   await writeFile(join(target, 'package.json'), '{ "type": "module", "private": true }\n')
   const files = await listFiles(target)
@@ -66,12 +74,16 @@ const MODEL_HOST = { source: 'models/host/host-process.ts', file: 'coordinator-m
 /** Loaded by the agent when it opens a store in S3. */
 const S3_SDK = { source: 'snapshot/s3-sdk.ts', file: 'agent-s3.js' }
 
+/** Loaded by the coordinator when models are kept in S3. */
+const COORDINATOR_S3 = { source: 'cloud/s3/s3-sdk.ts', file: 'coordinator-s3.js' }
+
 /**
  * Everything in one file, so that an instance needs Node and nothing else: no registry, no node_modules. `part` is
  * a file that the program loads only when it needs it, or in another thread.
  */
 async function bundle(name: 'agent' | 'coordinator', part?: { source: string; file: string }): Promise<void> {
   const file = part?.file ?? `${name}.js`
+  const s3 = name === 'agent' ? S3_SDK : COORDINATOR_S3
   await build({
     root: join(root, name),
     configFile: false,
@@ -83,10 +95,10 @@ async function bundle(name: 'agent' | 'coordinator', part?: { source: string; fi
       target: 'node24',
       minify: false,
       rolldownOptions: {
-        external: part ? [] : [new RegExp(`/${basename(S3_SDK.source)}$`)],
+        external: part ? [] : [new RegExp(`/${basename(s3.source)}$`)],
         output: {
           entryFileNames: file,
-          paths: (id) => (id.endsWith(`/${basename(S3_SDK.source)}`) ? `./${S3_SDK.file}` : id),
+          paths: (id) => (id.endsWith(`/${basename(s3.source)}`) ? `./${s3.file}` : id),
           format: 'esm',
           codeSplitting: false,
           ...(part ? {} : { banner: '#!/usr/bin/env node' }),

@@ -12,6 +12,7 @@ import type { Context } from 'hono'
 import type { Logger } from 'pino'
 import type { Address, Cloud } from './cloud/cloud.ts'
 import type { PriceSources } from './cloud/price-sources.ts'
+import { openModelBucket } from './cloud/s3/model-bucket.ts'
 import type { CoordinatorConfig } from './config/options.ts'
 import { failoverRoutes } from './failover/failover.routes.ts'
 import { createFailover, type Failover } from './failover/failover.ts'
@@ -52,6 +53,10 @@ import {
   type VoterSockets,
 } from './live/live.ts'
 import { openMarket } from './market/open-market.ts'
+import { findDefaultModel } from './models/default-model.ts'
+import { gapFillerRoutes } from './models/gap-filler.routes.ts'
+import { gapFillerSettings } from './models/gap-filler-settings.ts'
+import { createModelGapFiller, type ModelGapFiller } from './models/model-gap-filler.ts'
 import { modelRoutes } from './models/models.routes.ts'
 import { createModels, openPredictions } from './models/models.ts'
 import { openPipeline } from './pipeline/pipeline.ts'
@@ -161,7 +166,11 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     clock,
     log,
     directory: config.model_upload_dir,
+    bucket: await openModelBucket(config),
     refresh: config.model_refresh,
+    defaultModel: config.default_model ? findDefaultModel() : undefined,
+    activeVersion: config.model_active_version,
+    refreshPrices: (actor) => gapFiller.refresh(actor),
   })
   const metrics = createMetrics(metricsSources(failover, links, voters, topics))
   const countIncident = createIncidentCounter(metrics)
@@ -191,6 +200,15 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     retention: config.prediction_retention,
     clock,
     log,
+  })
+
+  const gapFiller: ModelGapFiller = createModelGapFiller({
+    db,
+    clock,
+    log,
+    models,
+    ...market,
+    settings: gapFillerSettings(config),
   })
 
   const auth = { open: mode === 'demo', tokens, agents: credentials }
@@ -236,7 +254,8 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     }),
     failoverRoutes(failover, audit),
     ...market.routes,
-    modelRoutes(models, audit),
+    modelRoutes(models, audit, gapFiller),
+    gapFillerRoutes(gapFiller, audit, clock),
     interruptionRoutes({ interruptions, poolsIn: market.poolsIn, instanceOf: placeOf(fleet) }),
     ...predictions.routes,
     openPipeline({
@@ -278,7 +297,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
       signal.addEventListener('abort', onAbort, { once: true })
       try {
         await runServices(
-          [failover, topics, renewal, models, ...market.services, ...predictions.services],
+          [failover, topics, renewal, models, ...market.services, ...predictions.services, gapFiller],
           signal,
         )
       } finally {

@@ -113,6 +113,7 @@ export async function startBench(
       API_PORT: '0',
       UNDERSTUDY_DATABASE: ':memory:',
       MODEL_UPLOAD_DIR: join(directory, 'models'),
+      UNDERSTUDY_DEFAULT_MODEL: 'false',
       UNDERSTUDY_HEARTBEAT_INTERVAL: '0.05',
       UNDERSTUDY_LEASE: '0.5',
       UNDERSTUDY_FENCE_BUDGET: '0.1',

@@ -20,7 +20,10 @@ afterEach(async () => {
 })
 
 /** What it would look at by itself. */
-const NOT_THE_INTERNET = { UNDERSTUDY_SPOT_ADVISOR_URL: 'http://127.0.0.1:9/' }
+const NOT_THE_INTERNET = {
+  UNDERSTUDY_SPOT_ADVISOR_URL: 'http://127.0.0.1:9/',
+  UNDERSTUDY_DEFAULT_MODEL: 'false',
+}
 
 const coordinator = (args: readonly string[], env: Record<string, string> = {}) =>
   run(coordinatorProgram, args, { env: { ...NOT_THE_INTERNET, ...env }, cwd: base })

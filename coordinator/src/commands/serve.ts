@@ -9,6 +9,7 @@ import { createRemoteCloud, type RemoteCloud } from '../cloud/simulated/remote-c
 import type { Invocation } from '../command-line.ts'
 import { databasePlace } from '../config/database-place.ts'
 import { loadConfig } from '../config/load.ts'
+import { ignoredSettings } from '../config/ml-server-options.ts'
 import type { CoordinatorConfig } from '../config/options.ts'
 import { demoRoutes } from '../demo/demo.routes.ts'
 import { createIdentityVerifier, loadRegionKeys } from '../fleet/fleet.ts'
@@ -30,6 +31,7 @@ export async function serveForDemo(): Promise<number> {
 
 async function run(config: CoordinatorConfig, mode: 'serve' | 'demo'): Promise<number> {
   const log = createLog(config)
+  for (const note of ignoredSettings(config)) log.warn({ event: 'config.ignored', note })
   const stop = stopOnSignals(log)
   const world = createWorld(config)
   const keys = config.identity_certificates
@@ -124,8 +126,10 @@ function createWorld(config: CoordinatorConfig): {
 }
 
 /** A simulated region has prices too, but neither a catalog nor a Spot Advisor. */
-function pricesOf({ aws_region: regions, ec2_endpoint: endpoint, cloud }: CoordinatorConfig) {
-  if (regions.length === 0) return undefined
+function pricesOf(config: CoordinatorConfig) {
+  const { aws_region: regions, ec2_endpoint: endpoint, cloud } = config
+  const named = [...regions, ...config.gap_filler_regions, ...config.gap_filler_aws_region]
+  if (named.length === 0) return undefined
   const sources = createEc2Prices(endpoint)
   return cloud === 'simulated' ? { ...sources, catalog: undefined } : sources
 }

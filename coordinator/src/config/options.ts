@@ -7,19 +7,23 @@ import {
   wholeNumber,
 } from '@understudy/shared/core/options'
 import { z } from 'zod'
-import { multiplierChoices } from '../interruptions/interruptions.ts'
+import { mlServerOptions } from './ml-server-options.ts'
+import { modelOptions } from './model-options.ts'
+import { regionList } from './option-lists.ts'
 
 /** Every setting of the coordinator. `--help`, docs/configuration.md and the checks are generated from this table. */
 export const coordinatorOptions = {
   api_host: {
     schema: z.string().min(1).default('127.0.0.1'),
     env: 'API_HOST',
+    also: 'ML_SERVER_HOST',
     value: '<address>',
     doc: 'Address to listen on',
   },
   api_port: {
     schema: wholeNumber(0, 65_535).default(8000),
     env: 'API_PORT',
+    also: 'ML_SERVER_PORT',
     value: '<port>',
     doc: 'Port of the API, the dashboard, the WebSockets and /metrics',
   },
@@ -114,7 +118,7 @@ export const coordinatorOptions = {
   gap_filler_enabled: {
     schema: flag().default(true),
     env: 'GAP_FILLER_ENABLED',
-    doc: 'Whether gaps in prices are looked for every 15 minutes and filled; by hand they always can be',
+    doc: 'Whether gaps in prices are looked for every 15 minutes and filled, and those since the training of the active model at start and when it is activated; by hand they always can be',
   },
   price_retention: {
     schema: number(8, 3650).default(400),
@@ -181,37 +185,8 @@ export const coordinatorOptions = {
     env: 'AUTO_SWITCH_ENABLED',
     doc: 'What new agents begin with for automatic moves to cheaper pools',
   },
-  model_upload_dir: {
-    schema: z.string().min(1).default('understudy-models'),
-    env: 'MODEL_UPLOAD_DIR',
-    value: '<directory>',
-    doc: 'Where the files of models are kept, under their SHA-256; made when the first one is uploaded',
-  },
-  interruption_multipliers: {
-    schema: z.enum(multiplierChoices).default('age'),
-    env: 'UNDERSTUDY_INTERRUPTION_MULTIPLIERS',
-    value: '<which>',
-    doc: 'What beside its pool moves the estimate of an interruption, learnt from own instances: none, age or age-and-hour',
-  },
-  model_refresh: {
-    schema: z.enum(['off', 'daily', 'weekly']).default('off'),
-    env: 'MODEL_REFRESH',
-    value: '<how often>',
-    doc: 'How often the active model is read again, checked and given a new process: off, daily or weekly',
-  },
-  prediction_retention: {
-    schema: number(1, 3650).default(30),
-    env: 'UNDERSTUDY_PREDICTION_RETENTION',
-    value: '<days>',
-    doc: 'How long predictions and their labels are kept, in days',
-  },
-  allow_model_training: {
-    schema: flag()
-      .default(false)
-      .refine((allowed) => !allowed, { error: 'must be false: the coordinator runs models and trains none' }),
-    env: 'ALLOW_MODEL_TRAINING',
-    doc: 'Only false is taken; models are trained elsewhere and uploaded',
-  },
+  ...modelOptions,
+  ...mlServerOptions,
   dashboard_dir: {
     schema: z.string().optional(),
     env: 'UNDERSTUDY_DASHBOARD_DIR',
@@ -231,14 +206,6 @@ export type CoordinatorConfig = OptionValues<typeof coordinatorOptions>
 function isPostgresUrl(text: string): boolean {
   if (!/^postgres(ql)?:\/\//.test(text) || !URL.canParse(text)) return false
   return new URL(text).pathname.length > 1
-}
-
-/** `us-east-1,ap-south-1`; in a file also a list. */
-function regionList() {
-  return z.preprocess(
-    (value) => (typeof value === 'string' ? value.split(',').map((region) => region.trim()) : value),
-    z.array(z.string().regex(/^[a-z]{2,4}(-[a-z]+)+-\d+$/, { error: 'must be regions such as ap-south-1' })),
-  )
 }
 
 const isLoopback = (text: string): boolean =>

@@ -48,6 +48,7 @@ export async function runDemo(options: DemoOptions, signal: AbortSignal): Promis
     seed,
     programs,
     port: await freePort(script === undefined ? options.port : (options.port ?? 0)),
+    coordinatorEnv: { UNDERSTUDY_DEFAULT_MODEL: 'true' },
     onCounters: (next) => {
       counters = toCounters(next)
     },

@@ -126,6 +126,8 @@ export async function startRig(options: RigOptions): Promise<Rig> {
         API_PORT: String(port),
         UNDERSTUDY_DATABASE: join(directory, 'understudy.db'),
         MODEL_UPLOAD_DIR: join(directory, 'models'),
+        // Its trial takes a second of both cores: only who wants it to be there has it.
+        UNDERSTUDY_DEFAULT_MODEL: 'false',
         UNDERSTUDY_CLOUD: 'simulated',
         SIMULATED_CLOUD_URL: control.url,
         AWS_REGION: REGION,

@@ -67,7 +67,8 @@ export function createDailyBackfill(parts: {
   }
 }
 
-async function readInUse(
+/** Every type of which something is known in these regions; `lacks` and `until` say whether it still is in use. */
+export async function readInUse(
   db: Kysely<Schema>,
   regions: readonly string[],
   now: Instant,

@@ -18,6 +18,9 @@ import { createPoolStore, type KnownPool } from './pool-store.ts'
 import { createPriceStore, type LatestPrice, type SamplePoint } from './price-store.ts'
 import { createRetention, type RetentionPolicy } from './retention.ts'
 
+export type { Backfill } from './backfill.ts'
+export type { FetchRequest } from './backfill-plan.ts'
+
 /** One history of prices per pool, in which what was seen, what was fetched and what was computed stay apart. */
 export interface Market extends HistorySink {
   /** What runs beside the calls: the gap filler, every 15 minutes over a day, and retention. */
@@ -27,6 +30,8 @@ export interface Market extends HistorySink {
   recordHistory(...given: Parameters<HistorySink['recordHistory']>): Promise<number>
   /** The times within the range for which history is complete. */
   coverage(poolId: string, range: Interval): Promise<Interval[]>
+  /** The same of many pools; one of which nothing is known is not among them. */
+  coverageOf(poolIds: readonly string[], range: Interval): Promise<ReadonlyMap<string, readonly Interval[]>>
   /** Changes, of which the first may lie before the range, and where they are complete. */
   history(poolId: string, range: Interval): Promise<{ changes: PriceChange[]; covered: Interval[] }>
   /** Real prices of many pools at once; a pool of which nothing is known is left out. */
@@ -71,6 +76,8 @@ export interface MarketParts {
 
 /** Pools of one read: a few milliseconds. */
 const POOLS_AT_ONCE = 50
+/** Pools of one query. */
+const AT_ONCE = 500
 
 export function createMarket(parts: MarketParts): Market {
   const { db, clock, log } = parts
@@ -138,6 +145,17 @@ export function createMarket(parts: MarketParts): Market {
       return found
     },
     coverage: async (poolId, range) => normalise(await of(poolId, (pool) => prices.coverage(pool, range))),
+    async coverageOf(poolIds, range) {
+      const wanted = new Set(poolIds)
+      const asked = (await pools.all()).filter(({ poolId }) => wanted.has(poolId))
+      const found = new Map<string, readonly Interval[]>()
+      for (let start = 0; start < asked.length; start += AT_ONCE) {
+        const part = asked.slice(start, start + AT_ONCE)
+        const covered = await prices.coverageOf(part.map(({ id }) => ({ pool: id, ...range })))
+        for (const [i, { poolId }] of part.entries()) found.set(poolId, normalise(covered[i] ?? []))
+      }
+      return found
+    },
     samples: (poolId, range) => of(poolId, (pool) => prices.samples(pool, range)),
     async history(poolId, range) {
       const covered = await of(poolId, (pool) => prices.coverage(pool, range))

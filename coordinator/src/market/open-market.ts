@@ -12,10 +12,10 @@ import type { PoolOffer } from '../cloud/cloud.ts'
 import type { PriceSources } from '../cloud/price-sources.ts'
 import type { Api, Audit } from '../http/http.ts'
 import type { OpenDatabase } from '../storage/database.ts'
-import { createBackfill } from './backfill.ts'
+import { type Backfill, createBackfill } from './backfill.ts'
 import { createCatalog } from './catalog.ts'
 import { createCatalogStore } from './catalog-store.ts'
-import { createDailyBackfill } from './daily-backfill.ts'
+import { createDailyBackfill, readInUse } from './daily-backfill.ts'
 import { createFetchStore } from './fetch-store.ts'
 import { createKnownBands } from './known-bands.ts'
 import { marketRoutes } from './market.routes.ts'
@@ -64,6 +64,12 @@ export interface OpenMarket {
   /** The Spot Advisor's bands, or a simulated region's, of pools of which one is known. */
   bandsOf: ReturnType<typeof createKnownBands>
   onDemandOf(pool: Pool): MicroUsd | undefined
+  /** Types whose prices are seen, known or needed by an instance in these regions. */
+  typesInUse(
+    regions: readonly string[],
+  ): Promise<readonly { readonly instanceType: string; readonly region: string }[]>
+  /** Undefined where there is nothing to fetch from. */
+  readonly backfill: Backfill | undefined
   readonly routes: readonly Api[]
   readonly services: readonly Service[]
   /** Reads what prices are measured against; to be done before any comes. */
@@ -99,7 +105,7 @@ export function openMarket(parts: OpenMarketParts): OpenMarket {
     onDemand: onDemandOf,
   })
 
-  const backfill: ReturnType<typeof createBackfill> | undefined =
+  const backfill: Backfill | undefined =
     sources &&
     createBackfill({
       source: sources.history,
@@ -156,6 +162,13 @@ export function openMarket(parts: OpenMarketParts): OpenMarket {
     instanceTypes: store.instanceTypes,
     bandsOf: createKnownBands(store, offered),
     onDemandOf,
+    typesInUse: async (regions) =>
+      regions.length === 0
+        ? []
+        : (await readInUse(db, regions, clock.now()))
+            .filter(({ until, lacks }) => until.length > 0 || lacks)
+            .map(({ instanceType, region }) => ({ instanceType, region })),
+    backfill,
     routes: [
       marketRoutes({
         market,

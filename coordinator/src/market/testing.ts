@@ -1,5 +1,5 @@
 import { microUsd } from '@understudy/shared/core/money'
-import { hours, type Instant, instant, millis } from '@understudy/shared/core/time'
+import { type Clock, hours, type Instant, instant, millis } from '@understudy/shared/core/time'
 import { BUCKET } from '@understudy/shared/market/bucket'
 import type { PriceChange } from '@understudy/shared/market/history'
 import { type Interval, union } from '@understudy/shared/market/interval'
@@ -11,6 +11,9 @@ import type { OpenDatabase } from '../storage/database.ts'
 import type { Dialect } from '../storage/dialect.ts'
 import { migrate } from '../storage/migrate.ts'
 import { testDatabase } from '../storage/testing.ts'
+import { type Backfill, createBackfill } from './backfill.ts'
+import { readInUse } from './daily-backfill.ts'
+import { createFetchStore } from './fetch-store.ts'
 import type { HistoryFetcher } from './gap-filler.ts'
 import type { HistorySink } from './history-sink.ts'
 import type { SubmittedRow } from './ingest.ts'
@@ -78,6 +81,28 @@ export function row(
   const { after = 7_000, pool = POOL, ...rest } = more
   const given = { pool, at: at(bucket) + after, price }
   return { given, instanceId: 'i-0a', role: 'primary' as const, ...rest }
+}
+
+/** A market with a backfill from `source`, as the coordinator puts them together. */
+export function testPrices({ db, bulk }: OpenDatabase, source: HistorySource, clock: Clock) {
+  const market = createMarket({
+    db: bulk,
+    clock,
+    log: silent,
+    known: { isKnownZone: () => undefined, onDemand: () => undefined },
+    retention: { submissions: millis(day * 30), prices: millis(day * 400) },
+    gapFiller: false,
+  })
+  const backfill: Backfill = createBackfill({
+    source,
+    sink: market,
+    store: createFetchStore(db),
+    known: () => ({ now: clock.now(), isKnownZone: () => undefined, onDemand: () => undefined }),
+    clock,
+    log: silent,
+  })
+  const typesInUse = async (regions: readonly string[]) => readInUse(bulk, regions, clock.now())
+  return { market, backfill, typesInUse }
 }
 
 const tables = [

@@ -2,6 +2,8 @@ import { createHash, type Hash, randomUUID } from 'node:crypto'
 import { type FileHandle, mkdir, open, readFile, rename, rm, stat } from 'node:fs/promises'
 import { join } from 'node:path'
 import { AppError, systemCodeOf } from '@understudy/shared/core/app-error'
+import type { Bucket } from '../cloud/bucket.ts'
+import { modelLimits } from './onnx/allowed.ts'
 import { modelRefused } from './refusal.ts'
 
 /** A file that is being received; it has no name before all of it is there. */
@@ -16,7 +18,7 @@ export interface Incoming {
   drop(): Promise<void>
 }
 
-/** Where the files of models are, by their SHA-256: a directory, or later a bucket. */
+/** Where the files of models are, by their SHA-256: a directory or a bucket. */
 export interface ArtifactStore {
   /** @throws AppError `disk_full`, `config_invalid` when it cannot be written */
   receive(): Promise<Incoming>
@@ -36,32 +38,70 @@ export function createArtifactDirectory(directory: string): ArtifactStore {
     async receive() {
       const path = join(directory, 'incoming', randomUUID())
       await makeDirectory(join(directory, 'incoming'), directory)
-      return receiveInto(await open(path, 'wx', 0o600), path, pathOf)
+      return receiveInto(await open(path, 'wx', 0o600), path, async (sha256) => {
+        const target = pathOf(sha256)
+        await mkdir(join(target, '..'), { recursive: true, mode: 0o700 })
+        await rename(path, target)
+        const parent = await open(join(target, '..'), 'r')
+        await parent.sync()
+        await parent.close()
+      })
     },
     async read(sha256) {
       const found = await readFile(pathOf(sha256)).catch((error: unknown) => {
         if (systemCodeOf(error) === 'ENOENT') return undefined
         throw error
       })
-      if (!found)
-        throw modelRefused(
-          'ARTIFACT_DAMAGED',
-          `the file ${sha256} is not in ${directory}`,
-          'Upload the model again.',
-        )
-      if ((await digest(found)) !== sha256)
-        throw modelRefused(
-          'ARTIFACT_DAMAGED',
-          `the file ${sha256} is not what it was when it was stored`,
-          'Upload the model again.',
-        )
-      return new Uint8Array(found.buffer, found.byteOffset, found.byteLength)
+      return verified(found, sha256, directory)
     },
     remove: (sha256) => rm(pathOf(sha256), { force: true }),
   }
 }
 
-function receiveInto(file: FileHandle, path: string, pathOf: (sha256: string) => string): Incoming {
+/**
+ * Uploads come to the directory `incoming` of `directory`, and from there into the bucket when they are kept. A file that is
+ * there already is only replaced when it is not what it should be.
+ */
+export function createArtifactBucket(bucket: Bucket, directory: string): ArtifactStore {
+  const keyOf = (sha256: string): string => {
+    if (!/^[0-9a-f]{64}$/.test(sha256)) throw new AppError('internal', `${sha256} is no SHA-256`)
+    return `${sha256.slice(0, 2)}/${sha256}`
+  }
+  const get = (sha256: string) => bucket.get(keyOf(sha256), modelLimits.fileBytes)
+
+  return {
+    async receive() {
+      const path = join(directory, 'incoming', randomUUID())
+      await makeDirectory(join(directory, 'incoming'), directory)
+      return receiveInto(await open(path, 'wx', 0o600), path, async (sha256) => {
+        const content = await readFile(path)
+        if (!(await bucket.put(keyOf(sha256), content)) && !(await isWhole(await get(sha256), sha256)))
+          await bucket.put(keyOf(sha256), content, true)
+      })
+    },
+    read: async (sha256) => verified(await get(sha256), sha256, bucket.name),
+    remove: (sha256) => bucket.remove(keyOf(sha256)),
+  }
+}
+
+const isWhole = async (content: Uint8Array | undefined, sha256: string): Promise<boolean> =>
+  content !== undefined && (await digest(content)) === sha256
+
+/** @throws AppError `model_refused` (ARTIFACT_DAMAGED) */
+async function verified(content: Uint8Array | undefined, sha256: string, place: string): Promise<Uint8Array> {
+  if (!content)
+    throw modelRefused('ARTIFACT_DAMAGED', `the file ${sha256} is not in ${place}`, 'Upload the model again.')
+  if (!(await isWhole(content, sha256)))
+    throw modelRefused(
+      'ARTIFACT_DAMAGED',
+      `the file ${sha256} is not what it was when it was stored`,
+      'Upload the model again.',
+    )
+  return new Uint8Array(content.buffer, content.byteOffset, content.byteLength)
+}
+
+/** @param keepAs makes it durable under its SHA-256 */
+function receiveInto(file: FileHandle, path: string, keepAs: (sha256: string) => Promise<void>): Incoming {
   const hash: Hash = createHash('sha256')
   let bytes = 0
   let open_ = true
@@ -88,14 +128,7 @@ function receiveInto(file: FileHandle, path: string, pathOf: (sha256: string) =>
       sha256 = hash.digest('hex')
       return sha256
     },
-    async keep() {
-      const target = pathOf(sha256)
-      await mkdir(join(target, '..'), { recursive: true, mode: 0o700 })
-      await rename(path, target)
-      const parent = await open(join(target, '..'), 'r')
-      await parent.sync()
-      await parent.close()
-    },
+    keep: () => keepAs(sha256),
     async drop() {
       await close()
       await rm(path, { force: true })

@@ -9,7 +9,7 @@ import type { OpenDatabase } from '../storage/database.ts'
 import type { Dialect } from '../storage/dialect.ts'
 import { migrate } from '../storage/migrate.ts'
 import { testDatabase } from '../storage/testing.ts'
-import { createModels, type Models } from './models.ts'
+import { createModels, type Models, type ModelsPorts } from './models.ts'
 import { type TestModel, uploadForm } from './testing.ts'
 
 /** Models with a database and a directory of their own, running. */
@@ -35,7 +35,10 @@ export interface ModelBench {
   close(): Promise<void>
 }
 
-export async function startModelBench(dialect: Dialect): Promise<ModelBench> {
+export async function startModelBench(
+  dialect: Dialect,
+  more: Partial<ModelsPorts> = {},
+): Promise<ModelBench> {
   const database = await testDatabase(dialect)
   await migrate(database.db)
   const directory = mkdtempSync(join(tmpdir(), 'understudy-models-'))
@@ -48,6 +51,7 @@ export async function startModelBench(dialect: Dialect): Promise<ModelBench> {
       log,
       directory: join(directory, 'files'),
       refresh: 'off',
+      ...more,
     })
     const stop = new AbortController()
     return { models, stop, running: models.run(stop.signal) }

@@ -1,12 +1,11 @@
 import { z } from '@hono/zod-openapi'
 import { AppError } from '@understudy/shared/core/app-error'
+import { listedModelsSchema, modelPageSchema } from '@understudy/shared/protocol/model-data'
 import {
   activateModelRequestSchema,
   activationListSchema,
   activationResultSchema,
-  modelDetailsSchema,
   modelIdSchema,
-  modelListSchema,
   modelViewSchema,
   refreshHistorySchema,
   refreshRequestSchema,
@@ -27,8 +26,11 @@ import {
   route,
 } from '../http/http.ts'
 import { firstBroken } from './ledger.ts'
+import { modelDataView } from './model-data-views.ts'
+import type { ModelGapFiller } from './model-gap-filler.ts'
 import { activationView, factsOf, manifestOf, modelView, noModel, qualificationOf } from './model-store.ts'
 import type { Models } from './models.ts'
+import { before, nextOf } from './pages.ts'
 import { refreshView } from './refresh.ts'
 import { addSessionRoutes } from './session.routes.ts'
 import { uploadHandler } from './upload.routes.ts'
@@ -37,20 +39,8 @@ const modelParams = z.object({ id: modelIdSchema })
 const downloadQuery = z.strictObject({ part: z.enum(['model', 'scaler']).default('model') })
 const uploadQuery = z.strictObject({ session_id: sessionIdSchema.optional() })
 
-/** A cursor is the time of the last item. */
-const before = (cursor: string | undefined): number | undefined => {
-  if (cursor === undefined) return undefined
-  if (/^\d{1,15}$/.test(cursor)) return Number(cursor)
-  throw new AppError('input_invalid', 'the cursor is not one of this list')
-}
-
-const nextOf = <T>(rows: readonly T[], limit: number, at: (row: T) => number): string | null => {
-  const last = rows.at(-1)
-  return rows.length < limit || last === undefined ? null : String(at(last))
-}
-
 /** Versions of models: in, out, and which of them counts. */
-export function modelRoutes(models: Models, audit: Audit): Api {
+export function modelRoutes(models: Models, audit: Audit, data: Pick<ModelGapFiller, 'analyses'>): Api {
   const viewer = requireRole('viewer')
   const operator = requireRole('operator')
   const admin = requireRole('admin')
@@ -65,13 +55,17 @@ export function modelRoutes(models: Models, audit: Audit): Api {
         summary: 'Versions of models, the latest first',
         middleware: viewer,
         request: { query: pageQuery },
-        responses: { 200: answer('Versions', modelListSchema), ...problems },
+        responses: { 200: answer('Versions', listedModelsSchema), ...problems },
       }),
       async (c) => {
         const { limit, cursor } = c.req.valid('query')
         const rows = await models.store.list(before(cursor), limit)
         const aliases = await models.store.aliases()
-        const items = rows.map((row) => modelView(row, aliases.get(row.id) ?? []))
+        const known = await data.analyses(rows)
+        const items = rows.flatMap((row) => {
+          const own = known.get(row.id)
+          return own ? [{ ...modelView(row, aliases.get(row.id) ?? []), data: modelDataView(own) }] : []
+        })
         return c.json({ items, next: nextOf(rows, limit, (row) => row.uploaded_at) }, 200)
       },
     )
@@ -82,7 +76,7 @@ export function modelRoutes(models: Models, audit: Audit): Api {
         summary: 'One version: manifest, trial, and when it counted',
         middleware: viewer,
         request: { params: modelParams },
-        responses: { 200: answer('The version', modelDetailsSchema), ...problems },
+        responses: { 200: answer('The version', modelPageSchema), ...problems },
       }),
       async (c) => {
         const { id } = c.req.valid('param')
@@ -92,8 +86,11 @@ export function modelRoutes(models: Models, audit: Audit): Api {
         const lines = (await models.store.ledger()).filter(
           ({ from_id, to_id }) => from_id === id || to_id === id,
         )
+        const own = (await data.analyses([row])).get(id)
+        if (!own) throw noModel(id)
         const details = {
           ...modelView(row, aliases.get(id) ?? []),
+          data: modelDataView(own),
           manifest: manifestOf(row),
           facts: factsOf(row),
           qualification: qualificationOf(row),

@@ -1,11 +1,14 @@
 import { randomUUID } from 'node:crypto'
-import { AppError, isAppError } from '@understudy/shared/core/app-error'
+import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
 import type { Service } from '@understudy/shared/core/service'
 import { type Clock, everyPeriod, hours, type Millis, minutes } from '@understudy/shared/core/time'
 import type { ActivationResult, ModelState, UploadResult } from '@understudy/shared/protocol/models'
 import type { Logger } from 'pino'
+import type { Bucket } from '../cloud/bucket.ts'
 import type { Kysely, ModelRow, Schema } from '../storage/database.ts'
-import { createArtifactDirectory } from './artifacts.ts'
+import { createArtifactBucket, createArtifactDirectory } from './artifacts.ts'
+import { configuredVersion } from './configured-version.ts'
+import { takeDefaultModel } from './default-model.ts'
 import { firstBroken } from './ledger.ts'
 import { createModelStore, type ModelStore, modelView, noModel } from './model-store.ts'
 import { MOST_UPLOAD, receiveUpload, type UploadSource } from './receive-upload.ts'
@@ -24,8 +27,16 @@ export interface ModelsPorts {
   readonly log: Logger
   /** Where the files of models are kept; made when the first one comes. */
   readonly directory: string
+  /** Where they are kept instead; uploads still arrive in the directory. */
+  readonly bucket?: Bucket | undefined
   /** How often the active version is read again and checked. */
   readonly refresh: 'off' | 'daily' | 'weekly'
+  /** What a refresh does about prices, in a sentence; nothing if it is not given. */
+  readonly refreshPrices?: ((actor: string) => Promise<string>) | undefined
+  /** The folder of a model that is taken in while nobody has brought one. */
+  readonly defaultModel?: string | undefined
+  /** Activated at each start, however it is spelled in the settings. */
+  readonly activeVersion?: string | undefined
   /** What else refers to a version, such as an experiment: it is not deleted then. */
   readonly referrers?: (id: string) => Promise<readonly string[]>
 }
@@ -65,6 +76,8 @@ export interface Models extends Service {
   predictAs(alias: string, values: Float32Array): Promise<Prediction>
 }
 
+const noPrices = () => Promise.resolve('no prices were asked for')
+
 /** Each holds a file descriptor and disk. */
 const MOST_UPLOADS = 4
 const periods = { off: undefined, daily: hours(24), weekly: hours(24 * 7) } as const
@@ -72,7 +85,9 @@ const periods = { off: undefined, daily: hours(24), weekly: hours(24 * 7) } as c
 export function createModels(ports: ModelsPorts): Models {
   const { db, clock, log } = ports
   const store = createModelStore(db, clock)
-  const artifacts = createArtifactDirectory(ports.directory)
+  const artifacts = ports.bucket
+    ? createArtifactBucket(ports.bucket, ports.directory)
+    : createArtifactDirectory(ports.directory)
   const sessions = createSessions(db, clock)
   const registry: Registry = createRegistry({
     store,
@@ -88,7 +103,7 @@ export function createModels(ports: ModelsPorts): Models {
     prepare: registry.prepare,
     onTrouble: registry.onTrouble,
   })
-  const refresh = createRefresh(db, clock, registry, serving)
+  const refresh = createRefresh(db, clock, registry, serving, ports.refreshPrices ?? noPrices)
   let uploads = 0
 
   async function take(
@@ -125,6 +140,49 @@ export function createModels(ports: ModelsPorts): Models {
 
   const isActive = (id: string): boolean => serving.active?.id === id
 
+  async function upload(request: UploadRequest): Promise<UploadResult> {
+    if (request.total !== null && request.total > MOST_UPLOAD)
+      throw new AppError('payload_too_large', `an upload may have ${MOST_UPLOAD / 1024 / 1024} MiB`)
+    if (uploads >= MOST_UPLOADS)
+      throw new AppError('busy', `${MOST_UPLOADS} uploads are under way`, {
+        retryable: true,
+        hint: 'Try again when one has ended.',
+      })
+    uploads += 1
+    const session = await sessions
+      .open({ ...request, id: request.sessionId ?? randomUUID() })
+      .catch((error: unknown) => {
+        uploads -= 1
+        throw error
+      })
+    try {
+      const { row, created } = await take(request, session)
+      await session.done(row, isActive(row.id))
+      const aliases = (await store.aliases()).get(row.id) ?? []
+      return { ...modelView(row, aliases), session_id: session.id, created, warnings: warningsOf(row) }
+    } catch (error) {
+      await session.failed(error)
+      throw error
+    } finally {
+      uploads -= 1
+    }
+  }
+
+  /** Never a reason not to start. */
+  async function chooseFirst(): Promise<void> {
+    const { defaultModel, activeVersion } = ports
+    const list = () => store.list(undefined, 1000)
+    if (defaultModel !== undefined)
+      await takeDefaultModel(defaultModel, { list, upload, activate: registry.activate }, log)
+    if (activeVersion === undefined) return
+    try {
+      const { id } = configuredVersion(await list(), activeVersion)
+      await registry.activate(id, 'coordinator', `MODEL_ACTIVE_VERSION is ${activeVersion}`)
+    } catch (error) {
+      log.error({ event: 'model.configured_not_active', why: messageOf(error) })
+    }
+  }
+
   return {
     name: 'models',
     store,
@@ -132,33 +190,7 @@ export function createModels(ports: ModelsPorts): Models {
     refresh,
     registry,
     serving,
-    async upload(request) {
-      if (request.total !== null && request.total > MOST_UPLOAD)
-        throw new AppError('payload_too_large', `an upload may have ${MOST_UPLOAD / 1024 / 1024} MiB`)
-      if (uploads >= MOST_UPLOADS)
-        throw new AppError('busy', `${MOST_UPLOADS} uploads are under way`, {
-          retryable: true,
-          hint: 'Try again when one has ended.',
-        })
-      uploads += 1
-      const session = await sessions
-        .open({ ...request, id: request.sessionId ?? randomUUID() })
-        .catch((error: unknown) => {
-          uploads -= 1
-          throw error
-        })
-      try {
-        const { row, created } = await take(request, session)
-        await session.done(row, isActive(row.id))
-        const aliases = (await store.aliases()).get(row.id) ?? []
-        return { ...modelView(row, aliases), session_id: session.id, created, warnings: warningsOf(row) }
-      } catch (error) {
-        await session.failed(error)
-        throw error
-      } finally {
-        uploads -= 1
-      }
-    },
+    upload,
     async activateSession(id, actor) {
       const session = await sessions.find(id)
       if (session.model_id === null)
@@ -187,6 +219,7 @@ export function createModels(ports: ModelsPorts): Models {
     predict: serving.predict,
     predictAs: serving.predictAs,
     async run(signal) {
+      let first = Promise.resolve()
       try {
         await sessions.recover()
         await refresh.recover()
@@ -198,8 +231,10 @@ export function createModels(ports: ModelsPorts): Models {
             seq: broken,
             note: 'a line was changed or taken out by hand',
           })
+        first = chooseFirst()
         await refreshOnTime(signal, periods[ports.refresh])
       } finally {
+        await first
         await registry.settled()
         await serving.close()
       }

@@ -9,7 +9,7 @@ import type { Serving } from './serving.ts'
 
 /**
  * Reads the active version again, checks it, and puts a new process in place of its process: memory is given back, and a
- * file that was damaged is noticed while the one in memory still serves.
+ * file that was damaged is noticed while the one in memory still serves. The latest prices are fetched for it, too.
  */
 export interface Refresh {
   /** @throws AppError `busy` while one is under way, `not_ready` when no model is active */
@@ -38,6 +38,8 @@ export function createRefresh(
   clock: Clock,
   registry: Pick<Registry, 'prepare'>,
   serving: Pick<Serving, 'active' | 'renew'>,
+  /** Begins to fetch the latest prices, and says what was begun. */
+  refreshPrices: (actor: string) => Promise<string>,
 ): Refresh {
   let underWay = false
 
@@ -79,9 +81,10 @@ export function createRefresh(
           ended_at: null,
         }
         await db.insertInto('model_refresh_history').values(row).execute()
+        const prices = await refreshPrices(actor)
         const ended = await renew().then(
-          (detail) => finish(row, 'completed', detail),
-          (error: unknown) => finish(row, 'failed', messageOf(error)),
+          (detail) => finish(row, 'completed', `${detail}; ${prices}`),
+          (error: unknown) => finish(row, 'failed', `${messageOf(error)}; ${prices}`),
         )
         return refreshView(ended)
       } finally {

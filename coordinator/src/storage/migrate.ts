@@ -8,6 +8,7 @@ import { market } from './migrations/0004-market.ts'
 import { models } from './migrations/0005-models.ts'
 import { decisions } from './migrations/0006-decisions.ts'
 import { predictions } from './migrations/0007-predictions.ts'
+import { modelTasks } from './migrations/0008-model-tasks.ts'
 import { signalOutcomes } from './migrations/0011-signal-outcomes.ts'
 import type { Schema } from './schema.ts'
 
@@ -20,6 +21,7 @@ const migrations: Record<string, Migration> = {
   '0005-models': models,
   '0006-decisions': decisions,
   '0007-predictions': predictions,
+  '0008-model-tasks': modelTasks,
   '0011-signal-outcomes': signalOutcomes,
 }
 

@@ -4,6 +4,7 @@ export interface ModelsSchema {
   model_activations: ModelActivationRow
   model_upload_sessions: ModelUploadSessionRow
   model_refresh_history: ModelRefreshRow
+  model_gap_fills: ModelGapFillRow
 }
 
 export interface ModelRow {
@@ -76,5 +77,35 @@ export interface ModelRefreshRow {
   status: string
   detail: string
   started_at: number
+  ended_at: number | null
+}
+
+/** One fill of the prices that a model lacks; the work is done by fetches of the market. */
+export interface ModelGapFillRow {
+  id: string
+  model_id: string
+  trigger: string
+  actor: string
+  status: string
+  /** JSON: for which types and regions. */
+  scope: string
+  /** JSON: what is fetched, and by which fetch. */
+  fetches: string
+  /** Summed over pools, when it began. */
+  missing_ms: number
+  /** What was still missing when it ended. */
+  left_ms: number | null
+  unfillable_ms: number
+  /** What is older than can be fetched. */
+  unfillable_from: number | null
+  unfillable_to: number | null
+  /** Parts of its fetches. */
+  done: number
+  total: number
+  records: number
+  /** When it has ended. */
+  readiness: string | null
+  error: string | null
+  created_at: number
   ended_at: number | null
 }

@@ -46,6 +46,7 @@ describe.each(dialects)('a database on %s', (dialect) => {
       '0005-models',
       '0006-decisions',
       '0007-predictions',
+      '0008-model-tasks',
       '0011-signal-outcomes',
     ]
     expect(await pendingMigrations(db)).toEqual(all)

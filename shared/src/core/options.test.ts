@@ -79,6 +79,17 @@ test('an unknown variable under our prefix is a mistake; others are none of our 
   expect(() => resolve({ env: { PATH: '/bin' } })).not.toThrow()
 })
 
+test('a variable may have an older name; two values for it are a mistake', () => {
+  const named = { port: { schema: wholeNumber(0, 9).default(8), env: 'PORT', also: 'OLD_PORT', doc: 'Port' } }
+  const of = (env: Record<string, string>) =>
+    resolveOptions(named, { flags: {}, file: {}, env, readSecret: () => '' }).values.port
+  expect([of({}), of({ PORT: '1' }), of({ OLD_PORT: '2' }), of({ PORT: '3', OLD_PORT: '3' })]).toEqual([
+    8, 1, 2, 3,
+  ])
+  expect(() => of({ PORT: '1', OLD_PORT: '2' })).toThrow('PORT and OLD_PORT are the same setting')
+  expect(docsOf(named)).toContain('| `PORT`, `OLD_PORT` |')
+})
+
 test('a secret comes from a file, is never shown, and has no flag', () => {
   const { values } = resolve({ env: { JOIN_TOKEN_FILE: '/token' }, secrets: { '/token': 'geheim\n' } })
   expect(values.join_token).toBe('geheim')

@@ -9,6 +9,8 @@ export interface Option<S extends z.ZodType = z.ZodType> {
   /** Accepts what a file holds and, when `env` or a flag is offered, also its spelling as a string. */
   readonly schema: S
   readonly env?: string
+  /** An older name of the same variable; where both are set they have to agree. */
+  readonly also?: string
   /** False for a setting that only a file can express. */
   readonly flag?: boolean
   /** One sentence for `--help` and docs/configuration.md, with the unit. */
@@ -77,9 +79,17 @@ function lookUp(
   problems: Problem[],
 ): Found | undefined {
   if (flags[key] !== undefined) return { value: flags[key], origin: 'flag', name: flagOf(key) }
-  const fromEnv = option.env === undefined ? undefined : env[option.env]
-  if (fromEnv !== undefined && fromEnv !== '')
-    return { value: fromEnv, origin: 'environment', name: option.env ?? key }
+  const named = [option.env, option.also].flatMap((name) => {
+    const value = name === undefined ? undefined : env[name]
+    return name === undefined || value === undefined || value === '' ? [] : [{ name, value }]
+  })
+  const [first, second] = named
+  if (first && second && first.value !== second.value)
+    problems.push({
+      pointer: `/${key}`,
+      message: `${first.name} and ${second.name} are the same setting and do not agree: keep one of them`,
+    })
+  if (first) return { value: first.value, origin: 'environment', name: first.name }
   const secretFile = option.secret && option.env ? env[`${option.env}_FILE`] : undefined
   if (secretFile) {
     try {
@@ -127,7 +137,7 @@ function* unknownKeys(table: OptionTable, { flags, env, file }: OptionSources): 
         message: `unknown option ${flagOf(key)}${suggest(flagOf(key), keys.map(flagOf))}`,
       }
   const variables = Object.values(table).flatMap((option) =>
-    option.env ? [option.env, `${option.env}_FILE`] : [],
+    option.env ? [option.env, `${option.env}_FILE`, ...(option.also ? [option.also] : [])] : [],
   )
   for (const name of Object.keys(env))
     if (name.startsWith(OWN_PREFIX) && !variables.includes(name))
@@ -212,10 +222,13 @@ export function helpOf(table: OptionTable): string {
 export function docsOf(table: OptionTable): string {
   const rows = Object.entries(table).map(([key, option]) => {
     const flag = option.flag === false || option.secret ? '' : `\`${flagOf(key)}\``
-    return `| \`${key}\` | ${option.env ? `\`${option.env}\`` : ''} | ${flag} | ${option.doc}${defaultOf(option)} |`
+    return `| \`${key}\` | ${envOf(option)} | ${flag} | ${option.doc}${defaultOf(option)} |`
   })
   return ['| file | environment | flag | meaning |', '|---|---|---|---|', ...rows].join('\n')
 }
+
+const envOf = ({ env, also }: Option): string =>
+  [env, also].flatMap((name) => (name === undefined ? [] : [`\`${name}\``])).join(', ')
 
 function defaultOf(option: Option): string {
   const parsed = option.schema.safeParse(undefined)

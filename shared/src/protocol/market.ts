@@ -14,11 +14,11 @@ const confidenceSchema = z.number().min(0).max(1)
 const dataSourceSchema = z.enum(dataSources)
 const gapClassSchema = z.enum(gapClasses)
 
-const instanceTypeSchema = z
+export const instanceTypeSchema = z
   .string()
   .regex(/^[a-z0-9-]+\.[a-z0-9-]+$/, 'an instance type looks like c5.large')
   .max(64)
-const regionSchema = z.string().refine(isRegion, 'a region looks like us-east-1')
+export const regionSchema = z.string().refine(isRegion, 'a region looks like us-east-1')
 const operatingSystemSchema = z.enum(['Linux', 'Windows'])
 
 /**

@@ -1,0 +1,83 @@
+import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import type { ModelManifest } from '@understudy/shared/protocol/model-manifest'
+import { pino } from 'pino'
+import { afterEach, expect, test } from 'vitest'
+import type { ModelRow } from '../storage/database.ts'
+import { type ModelBench, startModelBench, until } from './bench-testing.ts'
+import { findDefaultModel, takeDefaultModel } from './default-model.ts'
+import { testModel } from './testing.ts'
+
+const folder = findDefaultModel() ?? ''
+const manifest = JSON.parse(readFileSync(join(folder, 'manifest.json'), 'utf8')) as ModelManifest
+const cleanups: (() => Promise<void> | void)[] = []
+afterEach(async () => {
+  for (const cleanup of cleanups.splice(0).reverse()) await cleanup()
+})
+
+async function started(...given: Parameters<typeof startModelBench>): Promise<ModelBench> {
+  const bench = await startModelBench(...given)
+  cleanups.push(() => bench.close())
+  return bench
+}
+
+test('a coordinator without a model takes in the one that comes with it; a damaged one is refused, and a whole one taken next time', async () => {
+  const copy = mkdtempSync(join(tmpdir(), 'understudy-default-'))
+  cleanups.push(() => rmSync(copy, { recursive: true }))
+  cpSync(folder, copy, { recursive: true })
+  const file = readFileSync(join(folder, 'model.onnx'))
+  writeFileSync(join(copy, 'model.onnx'), file.subarray(0, -100))
+  const bench = await started('sqlite', { defaultModel: copy })
+  await until(async () => (await bench.models.sessions.overview()).sessions[0]?.status === 'refused')
+  expect(bench.models.serving.active).toBeUndefined()
+
+  await bench.restart(() => writeFileSync(join(copy, 'model.onnx'), file))
+  await until(() => bench.models.serving.active !== undefined)
+  const [row, ...others] = await bench.models.store.list(undefined, 10)
+  expect(others).toEqual([])
+  expect(row).toMatchObject({
+    name: 'price-instability',
+    version: '1.0.0',
+    state: 'ACTIVE',
+    model_sha256: manifest.sha256,
+    uploaded_by: 'coordinator',
+  })
+  const [golden] = manifest.golden
+  const { p } = await bench.models.predict(Float32Array.from(golden?.x ?? [], (value) => value ?? Number.NaN))
+  expect(Math.abs((p[0] ?? 2) - (golden?.y ?? 0))).toBeLessThanOrEqual(1e-4)
+  expect(await bench.models.store.ledger()).toMatchObject([
+    { actor: 'coordinator', alias: 'active', to_id: row?.id },
+  ])
+})
+
+test('it is left alone where somebody has brought a model, or where it counted once; what goes wrong is no error', async () => {
+  const row = (uploaded_by: string, activated_at: number | null) =>
+    ({ uploaded_by, activated_at }) as unknown as ModelRow
+  const take = async (rows: ModelRow[], upload = async () => ({ model_id: 'model-1' })) => {
+    const activated: string[] = []
+    const taken = await takeDefaultModel(
+      folder,
+      { list: async () => rows, upload, activate: async (id) => void activated.push(id) },
+      pino({ level: 'silent' }),
+    )
+    return { taken, activated }
+  }
+  expect(await take([row('ada', null)])).toEqual({ taken: false, activated: [] })
+  expect(await take([row('coordinator', 5)])).toEqual({ taken: false, activated: [] })
+  expect(await take([row('coordinator', null)])).toEqual({ taken: true, activated: ['model-1'] })
+  const broken = () => Promise.reject(new Error('no space left'))
+  expect(await take([], broken)).toEqual({ taken: false, activated: [] })
+})
+
+test('MODEL_ACTIVE_VERSION is activated at each start, whatever was active before', async () => {
+  const bench = await started('sqlite', { activeVersion: 'v1' })
+  const { model_id: id } = await bench.upload(testModel({ version: '1.0.0' }))
+  expect(bench.models.serving.active).toBeUndefined()
+  await bench.restart()
+  await until(() => bench.models.serving.active?.id === id)
+  expect((await bench.models.store.ledger()).at(-1)).toMatchObject({
+    actor: 'coordinator',
+    reason: 'MODEL_ACTIVE_VERSION is v1',
+  })
+})
