@@ -93,17 +93,13 @@ export function createInterruptions(parts: {
 }): Interruptions {
   const { db, clock, bandsOf, multipliers } = parts
   const ledger = createSignalLedger(db, clock)
-  let kept: { readonly known: Promise<Known>; readonly at: Mono } | undefined
-
-  function known(): Promise<Known> {
-    if (kept && clock.mono() - kept.at < KEPT) return kept.known
-    const reading = { known: read(), at: clock.mono() }
-    kept = reading
-    reading.known.catch(() => {
-      if (kept === reading) kept = undefined
-    })
-    return reading.known
-  }
+  const known = kept(clock, read)
+  const past = kept(clock, async () =>
+    (await ledger.all()).flatMap(({ poolId: id, outcome }) => {
+      if (outcome !== 'followed' && outcome !== 'not_followed') return []
+      return [{ ...placeOf(parsePool(id)), followed: outcome === 'followed' }]
+    }),
+  )
 
   async function read(): Promise<Known> {
     const now = clock.now()
@@ -149,13 +145,21 @@ export function createInterruptions(parts: {
         because: reasonsFor(estimate, pool),
       }
     },
-    async afterSignal(pool) {
-      const past = (await ledger.all()).flatMap(({ poolId: id, outcome }) => {
-        if (outcome !== 'followed' && outcome !== 'not_followed') return []
-        return [{ ...placeOf(parsePool(id)), followed: outcome === 'followed' }]
-      })
-      return probabilityAfterSignal(past, placeOf(pool))
-    },
+    afterSignal: async (pool) => probabilityAfterSignal(await past(), placeOf(pool)),
+  }
+}
+
+/** What was read is good for a minute; whoever asks meanwhile waits for the same reading, and a failure is not kept. */
+function kept<T>(clock: Clock, read: () => Promise<T>): () => Promise<T> {
+  let last: { readonly value: Promise<T>; readonly at: Mono } | undefined
+  return () => {
+    if (last && clock.mono() - last.at < KEPT) return last.value
+    const reading = { value: read(), at: clock.mono() }
+    last = reading
+    reading.value.catch(() => {
+      if (last === reading) last = undefined
+    })
+    return reading.value
   }
 }
 

@@ -82,7 +82,7 @@ test('by pool: hours together, and how many were taken back', () => {
 })
 
 describe.each(dialects)('own history on %s', (dialect) => {
-  test('is read from instances and incidents; on-demand is left out', async () => {
+  test('is read from instances and incidents; on-demand is left out', { timeout: 60_000 }, async () => {
     const { db, close } = await testDatabase(dialect)
     try {
       await migrate(db)

@@ -1,6 +1,6 @@
 import { hours, type Instant, instant, minutes } from '@understudy/shared/core/time'
 import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
-import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { addAgent, addInstance } from '../fleet/testing.ts'
 import type { Kysely } from '../storage/database.ts'
 import { migrate } from '../storage/migrate.ts'
@@ -15,16 +15,20 @@ describe.each(dialects)('the ledger of signals on %s', (dialect) => {
   let database: Awaited<ReturnType<typeof testDatabase>>
   let time: ReturnType<typeof createVirtualTime>
   let ledger: SignalLedger
-  beforeEach(async () => {
+  beforeAll(async () => {
     database = await testDatabase(dialect)
     await migrate(database.db)
     await addAgent(database.db, { id: 'a' })
+  }, 60_000)
+  afterAll(() => database.close())
+  beforeEach(async () => {
+    for (const table of ['rebalance_signals', 'spot_interruption_events', 'instances'] as const)
+      await database.db.deleteFrom(table).execute()
     for (const id of ['i-1', 'i-2', 'i-3', 'i-4'])
       await addInstance(database.db, { id, agent_id: 'a', pool_id: POOL })
     time = createVirtualTime()
     ledger = createSignalLedger(database.db, time.clock)
   })
-  afterEach(() => database.close())
 
   const now = () => time.clock.now()
   const open = (instanceId: string, actionAt: Instant | null, incidentId: string, on = ledger) =>
