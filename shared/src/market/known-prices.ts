@@ -23,7 +23,7 @@ export interface KnownPrices {
 }
 
 /** A hole longer than this is a blackout: nothing is carried across it. */
-export const LONGEST_HOLE = millis(4 * HOUR_MS)
+const LONGEST_HOLE = millis(4 * HOUR_MS)
 
 /**
  * The last stretch of `range`. History stands where it is complete, samples elsewhere; what was interpolated is no price.

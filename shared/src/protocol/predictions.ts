@@ -6,10 +6,10 @@ import { countSchema, poolIdSchema, timeSchema, zoneSchema } from './primitives.
 const probabilitySchema = z.number().min(0).max(1)
 const modelRefSchema = z.object({ model_id: z.string(), name: z.string(), version: z.string() })
 
-export const labelStates = ['pending', 'labelled', 'unlabelled'] as const
+const labelStates = ['pending', 'labelled', 'unlabelled'] as const
 
 /** What a model said of one pool, and what came of it. */
-export const predictionSchema = z
+const predictionSchema = z
   .object({
     pool_id: poolIdSchema,
     at: timeSchema,
@@ -42,7 +42,7 @@ export const predictionListSchema = z
   .meta({ id: 'Predictions' })
 
 /** One batch over all pools: `/api/v1/ml/predictions/live` sends the last one, then each as it is made. */
-export const predictionRunSchema = z
+const predictionRunSchema = z
   .object({
     type: z.literal('predictions'),
     run: countSchema,
@@ -116,7 +116,7 @@ const ratioSchema = z.object({
   why: z.string().nullable(),
 })
 
-export const accuracySchema = z.object({
+const accuracySchema = z.object({
   rows: countSchema,
   positives: countSchema,
   /** Blocks of one pool and 12 h: what intervals are made from, since rows of one block say the same. */
@@ -162,7 +162,7 @@ export type Performance = z.infer<typeof performanceSchema>
 export const alertKinds = ['SCORE_DRIFT', 'FEATURE_DRIFT', 'LOSS_DRIFT', 'DATA_QUALITY'] as const
 export type AlertKind = (typeof alertKinds)[number]
 
-export const modelAlertSchema = z
+const modelAlertSchema = z
   .object({
     alert_id: z.uuid(),
     model_id: z.string(),
