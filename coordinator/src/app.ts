@@ -12,6 +12,7 @@ import type { Context } from 'hono'
 import type { Logger } from 'pino'
 import type { Address, Cloud } from './cloud/cloud.ts'
 import type { PriceSources } from './cloud/price-sources.ts'
+import { environmentOf } from './config/environment.ts'
 import type { CoordinatorConfig } from './config/options.ts'
 import { failoverRoutes } from './failover/failover.routes.ts'
 import { createFailover, type Failover } from './failover/failover.ts'
@@ -85,6 +86,7 @@ export interface RunningCoordinator {
 export async function startCoordinator(parts: CoordinatorParts): Promise<RunningCoordinator> {
   const { config, mode, database, cloud, clock, log } = parts
   const { db } = database
+  const isTest = mode === 'demo' || environmentOf(config) === 'TEST'
   const commit = createGroupCommit(db, clock)
   const started = clock.mono()
   const policy = leasePolicyOf(config)
@@ -215,7 +217,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     failoverRoutes(failover, audit),
     ...market.routes,
     modelRoutes(models, audit),
-    openPipeline({ db, fleet, clock, ...market, offers: failover.offers }).routes,
+    openPipeline({ db, fleet, clock, ...market, offers: failover.offers, isTest }).routes,
     liveRoutes(links, voters, topics),
     ...(parts.extraRoutes ? [parts.extraRoutes((demo) => topics.showDemo(demo), failover)] : []),
   ])

@@ -1,7 +1,9 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { createInstanceConfigs } from '../../coordinator/src/pipeline/instance-configs.ts'
 import { createDecisionStore } from '../../coordinator/src/pipeline/pipeline.ts'
 import type { Dialect } from '../../coordinator/src/storage/dialect.ts'
 import { dialects } from '../../coordinator/src/storage/testing.ts'
+import { systemClock } from '../../shared/src/core/time.ts'
 import { type Bench, startBench } from './bench.ts'
 import type { Puppet } from './puppet.ts'
 
@@ -83,6 +85,25 @@ describe.each(dialects)('decisions on %s', (dialect: Dialect) => {
       .execute()
     expect((await store.replay(body.decision_id)).same).toBe(false)
     await expect(store.replay('00000000-0000-4000-8000-000000000000')).rejects.toThrow('there is no decision')
+  })
+
+  test('a target goes the way of its configuration, and a made-up signal is taken in TEST', async () => {
+    const { body: before } = await evaluate({ ...POOL, instance_id: primary.instance })
+    await createInstanceConfigs(bench.db, systemClock).put('a', { pipelineMode: 'SINGLE_LINEAR' }, 'ada')
+    const asked = { ...POOL, instance_id: primary.instance, aws_signal: 'REBALANCE' }
+    const { body } = await evaluate(asked)
+    expect([before.pipeline_mode, body.pipeline_mode]).toEqual(['CLUSTER_FULL', 'SINGLE_LINEAR'])
+    const stages = body.trace.map(({ stage }: { stage: string }) => stage)
+    expect(stages).toEqual([
+      'input',
+      'hardware',
+      'right_sizing',
+      'spot_advisor',
+      'risk',
+      'safety_gate',
+      'ranking',
+    ])
+    expect((await createDecisionStore(bench.db).replay(body.decision_id)).same).toBe(true)
   })
 
   test('what is not known is said, and nobody without the role decides', async () => {

@@ -175,6 +175,21 @@ export const coordinatorOptions = {
     value: '<seconds>',
     doc: 'How long before its lease ends a primary begins to freeze its workload, in seconds',
   },
+  environment: {
+    schema: z
+      .string()
+      .transform((text) => text.toUpperCase())
+      .pipe(z.enum(['TEST', 'PROD'], { error: 'must be TEST or PROD' }))
+      .optional(),
+    env: 'ENV',
+    value: '<name>',
+    doc: 'TEST or PROD; in TEST no cycle of decisions runs by itself, and signals of AWS may be made up (default TEST)',
+  },
+  prod: {
+    schema: flag().default(false),
+    env: 'UNDERSTUDY_PROD',
+    doc: 'The same as ENV=PROD, where ENV is not set',
+  },
   auto_switch_enabled: {
     schema: flag().default(true),
     env: 'AUTO_SWITCH_ENABLED',

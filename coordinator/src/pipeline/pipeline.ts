@@ -30,6 +30,8 @@ export interface OpenPipelineParts {
   /** What the cloud offers now. */
   readonly offers: () => readonly PoolOffer[]
   readonly clock: Clock
+  /** ENV=TEST, or the demo. */
+  readonly isTest: boolean
 }
 
 /** The decision pipeline of one coordinator. */
@@ -38,6 +40,8 @@ export function openPipeline(parts: OpenPipelineParts): Pipeline {
   const configs = createInstanceConfigs(db, clock)
   const evaluate = createEvaluations({
     clock,
+    configs,
+    allowMockSignals: parts.isTest,
     store: createDecisionStore(db),
     model: noModel,
     sourcesOf: async (region) => ({
