@@ -173,6 +173,12 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     log,
   })
 
+  const pipeline = openPipeline({
+    ...{ db, fleet, failover, audit, clock, log, isTest },
+    ...{ poolsIn: market.poolsIn, instanceTypes: market.instanceTypes, registry: metrics.registry },
+    cycleMinutes: config.decision_cycle,
+  })
+
   const auth = { open: mode === 'demo', tokens, agents: credentials }
   const api = createApi(log, auth, createIdempotency(db, clock))
   mount(api, [
@@ -217,7 +223,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     failoverRoutes(failover, audit),
     ...market.routes,
     modelRoutes(models, audit),
-    openPipeline({ db, fleet, clock, ...market, offers: failover.offers, isTest }).routes,
+    ...pipeline.routes,
     liveRoutes(links, voters, topics),
     ...(parts.extraRoutes ? [parts.extraRoutes((demo) => topics.showDemo(demo), failover)] : []),
   ])
@@ -240,7 +246,10 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
       const onAbort = () => stopping.abort()
       signal.addEventListener('abort', onAbort, { once: true })
       try {
-        await runServices([failover, topics, renewal, models, ...market.services], signal)
+        await runServices(
+          [failover, topics, renewal, models, ...market.services, ...pipeline.services],
+          signal,
+        )
       } finally {
         stopping.abort()
         await incidents.settled()

@@ -190,10 +190,16 @@ export const coordinatorOptions = {
     env: 'UNDERSTUDY_PROD',
     doc: 'The same as ENV=PROD, where ENV is not set',
   },
+  decision_cycle: {
+    schema: number(0, 1440).default(5),
+    env: 'UNDERSTUDY_DECISION_CYCLE',
+    value: '<minutes>',
+    doc: 'How often the decision pipeline looks at the whole fleet, in minutes; 0 is never, and in ENV=TEST it is done by hand only',
+  },
   auto_switch_enabled: {
     schema: flag().default(true),
     env: 'AUTO_SWITCH_ENABLED',
-    doc: 'What new agents begin with for automatic moves to cheaper pools',
+    doc: 'What new agents begin with for automatic moves to cheaper pools; none is made before an operator sets the level of the agent to live',
   },
   model_upload_dir: {
     schema: z.string().min(1).default('understudy-models'),

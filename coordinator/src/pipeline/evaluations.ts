@@ -21,6 +21,7 @@ export interface EvaluationPorts {
   readonly instanceOf: (id: string) => Promise<{ readonly launchedAt: Instant | null } | undefined>
   readonly signalsOf: (id: string) => Promise<readonly Signal[]>
   readonly model: RiskModel
+  readonly onDecision: (evaluation: Evaluation) => void
 }
 
 /** Scores offers; `failure` says in a few words why there are no scores. */
@@ -91,7 +92,9 @@ export function createEvaluations(ports: EvaluationPorts): (asked: EvaluationReq
       actuator: actuatorOf(config),
       level: 'none',
     })
-    return { id, at: now, outcome, durationMs, stageMs }
+    const evaluation = { id, at: now, outcome, durationMs, stageMs }
+    ports.onDecision(evaluation)
+    return evaluation
   }
 }
 
