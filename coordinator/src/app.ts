@@ -174,7 +174,8 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
   })
 
   const pipeline = openPipeline({
-    ...{ db, fleet, failover, audit, clock, log, isTest },
+    // Cycles are long work: they keep nobody waiting who decides who is primary.
+    ...{ db: database.bulk, fleet, failover, audit, clock, log, isTest },
     ...{ poolsIn: market.poolsIn, instanceTypes: market.instanceTypes, registry: metrics.registry },
     cycleMinutes: config.decision_cycle,
   })

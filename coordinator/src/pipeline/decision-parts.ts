@@ -22,7 +22,7 @@ export interface SplitInput {
 /** Takes inputs apart, each part once however many decisions have it. */
 export interface PartSplitter {
   split(input: PipelineInput): SplitInput
-  /** Writes the parts of all that was split. Within the transaction of the decisions. */
+  /** Writes the parts of all that was split: before the decisions, which are nothing without them. */
   save(db: Kysely<Schema>, now: Instant): Promise<void>
 }
 

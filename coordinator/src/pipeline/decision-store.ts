@@ -11,7 +11,7 @@ import { createPartSplitter, joinInput, sha256Of } from './decision-parts.ts'
 export interface DecisionStore {
   /** Returns its id. */
   add(input: PipelineInput, outcome: Outcome, made: MadeDecision): Promise<string>
-  /** All of them or none. */
+  /** In portions, so that nobody who decides waits for long; when it throws, the first ones may be there. */
   addAll(decisions: readonly NewDecision[], now: Instant): Promise<void>
   /** The latest first. */
   list(filter: DecisionFilter): Promise<readonly ListedDecision[]>
@@ -71,7 +71,7 @@ export interface Replayed {
 const KEPT = hours(30 * 24)
 /** What has run out is looked for this often. */
 const FORGET_EVERY = hours(1)
-/** Rows of one statement: databases limit its parameters. */
+/** Rows of one statement: databases limit its parameters, and others wait for it. */
 const ROWS = 100
 
 export function createDecisionStore(db: Kysely<Schema>): DecisionStore {
@@ -80,14 +80,12 @@ export function createDecisionStore(db: Kysely<Schema>): DecisionStore {
   async function addAll(decisions: readonly NewDecision[], now: Instant): Promise<void> {
     const parts = createPartSplitter()
     const rows = decisions.map((one) => toRow(one, parts.split(one.input)))
-    await db.transaction().execute(async (trx) => {
-      await parts.save(trx, now)
-      for (let start = 0; start < rows.length; start += ROWS)
-        await trx
-          .insertInto('decision_execution_log')
-          .values(rows.slice(start, start + ROWS))
-          .execute()
-    })
+    await parts.save(db, now)
+    for (let start = 0; start < rows.length; start += ROWS)
+      await db
+        .insertInto('decision_execution_log')
+        .values(rows.slice(start, start + ROWS))
+        .execute()
     if (now - forgotten < FORGET_EVERY) return
     forgotten = now
     await forget(db, now - KEPT)
