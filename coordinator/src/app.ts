@@ -2,9 +2,9 @@ import { existsSync } from 'node:fs'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { AppError } from '@understudy/shared/core/app-error'
-import { agentId, instanceId } from '@understudy/shared/core/ids'
+import { agentId } from '@understudy/shared/core/ids'
 import { runServices } from '@understudy/shared/core/service'
-import { type Clock, hours, instant, plus, seconds } from '@understudy/shared/core/time'
+import { type Clock, hours, plus, seconds } from '@understudy/shared/core/time'
 import type { LeasePolicy } from '@understudy/shared/failover/lease'
 import type { IncidentView } from '@understudy/shared/protocol/incidents'
 import type { DemoView } from '@understudy/shared/protocol/live'
@@ -12,8 +12,9 @@ import type { Context } from 'hono'
 import type { Logger } from 'pino'
 import type { Address, Cloud } from './cloud/cloud.ts'
 import type { PriceSources } from './cloud/price-sources.ts'
-import { openModelBucket } from './cloud/s3/model-bucket.ts'
+import { environmentOf } from './config/environment.ts'
 import type { CoordinatorConfig } from './config/options.ts'
+import { openDecisions } from './decisions.ts'
 import { failoverRoutes } from './failover/failover.routes.ts'
 import { createFailover, type Failover } from './failover/failover.ts'
 import { fleetRoutes } from './fleet/fleet.routes.ts'
@@ -23,7 +24,6 @@ import {
   createFleetStore,
   createIncidents,
   defaultSettings,
-  type FleetStore,
   type IdentityVerifier,
 } from './fleet/fleet.ts'
 import { healthRoutes } from './http/health.routes.ts'
@@ -40,7 +40,6 @@ import { createMetrics, type Metrics } from './http/metrics.ts'
 import { sessionRoutes } from './http/session.routes.ts'
 import { createStaticFiles } from './http/static-files.ts'
 import { createCertificateRequests, openAuthority, openVoting } from './identity/identity.ts'
-import { interruptionRoutes } from './interruptions/interruption.routes.ts'
 import { createInterruptions } from './interruptions/interruptions.ts'
 import { listen, publicUrlOf } from './listening.ts'
 import {
@@ -53,13 +52,6 @@ import {
   type VoterSockets,
 } from './live/live.ts'
 import { openMarket } from './market/open-market.ts'
-import { findDefaultModel } from './models/default-model.ts'
-import { gapFillerRoutes } from './models/gap-filler.routes.ts'
-import { gapFillerSettings } from './models/gap-filler-settings.ts'
-import { createModelGapFiller, type ModelGapFiller } from './models/model-gap-filler.ts'
-import { modelRoutes } from './models/models.routes.ts'
-import { createModels, openPredictions } from './models/models.ts'
-import { openPipeline } from './pipeline/pipeline.ts'
 import type { OpenDatabase } from './storage/database.ts'
 import { createGroupCommit } from './storage/group-commit.ts'
 import { COORDINATOR_VERSION } from './version.ts'
@@ -161,17 +153,6 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     mode,
     agentView: (id) => failover.agent(agentId(id)),
   })
-  const models = createModels({
-    db,
-    clock,
-    log,
-    directory: config.model_upload_dir,
-    bucket: await openModelBucket(config),
-    refresh: config.model_refresh,
-    defaultModel: config.default_model ? findDefaultModel() : undefined,
-    activeVersion: config.model_active_version,
-    refreshPrices: (actor) => gapFiller.refresh(actor),
-  })
   const metrics = createMetrics(metricsSources(failover, links, voters, topics))
   const countIncident = createIncidentCounter(metrics)
   const onIncident = (incident: IncidentView) => {
@@ -191,24 +172,10 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     log,
   })
 
-  const predictions = openPredictions({
-    ...market,
-    database,
-    serving: models.serving,
-    models: models.store,
+  const decisions = await openDecisions({
+    ...{ config, database, fleet, failover, interruptions, market, audit, clock, log },
     registry: metrics.registry,
-    retention: config.prediction_retention,
-    clock,
-    log,
-  })
-
-  const gapFiller: ModelGapFiller = createModelGapFiller({
-    db,
-    clock,
-    log,
-    models,
-    ...market,
-    settings: gapFillerSettings(config),
+    isTest: mode === 'demo' || environmentOf(config) === 'TEST',
   })
 
   const auth = { open: mode === 'demo', tokens, agents: credentials }
@@ -254,19 +221,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     }),
     failoverRoutes(failover, audit),
     ...market.routes,
-    modelRoutes(models, audit, gapFiller),
-    gapFillerRoutes(gapFiller, audit, clock),
-    interruptionRoutes({ interruptions, poolsIn: market.poolsIn, instanceOf: placeOf(fleet) }),
-    ...predictions.routes,
-    openPipeline({
-      db,
-      fleet,
-      clock,
-      ...market,
-      interruptions,
-      offers: failover.offers,
-      model: predictions.riskModel,
-    }).routes,
+    ...decisions.routes,
     liveRoutes(links, voters, topics),
     ...(parts.extraRoutes ? [parts.extraRoutes((demo) => topics.showDemo(demo), failover)] : []),
   ])
@@ -278,7 +233,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
   serveDashboard(api, config)
   await failover.load()
   await market.load()
-  await predictions.load()
+  await decisions.load()
   for (const agent of await failover.agents()) topics.touchAgent(agent.id)
   listening.attach(api)
 
@@ -296,10 +251,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
       const onAbort = () => stopping.abort()
       signal.addEventListener('abort', onAbort, { once: true })
       try {
-        await runServices(
-          [failover, topics, renewal, models, ...market.services, ...predictions.services, gapFiller],
-          signal,
-        )
+        await runServices([failover, topics, renewal, ...market.services, ...decisions.services], signal)
       } finally {
         stopping.abort()
         await incidents.settled()
@@ -311,13 +263,6 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
 
 function mount(api: Api, all: readonly Api[]): void {
   for (const routes of all) api.route('/', routes)
-}
-
-/** Where an instance runs, and since when. */
-const placeOf = (fleet: Pick<FleetStore, 'instance'>) => async (id: string) => {
-  const row = await fleet.instance(instanceId(id))
-  if (!row) return undefined
-  return { poolId: row.pool_id, launchedAt: row.launched_at === null ? null : instant(row.launched_at) }
 }
 
 /** @throws AppError `config_invalid` when the three do not go together */

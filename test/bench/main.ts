@@ -8,6 +8,7 @@ const benches: Readonly<Record<string, () => Promise<{ bench: Bench }>>> = {
   failover: () => import('./failover.ts'),
   market: () => import('./market.ts'),
   models: () => import('./models.ts'),
+  pipeline: () => import('./pipeline.ts'),
   replication: () => import('./replication.ts'),
 }
 

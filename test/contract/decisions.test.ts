@@ -1,7 +1,11 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { WebSocket } from 'ws'
+import { createInstanceConfigs } from '../../coordinator/src/pipeline/instance-configs.ts'
 import { createDecisionStore } from '../../coordinator/src/pipeline/pipeline.ts'
 import type { Dialect } from '../../coordinator/src/storage/dialect.ts'
 import { dialects } from '../../coordinator/src/storage/testing.ts'
+import { systemClock } from '../../shared/src/core/time.ts'
+import type { DecisionFrame } from '../../shared/src/protocol/decision-log.ts'
 import { type Bench, startBench } from './bench.ts'
 import type { Puppet } from './puppet.ts'
 
@@ -83,6 +87,72 @@ describe.each(dialects)('decisions on %s', (dialect: Dialect) => {
       .execute()
     expect((await store.replay(body.decision_id)).same).toBe(false)
     await expect(store.replay('00000000-0000-4000-8000-000000000000')).rejects.toThrow('there is no decision')
+  })
+
+  test('a target goes the way of its configuration, and a made-up signal is taken in TEST', async () => {
+    const { body: before } = await evaluate({ ...POOL, instance_id: primary.instance })
+    await createInstanceConfigs(bench.db, systemClock).put('a', { pipelineMode: 'SINGLE_LINEAR' }, 'ada')
+    const asked = { ...POOL, instance_id: primary.instance, aws_signal: 'REBALANCE' }
+    const { body } = await evaluate(asked)
+    expect([before.pipeline_mode, body.pipeline_mode]).toEqual(['CLUSTER_FULL', 'SINGLE_LINEAR'])
+    const stages = body.trace.map(({ stage }: { stage: string }) => stage)
+    expect(stages).toEqual([
+      'input',
+      'hardware',
+      'right_sizing',
+      'spot_advisor',
+      'risk',
+      'safety_gate',
+      'ranking',
+    ])
+    expect((await createDecisionStore(bench.db).replay(body.decision_id)).same).toBe(true)
+  })
+
+  test('a cycle by hand: listed, streamed and counted; nothing is done by itself', async () => {
+    const token = await bench.operatorToken('viewer')
+    const socket = new WebSocket(`${bench.url.replace('http', 'ws')}/api/v1/ml/decisions/live`, {
+      headers: { authorization: `Bearer ${token}` },
+    })
+    const frames: DecisionFrame[] = []
+    const until = (type: DecisionFrame['type']) =>
+      new Promise<void>((resolve) => {
+        const look = () => frames.some((frame) => frame.type === type) && resolve()
+        socket.on('message', look)
+        look()
+      })
+    socket.on('message', (text) => frames.push(JSON.parse(String(text))))
+    await until('snapshot')
+    await createInstanceConfigs(bench.db, systemClock).put('a', { pipelineMode: 'CLUSTER_FULL' }, 'ada')
+
+    const { status, body: cycle } = await bench.call('POST', '/api/v1/ml/decisions/run', {})
+    expect(status).toBe(200)
+    expect(cycle).toMatchObject({ agents: 1, acted: 0, skipped: [] })
+    await until('cycle')
+    socket.close()
+
+    const { body: page } = await bench.call(
+      'GET',
+      `/api/v1/ml/decisions?cycle_id=${cycle.cycle_id}&agent_id=a`,
+    )
+    expect(page).toMatchObject({
+      items: [
+        { agent_id: 'a', instance_id: primary.instance, pool_id: 'm5.large@us-east-1a', actuator: 'plan' },
+      ],
+      next: null,
+    })
+    // What is streamed is what is stored.
+    expect(frames.find(({ type }) => type === 'decisions')).toMatchObject({ items: page.items })
+    expect((await createDecisionStore(bench.db).replay(page.items[0].id)).same).toBe(true)
+    const metrics = await (await fetch(`${bench.url}/metrics`)).text()
+    expect(metrics).toMatch(/^spot_decision_total{decision="EVACUATE"} [1-9]/m)
+    expect(metrics).toMatch(/^spot_pipeline_duration_ms_count [1-9]/m)
+
+    const first = await bench.call('GET', '/api/v1/ml/decisions?limit=1')
+    const second = await bench.call('GET', `/api/v1/ml/decisions?limit=1&cursor=${first.body.next}`)
+    expect(second.body.items[0].id).not.toBe(first.body.items[0].id)
+    expect(await bench.call('GET', '/api/v1/ml/decisions?cursor=nonsense')).toMatchObject({ status: 400 })
+    const viewer = { authorization: `Bearer ${token}` }
+    expect(await bench.call('POST', '/api/v1/ml/decisions/run', {}, viewer)).toMatchObject({ status: 403 })
   })
 
   test('what is not known is said, and nobody without the role decides', async () => {

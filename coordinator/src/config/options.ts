@@ -180,10 +180,31 @@ export const coordinatorOptions = {
     value: '<seconds>',
     doc: 'How long before its lease ends a primary begins to freeze its workload, in seconds',
   },
+  environment: {
+    schema: z
+      .string()
+      .transform((text) => text.toUpperCase())
+      .pipe(z.enum(['TEST', 'PROD'], { error: 'must be TEST or PROD' }))
+      .optional(),
+    env: 'ENV',
+    value: '<name>',
+    doc: 'TEST or PROD; in TEST no cycle of decisions runs by itself, and signals of AWS may be made up (default TEST)',
+  },
+  prod: {
+    schema: flag().default(false),
+    env: 'UNDERSTUDY_PROD',
+    doc: 'The same as ENV=PROD, where ENV is not set',
+  },
+  decision_cycle: {
+    schema: number(0, 1440).default(5),
+    env: 'UNDERSTUDY_DECISION_CYCLE',
+    value: '<minutes>',
+    doc: 'How often the decision pipeline looks at the whole fleet, in minutes; 0 is never, and in ENV=TEST it is done by hand only',
+  },
   auto_switch_enabled: {
     schema: flag().default(true),
     env: 'AUTO_SWITCH_ENABLED',
-    doc: 'What new agents begin with for automatic moves to cheaper pools',
+    doc: 'What new agents begin with for automatic moves to cheaper pools; none is made before an operator sets the level of the agent to live',
   },
   ...modelOptions,
   ...mlServerOptions,

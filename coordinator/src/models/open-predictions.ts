@@ -6,12 +6,12 @@ import type { PoolView } from '@understudy/shared/protocol/market'
 import type { Logger } from 'pino'
 import type { Registry } from 'prom-client'
 import type { Api } from '../http/http.ts'
+import type { Interruptions } from '../interruptions/interruptions.ts'
 import type { Market } from '../market/market.ts'
 import type { RiskModel } from '../pipeline/pipeline.ts'
 import type { OpenDatabase } from '../storage/database.ts'
 import { createModelAlerts, type VoluntaryMoves } from './alerts.ts'
 import { createDriftWatch } from './drift-watch.ts'
-import { type EstimateInterruption, estimateByAdvisor } from './interruption-estimate.ts'
 import { createLabelStore } from './label-store.ts'
 import { createLabels, type Labels } from './labels.ts'
 import type { ModelStore } from './model-store.ts'
@@ -36,8 +36,7 @@ export interface OpenPredictionsParts {
   readonly market: Pick<Market, 'facts' | 'pools' | 'watch'>
   readonly poolsIn: (region: string) => Promise<readonly PoolView[]>
   readonly onDemandOf: (pool: Pool) => MicroUsd | undefined
-  /** The Spot Advisor's if not said. */
-  readonly estimate?: EstimateInterruption
+  readonly interruptions: Pick<Interruptions, 'estimate'>
   readonly registry: Registry
   /** In days. */
   readonly retention: number
@@ -91,7 +90,7 @@ export function openPredictions(parts: OpenPredictionsParts): OpenPredictions {
   const predict = createPredictCall({
     scorer,
     poolsIn: parts.poolsIn,
-    estimate: parts.estimate ?? estimateByAdvisor,
+    interruptions: parts.interruptions,
     clock,
   })
   return {

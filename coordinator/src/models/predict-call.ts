@@ -5,7 +5,7 @@ import { type InterruptionBand, isPoolId, parsePool, regionOf } from '@understud
 import type { PoolView } from '@understudy/shared/protocol/market'
 import type { PredictResponse, predictRequestSchema } from '@understudy/shared/protocol/predictions'
 import type { z } from 'zod'
-import type { EstimateInterruption } from './interruption-estimate.ts'
+import type { Interruptions } from '../interruptions/interruptions.ts'
 import { toTime } from './model-store.ts'
 import { leftOutReasons } from './pool-features.ts'
 import type { Scorer } from './scoring.ts'
@@ -19,10 +19,10 @@ const REMARKABLE = 0.03
 export function createPredictCall(parts: {
   readonly scorer: Scorer
   readonly poolsIn: (region: string) => Promise<readonly PoolView[]>
-  readonly estimate: EstimateInterruption
+  readonly interruptions: Pick<Interruptions, 'estimate'>
   readonly clock: Clock
 }): (asked: PredictRequest) => Promise<PredictResponse> {
-  const { scorer, poolsIn, estimate, clock } = parts
+  const { scorer, poolsIn, interruptions, clock } = parts
 
   return async (asked) => {
     const now = clock.now()
@@ -37,11 +37,10 @@ export function createPredictCall(parts: {
       throw new AppError('input_invalid', 'launch_time lies ahead', {
         errors: [{ pointer: '/body/launch_time', message: 'must not be in the future' }],
       })
-    const estimated = await estimate({
+    const estimated = await interruptions.estimate({
       pool,
       band: view.interruption_band as InterruptionBand | null,
       launchedAt,
-      now,
     })
     const scored = await scoreOne(scorer, view.pool_id, now, notes)
     return {
@@ -50,7 +49,7 @@ export function createPredictCall(parts: {
       p_interruption_12h: estimated.probability12h,
       p_instability_12h: scored?.p ?? null,
       pool_id: view.pool_id,
-      sources: [...estimated.sources],
+      sources: [...estimated.because],
       model: scored?.model ?? null,
       unstable: scored ? scored.p >= scored.threshold : null,
       notes,

@@ -9,6 +9,7 @@ import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
 import { pino } from 'pino'
 import { Registry } from 'prom-client'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
+import { createInterruptions } from '../interruptions/interruptions.ts'
 import { createMarket, type Market } from '../market/market.ts'
 import type { OpenDatabase } from '../storage/database.ts'
 import { migrate } from '../storage/migrate.ts'
@@ -91,6 +92,10 @@ describe.each(dialects)('predictions on %s', (dialect) => {
       models: createModelStore(database.db, time.clock),
       market,
       poolsIn: () => Promise.resolve([]),
+      interruptions: createInterruptions({
+        ...{ db: database.db, clock: time.clock, multipliers: 'none' },
+        bandsOf: () => Promise.resolve(new Map()),
+      }),
       onDemandOf: () => microUsd(200_000),
       registry,
       retention: 10,

@@ -2,15 +2,20 @@ import { AppError } from '@understudy/shared/core/app-error'
 import { type Clock, type Instant, instant } from '@understudy/shared/core/time'
 import { type Pool, regionOf } from '@understudy/shared/market/pool'
 import type { Offer, PipelineInput, Placement, Signal } from '@understudy/shared/pipeline/context'
+import { actuatorOf, defaultInstanceConfig } from '@understudy/shared/pipeline/instance-config'
 import { evaluate, type Outcome, type StageWatcher } from '@understudy/shared/pipeline/pipeline'
 import { defaultPolicy } from '@understudy/shared/pipeline/policy'
 import type { DecisionStore } from './decision-store.ts'
+import type { InstanceConfigs } from './instance-configs.ts'
+import { scoringOf, toPipelineInput } from './pipeline-input.ts'
 import { type RegionSources, regionOffers } from './region-offers.ts'
-import type { TypeFacts } from './type-facts.ts'
 
 export interface EvaluationPorts {
   readonly clock: Clock
   readonly store: DecisionStore
+  readonly configs: InstanceConfigs
+  /** Whether `aws_signal` is honoured: a mock of AWS's word has no place where work is done. */
+  readonly allowMockSignals: boolean
   readonly sourcesOf: (region: string) => Promise<RegionSources>
   /** Undefined for an instance that is not known here. */
   readonly instanceOf: (id: string) => Promise<{ readonly launchedAt: Instant | null } | undefined>
@@ -18,6 +23,7 @@ export interface EvaluationPorts {
   readonly model: RiskModel
   /** P(termination | AWS recommends a rebalance) in this pool. */
   readonly rebalanceProbabilityOf: (pool: Pool) => Promise<number>
+  readonly onDecision: (evaluation: Evaluation) => void
 }
 
 /**
@@ -25,6 +31,7 @@ export interface EvaluationPorts {
  * no scores; beside a model it says why that model answered in place of the one that was asked.
  */
 export interface RiskModel {
+  /** `alias`: whose model, where it is not the active one: `lab:<target>`. */
   score(
     offers: readonly Offer[],
     now: Instant,
@@ -36,6 +43,8 @@ export interface EvaluationRequest {
   readonly instanceType: string
   readonly availabilityZone: string
   readonly instanceId: string | undefined
+  /** A mock in place of AWS's own word. */
+  readonly awsSignal?: 'NONE' | Signal['kind'] | undefined
 }
 
 export interface Evaluation {
@@ -57,28 +66,36 @@ export function createEvaluations(ports: EvaluationPorts): (asked: EvaluationReq
     const facts = sources.factsOf(asked.instanceType)
     if (!facts) throw unknownType(asked.instanceType)
     const offers = regionOffers(regionOf(asked.availabilityZone), sources)
+    const { instanceId = null, instanceType, availabilityZone } = asked
     const { signals, current } = await standing(asked, ports)
-    const input: PipelineInput = {
+    const config = instanceId === null ? defaultInstanceConfig('none') : await ports.configs.get(instanceId)
+    const input = toPipelineInput({
       now,
-      mode: 'CLUSTER_FULL',
-      requirement: requirementOf(facts),
+      config,
+      facts,
       current,
-      ...(await model.score(offers, now)),
-      signals,
+      scored: await scoreFor(model, scoringOf(config), offers, now),
+      signals: [...signals, ...mocked(asked, now, ports.allowMockSignals)],
       handledSignals: [],
       rebalanceProbability: await ports.rebalanceProbabilityOf(asked),
       interruptions: [],
-      referenceUsd: null,
       budget: { movesLeft: 1, heldBy: null },
-      policy: defaultPolicy('CLUSTER_FULL'),
-    }
+      policy: defaultPolicy(config.pipelineMode),
+    })
     const { watch, stageMs } = stopwatch(clock)
     const outcome = evaluate(input, watch)
     const durationMs = clock.mono() - began
-    const { instanceId = null, ...pool } = asked
-    const poolId = `${pool.instanceType}@${pool.availabilityZone}`
-    const id = await store.add(input, outcome, { instanceId, poolId, durationMs })
-    return { id, at: now, outcome, durationMs, stageMs }
+    const id = await store.add(input, outcome, {
+      instanceId,
+      targetId: instanceId === null ? null : config.id,
+      poolId: `${instanceType}@${availabilityZone}`,
+      durationMs,
+      actuator: actuatorOf(config),
+      level: 'none',
+    })
+    const evaluation = { id, at: now, outcome, durationMs, stageMs }
+    ports.onDecision(evaluation)
+    return evaluation
   }
 }
 
@@ -101,13 +118,31 @@ async function standing(asked: EvaluationRequest, { instanceOf, signalsOf }: Eva
   return { current, signals: instanceId === undefined ? [] : await signalsOf(instanceId) }
 }
 
-const requirementOf = (facts: TypeFacts): PipelineInput['requirement'] => ({
-  ...facts,
-  count: 1,
-  familiesAllowed: null,
-  familiesDenied: [],
-  zonesAllowed: null,
-})
+/** As the configuration of the target says: by the active model, by its own, or by none. */
+export function scoreFor(
+  model: RiskModel,
+  scoring: string | null,
+  offers: readonly Offer[],
+  now: Instant,
+): ReturnType<RiskModel['score']> {
+  if (scoring === null)
+    return Promise.resolve({ offers, model: null, modelFailure: 'the model is switched off for this target' })
+  return scoring === 'active' ? model.score(offers, now) : model.score(offers, now, { alias: scoring })
+}
+
+function mocked(
+  { awsSignal = 'NONE', instanceId }: EvaluationRequest,
+  now: Instant,
+  allowed: boolean,
+): Signal[] {
+  if (awsSignal === 'NONE') return []
+  if (!allowed)
+    throw new AppError('input_invalid', 'a signal of AWS can be made up only in ENV=TEST and in the demo', {
+      hint: 'Leave aws_signal out: what AWS has really said of the instance counts.',
+      errors: [{ pointer: '/aws_signal', message: 'not taken in ENV=PROD' }],
+    })
+  return [{ kind: awsSignal, instanceId: instanceId ?? 'none', actionAt: now }]
+}
 
 const unknownType = (instanceType: string): AppError =>
   new AppError('not_found', `nothing is known of the instance type ${instanceType}`, {

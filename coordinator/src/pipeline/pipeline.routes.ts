@@ -23,6 +23,7 @@ export function pipelineRoutes(evaluate: (asked: EvaluationRequest) => Promise<E
         instanceType: asked.instance_type,
         availabilityZone: asked.availability_zone,
         instanceId: asked.instance_id,
+        awsSignal: asked.aws_signal,
       })
       return c.json(toResponse(evaluation), 200)
     },

@@ -1,72 +1,130 @@
-import { type Clock, instant } from '@understudy/shared/core/time'
-import type { Signal } from '@understudy/shared/pipeline/context'
+import type { Service } from '@understudy/shared/core/service'
+import { type Clock, instant, minutes } from '@understudy/shared/core/time'
+import type { Pool } from '@understudy/shared/market/pool'
+import type { DecisionFrame } from '@understudy/shared/protocol/decision-log'
 import type { PoolView } from '@understudy/shared/protocol/market'
 import { instanceIdSchema } from '@understudy/shared/protocol/primitives'
+import type { Logger } from 'pino'
+import type { Registry } from 'prom-client'
 import type { InstanceType } from '../cloud/catalog-source.ts'
-import type { PoolOffer } from '../cloud/cloud.ts'
+import type { Failover } from '../failover/failover.ts'
 import type { FleetStore } from '../fleet/fleet.ts'
-import type { Api } from '../http/http.ts'
+import type { Api, Audit } from '../http/http.ts'
 import type { Interruptions } from '../interruptions/interruptions.ts'
+import { createStream } from '../live/live.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
+import { createActing } from './acting.ts'
+import { createActionStore } from './action-store.ts'
+import { createAgentActuator } from './actuators/agent-actuator.ts'
+import { createLogActuator } from './actuators/log-actuator.ts'
+import { planActuator } from './actuators/plan-actuator.ts'
+import { createBatch } from './batch.ts'
+import { createCycles } from './cycles.ts'
 import { createDecisionStore } from './decision-store.ts'
+import { fromCycle, toCycleView } from './decision-views.ts'
+import { decisionRoutes } from './decisions.routes.ts'
 import { createEvaluations, type RiskModel } from './evaluations.ts'
+import { createInstanceConfigs, type InstanceConfigs } from './instance-configs.ts'
 import { pipelineRoutes } from './pipeline.routes.ts'
+import { createPipelineMetrics } from './pipeline-metrics.ts'
+import type { RegionSources } from './region-offers.ts'
+import { createStanding } from './standing.ts'
+import { createTargets, openSignals } from './targets.ts'
 import { typeFacts } from './type-facts.ts'
 
 /** The front door of decisions: the rules themselves are pure and lie in shared/src/pipeline. */
 export { createDecisionStore } from './decision-store.ts'
 export type { RiskModel } from './evaluations.ts'
+export type { InstanceConfigs } from './instance-configs.ts'
+
+export interface Pipeline {
+  readonly routes: readonly Api[]
+  readonly services: readonly Service[]
+  readonly configs: InstanceConfigs
+}
 
 export interface OpenPipelineParts {
   readonly db: Kysely<Schema>
   readonly fleet: Pick<FleetStore, 'instance'>
+  readonly failover: Pick<Failover, 'replicas' | 'createReplica' | 'deleteReplica' | 'promote' | 'offers'>
   readonly poolsIn: (region: string) => Promise<readonly PoolView[]>
   readonly instanceTypes: () => Promise<readonly InstanceType[]>
-  /** What the cloud offers now. */
-  readonly offers: () => readonly PoolOffer[]
   readonly interruptions: Pick<Interruptions, 'rates' | 'afterSignal'>
   readonly model: RiskModel
+  readonly audit: Audit
+  readonly registry: Registry
   readonly clock: Clock
+  readonly log: Logger
+  /** ENV=TEST, or the demo: AWS's signals may be made up, and no cycle runs by itself. */
+  readonly isTest: boolean
+  /** Minutes from one cycle to the next; 0 is never. */
+  readonly cycleMinutes: number
+  /** Whether the models are good enough for voluntary moves. */
+  readonly voluntaryMovesAllowed: () => { readonly allowed: boolean; readonly why: string | null }
 }
 
 /** The decision pipeline of one coordinator. */
-export function openPipeline(parts: OpenPipelineParts): { readonly routes: Api } {
-  const { db, fleet, clock } = parts
+export function openPipeline(parts: OpenPipelineParts): Pipeline {
+  const { db, fleet, failover, clock, log, isTest, cycleMinutes } = parts
+  const { model, interruptions } = parts
+  const voluntaryMovesAllowed = () => {
+    const { allowed, why } = parts.voluntaryMovesAllowed()
+    return { allowed, reason: why ?? '' }
+  }
+  const rebalanceProbabilityOf = async (pool: Pool) => (await interruptions.afterSignal(pool)).value
+  const configs = createInstanceConfigs(db, clock)
+  const store = createDecisionStore(db)
+  const targets = createTargets(db, clock)
+  const metrics = createPipelineMetrics(parts.registry, db)
+  const stream = createStream<DecisionFrame>()
+  const at = () => new Date(clock.now()).toISOString()
+  const sourcesOf = async (region: string): Promise<RegionSources> => ({
+    pools: await parts.poolsIn(region),
+    offered: failover.offers(),
+    factsOf: typeFacts(await parts.instanceTypes()),
+    interruptionOf: await interruptions.rates(),
+  })
   const evaluate = createEvaluations({
-    clock,
-    store: createDecisionStore(db),
-    model: parts.model,
-    rebalanceProbabilityOf: async (pool) => (await parts.interruptions.afterSignal(pool)).value,
-    sourcesOf: async (region) => ({
-      pools: await parts.poolsIn(region),
-      offered: parts.offers(),
-      factsOf: typeFacts(await parts.instanceTypes()),
-      interruptionOf: await parts.interruptions.rates(),
-    }),
+    ...{ clock, configs, store, model, sourcesOf, rebalanceProbabilityOf, allowMockSignals: isTest },
     async instanceOf(id) {
       const row = await fleet.instance(instanceIdSchema.parse(id))
       return row && { launchedAt: row.launched_at === null ? null : instant(row.launched_at) }
     },
     signalsOf: (id) => openSignals(db, id),
+    onDecision: ({ outcome, durationMs }) => metrics.decided(outcome.decision.decision, durationMs),
   })
-  return { routes: pipelineRoutes(evaluate) }
-}
-
-const kinds: Readonly<Record<string, Signal['kind']>> = {
-  'termination-notice': 'TERMINATION',
-  'rebalance-recommendation': 'REBALANCE',
-}
-
-/** What AWS has said of an instance and is not over. */
-async function openSignals(db: Kysely<Schema>, instanceId: string): Promise<Signal[]> {
-  const rows = await db
-    .selectFrom('spot_interruption_events')
-    .select(['signal_type', 'detected_at', 'deadline_at'])
-    .where('instance_id', '=', instanceId)
-    .where('closed_at', 'is', null)
-    .execute()
-  return rows.flatMap(({ signal_type: type, detected_at: detected, deadline_at: deadline }) => {
-    const kind = kinds[type]
-    return kind ? [{ kind, instanceId, actionAt: instant(deadline ?? detected) }] : []
+  const acting = createActing({
+    actuators: {
+      log: createLogActuator(log),
+      plan: planActuator,
+      agent: createAgentActuator(failover, clock),
+    },
+    store: createActionStore(db),
+    standingOf: createStanding({ targets, configs, sourcesOf, voluntaryMovesAllowed, clock }),
+    clock,
+    log,
+    onEnd({ decisionId, targetId }, result) {
+      metrics.acted(result.status)
+      stream.publish({ type: 'result', at: at(), decision_id: decisionId, agent_id: targetId, result })
+    },
   })
+  const batch = createBatch({
+    ...{ clock, targets, configs, store, sourcesOf, model, rebalanceProbabilityOf, voluntaryMovesAllowed },
+    submit: acting.submit,
+    onCycle(cycle, decided) {
+      metrics.cycle(cycle)
+      for (const { decision } of decided)
+        metrics.decided(decision.digest.decision.decision, decision.made.durationMs)
+      if (stream.listeners === 0) return
+      const items = decided.map((one) => fromCycle(one, cycle))
+      stream.publish({ type: 'decisions', at: at(), items })
+      stream.publish({ type: 'cycle', at: at(), cycle: toCycleView(cycle) })
+    },
+  })
+  const cycles = createCycles(batch, minutes(cycleMinutes), clock, log)
+  return {
+    routes: [pipelineRoutes(evaluate), decisionRoutes({ store, stream, batch, audit: parts.audit, clock })],
+    services: [acting, ...(isTest || cycleMinutes === 0 ? [] : [cycles])],
+    configs,
+  }
 }

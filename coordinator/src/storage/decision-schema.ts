@@ -1,6 +1,10 @@
-/** One row per decision. */
+/** Decisions: one row each, and how they are made for a target. */
 export interface DecisionSchema {
   decision_execution_log: DecisionRow
+  instance_config: InstanceConfigRow
+  decision_parts: DecisionPartRow
+  decision_targets: DecisionTargetRow
+  decision_actions: DecisionActionRow
 }
 
 export interface DecisionRow {
@@ -13,8 +17,80 @@ export interface DecisionRow {
   code: string
   pipeline_version: string
   duration_ms: number
-  /** JSON: the whole input of the pipeline. */
+  /** JSON: the input of the pipeline without what lies in `decision_parts`. */
   input: string
+  /** JSON: which fields of the input lie under which SHA-256; null where all of it is in `input`. */
+  parts: string | null
+  /** Null for one that was asked for by itself. */
+  cycle_id: string | null
+  /** The agent. */
+  target_id: string | null
+  reason: string | null
+  aws_signal: string | null
+  risk_source: string | null
+  model_version: string | null
+  p_instability: number | null
+  p_interruption: number | null
+  target_pool_id: string | null
+  /** Micro-dollars per hour, of effective cost. */
+  gain: number | null
+  action: string | null
+  alert: string | null
+  actuator: string | null
+  level: string | null
   /** Of the outcome as JSON. */
   outcome_sha256: string
+}
+
+export interface InstanceConfigRow {
+  /** The agent's id, or an instance's own where no agent is known for it. */
+  instance_id: string
+  enabled: number
+  pipeline_mode: string
+  actuator: string | null
+  actuator_level: string
+  assigned_model_id: string | null
+  enable_bin_packing: number
+  enable_right_sizing: number
+  enable_family_stress: number
+  account_environment: string
+  /** Grows with every change: two changes at once are one after the other. */
+  revision: number
+  created_at: number
+  updated_at: number
+  updated_by: string
+}
+
+export interface DecisionPartRow {
+  sha256: string
+  /** JSON, zstd, base64. */
+  body: string
+  last_used_at: number
+}
+
+export interface DecisionTargetRow {
+  target_id: string
+  /** What is remembered is of the time in which this one was primary. */
+  instance_id: string
+  /** Micro-dollars: what staying has cost so far over the best that could be had. */
+  forgone: number
+  at: number
+  /** JSON: keys of signals. */
+  handled_signals: string
+}
+
+export interface DecisionActionRow {
+  decision_id: string
+  target_id: string
+  engine: string
+  actuator: string
+  level: string
+  status: string
+  /** What came of it, in a sentence. */
+  reason: string
+  /** JSON: what was to be done. */
+  body: string
+  started_at: number
+  /** Null while it is under way. */
+  ended_at: number | null
 }

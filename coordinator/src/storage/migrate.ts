@@ -9,6 +9,7 @@ import { models } from './migrations/0005-models.ts'
 import { decisions } from './migrations/0006-decisions.ts'
 import { predictions } from './migrations/0007-predictions.ts'
 import { modelTasks } from './migrations/0008-model-tasks.ts'
+import { pipeline } from './migrations/0009-pipeline.ts'
 import { signalOutcomes } from './migrations/0011-signal-outcomes.ts'
 import type { Schema } from './schema.ts'
 
@@ -22,6 +23,7 @@ const migrations: Record<string, Migration> = {
   '0006-decisions': decisions,
   '0007-predictions': predictions,
   '0008-model-tasks': modelTasks,
+  '0009-pipeline': pipeline,
   '0011-signal-outcomes': signalOutcomes,
 }
 

@@ -28,7 +28,11 @@ export interface PipelineInput {
   readonly referenceUsd: number | null
   readonly budget: Budget
   readonly policy: Policy
+  /** What this target passes over, whatever its mode: without right-sizing only its own size is taken. None if not said. */
+  readonly bypass?: readonly BypassedStage[]
 }
+
+export type BypassedStage = 'right_sizing' | 'bin_packing'
 
 export const pipelineModes = ['CLUSTER_FULL', 'SINGLE_LINEAR'] as const
 export type PipelineMode = (typeof pipelineModes)[number]

@@ -54,6 +54,12 @@ const stagesOf: Readonly<Record<PipelineMode, readonly Stage[]>> = {
   SINGLE_LINEAR: [hardware, sameSize, spotAdvisor, risk, safetyGate, ranking],
 }
 
+function stagesFor({ mode, bypass = [] }: PipelineInput): readonly Stage[] {
+  return stagesOf[mode]
+    .filter(({ name }) => !(name === 'bin_packing' && bypass.includes(name)))
+    .map((stage) => (stage.name === 'right_sizing' && bypass.includes(stage.name) ? sameSize : stage))
+}
+
 /** Stages that an evacuation looks behind: it takes the best of what is left. */
 const VETOES: readonly StageName[] = ['spot_advisor', 'risk', 'safety_gate']
 
@@ -80,7 +86,7 @@ export function evaluate(input: PipelineInput, watch: StageWatcher = () => undef
   ]
   let candidates = first.kept
   let fitting: readonly Candidate[] = []
-  for (const stage of stagesOf[input.mode]) {
+  for (const stage of stagesFor(input)) {
     watch(stage.name, 'begins')
     const { kept, dropped } = stage.run(candidates, context)
     trace.push({ stage: stage.name, in: candidates.length, out: kept.length, dropped })
@@ -131,7 +137,9 @@ function requirementOf({ current }: PipelineInput, candidates: readonly Candidat
 /** As the stages would have filled it in, had no veto taken it. */
 function filledIn(candidate: Candidate, context: StageContext): Candidate {
   const risky = withRisk(candidate, context)
-  return context.input.mode === 'CLUSTER_FULL' ? withWaste(risky, context.requirement) : risky
+  const { mode, bypass = [] } = context.input
+  const isPacked = mode === 'CLUSTER_FULL' && !bypass.includes('bin_packing')
+  return isPacked ? withWaste(risky, context.requirement) : risky
 }
 
 /** Candidates that fit and that a veto took, best first. */

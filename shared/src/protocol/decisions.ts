@@ -14,6 +14,8 @@ export const evaluateRequestSchema = z
     availability_zone: zoneSchema,
     /** Of an instance that is known here: its age and its open notices count. */
     instance_id: instanceIdSchema.optional(),
+    /** A mock of AWS's word, taken in ENV=TEST and in the demo. */
+    aws_signal: z.enum(['NONE', 'REBALANCE', 'TERMINATION']).optional(),
   })
   .meta({ id: 'EvaluateRequest' })
 

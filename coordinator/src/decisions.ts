@@ -1,0 +1,98 @@
+import { instanceId } from '@understudy/shared/core/ids'
+import type { Service } from '@understudy/shared/core/service'
+import { type Clock, instant } from '@understudy/shared/core/time'
+import type { Logger } from 'pino'
+import type { Registry } from 'prom-client'
+import { openModelBucket } from './cloud/s3/model-bucket.ts'
+import type { CoordinatorConfig } from './config/options.ts'
+import type { Failover } from './failover/failover.ts'
+import type { FleetStore } from './fleet/fleet.ts'
+import type { Api, Audit } from './http/http.ts'
+import { interruptionRoutes } from './interruptions/interruption.routes.ts'
+import type { Interruptions } from './interruptions/interruptions.ts'
+import type { OpenMarket } from './market/open-market.ts'
+import { findDefaultModel } from './models/default-model.ts'
+import { gapFillerRoutes } from './models/gap-filler.routes.ts'
+import { gapFillerSettings } from './models/gap-filler-settings.ts'
+import { createModelGapFiller, type ModelGapFiller } from './models/model-gap-filler.ts'
+import { modelRoutes } from './models/models.routes.ts'
+import { createModels, openPredictions } from './models/models.ts'
+import { openPipeline } from './pipeline/pipeline.ts'
+import type { OpenDatabase } from './storage/database.ts'
+
+/** Risk, and what is decided from it, put together: models, what they predict, and the pipeline. */
+export interface Decisions {
+  readonly routes: readonly Api[]
+  readonly services: readonly Service[]
+  /** To be done before anything is asked. */
+  load(): Promise<void>
+}
+
+export interface DecisionsParts {
+  readonly config: CoordinatorConfig
+  readonly database: OpenDatabase
+  readonly fleet: FleetStore
+  readonly failover: Failover
+  readonly interruptions: Interruptions
+  readonly market: OpenMarket
+  readonly registry: Registry
+  readonly audit: Audit
+  /** ENV=TEST, or the demo. */
+  readonly isTest: boolean
+  readonly clock: Clock
+  readonly log: Logger
+}
+
+/** @throws AppError `config_invalid` when the store of models cannot be used */
+export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
+  const { config, database, fleet, failover, interruptions, market, registry, audit, clock, log } = parts
+  const { db } = database
+  const models = createModels({
+    ...{ db, clock, log },
+    directory: config.model_upload_dir,
+    bucket: await openModelBucket(config),
+    refresh: config.model_refresh,
+    defaultModel: config.default_model ? findDefaultModel() : undefined,
+    activeVersion: config.model_active_version,
+    refreshPrices: (actor) => gapFiller.refresh(actor),
+  })
+  const gapFiller: ModelGapFiller = createModelGapFiller({
+    ...market,
+    ...{ db, clock, log, models },
+    settings: gapFillerSettings(config),
+  })
+  const predictions = openPredictions({
+    ...market,
+    ...{ database, interruptions, registry, clock, log },
+    serving: models.serving,
+    models: models.store,
+    retention: config.prediction_retention,
+  })
+  const pipeline = openPipeline({
+    // Cycles are long work: they keep nobody waiting who decides who is primary.
+    ...{ db: database.bulk, fleet, failover, interruptions, audit, registry, clock, log },
+    ...{ poolsIn: market.poolsIn, instanceTypes: market.instanceTypes },
+    model: predictions.riskModel,
+    voluntaryMovesAllowed: predictions.voluntaryMovesAllowed,
+    cycleMinutes: config.decision_cycle,
+    isTest: parts.isTest,
+  })
+  return {
+    routes: [
+      modelRoutes(models, audit, gapFiller),
+      gapFillerRoutes(gapFiller, audit, clock),
+      interruptionRoutes({ interruptions, poolsIn: market.poolsIn, instanceOf: placeOf(fleet) }),
+      ...predictions.routes,
+      ...pipeline.routes,
+    ],
+    services: [models, gapFiller, ...predictions.services, ...pipeline.services],
+    load: predictions.load,
+  }
+}
+
+/** Where an instance runs, and since when. */
+const placeOf = (fleet: Pick<FleetStore, 'instance'>) => async (id: string) => {
+  const row = await fleet.instance(instanceId(id))
+  if (!row) return undefined
+  return { poolId: row.pool_id, launchedAt: row.launched_at === null ? null : instant(row.launched_at) }
+}

@@ -1,0 +1,112 @@
+import { z } from '@hono/zod-openapi'
+import { AppError } from '@understudy/shared/core/app-error'
+import type { Clock } from '@understudy/shared/core/time'
+import { decisionNames } from '@understudy/shared/pipeline/decision'
+import {
+  cycleViewSchema,
+  type DecisionFrame,
+  decisionListSchema,
+} from '@understudy/shared/protocol/decision-log'
+import { agentIdSchema, instanceIdSchema, timeSchema } from '@understudy/shared/protocol/primitives'
+import {
+  type Api,
+  type Audit,
+  actorOf,
+  answer,
+  createRoutes,
+  pageQuery,
+  problems,
+  requireRole,
+  route,
+} from '../http/http.ts'
+import { listenTo, type Stream } from '../live/live.ts'
+import type { Batch } from './batch.ts'
+import type { DecisionStore } from './decision-store.ts'
+import { toCycleView, toDecisionView } from './decision-views.ts'
+
+/** So many decisions a page gets when it comes. */
+const LATEST = 50
+
+const listQuery = pageQuery.extend({
+  agent_id: agentIdSchema.optional(),
+  instance_id: instanceIdSchema.optional(),
+  cycle_id: z.uuid().optional(),
+  decision: z.enum(decisionNames).optional(),
+  from: timeSchema.optional(),
+  to: timeSchema.optional(),
+})
+
+/** Decisions that were made, as a list and as they are made; and a cycle by hand. */
+export function decisionRoutes(parts: {
+  readonly store: Pick<DecisionStore, 'list'>
+  readonly stream: Stream<DecisionFrame>
+  readonly batch: Batch
+  readonly audit: Audit
+  readonly clock: Clock
+}): Api {
+  const { store, stream, batch, audit, clock } = parts
+  const routes = createRoutes()
+    .openapi(
+      route({
+        method: 'get',
+        path: '/api/v1/ml/decisions',
+        summary: 'Decisions, the latest first, with what was done about each',
+        middleware: requireRole('viewer'),
+        request: { query: listQuery },
+        responses: { 200: answer('Decisions', decisionListSchema), ...problems },
+      }),
+      async (c) => {
+        const { limit, cursor, from, to, ...asked } = c.req.valid('query')
+        const rows = await store.list({
+          limit,
+          targetId: asked.agent_id,
+          instanceId: asked.instance_id,
+          cycleId: asked.cycle_id,
+          decision: asked.decision,
+          from: from === undefined ? undefined : Date.parse(from),
+          to: to === undefined ? undefined : Date.parse(to),
+          after: positionOf(cursor),
+        })
+        const last = rows.at(-1)
+        const next = rows.length < limit || !last ? null : `${last.at}_${last.id}`
+        return c.json({ items: rows.map(toDecisionView), next }, 200)
+      },
+    )
+    .openapi(
+      route({
+        method: 'post',
+        path: '/api/v1/ml/decisions/run',
+        summary:
+          'Decide for the whole fleet now, as every cycle does; what is done depends on the level of each',
+        middleware: requireRole('operator'),
+        responses: { 200: answer('What came of it', cycleViewSchema), ...problems },
+      }),
+      async (c) => {
+        const actor = actorOf(c.get('principal'))
+        const cycle = toCycleView(await batch.run(actor))
+        const { cycle_id: id, decisions, acted } = cycle
+        await audit.record({ actor, action: 'decisions.run', object: id, after: { decisions, acted } })
+        return c.json(cycle, 200)
+      },
+    )
+  routes.get('/api/v1/ml/decisions/live', requireRole('viewer'), (c) =>
+    listenTo(
+      c,
+      stream,
+      async (): Promise<DecisionFrame> => ({
+        type: 'snapshot',
+        at: new Date(clock.now()).toISOString(),
+        items: (await store.list({ limit: LATEST })).map(toDecisionView),
+      }),
+    ),
+  )
+  return routes
+}
+
+/** Where the page before has ended: its last decision. */
+function positionOf(cursor: string | undefined): { at: number; id: string } | undefined {
+  if (cursor === undefined) return undefined
+  const [, at, id] = /^(\d{1,15})_([0-9a-f-]{36})$/.exec(cursor) ?? []
+  if (at !== undefined && id !== undefined) return { at: Number(at), id }
+  throw new AppError('input_invalid', 'the cursor is not one of this list')
+}

@@ -1,0 +1,57 @@
+import { type Clock, type Instant, type Mono, plus, seconds } from '@understudy/shared/core/time'
+import { parsePool, poolId, regionOf } from '@understudy/shared/market/pool'
+import type { Offer } from '@understudy/shared/pipeline/context'
+import { defaultPolicy } from '@understudy/shared/pipeline/policy'
+import type { Order, StandingNow } from '@understudy/shared/pipeline/preconditions'
+import type { InstanceConfigs } from './instance-configs.ts'
+import { type RegionSources, regionOffers } from './region-offers.ts'
+import type { Targets } from './targets.ts'
+
+/** The prices of a region need not be read anew for every target that is about to move. */
+const PRICES_KEPT = seconds(10)
+
+/** How a target stands at the moment of acting, read anew. */
+export function createStanding(parts: {
+  readonly targets: Pick<Targets, 'one' | 'movesLeft'>
+  readonly configs: Pick<InstanceConfigs, 'get'>
+  readonly sourcesOf: (region: string) => Promise<RegionSources>
+  readonly voluntaryMovesAllowed: () => StandingNow['voluntaryMoves']
+  readonly clock: Clock
+}): (order: Order) => Promise<StandingNow> {
+  const { targets, configs, clock } = parts
+  const kept = new Map<string, { until: Mono; offers: Promise<readonly Offer[]> }>()
+
+  function offersIn(region: string): Promise<readonly Offer[]> {
+    const known = kept.get(region)
+    if (known && clock.mono() < known.until) return known.offers
+    const offers = parts.sourcesOf(region).then((sources) => regionOffers(region, sources))
+    kept.set(region, { until: plus(clock.mono(), PRICES_KEPT), offers })
+    offers.catch(() => kept.delete(region))
+    return offers
+  }
+
+  async function priceOf(pool: string): Promise<{ usd: number; at: Instant } | null> {
+    const offers = await offersIn(regionOf(parsePool(pool).availabilityZone))
+    const offer = offers.find((one) => poolId(one) === pool)
+    return offer ? { usd: offer.spotUsd, at: offer.priceAt } : null
+  }
+
+  return async (order) => {
+    const target = await targets.one(order.targetId)
+    const config = await configs.get(order.targetId)
+    return {
+      now: clock.now(),
+      primary: target?.instanceId ?? null,
+      epoch: target?.epoch ?? 0,
+      term: target?.term ?? 0,
+      openIncident: target?.openIncident ?? null,
+      autoSwitch: target?.autoSwitch ?? false,
+      enabled: config.enabled,
+      level: config.level,
+      targetPrice: order.targetPoolId === null ? null : await priceOf(order.targetPoolId),
+      maxPriceAge: defaultPolicy(config.pipelineMode).maxPriceAge,
+      movesLeft: await targets.movesLeft(order.targetId),
+      voluntaryMoves: parts.voluntaryMovesAllowed(),
+    }
+  }
+}
