@@ -9,11 +9,18 @@ import type { Api } from '../http/http.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
 import { createDecisionStore } from './decision-store.ts'
 import { createEvaluations, noModel } from './evaluations.ts'
+import { createInstanceConfigs, type InstanceConfigs } from './instance-configs.ts'
 import { pipelineRoutes } from './pipeline.routes.ts'
 import { typeFacts } from './type-facts.ts'
 
 /** The front door of decisions: the rules themselves are pure and lie in shared/src/pipeline. */
 export { createDecisionStore } from './decision-store.ts'
+export type { InstanceConfigs } from './instance-configs.ts'
+
+export interface Pipeline {
+  readonly routes: Api
+  readonly configs: InstanceConfigs
+}
 
 export interface OpenPipelineParts {
   readonly db: Kysely<Schema>
@@ -26,8 +33,9 @@ export interface OpenPipelineParts {
 }
 
 /** The decision pipeline of one coordinator. */
-export function openPipeline(parts: OpenPipelineParts): { readonly routes: Api } {
+export function openPipeline(parts: OpenPipelineParts): Pipeline {
   const { db, fleet, clock } = parts
+  const configs = createInstanceConfigs(db, clock)
   const evaluate = createEvaluations({
     clock,
     store: createDecisionStore(db),
@@ -43,7 +51,7 @@ export function openPipeline(parts: OpenPipelineParts): { readonly routes: Api }
     },
     signalsOf: (id) => openSignals(db, id),
   })
-  return { routes: pipelineRoutes(evaluate) }
+  return { routes: pipelineRoutes(evaluate), configs }
 }
 
 const kinds: Readonly<Record<string, Signal['kind']>> = {
