@@ -37,6 +37,8 @@ import { createMetrics, type Metrics } from './http/metrics.ts'
 import { sessionRoutes } from './http/session.routes.ts'
 import { createStaticFiles } from './http/static-files.ts'
 import { createCertificateRequests, openAuthority, openVoting } from './identity/identity.ts'
+import { labRoutes } from './lab/lab.routes.ts'
+import { createLab, type Lab } from './lab/lab.ts'
 import { listen, publicUrlOf } from './listening.ts'
 import {
   createLinks,
@@ -151,6 +153,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     log,
     directory: config.model_upload_dir,
     refresh: config.model_refresh,
+    referrers: (id) => lab.referrers(id),
   })
   const metrics = createMetrics(metricsSources(failover, links, voters, topics))
   const countIncident = createIncidentCounter(metrics)
@@ -170,6 +173,16 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     clock,
     log,
   })
+
+  const pipeline = openPipeline({
+    db,
+    fleet,
+    clock,
+    ...market,
+    offers: failover.offers,
+    onDecision: (made) => lab.onDecision(made),
+  })
+  const lab: Lab = createLab({ db, clock, models, configs: pipeline.configs })
 
   const auth = { open: mode === 'demo', tokens, agents: credentials }
   const api = createApi(log, auth, createIdempotency(db, clock))
@@ -215,7 +228,8 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     failoverRoutes(failover, audit),
     ...market.routes,
     modelRoutes(models, audit),
-    openPipeline({ db, fleet, clock, ...market, offers: failover.offers }).routes,
+    pipeline.routes,
+    labRoutes(lab, audit),
     liveRoutes(links, voters, topics),
     ...(parts.extraRoutes ? [parts.extraRoutes((demo) => topics.showDemo(demo), failover)] : []),
   ])

@@ -15,6 +15,7 @@ import { createServing, type Prediction, type Serving } from './serving.ts'
 import { createSessions, type OpenSession, type Sessions } from './sessions.ts'
 import { toManifest, toUploadFields } from './upload-checks.ts'
 
+export type { ModelStore } from './model-store.ts'
 export type { Prediction } from './serving.ts'
 
 export interface ModelsPorts {

@@ -16,6 +16,19 @@ export interface EvaluationPorts {
   readonly instanceOf: (id: string) => Promise<{ readonly launchedAt: Instant | null } | undefined>
   readonly signalsOf: (id: string) => Promise<readonly Signal[]>
   readonly model: RiskModel
+  /** Told of each decision once it is kept. */
+  readonly onDecision?: ((made: DecisionMade) => Promise<void>) | undefined
+}
+
+/** A decision that is kept, with all that it was made from. */
+export interface DecisionMade {
+  readonly id: string
+  readonly input: PipelineInput
+  readonly outcome: Outcome
+  readonly instanceId: string | null
+  readonly durationMs: number
+  /** False: it was a dry run. */
+  readonly acted: boolean
 }
 
 /** Scores offers; `failure` says in a few words why there are no scores. */
@@ -77,6 +90,7 @@ export function createEvaluations(ports: EvaluationPorts): (asked: EvaluationReq
     const { instanceId = null, ...pool } = asked
     const poolId = `${pool.instanceType}@${pool.availabilityZone}`
     const id = await store.add(input, outcome, { instanceId, poolId, durationMs })
+    await ports.onDecision?.({ id, input, outcome, instanceId, durationMs, acted: false })
     return { id, at: now, outcome, durationMs, stageMs }
   }
 }

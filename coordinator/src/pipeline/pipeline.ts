@@ -1,20 +1,21 @@
+import { INSTANCE_ID_PATTERN, instanceId } from '@understudy/shared/core/ids'
 import { type Clock, instant } from '@understudy/shared/core/time'
 import type { Signal } from '@understudy/shared/pipeline/context'
 import type { PoolView } from '@understudy/shared/protocol/market'
-import { instanceIdSchema } from '@understudy/shared/protocol/primitives'
 import type { InstanceType } from '../cloud/catalog-source.ts'
 import type { PoolOffer } from '../cloud/cloud.ts'
 import type { FleetStore } from '../fleet/fleet.ts'
 import type { Api } from '../http/http.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
 import { createDecisionStore } from './decision-store.ts'
-import { createEvaluations, noModel } from './evaluations.ts'
+import { createEvaluations, type DecisionMade, noModel } from './evaluations.ts'
 import { createInstanceConfigs, type InstanceConfigs } from './instance-configs.ts'
 import { pipelineRoutes } from './pipeline.routes.ts'
 import { typeFacts } from './type-facts.ts'
 
 /** The front door of decisions: the rules themselves are pure and lie in shared/src/pipeline. */
 export { createDecisionStore } from './decision-store.ts'
+export type { DecisionMade } from './evaluations.ts'
 export type { InstanceConfigs } from './instance-configs.ts'
 
 export interface Pipeline {
@@ -30,6 +31,7 @@ export interface OpenPipelineParts {
   /** What the cloud offers now. */
   readonly offers: () => readonly PoolOffer[]
   readonly clock: Clock
+  readonly onDecision?: (made: DecisionMade) => Promise<void>
 }
 
 /** The decision pipeline of one coordinator. */
@@ -46,10 +48,13 @@ export function openPipeline(parts: OpenPipelineParts): Pipeline {
       factsOf: typeFacts(await parts.instanceTypes()),
     }),
     async instanceOf(id) {
-      const row = await fleet.instance(instanceIdSchema.parse(id))
-      return row && { launchedAt: row.launched_at === null ? null : instant(row.launched_at) }
+      const row = INSTANCE_ID_PATTERN.test(id) ? await fleet.instance(instanceId(id)) : undefined
+      if (row) return { launchedAt: row.launched_at === null ? null : instant(row.launched_at) }
+      // A target of the Lab needs no agent: that something was said of it is enough.
+      return (await configs.get(id)).updatedAt === null ? undefined : { launchedAt: null }
     },
     signalsOf: (id) => openSignals(db, id),
+    onDecision: parts.onDecision,
   })
   return { routes: pipelineRoutes(evaluate), configs }
 }

@@ -11,6 +11,7 @@ import type { Schema } from './schema.ts'
 
 export type { Kysely, Transaction } from 'kysely'
 export type * from './decision-schema.ts'
+export type * from './lab-schema.ts'
 export type * from './market-schema.ts'
 export type * from './models-schema.ts'
 export type { OpenDatabase } from './open-database.ts'

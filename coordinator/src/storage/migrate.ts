@@ -8,6 +8,7 @@ import { market } from './migrations/0004-market.ts'
 import { models } from './migrations/0005-models.ts'
 import { decisions } from './migrations/0006-decisions.ts'
 import { pipeline } from './migrations/0009-pipeline.ts'
+import { lab } from './migrations/0010-lab.ts'
 import type { Schema } from './schema.ts'
 
 /** In order; a name never changes once it was released, and nothing goes backwards. */
@@ -19,6 +20,7 @@ const migrations: Record<string, Migration> = {
   '0005-models': models,
   '0006-decisions': decisions,
   '0009-pipeline': pipeline,
+  '0010-lab': lab,
 }
 
 /**

@@ -1,5 +1,6 @@
 import type { Generated } from 'kysely'
 import type { DecisionSchema } from './decision-schema.ts'
+import type { LabSchema } from './lab-schema.ts'
 import type { MarketSchema } from './market-schema.ts'
 import type { ModelsSchema } from './models-schema.ts'
 
@@ -7,7 +8,7 @@ import type { ModelsSchema } from './models-schema.ts'
  * The tables, as both databases hold them: times are UTC milliseconds, money is micro-dollars per hour, yes and no are
  * 1 and 0, lists are JSON text.
  */
-export interface Schema extends MarketSchema, ModelsSchema, DecisionSchema {
+export interface Schema extends MarketSchema, ModelsSchema, DecisionSchema, LabSchema {
   clients: ClientRow
   agents: AgentRow
   instances: InstanceRow

@@ -44,6 +44,7 @@ describe.each(dialects)('a database on %s', (dialect) => {
       '0005-models',
       '0006-decisions',
       '0009-pipeline',
+      '0010-lab',
     ]
     expect(await pendingMigrations(db)).toEqual(all)
     expect(await migrate(db)).toEqual(all)

@@ -54,6 +54,12 @@ const stagesOf: Readonly<Record<PipelineMode, readonly Stage[]>> = {
   SINGLE_LINEAR: [hardware, sameSize, spotAdvisor, risk, safetyGate, ranking],
 }
 
+/** What runs in a mode, in order. */
+export const stageNamesOf = (mode: PipelineMode): StageName[] => [
+  'input',
+  ...stagesOf[mode].map(({ name }) => name),
+]
+
 /** Stages that an evacuation looks behind: it takes the best of what is left. */
 const VETOES: readonly StageName[] = ['spot_advisor', 'risk', 'safety_gate']
 
