@@ -37,8 +37,9 @@ import { createMetrics, type Metrics } from './http/metrics.ts'
 import { sessionRoutes } from './http/session.routes.ts'
 import { createStaticFiles } from './http/static-files.ts'
 import { createCertificateRequests, openAuthority, openVoting } from './identity/identity.ts'
+import { experimentRoutes } from './lab/experiment.routes.ts'
 import { labRoutes } from './lab/lab.routes.ts'
-import { createLab, type Lab } from './lab/lab.ts'
+import { createLab, type Lab, unitCosts } from './lab/lab.ts'
 import { listen, publicUrlOf } from './listening.ts'
 import {
   createLinks,
@@ -182,7 +183,15 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     offers: failover.offers,
     onDecision: (made) => lab.onDecision(made),
   })
-  const lab: Lab = createLab({ db, clock, models, configs: pipeline.configs })
+  const lab: Lab = createLab({
+    db,
+    clock,
+    log,
+    models,
+    configs: pipeline.configs,
+    rows: undefined,
+    costOf: unitCosts(market.savings),
+  })
 
   const auth = { open: mode === 'demo', tokens, agents: credentials }
   const api = createApi(log, auth, createIdempotency(db, clock))
@@ -230,6 +239,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     modelRoutes(models, audit),
     pipeline.routes,
     labRoutes(lab, audit),
+    experimentRoutes(lab.experiments, lab.names, audit),
     liveRoutes(links, voters, topics),
     ...(parts.extraRoutes ? [parts.extraRoutes((demo) => topics.showDemo(demo), failover)] : []),
   ])
@@ -252,7 +262,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
       const onAbort = () => stopping.abort()
       signal.addEventListener('abort', onAbort, { once: true })
       try {
-        await runServices([failover, topics, renewal, models, ...market.services], signal)
+        await runServices([failover, topics, renewal, models, lab.experiments, ...market.services], signal)
       } finally {
         stopping.abort()
         await incidents.settled()

@@ -1,3 +1,5 @@
+import { AppError } from '@understudy/shared/core/app-error'
+import type { Service } from '@understudy/shared/core/service'
 import type { Clock } from '@understudy/shared/core/time'
 import type { InstanceConfig, InstanceConfigChange } from '@understudy/shared/pipeline/instance-config'
 import type {
@@ -8,15 +10,21 @@ import type {
   PipelineStatus,
 } from '@understudy/shared/protocol/lab'
 import type { ModelState } from '@understudy/shared/protocol/models'
+import type { Logger } from 'pino'
 import type { Models } from '../models/models.ts'
 import type { DecisionMade, InstanceConfigs } from '../pipeline/pipeline.ts'
 import type { ExperimentLogRow, Kysely, LabTargetRow, ModelRow, Schema } from '../storage/database.ts'
 import { createAssignments, labAlias } from './assignments.ts'
 import { createExperimentLogs, type ExperimentLogs } from './experiment-logs.ts'
+import type { CostOf } from './experiment-observations.ts'
+import { createExperiments, type Experiments } from './experiments.ts'
 import { configView, modelView, toChange } from './lab-views.ts'
 import { createModelNames, type ModelNames } from './model-names.ts'
 import { createPerformance } from './performance.ts'
 import { type Inference, pipelineStatus } from './pipeline-status.ts'
+import type { ScoredRows } from './scored-rows.ts'
+
+export { unitCosts } from './unit-costs.ts'
 
 /** The front door of the Lab: one target, one model, and what came of it. */
 export interface Lab {
@@ -37,6 +45,8 @@ export interface Lab {
   /** The id under which what is said of an instance is kept: its agent's where it belongs to one. */
   targetOf(id: string): Promise<string>
   readonly names: ModelNames
+  /** To be run beside the rest. */
+  readonly experiments: Experiments
   /** Keeps a decision of a target that is in the Lab. */
   onDecision(made: DecisionMade): Promise<void>
   /** What of the Lab refers to a version. */
@@ -46,8 +56,12 @@ export interface Lab {
 export interface LabParts {
   readonly db: Kysely<Schema>
   readonly clock: Clock
+  readonly log: Logger
   readonly models: Pick<Models, 'store' | 'registry' | 'serving'>
   readonly configs: InstanceConfigs
+  /** Undefined where no predictions are kept. */
+  readonly rows: ScoredRows | undefined
+  readonly costOf: CostOf
 }
 
 export function createLab(parts: LabParts): Lab {
@@ -56,6 +70,7 @@ export function createLab(parts: LabParts): Lab {
   const assignments = createAssignments(models, configs)
   const logs = createExperimentLogs(db)
   const performance = createPerformance(db, clock)
+  const experiments = createExperiments({ ...parts, assignments })
 
   const target = (id: string): Promise<LabTargetRow | undefined> =>
     db.selectFrom('lab_targets').selectAll().where('instance_id', '=', id).executeTakeFirst()
@@ -79,13 +94,23 @@ export function createLab(parts: LabParts): Lab {
     return configView(id, config, await target(config.id))
   }
 
+  async function assertFree({ id }: InstanceConfig): Promise<void> {
+    const held = await experiments.store.holding(id)
+    if (held === undefined) return
+    throw new AppError('conflict', `${id} is in ${held}, which says which model it has`, {
+      hint: `Wait until it has ended, or stop it: POST /api/v1/lab/experiments/${held}/stop.`,
+    })
+  }
+
   return {
     names,
     logs,
+    experiments,
     async assign(id, model, actor) {
       const start = clock.mono()
       const { id: modelId } = await names.find(model)
       const before = await configs.get(id)
+      await assertFree(before)
       const change: InstanceConfigChange = { pipelineMode: 'SINGLE_LINEAR', modelId }
       const after = await assignments.change(id, change, actor, `assigned to ${id}`)
       await remember(after.id, undefined)
@@ -94,6 +119,8 @@ export function createLab(parts: LabParts): Lab {
     config: inForce,
     async change(id, change, actor) {
       const before = await inForce(id)
+      if (change.assigned_model_id !== undefined || change.pipeline_mode !== undefined)
+        await assertFree(await configs.get(id))
       const after = await assignments.change(
         id,
         toChange(change, await modelOf(change)),
@@ -130,11 +157,16 @@ export function createLab(parts: LabParts): Lab {
       if (made.instanceId === null) return
       const config = await configs.get(made.instanceId)
       if (config.pipelineMode !== 'SINGLE_LINEAR' && config.modelId === null) return
-      await logs.add(made, { config, experimentId: null, answeredBy: await answeredBy(made) })
+      const experimentId = (await experiments.store.holding(config.id)) ?? null
+      await logs.add(made, { config, experimentId, answeredBy: await answeredBy(made) })
     },
     async referrers(modelId) {
       const using = (await configs.list()).filter((config) => config.modelId === modelId)
-      return using.map(({ id }) => `the configuration of ${id}`)
+      const naming = await experiments.store.naming(modelId)
+      return [
+        ...using.map(({ id }) => `the configuration of ${id}`),
+        ...naming.map(({ row }) => `the experiment ${row.id}`),
+      ]
     },
   }
 
