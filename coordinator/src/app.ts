@@ -39,7 +39,7 @@ import { createStaticFiles } from './http/static-files.ts'
 import { createCertificateRequests, openAuthority, openVoting } from './identity/identity.ts'
 import { experimentRoutes } from './lab/experiment.routes.ts'
 import { labRoutes } from './lab/lab.routes.ts'
-import { createLab, type Lab, unitCosts } from './lab/lab.ts'
+import { createLab, createScoredRows, type Lab, unitCosts } from './lab/lab.ts'
 import { listen, publicUrlOf } from './listening.ts'
 import {
   createLinks,
@@ -52,7 +52,7 @@ import {
 } from './live/live.ts'
 import { openMarket } from './market/open-market.ts'
 import { modelRoutes } from './models/models.routes.ts'
-import { createModels } from './models/models.ts'
+import { createModels, openPredictions } from './models/models.ts'
 import { openPipeline } from './pipeline/pipeline.ts'
 import type { OpenDatabase } from './storage/database.ts'
 import { createGroupCommit } from './storage/group-commit.ts'
@@ -175,12 +175,22 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     log,
   })
 
+  const predictions = openPredictions({
+    ...market,
+    database,
+    serving: models.serving,
+    registry: metrics.registry,
+    retention: config.prediction_retention,
+    clock,
+    log,
+  })
   const pipeline = openPipeline({
     db,
     fleet,
     clock,
     ...market,
     offers: failover.offers,
+    model: predictions.riskModel,
     onDecision: (made) => lab.onDecision(made),
   })
   const lab: Lab = createLab({
@@ -189,7 +199,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     log,
     models,
     configs: pipeline.configs,
-    rows: undefined,
+    rows: createScoredRows(db),
     costOf: unitCosts(market.savings),
   })
 
@@ -237,6 +247,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     failoverRoutes(failover, audit),
     ...market.routes,
     modelRoutes(models, audit),
+    ...predictions.routes,
     pipeline.routes,
     labRoutes(lab, audit),
     experimentRoutes(lab.experiments, lab.names, audit),
@@ -262,7 +273,10 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
       const onAbort = () => stopping.abort()
       signal.addEventListener('abort', onAbort, { once: true })
       try {
-        await runServices([failover, topics, renewal, models, lab.experiments, ...market.services], signal)
+        await runServices(
+          [failover, topics, renewal, models, lab.experiments, ...market.services, ...predictions.services],
+          signal,
+        )
       } finally {
         stopping.abort()
         await incidents.settled()

@@ -192,6 +192,12 @@ export const coordinatorOptions = {
     value: '<how often>',
     doc: 'How often the active model is read again, checked and given a new process: off, daily or weekly',
   },
+  prediction_retention: {
+    schema: number(1, 3650).default(30),
+    env: 'UNDERSTUDY_PREDICTION_RETENTION',
+    value: '<days>',
+    doc: 'How long predictions and their labels are kept, in days',
+  },
   allow_model_training: {
     schema: flag()
       .default(false)

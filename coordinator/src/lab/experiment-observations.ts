@@ -1,7 +1,7 @@
-import { type Clock, hours, type Instant, instant, plus } from '@understudy/shared/core/time'
+import { type Clock, hours, type Instant, instant, millis } from '@understudy/shared/core/time'
 import {
+  type BlockRules,
   type BlockSummary,
-  blockIndex,
   blockStart,
   lastSettled,
   type PairedLoss,
@@ -38,12 +38,12 @@ export interface ObservationParts {
   readonly clock: Clock
   readonly store: ExperimentStore
   readonly models: Pick<ModelStore, 'find'>
-  readonly rows: ScoredRows | undefined
+  readonly rows: ScoredRows
   readonly costOf: CostOf
 }
 
 /** After the horizon a price has an hour to become known, and its label another. */
-const LABELLING = hours(2)
+const LABELLING_HOURS = 2
 const DAY = hours(24)
 
 export function createObservations(parts: ObservationParts): Observations {
@@ -58,40 +58,41 @@ export function createObservations(parts: ObservationParts): Observations {
     return { horizon: target.horizon_h ?? 12, threshold: threshold ?? 0.5 }
   }
 
-  async function settleBlocks(experiment: Experiment): Promise<void> {
-    if (!rows) return
-    const { row, plan } = experiment
-    const length = plan.blockLength
-    const arms = await Promise.all(plan.arms.map(({ modelId }) => manifestOf(modelId)))
-    const settle = plus(
-      instant(hours(Math.max(...arms.map(({ horizon }) => horizon)))),
-      LABELLING,
-    ) as unknown as typeof length
-    const first =
-      row.settled_block === null ? blockIndex(startOf(experiment), length) + 1 : row.settled_block + 1
-    const last = lastSettled(clock.now(), { length, settle })
-    if (last < first) return
-    const range = { from: blockStart(first, length), to: blockStart(last + 1, length) }
-    const found = []
-    for (const treatment of plan.arms.keys()) {
-      if (treatment === 0) continue
-      const paired = await rows.paired(aliasesOf(experiment, treatment), range)
-      const summaries = summarise(paired, {
-        length,
-        settle,
-        loss: plan.metric as PairedLoss,
-        controlThreshold: arms[0]?.threshold ?? 0.5,
-        treatmentThreshold: arms[treatment]?.threshold ?? 0.5,
-      })
-      for (const summary of summaries)
-        found.push({
-          treatment,
-          block_index: summary.index,
-          pool_group: summary.group,
-          summary: JSON.stringify(summary),
-        })
+  async function rulesOf({ plan }: Experiment, treatment: number): Promise<BlockRules> {
+    const control = await manifestOf(plan.arms[0]?.modelId ?? '')
+    const other = await manifestOf(plan.arms[treatment]?.modelId ?? '')
+    return {
+      length: plan.blockLength,
+      settle: hours(Math.max(control.horizon, other.horizon) + LABELLING_HOURS),
+      loss: plan.metric as PairedLoss,
+      controlThreshold: control.threshold,
+      treatmentThreshold: other.threshold,
     }
-    await store.settle(row.id, last, found)
+  }
+
+  async function settleBlocks(experiment: Experiment): Promise<void> {
+    const { row, plan } = experiment
+    const rules = await Promise.all(plan.arms.map((_, arm) => rulesOf(experiment, arm)))
+    const settle = millis(Math.max(...rules.map((rule) => rule.settle)))
+    const length = plan.blockLength
+    const last = lastSettled(clock.now(), { length, settle })
+    // One after another: each may have many rows.
+    for (let block = nextBlock(experiment); block <= last; block += 1) {
+      const range = { from: blockStart(block, length), to: blockStart(block + 1, length) }
+      const found = []
+      for (const [treatment, rule] of rules.entries()) {
+        if (treatment === 0) continue
+        const paired = await rows.paired(aliasesOf(experiment, treatment), range)
+        for (const summary of summarise(paired, rule))
+          found.push({
+            treatment,
+            block_index: block,
+            pool_group: summary.group,
+            summary: JSON.stringify(summary),
+          })
+      }
+      await store.settle(row.id, block, found)
+    }
   }
 
   /** Whole days of units that were in one arm all day long. */
@@ -120,13 +121,19 @@ export function createObservations(parts: ObservationParts): Observations {
     },
     async late(experiment) {
       const { row, plan } = experiment
-      if (!rows || plan.kind !== 'shadow' || row.settled_block === null) return row.late_labels
-      const counted = (await store.blocks(row.id)).filter(({ treatment }) => treatment === 1).map(summaryOf)
-      const before = counted.reduce((sum, block) => sum + seenIn(block), 0)
-      const from = blockStart(blockIndex(startOf(experiment), plan.blockLength) + 1, plan.blockLength)
-      const to = blockStart(row.settled_block + 1, plan.blockLength)
-      const now = await rows.paired(aliasesOf(experiment, 1), { from, to })
-      return Math.max(row.late_labels, now.length - before)
+      if (plan.kind !== 'shadow' || row.settled_block === null) return row.late_labels
+      // Labels of what is older do not come any more.
+      const first = Math.max(firstBlock(experiment), row.settled_block - 1)
+      const range = {
+        from: blockStart(first, plan.blockLength),
+        to: blockStart(row.settled_block + 1, plan.blockLength),
+      }
+      const counted = (await store.blocks(row.id))
+        .filter(({ treatment, block_index: block }) => treatment === 1 && block >= first)
+        .map(summaryOf)
+        .reduce((sum, block) => sum + seenIn(block), 0)
+      const now = await rows.paired(aliasesOf(experiment, 1), range)
+      return Math.max(row.late_labels, now.length - counted)
     },
     async events(experiment, treatment) {
       const { row } = experiment
@@ -158,6 +165,13 @@ export function createObservations(parts: ObservationParts): Observations {
 }
 
 const startOf = ({ row }: Experiment): Instant => instant(row.started_at ?? row.created_at)
+
+/** The first that lies in it as a whole. */
+const firstBlock = (experiment: Experiment): number =>
+  Math.ceil(startOf(experiment) / experiment.plan.blockLength)
+
+const nextBlock = (experiment: Experiment): number =>
+  experiment.row.settled_block === null ? firstBlock(experiment) : experiment.row.settled_block + 1
 
 const aliasesOf = ({ row }: Experiment, treatment: number) => ({
   control: shadowAlias(row.id, 0),

@@ -31,7 +31,7 @@ export interface Experiments extends Service {
     asked: { units: readonly string[]; startsAt: Instant | null; ratio: number },
     actor: string,
   ): Promise<{ experiment: Experiment; estimate: ExperimentEstimate }>
-  /** @throws AppError `conflict` when it has begun or a unit is in another one, `not_ready` without predictions */
+  /** @throws AppError `conflict` when it has begun or a unit is in another one, `not_ready` while no model is active */
   start(id: string, actor: string): Promise<Experiment>
   /** By hand: without a verdict, and back to control. @throws AppError `conflict` when it has ended */
   stop(id: string, actor: string): Promise<Experiment>
@@ -47,8 +47,7 @@ export interface ExperimentsParts {
   readonly models: Pick<Models, 'store' | 'registry' | 'serving'>
   readonly configs: InstanceConfigs
   readonly assignments: Assignments
-  /** Undefined where no predictions are kept: then nothing can be scored in the shadow. */
-  readonly rows: ScoredRows | undefined
+  readonly rows: ScoredRows
   readonly costOf: CostOf
 }
 
@@ -92,8 +91,14 @@ export function createExperiments(parts: ExperimentsParts): Experiments {
   }
 
   async function assertScored({ arms }: ExperimentPlan): Promise<void> {
-    if (!parts.rows)
-      throw new AppError('not_ready', 'no predictions are kept here, so nothing can be scored in the shadow')
+    if (!models.serving.active)
+      throw new AppError(
+        'not_ready',
+        'no model is active, so nothing is predicted in whose shadow another could be',
+        {
+          hint: 'POST /api/v1/ml/models/activate first.',
+        },
+      )
     const running = (await store.inStatus('RUNNING')).filter(({ plan }) => plan.kind === 'shadow')
     const taken = running.reduce((sum, { plan }) => sum + plan.arms.length, 0)
     if (taken + arms.length > MOST_SHADOWS)

@@ -1,5 +1,4 @@
 import { AppError } from '@understudy/shared/core/app-error'
-import type { Service } from '@understudy/shared/core/service'
 import type { Clock } from '@understudy/shared/core/time'
 import type { InstanceConfig, InstanceConfigChange } from '@understudy/shared/pipeline/instance-config'
 import type {
@@ -24,6 +23,7 @@ import { createPerformance } from './performance.ts'
 import { type Inference, pipelineStatus } from './pipeline-status.ts'
 import type { ScoredRows } from './scored-rows.ts'
 
+export { createScoredRows } from './scored-rows.ts'
 export { unitCosts } from './unit-costs.ts'
 
 /** The front door of the Lab: one target, one model, and what came of it. */
@@ -59,8 +59,7 @@ export interface LabParts {
   readonly log: Logger
   readonly models: Pick<Models, 'store' | 'registry' | 'serving'>
   readonly configs: InstanceConfigs
-  /** Undefined where no predictions are kept. */
-  readonly rows: ScoredRows | undefined
+  readonly rows: ScoredRows
   readonly costOf: CostOf
 }
 

@@ -33,7 +33,7 @@ export function createHistoryStore(parts: {
   readonly inOrder: <T>(task: () => Promise<T>) => Promise<T>
   /** Waited for after each transaction; a turn of the event loop if not said. */
   readonly pause?: (() => Promise<unknown>) | undefined
-}): HistorySink & {
+}): {
   /** Returns how many rows are new or have changed. */
   recordHistory(...given: Parameters<HistorySink['recordHistory']>): Promise<number>
 } {

@@ -1,8 +1,10 @@
+import { setImmediate } from 'node:timers/promises'
 import { createSerial } from '@understudy/shared/core/serial'
 import type { Service } from '@understudy/shared/core/service'
 import type { Clock } from '@understudy/shared/core/time'
 import { type PriceChange, stepSeries } from '@understudy/shared/market/history'
 import { type Interval, normalise } from '@understudy/shared/market/interval'
+import type { PoolFacts } from '@understudy/shared/market/known-prices'
 import type { Known } from '@understudy/shared/market/sample'
 import { mergeSeries, type SeriesPoint } from '@understudy/shared/market/series'
 import type { Logger } from 'pino'
@@ -27,6 +29,10 @@ export interface Market extends HistorySink {
   coverage(poolId: string, range: Interval): Promise<Interval[]>
   /** Changes, of which the first may lie before the range, and where they are complete. */
   history(poolId: string, range: Interval): Promise<{ changes: PriceChange[]; covered: Interval[] }>
+  /** Real prices of many pools at once; a pool of which nothing is known is left out. */
+  facts(poolIds: readonly string[], range: Interval): Promise<ReadonlyMap<string, PoolFacts>>
+  /** Calls `listener` with each pool of which prices may have come, until what it returns is called. */
+  watch(listener: (poolId: string) => void): () => void
   /** Clean samples by bucket. */
   samples(poolId: string, range: Interval): Promise<SamplePoint[]>
   /** One point for every bucket of the range: a sample, else history, else interpolated, else a gap. */
@@ -63,6 +69,9 @@ export interface MarketParts {
   readonly pause?: (() => Promise<unknown>) | undefined
 }
 
+/** Pools of one read: a few milliseconds. */
+const POOLS_AT_ONCE = 50
+
 export function createMarket(parts: MarketParts): Market {
   const { db, clock, log } = parts
   const inOrder = createSerial()
@@ -81,7 +90,11 @@ export function createMarket(parts: MarketParts): Market {
   })
   const retention = createRetention({ db, clock, log, pools, inOrder, policy: parts.retention })
   const ingest = createIngest({ db, clock, pools, gaps, inOrder, known: parts.known })
-  const { recordHistory } = createHistoryStore({ db, clock, pools, gaps, inOrder, pause: parts.pause })
+  const history = createHistoryStore({ db, clock, pools, gaps, inOrder, pause: parts.pause })
+  const listeners = new Set<(poolId: string) => void>()
+  const tell = (poolIds: Iterable<unknown>) => {
+    for (const id of poolIds) for (const listener of listeners) if (typeof id === 'string') listener(id)
+  }
 
   /** Reads something of a pool, or nothing where the pool is unknown. */
   async function of<T>(poolId: string, read: (pool: number) => Promise<T[]>): Promise<T[]> {
@@ -91,8 +104,39 @@ export function createMarket(parts: MarketParts): Market {
 
   return {
     services: parts.gapFiller ? [filler, retention] : [retention],
-    ingest,
-    recordHistory,
+    async ingest(submission) {
+      const result = await ingest(submission)
+      if (result.accepted > 0) tell(new Set(submission.rows.map(({ given }) => given.pool)))
+      return result
+    },
+    async recordHistory(poolId, ...rest) {
+      const written = await history.recordHistory(poolId, ...rest)
+      tell([poolId])
+      return written
+    },
+    watch(listener) {
+      listeners.add(listener)
+      return () => void listeners.delete(listener)
+    },
+    async facts(poolIds, range) {
+      const found = new Map<string, PoolFacts>()
+      for (let start = 0; start < poolIds.length; start += POOLS_AT_ONCE) {
+        const slice = poolIds.slice(start, start + POOLS_AT_ONCE)
+        const unknown = new Set(await pools.unknown(slice))
+        const ids = slice.filter((id) => !unknown.has(id))
+        const asked = await Promise.all(
+          ids.map(async (id) => ({ pool: (await pools.find(id)) as number, ...range })),
+        )
+        const covered = await prices.coverageOf(asked)
+        const changes = await prices.changesOf(asked)
+        const samples = await prices.samplesOf(asked)
+        for (const [i, id] of ids.entries())
+          found.set(id, { covered: covered[i] ?? [], changes: changes[i] ?? [], samples: samples[i] ?? [] })
+        // Everything else has its turn: SQLite reads in this thread.
+        await setImmediate()
+      }
+      return found
+    },
     coverage: async (poolId, range) => normalise(await of(poolId, (pool) => prices.coverage(pool, range))),
     samples: (poolId, range) => of(poolId, (pool) => prices.samples(pool, range)),
     async history(poolId, range) {

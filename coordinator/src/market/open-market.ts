@@ -60,6 +60,7 @@ export interface OpenMarket {
   /** Pools of which a price is known, as they are now. */
   poolsIn(region: string): Promise<readonly PoolView[]>
   instanceTypes(): Promise<readonly InstanceType[]>
+  onDemandOf(pool: Pool): MicroUsd | undefined
   readonly routes: readonly Api[]
   readonly services: readonly Service[]
   /** Reads what prices are measured against; to be done before any comes. */
@@ -150,6 +151,7 @@ export function openMarket(parts: OpenMarketParts): OpenMarket {
     savings,
     poolsIn: async (region) => (await pools.list({ region, limit: Number.MAX_SAFE_INTEGER })).items,
     instanceTypes: store.instanceTypes,
+    onDemandOf,
     routes: [
       marketRoutes({
         market,

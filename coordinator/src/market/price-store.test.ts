@@ -35,6 +35,16 @@ describe.each(dialects)('prices on %s', (dialect) => {
     expect(await insertRows(database.bulk, { table: 'pricing_snapshots_clean', columns: CLEAN }, rows)).toBe(
       5,
     )
+    const steps = [
+      ...[-105_200, -20, 0, 3].map((bucket, i) => ({ pool: 1, at: at(bucket), price: i + 1 })),
+      { pool: 2, at: at(2), price: 7 },
+    ].map((change) => ({ ...change, source: 'history' }))
+    await ensurePartitions(
+      database.bulk,
+      'price_changes',
+      steps.map((one) => one.at),
+    )
+    await database.bulk.insertInto('price_changes').values(steps).execute()
     await database.bulk
       .insertInto('price_coverage')
       .values([
@@ -88,5 +98,8 @@ describe.each(dialects)('prices on %s', (dialect) => {
       { from: at(4), to: at(5) },
     ])
     expect(await store.coverageOf(asked)).toEqual(coverage)
+    const changes = await Promise.all(asked.map((one) => store.changes(one.pool, one)))
+    expect(changes.map((list) => list.map(({ price }) => price))).toEqual([[7], [3, 4], [], [3], [1, 2]])
+    expect(await store.changesOf(asked)).toEqual(changes)
   })
 })

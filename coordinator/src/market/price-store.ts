@@ -38,6 +38,8 @@ export interface PriceStore {
   samplesOf(asked: readonly Stretch[]): Promise<SamplePoint[][]>
   /** The coverage of each of these, in one query. */
   coverageOf(asked: readonly Stretch[]): Promise<Interval[][]>
+  /** As `changes`, of each of these, in one query. */
+  changesOf(asked: readonly Stretch[]): Promise<PriceChange[][]>
   /** Changes in the range and the last one before it, in order. */
   changes(pool: number, range: Interval): Promise<PriceChange[]>
   coverage(pool: number, range: Interval): Promise<Interval[]>
@@ -94,6 +96,24 @@ export function createPriceStore(db: Kysely<Schema>): PriceStore {
         const to = JSON.parse(ends ?? '[]') as number[]
         found[n] = (JSON.parse(starts ?? '[]') as number[]).map((from_at, i) =>
           within({ from_at, to_at: to[i] ?? from_at }, asked[n] as Stretch),
+        )
+      }
+      return found
+    },
+
+    async changesOf(asked) {
+      const found: PriceChange[][] = asked.map(() => [])
+      const column = (name: RawBuilder<unknown>) => sql`(select ${list(name)} from (
+        select at, price from price_changes c
+        where c.pool = given.pool and c.at < given.to_at and c.at >= coalesce((select max(b.at) from price_changes b
+          where b.pool = given.pool and b.at <= given.from_at), given.from_at) order by c.at) as found)`
+      const { rows } = await sql<{ n: number; times: string | null; prices: string | null }>`
+        select given.n, ${column(sql`found.at`)} as times, ${column(sql`found.price`)} as prices
+        from ${rowsOf(db, STRETCH, numbered(asked))}`.execute(db)
+      for (const { n, times, prices } of rows) {
+        const price = JSON.parse(prices ?? '[]') as number[]
+        found[n] = (JSON.parse(times ?? '[]') as number[]).map((at, i) =>
+          toChange({ at, price: price[i] ?? 0 }),
         )
       }
       return found

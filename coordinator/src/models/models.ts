@@ -16,6 +16,7 @@ import { createSessions, type OpenSession, type Sessions } from './sessions.ts'
 import { toManifest, toUploadFields } from './upload-checks.ts'
 
 export type { ModelStore } from './model-store.ts'
+export { type OpenPredictions, openPredictions } from './open-predictions.ts'
 export type { Prediction } from './serving.ts'
 
 export interface ModelsPorts {
@@ -49,7 +50,7 @@ export interface Models extends Service {
   readonly refresh: Refresh
   readonly registry: Pick<Registry, 'activate' | 'rollBack' | 'assign' | 'remove'>
   /** Which version answers now, and its processes. */
-  readonly serving: Pick<Serving, 'active' | 'warm' | 'hosts'>
+  readonly serving: Pick<Serving, 'active' | 'warm' | 'hosts' | 'predict' | 'predictAs'>
   /** @throws AppError `input_invalid`, `conflict`, `model_refused`, `payload_too_large`, `busy`, `disk_full` */
   upload(request: UploadRequest): Promise<UploadResult>
   activateSession(id: string, actor: string): Promise<ActivationResult>

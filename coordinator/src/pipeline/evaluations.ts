@@ -31,17 +31,16 @@ export interface DecisionMade {
   readonly acted: boolean
 }
 
-/** Scores offers; `failure` says in a few words why there are no scores. */
+/**
+ * Scores offers by the active model, or by that of an alias such as `lab:i-1`. `modelFailure` says in a few words why there are
+ * no scores; beside a model it says why that model answered in place of the one that was asked.
+ */
 export interface RiskModel {
   score(
     offers: readonly Offer[],
     now: Instant,
+    options?: { readonly alias?: string | undefined },
   ): Promise<Pick<PipelineInput, 'offers' | 'model' | 'modelFailure'>>
-}
-
-/** Until a model host is there: the pipeline falls back to the Spot Advisor and says so. */
-export const noModel: RiskModel = {
-  score: (offers) => Promise.resolve({ offers, model: null, modelFailure: 'no model is active' }),
 }
 
 export interface EvaluationRequest {

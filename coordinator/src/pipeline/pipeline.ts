@@ -8,14 +8,14 @@ import type { FleetStore } from '../fleet/fleet.ts'
 import type { Api } from '../http/http.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
 import { createDecisionStore } from './decision-store.ts'
-import { createEvaluations, type DecisionMade, noModel } from './evaluations.ts'
+import { createEvaluations, type DecisionMade, type RiskModel } from './evaluations.ts'
 import { createInstanceConfigs, type InstanceConfigs } from './instance-configs.ts'
 import { pipelineRoutes } from './pipeline.routes.ts'
 import { typeFacts } from './type-facts.ts'
 
 /** The front door of decisions: the rules themselves are pure and lie in shared/src/pipeline. */
 export { createDecisionStore } from './decision-store.ts'
-export type { DecisionMade } from './evaluations.ts'
+export type { DecisionMade, RiskModel } from './evaluations.ts'
 export type { InstanceConfigs } from './instance-configs.ts'
 
 export interface Pipeline {
@@ -30,6 +30,7 @@ export interface OpenPipelineParts {
   readonly instanceTypes: () => Promise<readonly InstanceType[]>
   /** What the cloud offers now. */
   readonly offers: () => readonly PoolOffer[]
+  readonly model: RiskModel
   readonly clock: Clock
   readonly onDecision?: (made: DecisionMade) => Promise<void>
 }
@@ -41,7 +42,7 @@ export function openPipeline(parts: OpenPipelineParts): Pipeline {
   const evaluate = createEvaluations({
     clock,
     store: createDecisionStore(db),
-    model: noModel,
+    model: parts.model,
     sourcesOf: async (region) => ({
       pools: await parts.poolsIn(region),
       offered: parts.offers(),

@@ -3,7 +3,7 @@ import { dialectOf } from './dialect.ts'
 import type { Schema } from './schema.ts'
 
 /** What the columns of rows that go in at once hold. */
-export type BulkColumns = Readonly<Record<string, 'bigint' | 'text'>>
+export type BulkColumns = Readonly<Record<string, 'bigint' | 'double precision' | 'text'>>
 type Value = number | string | null
 
 /**

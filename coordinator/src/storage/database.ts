@@ -15,6 +15,7 @@ export type * from './lab-schema.ts'
 export type * from './market-schema.ts'
 export type * from './models-schema.ts'
 export type { OpenDatabase } from './open-database.ts'
+export type * from './predictions-schema.ts'
 export type * from './schema.ts'
 
 /** Where the data is. */

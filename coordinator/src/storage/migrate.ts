@@ -7,6 +7,7 @@ import { votes } from './migrations/0003-votes.ts'
 import { market } from './migrations/0004-market.ts'
 import { models } from './migrations/0005-models.ts'
 import { decisions } from './migrations/0006-decisions.ts'
+import { predictions } from './migrations/0007-predictions.ts'
 import { pipeline } from './migrations/0009-pipeline.ts'
 import { lab } from './migrations/0010-lab.ts'
 import type { Schema } from './schema.ts'
@@ -19,6 +20,7 @@ const migrations: Record<string, Migration> = {
   '0004-market': market,
   '0005-models': models,
   '0006-decisions': decisions,
+  '0007-predictions': predictions,
   '0009-pipeline': pipeline,
   '0010-lab': lab,
 }

@@ -3,12 +3,13 @@ import type { DecisionSchema } from './decision-schema.ts'
 import type { LabSchema } from './lab-schema.ts'
 import type { MarketSchema } from './market-schema.ts'
 import type { ModelsSchema } from './models-schema.ts'
+import type { PredictionsSchema } from './predictions-schema.ts'
 
 /**
  * The tables, as both databases hold them: times are UTC milliseconds, money is micro-dollars per hour, yes and no are
  * 1 and 0, lists are JSON text.
  */
-export interface Schema extends MarketSchema, ModelsSchema, DecisionSchema, LabSchema {
+export interface Schema extends MarketSchema, ModelsSchema, DecisionSchema, PredictionsSchema, LabSchema {
   clients: ClientRow
   agents: AgentRow
   instances: InstanceRow

@@ -43,6 +43,7 @@ describe.each(dialects)('a database on %s', (dialect) => {
       '0004-market',
       '0005-models',
       '0006-decisions',
+      '0007-predictions',
       '0009-pipeline',
       '0010-lab',
     ]

@@ -1,0 +1,160 @@
+import { AppError } from '@understudy/shared/core/app-error'
+import type { MicroUsd } from '@understudy/shared/core/money'
+import { hours, type Instant } from '@understudy/shared/core/time'
+import { type FeatureName, isFeatureName } from '@understudy/shared/market/feature-catalog'
+import { createFeatureTable, type FeatureTable } from '@understudy/shared/market/features'
+import { priceAge } from '@understudy/shared/market/known-prices'
+import { type Pool, poolId } from '@understudy/shared/market/pool'
+import { HOUR_MS, type PricePath, toPricePath } from '@understudy/shared/market/price-path'
+import type { ModelManifest } from '@understudy/shared/protocol/model-manifest'
+import type { PoolPrices, PricedPool } from './pool-prices.ts'
+
+/** As old as the decision pipeline lets a price be (`maxPriceAge`). */
+const OLDEST_PRICE = hours(6)
+/** With less of a pool's prices than this a model would take what nobody has seen for calm. */
+const SHORTEST_HISTORY = hours(24)
+
+/** Rows for a model, and why the other pools have none. */
+export interface FeatureRows {
+  readonly at: Instant
+  /** One for each row. */
+  readonly pools: readonly PricedPool[]
+  /** Row after row, as the manifest says; NaN for what is missing. */
+  readonly values: Float32Array
+  readonly left: ReadonlyMap<string, LeftOut>
+}
+
+export type LeftOut = 'NO_PRICES' | 'STALE_PRICE' | 'SHORT_HISTORY' | 'FEATURE_UNKNOWN'
+
+export const leftOutReasons: Readonly<Record<LeftOut, string>> = {
+  NO_PRICES: 'no price of it is known',
+  STALE_PRICE: 'its last price is more than 6 h old',
+  SHORT_HISTORY: 'its prices are known for less than 24 h',
+  FEATURE_UNKNOWN: 'a feature that the model needs is not known',
+}
+
+/** Features of pools as a model takes them, by the functions that have made its training data. */
+export interface PoolFeatures {
+  /**
+   * @param only these pools; without it all of the region
+   * @throws AppError `not_supported` when the model takes features that are not in the catalog
+   */
+  rows(manifest: ModelManifest, region: string, at: Instant, only?: Iterable<string>): FeatureRows
+}
+
+/** Memory of a region and a list of features. */
+interface RegionTable {
+  readonly given: readonly PricedPool[]
+  readonly table: FeatureTable
+  /** In the order of the rows. */
+  readonly pools: readonly PricedPool[]
+  readonly rowOf: ReadonlyMap<string, number>
+  readonly values: Float32Array
+  readonly madeAt: Instant
+  /** Of the rows: a path whose price is too old by then counts as none. */
+  readonly moment: { at: Instant }
+}
+
+/** On-demand prices are looked up again after this. */
+const TABLE_KEPT = hours(1)
+const MOST_TABLES = 64
+const NOTHING: PricePath = toPricePath([])
+
+export function createPoolFeatures(
+  prices: PoolPrices,
+  onDemandOf: (pool: Pool) => MicroUsd | undefined,
+): PoolFeatures {
+  const tables = new Map<string, RegionTable>()
+
+  function tableOf(names: readonly FeatureName[], region: string, at: Instant): RegionTable {
+    const key = `${region} ${names.join(' ')}`
+    const known = tables.get(key)
+    const given = prices.inRegion(region)
+    if (known && known.given === given && at - known.madeAt < TABLE_KEPT) return known
+    if (tables.size >= MOST_TABLES) tables.clear()
+    const byId = new Map(given.map((priced) => [priced.id, priced]))
+    const moment = { at }
+    const table = createFeatureTable(
+      given.map((priced) => ({
+        pool: priced.pool,
+        onDemand: onDemandOf(priced.pool),
+        get path() {
+          return priced.known && priceAge(priced.known, moment.at) <= OLDEST_PRICE
+            ? priced.known.path
+            : NOTHING
+        },
+      })),
+      names,
+    )
+    const made = {
+      given,
+      table,
+      pools: table.pools.map((pool) => byId.get(poolId(pool)) as PricedPool),
+      rowOf: new Map(table.pools.map((pool, row) => [poolId(pool), row])),
+      values: new Float32Array(given.length * names.length),
+      madeAt: at,
+      moment,
+    }
+    tables.set(key, made)
+    return made
+  }
+
+  return {
+    rows({ input }, region, at, only) {
+      const names = toNames(input.features.map(({ name }) => name))
+      const { table, pools, rowOf, values, moment } = tableOf(names, region, at)
+      moment.at = at
+      table.rowsAt(at, values)
+      const width = names.length
+      const needed = input.features.map(({ nullable }) => !nullable)
+      const asked = only ? [...new Set(only)] : pools.map(({ id }) => id)
+      const out = new Float32Array(asked.length * width)
+      const kept: PricedPool[] = []
+      const left = new Map<string, LeftOut>()
+      for (const id of asked) {
+        const row = rowOf.get(id)
+        const priced = row === undefined ? undefined : pools[row]
+        const own = values.subarray((row ?? 0) * width, (row ?? 0) * width + width)
+        const why = priced ? whyNot(priced, at, own, needed) : 'NO_PRICES'
+        if (why || !priced) left.set(id, why ?? 'NO_PRICES')
+        else out.set(own, kept.push(priced) * width - width)
+      }
+      return { at, pools: kept, values: out.slice(0, kept.length * width), left }
+    },
+  }
+}
+
+function whyNot(
+  { known }: PricedPool,
+  at: Instant,
+  row: Float32Array,
+  needed: readonly boolean[],
+): LeftOut | undefined {
+  const age = known ? priceAge(known, at) : Number.POSITIVE_INFINITY
+  if (!known || age === Number.POSITIVE_INFINITY) return 'NO_PRICES'
+  if (age > OLDEST_PRICE) return 'STALE_PRICE'
+  if (at - known.from < SHORTEST_HISTORY) return 'SHORT_HISTORY'
+  return needed.some((isNeeded, j) => isNeeded && Number.isNaN(row[j])) ? 'FEATURE_UNKNOWN' : undefined
+}
+
+/** Share of the look-back of a row in which the price was held over a hole, or not known at all. */
+export function filledShare({ known }: PricedPool, at: Instant, lookback = 168 * HOUR_MS): number {
+  if (!known) return 1
+  const start = at - lookback
+  const held = known.bridged.reduce((sum, { from, to }) => sum + Math.max(0, to - Math.max(from, start)), 0)
+  const unknown = Math.max(0, known.from - start) + Math.max(0, at - known.until)
+  return Math.min(1, (held + unknown) / lookback)
+}
+
+function toNames(names: readonly string[]): readonly FeatureName[] {
+  const unknown = names.filter((name) => !isFeatureName(name))
+  if (unknown.length > 0)
+    throw new AppError(
+      'not_supported',
+      `the model takes features that are not known here: ${unknown.join(', ')}`,
+      {
+        hint: 'Train it with features of shared/src/market/feature-catalog.ts: pnpm models:features writes all of them.',
+      },
+    )
+  return names as readonly FeatureName[]
+}
