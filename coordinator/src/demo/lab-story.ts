@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { AppError } from '@understudy/shared/core/app-error'
+import { AppError, isAppError } from '@understudy/shared/core/app-error'
 import { type ModelManifest, manifestSchema } from '@understudy/shared/protocol/model-manifest'
 import { modelListSchema, uploadResultSchema } from '@understudy/shared/protocol/models'
 import { z } from 'zod'
@@ -40,7 +40,20 @@ export async function defineLab(url: string, folder: string): Promise<void> {
   })
 }
 
+/** A trial has 10 s, which is little where a whole fleet starts beside it. */
+const TRIALS = 5
+
 async function upload(url: string, file: Uint8Array, manifest: ModelManifest): Promise<string> {
+  for (let trial = 1; ; trial += 1)
+    try {
+      return await uploadOnce(url, file, manifest)
+    } catch (error) {
+      const late = isAppError(error) && ['TIME_LIMIT', 'TOO_SLOW'].includes(String(error.facts.reason))
+      if (!late || trial === TRIALS) throw error
+    }
+}
+
+async function uploadOnce(url: string, file: Uint8Array, manifest: ModelManifest): Promise<string> {
   const form = new FormData()
   form.append('file', new Blob([new Uint8Array(file)]), 'model.onnx')
   form.append('manifest', JSON.stringify(manifest))
@@ -61,10 +74,14 @@ const call = (url: string, method: string, path: string, body?: unknown): Promis
       : { body: JSON.stringify(body), headers: { 'content-type': 'application/json' } }),
   })
 
+const problemAnswer = z.object({ detail: z.string(), facts: z.record(z.string(), z.unknown()).optional() })
+
 async function send(url: string, path: string, request: RequestInit): Promise<unknown> {
   const response = await fetch(`${url}${path}`, request)
   const answer: unknown = await response.json()
   if (response.ok) return answer
-  const problem = z.object({ detail: z.string() }).safeParse(answer)
-  throw new AppError('unavailable', `${path}: ${problem.data?.detail ?? response.status}`)
+  const problem = problemAnswer.safeParse(answer).data
+  throw new AppError('unavailable', `${path}: ${problem?.detail ?? response.status}`, {
+    facts: problem?.facts ?? {},
+  })
 }

@@ -116,7 +116,12 @@ export function createExperimentStore(db: Kysely<Schema>, clock: Clock): Experim
       return rows.map(toExperiment)
     },
     async naming(modelId) {
-      const rows = await db.selectFrom('experiments').selectAll().orderBy('created_at').execute()
+      const rows = await db
+        .selectFrom('experiments')
+        .selectAll()
+        .orderBy('created_at')
+        .orderBy('id')
+        .execute()
       return rows.map(toExperiment).filter(({ plan }) => plan.arms.some((arm) => arm.modelId === modelId))
     },
     begin: ({ row }, at) => change(row.id, ['REGISTERED'], { status: 'RUNNING', started_at: at }),
