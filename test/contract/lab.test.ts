@@ -172,6 +172,45 @@ describe('the Lab of the demo', () => {
     expect((await get('/api/v1/lab/experiments/i-none')).items).toEqual([])
   })
 
+  test('an experiment is registered with what it will take, runs in the shadow, and is stopped', async () => {
+    const plan = {
+      hypothesis: 'doubled odds have the smaller loss',
+      arms: [
+        { name: 'control', model_id: 'model-001', weight: 5000 },
+        { name: 'treatment', model_id: 'model-002', weight: 5000 },
+      ],
+    }
+    const post = (path: string, body: unknown = {}, headers = {}) =>
+      bench.call('POST', `/api/v1/lab/experiments${path}`, body, headers)
+    const { status, body } = await post('', plan, { 'idempotency-key': 'one' })
+    expect(status).toBe(201)
+    expect(body).toMatchObject({
+      status: 'REGISTERED',
+      kind: 'shadow',
+      metric: 'brier',
+      unit: 'row',
+      alpha: 0.05,
+    })
+    expect(body.estimate.summary).not.toBe('')
+    expect((await post('', plan, { 'idempotency-key': 'one' })).body.experiment_id).toBe(body.experiment_id)
+    const id = body.experiment_id
+    expect((await get('/api/v1/lab/experiments')).items).toMatchObject([{ experiment_id: id }])
+    expect((await post(`/${id}/start`)).body).toMatchObject({ status: 'RUNNING' })
+    expect(await get(`/api/v1/lab/experiments/${id}/results`)).toMatchObject({
+      verdict: { verdict: 'INSUFFICIENT', winner: null },
+      treatments: [{ arm: 'treatment', blocks: 0 }],
+    })
+    const { items } = await get('/api/v1/lab/models')
+    const shadows = items
+      .flatMap(({ aliases }: { aliases: string[] }) => aliases)
+      .filter((a: string) => a.startsWith('shadow:'))
+    expect(shadows.sort()).toEqual([`shadow:${id}.0`, `shadow:${id}.1`])
+    expect((await post(`/${id}/stop`)).body).toMatchObject({ status: 'ENDED', verdict: null })
+    expect((await post(`/${id}/start`)).status).toBe(409)
+    expect((await post('', { ...plan, metric: 'interruption_rate' })).status).toBe(400)
+    expect((await post('/exp-000000000000/stop')).status).toBe(404)
+  })
+
   test('a version without a decision has a performance of nothing', async () => {
     expect(await get('/api/v1/lab/experiments/model/model-003')).toMatchObject({
       name: 'price-instability-two-level',
@@ -207,6 +246,8 @@ describe('who may do what in the Lab', () => {
     expect((await bench.call('PUT', config, internal)).body).toMatchObject(internal)
     const assign = { instance_id: 'i-lab-test-001', model_id: 'model-001' }
     expect((await bench.call('POST', '/api/v1/lab/assign-model', assign, viewer)).status).toBe(403)
+    for (const path of ['', '/exp-000000000000/start', '/exp-000000000000/stop'])
+      expect((await bench.call('POST', `/api/v1/lab/experiments${path}`, {}, viewer)).status).toBe(403)
     const lines = await bench.db
       .selectFrom('audit_log')
       .selectAll()
