@@ -45,7 +45,7 @@ describe('the Lab of the demo', () => {
   beforeAll(async () => {
     bench = await startBench({ mode: 'demo' })
     await defineLab(bench.url, findLabModel() ?? '')
-  }, 60_000)
+  }, 180_000)
   afterAll(() => bench.close())
 
   const get = async (path: string) => (await bench.call('GET', path)).body
