@@ -177,7 +177,6 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     registry: metrics.registry,
     isTest: mode === 'demo' || environmentOf(config) === 'TEST',
   })
-
   const auth = { open: mode === 'demo', tokens, agents: credentials }
   const api = createApi(log, auth, createIdempotency(db, clock))
   mount(api, [

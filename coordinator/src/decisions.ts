@@ -10,6 +10,9 @@ import type { FleetStore } from './fleet/fleet.ts'
 import type { Api, Audit } from './http/http.ts'
 import { interruptionRoutes } from './interruptions/interruption.routes.ts'
 import type { Interruptions } from './interruptions/interruptions.ts'
+import { experimentRoutes } from './lab/experiment.routes.ts'
+import { labRoutes } from './lab/lab.routes.ts'
+import { createLab, createScoredRows, type Lab, unitCosts } from './lab/lab.ts'
 import type { OpenMarket } from './market/open-market.ts'
 import { findDefaultModel } from './models/default-model.ts'
 import { gapFillerRoutes } from './models/gap-filler.routes.ts'
@@ -20,7 +23,7 @@ import { createModels, openPredictions } from './models/models.ts'
 import { openPipeline } from './pipeline/pipeline.ts'
 import type { OpenDatabase } from './storage/database.ts'
 
-/** Risk, and what is decided from it, put together: models, what they predict, and the pipeline. */
+/** Risk, and what is decided from it, put together: models, what they predict, the pipeline and the Lab. */
 export interface Decisions {
   readonly routes: readonly Api[]
   readonly services: readonly Service[]
@@ -55,6 +58,7 @@ export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
     defaultModel: config.default_model ? findDefaultModel() : undefined,
     activeVersion: config.model_active_version,
     refreshPrices: (actor) => gapFiller.refresh(actor),
+    referrers: (id) => lab.referrers(id),
   })
   const gapFiller: ModelGapFiller = createModelGapFiller({
     ...market,
@@ -75,7 +79,14 @@ export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
     model: predictions.riskModel,
     voluntaryMovesAllowed: predictions.voluntaryMovesAllowed,
     cycleMinutes: config.decision_cycle,
+    onDecision: (made) => lab.onDecision(made),
     isTest: parts.isTest,
+  })
+  const lab: Lab = createLab({
+    ...{ db, clock, log, models },
+    configs: pipeline.configs,
+    rows: createScoredRows(db),
+    costOf: unitCosts(market.savings),
   })
   return {
     routes: [
@@ -84,8 +95,10 @@ export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
       interruptionRoutes({ interruptions, poolsIn: market.poolsIn, instanceOf: placeOf(fleet) }),
       ...predictions.routes,
       ...pipeline.routes,
+      labRoutes(lab, audit),
+      experimentRoutes(lab.experiments, lab.names, audit),
     ],
-    services: [models, gapFiller, ...predictions.services, ...pipeline.services],
+    services: [models, gapFiller, ...predictions.services, ...pipeline.services, lab.experiments],
     load: predictions.load,
   }
 }

@@ -9,6 +9,7 @@ import type { DemoView } from '@understudy/shared/protocol/live'
 import { runCiStory } from './ci-story.ts'
 import { demoAgents, startFleet } from './fleet-story.ts'
 import type { JudgeAnswer } from './judge.ts'
+import { defineLab, findLabModel } from './lab-story.ts'
 import { judgeMoves, runLiveStory } from './live-story.ts'
 import { type RigPrograms, startRig } from './rig.ts'
 
@@ -67,6 +68,7 @@ export async function runDemo(options: DemoOptions, signal: AbortSignal): Promis
       return result.ok ? 0 : 1
     }
     const judging = judgeMoves(rig, say, ends)
+    void showLab(rig.coordinator.url, say, ends)
     await orAbort(runLiveStory(rig, say, ends), ends).catch((error: unknown) => {
       if (ends.aborted) throw error
       say(`The story stops here: ${messageOf(error)}. Everything goes on; press Interrupt on any agent.`)
@@ -124,6 +126,18 @@ const isFree = (port: number): Promise<boolean> =>
     server.once('error', () => resolve(false))
     server.listen(port, '127.0.0.1', () => server.close(() => resolve(true)))
   })
+
+/** Without the Lab everything else goes on. */
+async function showLab(url: string, say: (text: string) => void, signal: AbortSignal): Promise<void> {
+  const folder = findLabModel()
+  if (folder === undefined) return
+  try {
+    await defineLab(url, folder)
+    say('The Lab has model-001 to model-003 and i-lab-test-001: docs/lab.md has what to try with them.')
+  } catch (error) {
+    if (!signal.aborted) say(`The Lab has no models: ${messageOf(error)}`)
+  }
+}
 
 /** Only where somebody sits in front of it. */
 function openBrowser(url: string): void {

@@ -18,7 +18,8 @@ import { createServing, type Prediction, type Serving } from './serving.ts'
 import { createSessions, type OpenSession, type Sessions } from './sessions.ts'
 import { toManifest, toUploadFields } from './upload-checks.ts'
 
-export { openPredictions } from './open-predictions.ts'
+export type { ModelStore } from './model-store.ts'
+export { type OpenPredictions, openPredictions } from './open-predictions.ts'
 export type { Prediction } from './serving.ts'
 
 export interface ModelsPorts {

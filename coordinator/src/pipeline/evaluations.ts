@@ -23,7 +23,19 @@ export interface EvaluationPorts {
   readonly model: RiskModel
   /** P(termination | AWS recommends a rebalance) in this pool. */
   readonly rebalanceProbabilityOf: (pool: Pool) => Promise<number>
-  readonly onDecision: (evaluation: Evaluation) => void
+  /** Told of each decision once it is kept. */
+  readonly onDecision: (made: DecisionMade) => Promise<void>
+}
+
+/** A decision that is kept, with all that it was made from. */
+export interface DecisionMade {
+  readonly id: string
+  readonly input: PipelineInput
+  readonly outcome: Outcome
+  readonly instanceId: string | null
+  readonly durationMs: number
+  /** False: it was a dry run. */
+  readonly acted: boolean
 }
 
 /**
@@ -93,9 +105,8 @@ export function createEvaluations(ports: EvaluationPorts): (asked: EvaluationReq
       actuator: actuatorOf(config),
       level: 'none',
     })
-    const evaluation = { id, at: now, outcome, durationMs, stageMs }
-    ports.onDecision(evaluation)
-    return evaluation
+    await ports.onDecision({ id, input, outcome, instanceId, durationMs, acted: false })
+    return { id, at: now, outcome, durationMs, stageMs }
   }
 }
 

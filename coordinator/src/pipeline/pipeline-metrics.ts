@@ -36,7 +36,7 @@ export function createPipelineMetrics(registry: Registry, db: Kysely<Schema>): P
     registers,
   })
   const model = new Histogram({
-    name: 'spot_model_prediction_ms',
+    name: 'spot_decision_cycle_model_ms',
     help: 'How long the models took for all pools of one cycle, in milliseconds',
     buckets: MS,
     registers,

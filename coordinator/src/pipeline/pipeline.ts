@@ -1,9 +1,10 @@
+import { INSTANCE_ID_PATTERN, instanceId } from '@understudy/shared/core/ids'
 import type { Service } from '@understudy/shared/core/service'
 import { type Clock, instant, minutes } from '@understudy/shared/core/time'
 import type { Pool } from '@understudy/shared/market/pool'
+import { evaluate as evaluatePipeline } from '@understudy/shared/pipeline/pipeline'
 import type { DecisionFrame } from '@understudy/shared/protocol/decision-log'
 import type { PoolView } from '@understudy/shared/protocol/market'
-import { instanceIdSchema } from '@understudy/shared/protocol/primitives'
 import type { Logger } from 'pino'
 import type { Registry } from 'prom-client'
 import type { InstanceType } from '../cloud/catalog-source.ts'
@@ -18,12 +19,12 @@ import { createActionStore } from './action-store.ts'
 import { createAgentActuator } from './actuators/agent-actuator.ts'
 import { createLogActuator } from './actuators/log-actuator.ts'
 import { planActuator } from './actuators/plan-actuator.ts'
-import { createBatch } from './batch.ts'
+import { type Cycle, createBatch, type Decided } from './batch.ts'
 import { createCycles } from './cycles.ts'
 import { createDecisionStore } from './decision-store.ts'
 import { fromCycle, toCycleView } from './decision-views.ts'
 import { decisionRoutes } from './decisions.routes.ts'
-import { createEvaluations, type RiskModel } from './evaluations.ts'
+import { createEvaluations, type DecisionMade, type RiskModel } from './evaluations.ts'
 import { createInstanceConfigs, type InstanceConfigs } from './instance-configs.ts'
 import { pipelineRoutes } from './pipeline.routes.ts'
 import { createPipelineMetrics } from './pipeline-metrics.ts'
@@ -34,8 +35,8 @@ import { typeFacts } from './type-facts.ts'
 
 /** The front door of decisions: the rules themselves are pure and lie in shared/src/pipeline. */
 export { createDecisionStore } from './decision-store.ts'
-export type { RiskModel } from './evaluations.ts'
-export type { InstanceConfigs } from './instance-configs.ts'
+export type { DecisionMade, RiskModel } from './evaluations.ts'
+export { createInstanceConfigs, type InstanceConfigs } from './instance-configs.ts'
 
 export interface Pipeline {
   readonly routes: readonly Api[]
@@ -61,6 +62,8 @@ export interface OpenPipelineParts {
   readonly cycleMinutes: number
   /** Whether the models are good enough for voluntary moves. */
   readonly voluntaryMovesAllowed: () => { readonly allowed: boolean; readonly why: string | null }
+  /** Told of each decision once it is kept. */
+  readonly onDecision: (made: DecisionMade) => Promise<void>
 }
 
 /** The decision pipeline of one coordinator. */
@@ -87,11 +90,16 @@ export function openPipeline(parts: OpenPipelineParts): Pipeline {
   const evaluate = createEvaluations({
     ...{ clock, configs, store, model, sourcesOf, rebalanceProbabilityOf, allowMockSignals: isTest },
     async instanceOf(id) {
-      const row = await fleet.instance(instanceIdSchema.parse(id))
-      return row && { launchedAt: row.launched_at === null ? null : instant(row.launched_at) }
+      const row = INSTANCE_ID_PATTERN.test(id) ? await fleet.instance(instanceId(id)) : undefined
+      if (row) return { launchedAt: row.launched_at === null ? null : instant(row.launched_at) }
+      // A target of the Lab needs no agent: that something was said of it is enough.
+      return (await configs.get(id)).updatedAt === null ? undefined : { launchedAt: null }
     },
     signalsOf: (id) => openSignals(db, id),
-    onDecision: ({ outcome, durationMs }) => metrics.decided(outcome.decision.decision, durationMs),
+    async onDecision(made) {
+      metrics.decided(made.outcome.decision.decision, made.durationMs)
+      await parts.onDecision(made)
+    },
   })
   const acting = createActing({
     actuators: {
@@ -115,12 +123,26 @@ export function openPipeline(parts: OpenPipelineParts): Pipeline {
       metrics.cycle(cycle)
       for (const { decision } of decided)
         metrics.decided(decision.digest.decision.decision, decision.made.durationMs)
+      tellOfTried(cycle, decided).catch((error: unknown) =>
+        log.error({ event: 'pipeline.not_told', cycle: cycle.id, err: error }),
+      )
       if (stream.listeners === 0) return
       const items = decided.map((one) => fromCycle(one, cycle))
       stream.publish({ type: 'decisions', at: at(), items })
       stream.publish({ type: 'cycle', at: at(), cycle: toCycleView(cycle) })
     },
   })
+  /** Outcomes are large and are not kept: those of the few targets on which something is tried are made again. */
+  async function tellOfTried(cycle: Cycle, decided: readonly Decided[]): Promise<void> {
+    const acted = new Set(cycle.actions.flatMap((one) => (one.status === 'running' ? [one.decisionId] : [])))
+    for (const { config, decision } of decided) {
+      if (config.pipelineMode !== 'SINGLE_LINEAR' && config.modelId === null) continue
+      const { id, input, made } = decision
+      const { instanceId: instance, durationMs } = made
+      const outcome = evaluatePipeline(input)
+      await parts.onDecision({ id, input, outcome, instanceId: instance, durationMs, acted: acted.has(id) })
+    }
+  }
   const cycles = createCycles(batch, minutes(cycleMinutes), clock, log)
   return {
     routes: [pipelineRoutes(evaluate), decisionRoutes({ store, stream, batch, audit: parts.audit, clock })],

@@ -10,6 +10,7 @@ import { decisions } from './migrations/0006-decisions.ts'
 import { predictions } from './migrations/0007-predictions.ts'
 import { modelTasks } from './migrations/0008-model-tasks.ts'
 import { pipeline } from './migrations/0009-pipeline.ts'
+import { lab } from './migrations/0010-lab.ts'
 import { signalOutcomes } from './migrations/0011-signal-outcomes.ts'
 import type { Schema } from './schema.ts'
 
@@ -24,6 +25,7 @@ const migrations: Record<string, Migration> = {
   '0007-predictions': predictions,
   '0008-model-tasks': modelTasks,
   '0009-pipeline': pipeline,
+  '0010-lab': lab,
   '0011-signal-outcomes': signalOutcomes,
 }
 

@@ -1,6 +1,7 @@
 import type { Generated } from 'kysely'
 import type { DecisionSchema } from './decision-schema.ts'
 import type { InterruptionSchema } from './interruption-schema.ts'
+import type { LabSchema } from './lab-schema.ts'
 import type { MarketSchema } from './market-schema.ts'
 import type { ModelsSchema } from './models-schema.ts'
 import type { PredictionsSchema } from './predictions-schema.ts'
@@ -14,7 +15,8 @@ export interface Schema
     ModelsSchema,
     DecisionSchema,
     PredictionsSchema,
-    InterruptionSchema {
+    InterruptionSchema,
+    LabSchema {
   clients: ClientRow
   agents: AgentRow
   instances: InstanceRow

@@ -48,6 +48,7 @@ describe.each(dialects)('a database on %s', (dialect) => {
       '0007-predictions',
       '0008-model-tasks',
       '0009-pipeline',
+      '0010-lab',
       '0011-signal-outcomes',
     ]
     expect(await pendingMigrations(db)).toEqual(all)

@@ -11,13 +11,16 @@ export interface PoolGroups {
 export function familyGroups(pools: readonly Pool[]): PoolGroups {
   const numbers = new Map<string, number>()
   const of = Int32Array.from(pools, (pool) => {
-    const key = `${familyOf(pool)}@${marketOf(pool)}`
+    const key = familyGroupOf(pool)
     const number = numbers.get(key) ?? numbers.size
     numbers.set(key, number)
     return number
   })
   return { of, count: numbers.size }
 }
+
+/** The name of that group: `c5@us-east-1`. */
+export const familyGroupOf = (pool: Pool): string => `${familyOf(pool)}@${marketOf(pool)}`
 
 /** `c5.large` → `c5`. */
 export const familyOf = ({ instanceType }: Pool): string => instanceType.slice(0, instanceType.indexOf('.'))

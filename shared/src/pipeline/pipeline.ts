@@ -59,6 +59,11 @@ function stagesFor({ mode, bypass = [] }: PipelineInput): readonly Stage[] {
     .filter(({ name }) => !(name === 'bin_packing' && bypass.includes(name)))
     .map((stage) => (stage.name === 'right_sizing' && bypass.includes(stage.name) ? sameSize : stage))
 }
+/** What runs in a mode, in order. */
+export const stageNamesOf = (mode: PipelineMode): StageName[] => [
+  'input',
+  ...stagesOf[mode].map(({ name }) => name),
+]
 
 /** Stages that an evacuation looks behind: it takes the best of what is left. */
 const VETOES: readonly StageName[] = ['spot_advisor', 'risk', 'safety_gate']

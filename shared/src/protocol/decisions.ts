@@ -1,7 +1,7 @@
 import { z } from 'zod'
 import { pipelineModes } from '../pipeline/context.ts'
 import { decisionNames } from '../pipeline/decision.ts'
-import { countSchema, instanceIdSchema, poolIdSchema, timeSchema, zoneSchema } from './primitives.ts'
+import { countSchema, poolIdSchema, targetIdSchema, timeSchema, zoneSchema } from './primitives.ts'
 
 /** Bodies of the decision calls. Probabilities are 0 to 1, money is USD per hour. */
 
@@ -12,8 +12,8 @@ export const evaluateRequestSchema = z
       .regex(/^[a-z0-9-]+\.[a-z0-9-]+$/, 'an instance type looks like c5.large')
       .max(64),
     availability_zone: zoneSchema,
-    /** Of an instance that is known here: its age and its open notices count. */
-    instance_id: instanceIdSchema.optional(),
+    /** Of an instance that is known here, or a target of the Lab: its age and its open notices count. */
+    instance_id: targetIdSchema.optional(),
     /** A mock of AWS's word, taken in ENV=TEST and in the demo. */
     aws_signal: z.enum(['NONE', 'REBALANCE', 'TERMINATION']).optional(),
   })

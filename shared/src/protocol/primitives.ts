@@ -21,6 +21,11 @@ export const instanceIdSchema = z
   .regex(INSTANCE_ID_PATTERN, 'an instance id looks like i-0123456789abcdef0')
   .transform((value) => value as InstanceId)
 
+/** What decisions are made for: an instance, an agent, or a name in the Lab such as `i-lab-test-001`. */
+export const targetIdSchema = z
+  .string()
+  .regex(AGENT_ID_PATTERN, 'an id is 1 to 63 letters, digits, dots, dashes and underscores')
+
 export const replicaIdSchema = z.uuid('a replica id is a UUID').transform((value) => value as ReplicaId)
 
 export const incidentIdSchema = z.uuid('an incident id is a UUID').transform((value) => value as IncidentId)
