@@ -60,8 +60,10 @@ describe.each(dialects)('predictions on %s', (dialect: Dialect) => {
     const { body } = await evaluate()
     expect(body).toMatchObject({ risk_source: 'MODEL' })
     expect(body.crash_probability).toBeLessThan(0.05)
-    const risk = body.trace.find(({ stage }: { stage: string }) => stage === 'risk')
-    expect(risk.out).toBe(1)
+    const stageOf = (name: string) => body.trace.find(({ stage }: { stage: string }) => stage === name)
+    const risk = stageOf('risk')
+    expect(risk.out).toBe(2)
+    expect(stageOf('safety_gate').dropped).toMatchObject([{ id: RISING }])
     expect(risk.dropped[0]).toMatchObject({ code: 'NO_RISK_SCORE' })
   })
 
