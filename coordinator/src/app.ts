@@ -53,6 +53,7 @@ import { findDefaultModel } from './models/default-model.ts'
 import { gapFillerRoutes } from './models/gap-filler.routes.ts'
 import { gapFillerSettings } from './models/gap-filler-settings.ts'
 import { createModelGapFiller, type ModelGapFiller } from './models/model-gap-filler.ts'
+import { createModelMetrics } from './models/model-metrics.ts'
 import { modelRoutes } from './models/models.routes.ts'
 import { createModels } from './models/models.ts'
 import { openPipeline } from './pipeline/pipeline.ts'
@@ -160,6 +161,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     defaultModel: config.default_model ? findDefaultModel() : undefined,
     activeVersion: config.model_active_version,
     refreshPrices: (actor) => gapFiller.refresh(actor),
+    onPrediction: (prediction) => modelMetrics.predicted(prediction),
   })
   const metrics = createMetrics(metricsSources(failover, links, voters, topics))
   const countIncident = createIncidentCounter(metrics)
@@ -188,6 +190,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     ...market,
     settings: gapFillerSettings(config),
   })
+  const modelMetrics = createModelMetrics({ ...models, registry: metrics.registry, db, data: gapFiller })
 
   const auth = { open: mode === 'demo', tokens, agents: credentials }
   const api = createApi(log, auth, createIdempotency(db, clock))

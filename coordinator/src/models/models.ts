@@ -30,6 +30,8 @@ export interface ModelsPorts {
   readonly bucket?: Bucket | undefined
   /** How often the active version is read again and checked. */
   readonly refresh: 'off' | 'daily' | 'weekly'
+  /** Told of each call for predictions of the active version; undefined when none could be made. */
+  readonly onPrediction?: ((prediction: Prediction | undefined) => void) | undefined
   /** What a refresh does about prices, in a sentence; nothing if it is not given. */
   readonly refreshPrices?: ((actor: string) => Promise<string>) | undefined
   /** The folder of a model that is taken in while nobody has brought one. */
@@ -215,7 +217,16 @@ export function createModels(ports: ModelsPorts): Models {
         content: await artifacts.read(sha256),
       }
     },
-    predict: serving.predict,
+    async predict(values) {
+      try {
+        const prediction = await serving.predict(values)
+        ports.onPrediction?.(prediction)
+        return prediction
+      } catch (error) {
+        if (!isAppError(error, 'input_invalid')) ports.onPrediction?.(undefined)
+        throw error
+      }
+    },
     predictAs: serving.predictAs,
     async run(signal) {
       let first = Promise.resolve()
