@@ -11,7 +11,7 @@ import { configuredVersion } from './configured-version.ts'
 import { takeDefaultModel } from './default-model.ts'
 import { firstBroken } from './ledger.ts'
 import { createModelStore, type ModelStore, modelView, noModel } from './model-store.ts'
-import { MOST_UPLOAD, receiveUpload, type UploadSource } from './receive-upload.ts'
+import { MOST_UPLOAD, receiveUpload, type UploadRequest } from './receive-upload.ts'
 import { createRefresh, type Refresh } from './refresh.ts'
 import { createRegistry, type Registry } from './registry.ts'
 import { createServing, type Prediction, type Serving } from './serving.ts'
@@ -40,15 +40,6 @@ export interface ModelsPorts {
   readonly activeVersion?: string | undefined
   /** What else refers to a version, such as an experiment: it is not deleted then. */
   readonly referrers?: (id: string) => Promise<readonly string[]>
-}
-
-/** An upload, and what is known of it before its first byte. */
-export interface UploadRequest extends Omit<UploadSource, 'onProgress'> {
-  readonly actor: string
-  /** Chosen by the caller, who can then ask how far it is. */
-  readonly sessionId: string | undefined
-  readonly total: number | null
-  readonly key: string | null
 }
 
 /**
