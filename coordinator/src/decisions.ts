@@ -18,6 +18,7 @@ import { findDefaultModel } from './models/default-model.ts'
 import { gapFillerRoutes } from './models/gap-filler.routes.ts'
 import { gapFillerSettings } from './models/gap-filler-settings.ts'
 import { createModelGapFiller, type ModelGapFiller } from './models/model-gap-filler.ts'
+import { createModelMetrics } from './models/model-metrics.ts'
 import { modelRoutes } from './models/models.routes.ts'
 import { createModels, openPredictions } from './models/models.ts'
 import { openPipeline } from './pipeline/pipeline.ts'
@@ -58,6 +59,7 @@ export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
     defaultModel: config.default_model ? findDefaultModel() : undefined,
     activeVersion: config.model_active_version,
     refreshPrices: (actor) => gapFiller.refresh(actor),
+    onPrediction: (prediction) => modelMetrics.predicted(prediction),
     referrers: (id) => lab.referrers(id),
   })
   const gapFiller: ModelGapFiller = createModelGapFiller({
@@ -65,6 +67,7 @@ export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
     ...{ db, clock, log, models },
     settings: gapFillerSettings(config),
   })
+  const modelMetrics = createModelMetrics({ ...models, ...{ registry, db }, data: gapFiller })
   const predictions = openPredictions({
     ...market,
     ...{ database, interruptions, registry, clock, log },

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import type { ReadableStream } from 'node:stream/web'
 import { pino } from 'pino'
+import { findDefaultModel } from '../../coordinator/src/models/default-model.ts'
 import { createModels, type Models } from '../../coordinator/src/models/models.ts'
 import { attribute, input, model, node, opset, output } from '../../coordinator/src/models/onnx/testing.ts'
 import { openDatabase } from '../../coordinator/src/storage/database.ts'
@@ -11,10 +12,13 @@ import { migrate } from '../../coordinator/src/storage/migrate.ts'
 import { seededRandom } from '../../shared/src/core/random.ts'
 import { systemClock } from '../../shared/src/core/time.ts'
 import { type Bench, type BenchResult, formatTable, percentile } from './bench.ts'
+import { timeCandidates, timeLightGbm } from './models-candidates.ts'
 
 const WIDTH = 30
+/** Of features and predictions of 500 and 5,000 candidates, in milliseconds. */
+const AIMS = [5, 30]
 
-/** What serving a model costs, with an ensemble of trees of the size of a trained one. Its numbers mean nothing. */
+/** What serving a model costs: the default one, and an ensemble of trees whose numbers mean nothing. */
 export const bench: Bench = {
   summary: 'Models: predictions over the process of a model, a swap under load, going back, start and memory',
   options: {
@@ -23,7 +27,10 @@ export const bench: Bench = {
     clients: { value: 8, doc: 'callers at once while versions are swapped' },
     swaps: { value: 10, doc: 'swaps under load' },
   },
-  async run({ trees = 0, runs = 0, clients = 0, swaps = 0 }, progress) {
+  texts: {
+    python: { value: 'python3', doc: 'a Python with LightGBM; without it that comparison is left out' },
+  },
+  async run({ trees = 0, runs = 0, clients = 0, swaps = 0 }, progress, given) {
     const directory = mkdtempSync(join(tmpdir(), 'understudy-bench-models-'))
     const database = await openDatabase({ store: 'sqlite', path: join(directory, 'bench.db') })
     await migrate(database.db)
@@ -33,11 +40,13 @@ export const bench: Bench = {
       log: pino({ level: 'silent' }),
       directory: join(directory, 'files'),
       refresh: 'off',
+      defaultModel: findDefaultModel(),
     })
     const stop = new AbortController()
     const running = models.run(stop.signal)
     try {
-      return await measure(models, { trees, runs, clients, swaps }, progress)
+      const python = given.texts.python ?? 'python3'
+      return await measure(models, { trees, runs, clients, swaps, python }, progress)
     } finally {
       stop.abort()
       await running
@@ -49,9 +58,16 @@ export const bench: Bench = {
 
 async function measure(
   models: Models,
-  options: { trees: number; runs: number; clients: number; swaps: number },
+  options: { trees: number; runs: number; clients: number; swaps: number; python: string },
   progress: (line: string) => void,
 ): Promise<BenchResult> {
+  progress('the default model')
+  await untilActive(models)
+  const candidates = []
+  for (const rows of [500, 5000]) {
+    progress(`features and predictions of ${rows} candidates, ${options.runs} times`)
+    candidates.push(await timeCandidates(models, rows, options.runs))
+  }
   progress('uploading two versions')
   const first = await upload(models, '1.0.0', options.trees, 1)
   const second = await upload(models, '2.0.0', options.trees, 2)
@@ -64,8 +80,21 @@ async function measure(
   progress(`${options.swaps} swaps under load`)
   const swaps = await swapUnderLoad(models, [first, second], options)
   const memory = models.serving.hosts().map(({ alias, pid }) => ({ alias, ...memoryOf(pid ?? 0) }))
+  progress('LightGBM')
+  const theirs = await timeLightGbm(options.python, { ...options, features: WIDTH, sizes: [500, 5000] })
   const ms = (value: number) => value.toFixed(2)
   const table = [
+    formatTable(
+      ['milliseconds, default model', 'runs', 'p50', 'p99', 'features p50', 'aim for p50'],
+      candidates.map(({ rows, whole, features }, i) => [
+        `${rows} candidates: features and predictions`,
+        options.runs,
+        ms(percentile(whole, 50)),
+        ms(percentile(whole, 99)),
+        ms(percentile(features, 50)),
+        AIMS[i] ?? '',
+      ]),
+    ),
     formatTable(
       ['milliseconds', 'runs', 'p50', 'p99', 'in the runtime p50'],
       sizes.map(({ rows, whole, inside }) => [
@@ -76,6 +105,17 @@ async function measure(
         ms(percentile(inside, 50)),
       ]),
     ),
+    theirs
+      ? formatTable(
+          [`milliseconds, predict of LightGBM ${theirs.version}`, 'runs', 'p50', 'p99'],
+          theirs.sizes.map(({ rows, millis }) => [
+            `${rows} rows of ${WIDTH} features, ${theirs.trees} trees, one thread`,
+            options.runs,
+            ms(percentile(millis, 50)),
+            ms(percentile(millis, 99)),
+          ]),
+        )
+      : `no LightGBM: ${options.python} does not have it (--python names another)`,
     formatTable(
       ['changes of the active version, milliseconds', 'runs', 'p50', 'max'],
       [
@@ -95,8 +135,17 @@ async function measure(
   ].join('\n\n')
   return {
     table,
-    json: { options, cold: cold.took_ms, sizes, swaps, memory },
+    json: { options, candidates, cold: cold.took_ms, sizes, lightgbm: theirs ?? null, swaps, memory },
     ok: swaps.failed === 0 && swaps.wrong === 0,
+  }
+}
+
+/** Its trial has 10 s, which a machine that is busy with other things may not keep. */
+async function untilActive(models: Models): Promise<void> {
+  const limit = performance.now() + 30_000
+  while (!models.serving.active) {
+    if (performance.now() > limit) throw new Error('the default model has not passed its trial within 30 s')
+    await new Promise((resolve) => setTimeout(resolve, 20))
   }
 }
 

@@ -97,6 +97,26 @@ test('the life of a model over HTTP, by the calls of the seeds', async () => {
     trigger: 'manual',
   })
   expect((await bench.call('GET', '/api/v1/ml/models/refresh/history')).body.items).toHaveLength(1)
+  const gaps = '/api/v1/ml/gap-filler'
+  const scope = { instance_types: ['m5.large'], regions: ['us-east-1'] }
+  expect(await bench.call('POST', `${gaps}/analyze`, scope)).toMatchObject({
+    status: 200,
+    body: {
+      model_id: second.body.model_id,
+      trained_until: '2020-06-30',
+      required_data_types: ['spot_prices'],
+      readiness: 'MISSING',
+      percent_covered: 0,
+      items: [{ instance_type: 'm5.large', region: 'us-east-1', pools: 0, offered: true }],
+    },
+  })
+  expect((await bench.call('POST', `${gaps}/fill`, scope)).body).toMatchObject({ code: 'not_supported' })
+  expect((await bench.call('POST', `${gaps}/fill`, { regions: [] })).status).toBe(400)
+  const task = `${gaps}/status/gap-fill-00000000-0000-4000-8000-000000000001`
+  expect((await bench.call('GET', task)).status).toBe(404)
+  expect((await bench.call('DELETE', task)).status).toBe(404)
+  expect((await bench.call('GET', `${gaps}/history`)).body).toEqual({ items: [], next: null })
+  expect(list.items[0].data).toMatchObject({ readiness: 'UNKNOWN', trained_until: '2020-06-30' })
   const audit = await bench.db
     .selectFrom('audit_log')
     .select(['actor', 'action'])
@@ -161,6 +181,10 @@ test('roles: a viewer looks, an operator changes, an admin deletes; nobody else 
     (await bench.call('POST', '/api/v1/ml/models/activate', { model_id: body.model_id }, viewer)).status,
   ).toBe(403)
   expect((await bench.call('DELETE', path, undefined, operator)).status).toBe(403)
+  expect((await bench.call('POST', '/api/v1/ml/gap-filler/fill', {}, viewer)).status).toBe(403)
+  const task = '/api/v1/ml/gap-filler/status/gap-fill-00000000-0000-4000-8000-000000000001'
+  expect((await bench.call('DELETE', task, undefined, viewer)).status).toBe(403)
+  expect((await bench.call('GET', task, undefined, viewer)).status).toBe(404)
   expect((await bench.call('DELETE', path)).body).toMatchObject({ artifact_kept: false })
 })
 
@@ -223,5 +247,7 @@ test('OpenAPI has every call', async () => {
     expect(Object.keys(body.paths)).toContain(`/api/v1/ml/models/${path}`)
   for (const path of ['upload', 'activate', 'fallback', 'sessions'])
     expect(Object.keys(body.paths)).toContain(`/api/admin/ml-models/${path}`)
+  for (const path of ['analyze', 'fill', 'status/{task_id}', 'history'])
+    expect(Object.keys(body.paths)).toContain(`/api/v1/ml/gap-filler/${path}`)
   expect(Object.keys(body.components.schemas)).toContain('ModelUploadForm')
 })

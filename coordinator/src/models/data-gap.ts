@@ -7,7 +7,7 @@ import type { Readiness } from '@understudy/shared/protocol/model-data'
 
 const DAY = hours(24)
 /** Features look back so far at most, and on the price that held then. */
-export const LOOK_BACK: Millis = hours(LOOKBACK_H)
+const LOOK_BACK: Millis = hours(LOOKBACK_H)
 
 /** An instance type in a region. */
 export interface TypeInRegion {

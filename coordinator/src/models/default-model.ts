@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url'
 import { messageOf } from '@understudy/shared/core/app-error'
 import type { Logger } from 'pino'
 import type { ModelRow } from '../storage/database.ts'
-import type { UploadRequest } from './models.ts'
+import type { UploadRequest } from './receive-upload.ts'
 
 const FOLDER = join('models', 'registry', 'price-instability', '1.0.0')
 const ACTOR = 'coordinator'

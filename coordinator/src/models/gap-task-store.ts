@@ -10,8 +10,6 @@ export interface TaskFetch {
   readonly id: string | null
 }
 
-export type GapTaskStatus = 'in_progress' | 'completed' | 'failed' | 'cancelled'
-
 /** Fills by their time. A row is written by one coordinator. */
 export interface GapTaskStore {
   add(row: ModelGapFillRow): Promise<void>

@@ -243,7 +243,7 @@ describe.each(dialects)('the gap filler of models on %s', (dialect) => {
       for (let i = 0; i < 2000; i += 1) {
         const tasks = await system.filler.history(undefined, 10)
         if (tasks.length >= count && tasks.every(({ ended_at }) => ended_at !== null)) return tasks
-        time.advance(hours(1) / 720)
+        await time.advance(hours(1) / 720)
         await new Promise((resolve) => setTimeout(resolve, 1))
       }
       throw new Error(`there are no ${count} fills`)
@@ -257,7 +257,7 @@ describe.each(dialects)('the gap filler of models on %s', (dialect) => {
     const off = world({ settings: { enabled: false } })
     off.system.runFiller()
     for (let i = 0; i < 5; i += 1) {
-      off.time.advance(minutes(1))
+      await off.time.advance(minutes(1))
       await new Promise((resolve) => setTimeout(resolve, 1))
     }
     expect(await off.system.filler.history(undefined, 10)).toHaveLength(2)

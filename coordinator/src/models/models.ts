@@ -11,7 +11,7 @@ import { configuredVersion } from './configured-version.ts'
 import { takeDefaultModel } from './default-model.ts'
 import { firstBroken } from './ledger.ts'
 import { createModelStore, type ModelStore, modelView, noModel } from './model-store.ts'
-import { MOST_UPLOAD, receiveUpload, type UploadSource } from './receive-upload.ts'
+import { MOST_UPLOAD, receiveUpload, type UploadRequest } from './receive-upload.ts'
 import { createRefresh, type Refresh } from './refresh.ts'
 import { createRegistry, type Registry } from './registry.ts'
 import { createServing, type Prediction, type Serving } from './serving.ts'
@@ -32,6 +32,8 @@ export interface ModelsPorts {
   readonly bucket?: Bucket | undefined
   /** How often the active version is read again and checked. */
   readonly refresh: 'off' | 'daily' | 'weekly'
+  /** Told of each call for predictions of the active version; undefined when none could be made. */
+  readonly onPrediction?: ((prediction: Prediction | undefined) => void) | undefined
   /** What a refresh does about prices, in a sentence; nothing if it is not given. */
   readonly refreshPrices?: ((actor: string) => Promise<string>) | undefined
   /** The folder of a model that is taken in while nobody has brought one. */
@@ -40,15 +42,6 @@ export interface ModelsPorts {
   readonly activeVersion?: string | undefined
   /** What else refers to a version, such as an experiment: it is not deleted then. */
   readonly referrers?: (id: string) => Promise<readonly string[]>
-}
-
-/** An upload, and what is known of it before its first byte. */
-export interface UploadRequest extends Omit<UploadSource, 'onProgress'> {
-  readonly actor: string
-  /** Chosen by the caller, who can then ask how far it is. */
-  readonly sessionId: string | undefined
-  readonly total: number | null
-  readonly key: string | null
 }
 
 /**
@@ -217,7 +210,16 @@ export function createModels(ports: ModelsPorts): Models {
         content: await artifacts.read(sha256),
       }
     },
-    predict: serving.predict,
+    async predict(values) {
+      try {
+        const prediction = await serving.predict(values)
+        ports.onPrediction?.(prediction)
+        return prediction
+      } catch (error) {
+        if (!isAppError(error, 'input_invalid')) ports.onPrediction?.(undefined)
+        throw error
+      }
+    },
     predictAs: serving.predictAs,
     async run(signal) {
       let first = Promise.resolve()

@@ -28,8 +28,8 @@ export function createPredictionMetrics(parts: {
   const { alerts, feed, clock } = parts
   const registers = [parts.registry]
   const took = new Histogram({
-    name: 'spot_model_prediction_ms',
-    help: 'One batch over all pools, with the way to the process of the model and back, in milliseconds',
+    name: `${PREFIX}prediction_run_ms`,
+    help: 'A run over all pools, with their features and the way to the process of the model and back, in milliseconds',
     buckets: BUCKETS,
     registers,
   })

@@ -32,6 +32,15 @@ export interface UploadSource {
   onProgress(received: number): void
 }
 
+/** An upload, and what is known of it before its first byte. */
+export interface UploadRequest extends Omit<UploadSource, 'onProgress'> {
+  readonly actor: string
+  /** Chosen by the caller, who can then ask how far it is. */
+  readonly sessionId: string | undefined
+  readonly total: number | null
+  readonly key: string | null
+}
+
 interface Parts {
   model: UploadedFile | undefined
   scaler: UploadedFile | undefined
