@@ -382,7 +382,7 @@ export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedC
     async close() {
       closing.abort()
       for (const machine of machines.values()) end(machine, true)
-      await Promise.all([...machines.values()].map(({ gone }) => gone))
+      await Promise.all([...machines.values()].map(({ gone }) => gone ?? Promise.resolve()))
       await Promise.all([...addresses.values()].map(async (address) => (await address).close()))
       await (await opened)?.close()
       rmSync(join(directory, 'instances'), { recursive: true, force: true })
