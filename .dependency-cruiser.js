@@ -47,7 +47,11 @@ export default {
       from: { path: '^coordinator/src/([^/]+)/', pathNot: '^coordinator/src/(commands|demo)/' },
       to: {
         path: '^coordinator/src/[^/]+/',
-        pathNot: ['^coordinator/src/(?:$1|cloud|storage)/', '^coordinator/src/(?<d>\\w+)/\\k<d>[.]ts$', '/testing[.]ts$'],
+        pathNot: [
+          '^coordinator/src/(?:$1|cloud|storage)/',
+          '^coordinator/src/(?<d>\\w+)/\\k<d>[.]ts$',
+          '/testing[.]ts$',
+        ],
       },
     },
     {
