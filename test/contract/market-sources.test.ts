@@ -36,7 +36,7 @@ test.each(dialects)(
     })
     const { body: list } = await bench.call('GET', '/api/v1/ml/pricing/fetch')
     expect(list.items).toMatchObject([{ status: 'done', done: 2, total: 2 }])
-    expect(await metric(bench, 'price_fetches{status="done"}')).toBe(1)
+    expect(await metric(bench, 'understudy_price_fetches{status="done"}')).toBe(1)
 
     const range = `from=${iso(after(3))}&to=${iso(after(5))}`
     const { body: series } = await bench.call('GET', `/api/agents/a/pricing?pool=${IN_A}&${range}`)
@@ -158,11 +158,11 @@ test.each(dialects)(
         { instance_type: 'm5.large' },
       ],
     })
-    const age = await metric(bench, 'catalog_age_seconds{source="spot-advisor"}')
+    const age = await metric(bench, 'understudy_catalog_age_seconds{source="spot-advisor"}')
     expect(age).toBeGreaterThanOrEqual(13 * 3600)
     expect(age).toBeLessThan(14.1 * 3600)
-    expect(await metric(bench, 'catalog_failing{source="on-demand/us-east-1"}')).toBe(1)
-    expect(await metric(bench, 'catalog_failing{source="spot-advisor"}')).toBe(0)
+    expect(await metric(bench, 'understudy_catalog_failing{source="on-demand/us-east-1"}')).toBe(1)
+    expect(await metric(bench, 'understudy_catalog_failing{source="spot-advisor"}')).toBe(0)
     for (const cursor of ['x', 'a%00%20b', 'us-east-1%20'])
       expect((await bench.call('GET', `/api/v1/ml/pricing/on-demand?cursor=${cursor}`)).status).toBe(400)
   },

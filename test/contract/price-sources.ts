@@ -59,6 +59,6 @@ export async function metric(bench: Bench, name: string): Promise<number> {
   const { body } = await bench.call('GET', '/metrics')
   const line = String(body)
     .split('\n')
-    .find((text) => text.startsWith(`understudy_${name} `))
+    .find((text) => text.startsWith(`${name} `))
   return Number(line?.split(' ').at(-1))
 }

@@ -28,6 +28,17 @@ test('a token lets its owner in, and nobody learns it from the database', async 
   expect(JSON.stringify(rows)).not.toContain(token.split('_').slice(2).join('_'))
 })
 
+test('a token is known again after a restart, and another secret in its place is not', async () => {
+  const { time, tokens } = bench()
+  const token = await tokens.createOperator('ada', 'operator', undefined)
+  const restarted = createTokens(database.db, time.clock)
+  const wrong = `${token.slice(0, -43)}${'a'.repeat(43)}`
+  for (const each of [tokens, restarted]) {
+    expect(await each.findOperator(wrong)).toBeUndefined()
+    expect(await each.findOperator(token)).toEqual({ name: 'ada', role: 'operator' })
+  }
+})
+
 test.each(['', 'us_', 'us_0000000000000000_x', 'garbage', 'us_0000000000000000_'.padEnd(62, 'a')])(
   '%j lets nobody in',
   async (token) => {

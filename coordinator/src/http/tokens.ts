@@ -6,7 +6,7 @@ import type { Kysely, Schema, TokenRow } from '../storage/database.ts'
 
 const scryptAsync = promisify(scrypt)
 const KEY_BYTES = 32
-/** A right answer is remembered this long, so that a page does not pay for scrypt at every request. */
+/** A secret that was made or right is remembered this long, so that a page does not pay for scrypt at every request. */
 const REMEMBER: Millis = 60_000 as Millis
 const REMEMBERED = 1000
 
@@ -84,7 +84,17 @@ export function createTokens(db: Kysely<Schema>, clock: Clock): Tokens {
         ...row,
       })
       .execute()
+    // Most are used right away, as by an instance that has been launched.
+    remember(id, secret)
     return `us_${id}_${secret}`
+  }
+
+  const keyOf = (id: string, secret: string) =>
+    createHash('sha256').update(`${id} ${secret}`).digest('base64')
+
+  function remember(id: string, secret: string): void {
+    if (remembered.size >= REMEMBERED) remembered.clear()
+    remembered.set(keyOf(id, secret), plus(clock.now(), REMEMBER))
   }
 
   /** Whether the instance has come in by this token just now, and did not get the answer in which its credential was. */
@@ -121,11 +131,9 @@ export function createTokens(db: Kysely<Schema>, clock: Clock): Tokens {
   }
 
   async function isSecretOf(row: TokenRow, secret: string): Promise<boolean> {
-    const key = createHash('sha256').update(`${row.id} ${secret}`).digest('base64')
-    if ((remembered.get(key) ?? 0) > clock.now()) return true
+    if ((remembered.get(keyOf(row.id, secret)) ?? 0) > clock.now()) return true
     const right = timingSafeEqual(Buffer.from(await hashOf(secret, row.salt)), Buffer.from(row.hash))
-    if (remembered.size >= REMEMBERED) remembered.clear()
-    if (right) remembered.set(key, plus(clock.now(), REMEMBER))
+    if (right) remember(row.id, secret)
     return right
   }
 

@@ -165,7 +165,7 @@ function addCatalog(registers: Registers, catalog: Pick<CatalogStore, 'sources'>
 function addSavings(registers: Registers, savings: SavingsBook, clock: Clock): void {
   let known: { readonly until: Instant; readonly usd: number } | undefined
   new Gauge({
-    name: `${PREFIX}spot_cost_savings_usd`,
+    name: 'spot_cost_savings_usd',
     help: 'What spot has saved against on-demand in the last 30 days, net of double running; hours without a real price are left out',
     registers: [...registers],
     async collect() {

@@ -6,7 +6,8 @@ import { testData } from '../testkit/test-data.ts'
 import { bucketFrom, bucketsBetween } from './bucket.ts'
 import { decimate } from './decimate.ts'
 import { findGaps } from './gap.ts'
-import { collectedRuns, coveredByFile, mergeChanges, type PriceChange, stepSeries } from './history.ts'
+import { mergeChanges, type PriceChange, stepSeries } from './history.ts'
+import { minus } from './interval.ts'
 import { checkSample, isRefusal } from './sample.ts'
 import { mergeSeries } from './series.ts'
 
@@ -43,20 +44,18 @@ test('half a year of real prices is read, its seam is a gap, and its extremes ar
   const { changes, times, rows, refused } = readFile()
   expect([rows, refused]).toEqual([103_340, 0])
 
-  const runs = collectedRuns(times, minutes(12 * 60))
-  expect(runs.map(({ to }) => new Date(to).toISOString().slice(0, 16))).toEqual([
-    '2020-03-30T00:31',
-    new Date(times.at(-1) ?? 0).toISOString().slice(0, 16),
-  ])
+  // Nobody collected between these two rows.
+  const seam = times.findIndex((at, i) => at - (times[i - 1] ?? at) > minutes(12 * 60))
+  const hole = { from: times[seam - 1] as Instant, to: times[seam] as Instant }
+  expect(new Date(hole.from).toISOString()).toBe('2020-03-30T00:31:11.000Z')
   const range = { from: times[0] as Instant, to: times.at(-1) as Instant }
-  const covered = coveredByFile(changes, runs)
+  const covered = minus([{ ...range, from: changes[0]?.at as Instant }], [hole])
   const history = stepSeries(changes, covered, range)
   const gaps = findGaps([], range, covered)
   expect(history.length + gaps.reduce((sum, gap) => sum + gap.buckets, 0)).toBe(
     bucketsBetween(range.from, range.to),
   )
-  const seam = gaps.find((gap) => gap.from === bucketFrom(runs[0]?.to as Instant))
-  expect(seam?.class).toBe('blackout')
+  expect(gaps.find((gap) => gap.from === bucketFrom(hole.from))?.class).toBe('blackout')
 
   const series = mergeSeries({ samples: [], history, interpolated: [] }, range)
   const kept = decimate(series, 1000)

@@ -201,7 +201,6 @@ export const gapScanRequestSchema = z
     /** Without them: the last 24 hours. */
     from: timeSchema.optional(),
     to: timeSchema.optional(),
-    /** false: only say what there is. */
     /** False: gaps are counted, and nothing is written. */
     fill: z.boolean().default(true),
   })
