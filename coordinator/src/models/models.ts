@@ -19,7 +19,7 @@ import { createSessions, type OpenSession, type Sessions } from './sessions.ts'
 import { toManifest, toUploadFields } from './upload-checks.ts'
 
 export type { ModelStore } from './model-store.ts'
-export { type OpenPredictions, openPredictions } from './open-predictions.ts'
+export { openPredictions } from './open-predictions.ts'
 export type { Prediction } from './serving.ts'
 
 export interface ModelsPorts {

@@ -18,6 +18,18 @@ export function mergeChanges(lists: readonly (readonly PriceChange[])[]): PriceC
   return inOrder.filter((change, i) => change.at !== inOrder[i - 1]?.at)
 }
 
+/** The price that holds at `at`: that of the last change up to then. `changes` must be in order. */
+export function stepAt(changes: readonly PriceChange[], at: Instant): MicroUsd | undefined {
+  let low = 0
+  let high = changes.length
+  while (low < high) {
+    const middle = (low + high) >>> 1
+    if ((changes[middle] as PriceChange).at <= at) low = middle + 1
+    else high = middle
+  }
+  return changes[low - 1]?.price
+}
+
 /**
  * The price at the start of every bucket of `range` that is covered. A bucket before the pool's first change has none.
  * `changes` must be in order.
