@@ -3,7 +3,7 @@ import { expect, test } from 'vitest'
 import { microUsd } from '../core/money.ts'
 import { type Instant, instant } from '../core/time.ts'
 import { BUCKET, eachBucket } from './bucket.ts'
-import { mergeChanges, type PriceChange, stepSeries } from './history.ts'
+import { mergeChanges, type PriceChange, stepAt, stepSeries } from './history.ts'
 import type { Interval } from './interval.ts'
 
 const at = (text: string): Instant => instant(Date.parse(`2025-11-20T${text}:00Z`))
@@ -71,6 +71,7 @@ test('the series is the price of each moment, looked up one by one', () => {
         .filter((start) => covered.some(({ from, to }) => from <= start && start < to))
         .flatMap((start) => {
           const price = known.findLast((each) => each.at <= start)?.price
+          expect(stepAt(known, start)).toBe(price)
           return price === undefined ? [] : [{ at: start, price }]
         })
       expect(stepSeries(known, covered, range)).toEqual(expected)
