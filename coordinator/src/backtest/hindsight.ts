@@ -27,8 +27,12 @@ function bestPath(
   const priceAt = (state: number, tick: number) =>
     state === width ? Number.NaN : priceOf(market, pools[state] as number, tick)
   let cost = new Float64Array(states).fill(Number.POSITIVE_INFINITY)
-  cost[Number.isNaN(priceOf(market, home, from)) ? width : pools.indexOf(home)] = 0
-  for (let tick = from; tick < ticks; tick++) {
+  // The first tick is spent at home by everybody (replay.ts), where home can be had.
+  const first = priceOf(market, home, from)
+  const isHome = !Number.isNaN(first) && !market.isBlind(from)
+  cost[Number.isNaN(first) ? width : pools.indexOf(home)] = isHome ? (first * market.tick) / HOUR : 0
+  if (isHome) back.fill(pools.indexOf(home), from * states, (from + 1) * states)
+  for (let tick = isHome ? from + 1 : from; tick < ticks; tick++) {
     const row = back.subarray(tick * states, (tick + 1) * states)
     if (market.isBlind(tick)) row.set(Array.from(row.keys()))
     else cost = step(cost, row, { priceAt: (state) => priceAt(state, tick), tick: market.tick, costs })

@@ -149,6 +149,17 @@ test('nobody does better than hindsight', () => {
   )
 })
 
+test('hindsight spends the first tick at home, as everybody does, and leaves when that is cheapest then', () => {
+  const market = marketOf([
+    [0.8, 3.8, 0.1, 0.1],
+    [0.1, 3.3, 0.1, 0.1],
+  ])
+  // Leaving in the second hour costs 3.3 / 6 for both running, more than the 0.5 that it saves.
+  const best = play(market, (workload) => hindsightPolicy(market, workload, costs))
+  expect(best).toMatchObject({ moves: 0 })
+  expect(best.costUsd).toBeCloseTo(4.8, 9)
+})
+
 test('hindsight prefers capacity to cost', () => {
   const market = marketOf([
     [1, 1, NONE, NONE, 1],
