@@ -111,7 +111,9 @@ export async function startRig(options: RigOptions): Promise<Rig> {
   const market = cloud.run(ended.signal)
   const control = await serveControl(cloud)
   const keys = join(directory, 'keys')
+  const scratch = join(directory, 'tmp')
   await mkdir(keys)
+  await mkdir(scratch)
   writeFileSync(join(keys, `${REGION}.pem`), cloud.identityKey)
   const coordinatorLog = pino.destination({ dest: join(logs, 'coordinator.log'), sync: true })
 
@@ -123,6 +125,8 @@ export async function startRig(options: RigOptions): Promise<Rig> {
       command: options.programs.coordinator,
       env: {
         ...broom.mark,
+        // What it leaves there when it is killed goes with the rest.
+        TMPDIR: scratch,
         API_PORT: String(port),
         UNDERSTUDY_DATABASE: join(directory, 'understudy.db'),
         MODEL_UPLOAD_DIR: join(directory, 'models'),
