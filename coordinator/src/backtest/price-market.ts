@@ -4,7 +4,7 @@ import { type Instant, instant, type Millis } from '@understudy/shared/core/time
 import type { PriceChange } from '@understudy/shared/market/history'
 import type { Interval } from '@understudy/shared/market/interval'
 import { parsePool, regionOf } from '@understudy/shared/market/pool'
-import { familyOf } from '@understudy/shared/pipeline/hardware'
+import { familyOf } from '@understudy/shared/market/pool-groups'
 import { defaultPolicy } from '@understudy/shared/pipeline/policy'
 import { nextSize } from '@understudy/shared/pipeline/right-sizing'
 import type { ReplayMarket, ReplayPool, Workload } from './replay-market.ts'
@@ -81,7 +81,7 @@ function onGrid(
 
 /** Burstable and bare-metal types are no stand-in for others. */
 const kindOf = (instanceType: string): string =>
-  instanceType.endsWith('.metal') ? 'metal' : /^t\d/.test(familyOf(instanceType)) ? 'burstable' : 'steady'
+  instanceType.endsWith('.metal') ? 'metal' : /^t\d/.test(familyOf({ instanceType })) ? 'burstable' : 'steady'
 
 /**
  * One workload per instance type: it needs what the type has, begins in the first zone that sells it at the beginning, and may

@@ -90,17 +90,18 @@ describe.each(dialects)('own history on %s', (dialect) => {
       await addInstance(db, { id: 'i-1', agent_id: 'a', pool_id: POOL, launched_at: 10 * HOUR })
       await addInstance(db, { id: 'i-2', agent_id: 'a', pool_id: POOL, life_cycle: 'on-demand' })
       await addInstance(db, { id: 'i-3', agent_id: 'a', pool_id: POOL, terminated_at: 2 * HOUR })
+      const notice = (instance_id: string, seen_via: string, detected_at: number) => ({
+        ...{ id: `of ${instance_id}`, agent_id: 'a', instance_id, trigger: 'notice', old_epoch: 1 },
+        ...{ signal_type: 'termination-notice', detected_at, seen_via },
+        ...{ response_action: '', outcome: '', outcome_reason: '', failover_completed: 0 },
+      })
       await db
         .insertInto('spot_interruption_events')
-        .values({
-          ...{ id: 'x', agent_id: 'a', instance_id: 'i-1', trigger: 'notice', old_epoch: 1 },
-          ...{
-            signal_type: 'termination-notice',
-            detected_at: 30 * HOUR,
-            seen_via: '[{"via":"imds","after_ms":0}]',
-          },
-          ...{ response_action: '', outcome: '', outcome_reason: '', failover_completed: 0 },
-        })
+        .values([
+          notice('i-1', '[{"via":"imds","after_ms":0}]', 30 * HOUR),
+          // Of one that ended before the time that is looked at: never read.
+          notice('i-3', 'not read', 2 * HOUR),
+        ])
         .execute()
       const lives = await readLives(db, instant(5 * HOUR), NOW)
       expect(lives.map(({ from, to, interrupted }) => [from / HOUR, to / HOUR, interrupted])).toEqual([

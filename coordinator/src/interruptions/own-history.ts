@@ -26,16 +26,19 @@ const HOUR = 3_600_000
 
 /** What spot instances of ours have lived through since a moment, by our own record. */
 export async function readLives(db: Kysely<Schema>, since: Instant, now: Instant): Promise<readonly Lived[]> {
-  const instances = await db
+  const running = db
     .selectFrom('instances')
-    .select(['id', 'pool_id', 'launched_at', 'enrolled_at', 'terminated_at'])
     .where('life_cycle', '!=', 'on-demand')
     .where((e) => e.or([e('terminated_at', 'is', null), e('terminated_at', '>', since)]))
+  const instances = await running
+    .select(['id', 'pool_id', 'launched_at', 'enrolled_at', 'terminated_at'])
     .execute()
+  // Of these instances alone: incidents are kept for ever.
   const notices = await db
     .selectFrom('spot_interruption_events')
     .select(['instance_id', 'detected_at', 'seen_via'])
     .where('signal_type', '=', 'termination-notice')
+    .where('instance_id', 'in', running.select('id'))
     .orderBy('detected_at')
     .execute()
   return livesOf(instances, notices, since, now)

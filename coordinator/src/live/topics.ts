@@ -1,3 +1,4 @@
+import { isAppError } from '@understudy/shared/core/app-error'
 import { createSerial } from '@understudy/shared/core/serial'
 import type { Service } from '@understudy/shared/core/service'
 import { type Clock, everyPeriod, millis } from '@understudy/shared/core/time'
@@ -44,6 +45,8 @@ export function createTopics(parts: {
   const { clock, log, version, mode, agentView } = parts
   const content: LiveContent = { agents: {}, incidents: {} }
   const touched = new Set<string>()
+  /** Of which it was said already. */
+  const failing = new Set<string>()
   const pages = new Set<LiveSocket>()
   let patch: Partial<LiveContent> = {}
   let seq = 0
@@ -65,13 +68,26 @@ export function createTopics(parts: {
     inOrder(async () => {
       const ids = [...touched]
       touched.clear()
-      for (const id of ids) {
-        const view = await agentView(id)
-        if (JSON.stringify(view) === JSON.stringify(content.agents[id])) continue
-        content.agents[id] = view
-        patch = { ...patch, agents: { ...patch.agents, [id]: view } }
-      }
-    }).catch((error: unknown) => log.warn({ event: 'live.not_refreshed', err: error }))
+      for (const id of ids)
+        await refreshAgent(id).then(
+          () => failing.delete(id),
+          (error: unknown) => keepFor(id, error),
+        )
+    })
+
+  async function refreshAgent(id: string): Promise<void> {
+    const view = await agentView(id)
+    if (JSON.stringify(view) === JSON.stringify(content.agents[id])) return
+    content.agents[id] = view
+    patch = { ...patch, agents: { ...patch.agents, [id]: view } }
+  }
+
+  /** Tried again with the next frame, and said once; one that is not there is not. */
+  function keepFor(id: string, error: unknown): void {
+    if (!isAppError(error, 'not_found')) touched.add(id)
+    if (!failing.has(id)) log.warn({ event: 'live.not_refreshed', agent: id, err: error })
+    failing.add(id)
+  }
 
   async function flush(): Promise<void> {
     // What nobody looks at is not made: it waits for the next page.

@@ -1,7 +1,10 @@
 import { cpSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
+import { AppError } from '@understudy/shared/core/app-error'
+import { minutes } from '@understudy/shared/core/time'
 import type { ModelManifest } from '@understudy/shared/protocol/model-manifest'
+import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
 import { pino } from 'pino'
 import { afterEach, expect, test } from 'vitest'
 import type { ModelRow } from '../storage/database.ts'
@@ -52,6 +55,7 @@ test('a coordinator without a model takes in the one that comes with it; a damag
 })
 
 test('it is left alone where somebody has brought a model, or where it counted once; what goes wrong is no error', async () => {
+  const time = createVirtualTime()
   const row = (uploaded_by: string, activated_at: number | null) =>
     ({ uploaded_by, activated_at }) as unknown as ModelRow
   const take = async (rows: ModelRow[], upload = async () => ({ model_id: 'model-1' })) => {
@@ -59,7 +63,7 @@ test('it is left alone where somebody has brought a model, or where it counted o
     const taken = await takeDefaultModel(
       folder,
       { list: async () => rows, upload, activate: async (id) => void activated.push(id) },
-      pino({ level: 'silent' }),
+      { log: pino({ level: 'silent' }), clock: time.clock, signal: new AbortController().signal },
     )
     return { taken, activated }
   }
@@ -68,6 +72,45 @@ test('it is left alone where somebody has brought a model, or where it counted o
   expect(await take([row('coordinator', null)])).toEqual({ taken: true, activated: ['model-1'] })
   const broken = () => Promise.reject(new Error('no space left'))
   expect(await take([], broken)).toEqual({ taken: false, activated: [] })
+})
+
+test('while the bucket does not answer it is tried again, until somebody else has brought a model', async () => {
+  const time = createVirtualTime()
+  const away = new AppError('unavailable', 's3://models did not answer', { retryable: true })
+  let tries = 0
+  const rows: ModelRow[] = []
+  const stop = new AbortController()
+  const start = (signal: AbortSignal) =>
+    takeDefaultModel(
+      folder,
+      {
+        list: async () => rows,
+        upload() {
+          tries += 1
+          return tries % 3 === 0 ? Promise.resolve({ model_id: 'm' }) : Promise.reject(away)
+        },
+        activate: () => Promise.resolve(),
+      },
+      { log: pino({ level: 'silent' }), clock: time.clock, signal },
+    )
+  const pass = async (count: number) => {
+    await until(() => tries === count && time.pending() > 0)
+    await time.advance(minutes(10))
+  }
+  const taken = start(stop.signal)
+  await pass(1)
+  await pass(2)
+  expect(await taken).toBe(true)
+  const other = start(stop.signal)
+  await until(() => tries === 4 && time.pending() > 0)
+  rows.push({ uploaded_by: 'ada', activated_at: null } as unknown as ModelRow)
+  await time.advance(minutes(10))
+  expect(await other).toBe(false)
+  rows.length = 0
+  const ended = start(stop.signal)
+  await until(() => tries === 5 && time.pending() > 0)
+  stop.abort()
+  expect(await ended).toBe(false)
 })
 
 test('MODEL_ACTIVE_VERSION is activated at each start, whatever was active before', async () => {

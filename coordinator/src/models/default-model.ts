@@ -3,13 +3,16 @@ import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { ReadableStream } from 'node:stream/web'
 import { fileURLToPath } from 'node:url'
-import { messageOf } from '@understudy/shared/core/app-error'
+import { isAppError, messageOf } from '@understudy/shared/core/app-error'
+import { type Clock, minutes, sleep } from '@understudy/shared/core/time'
 import type { Logger } from 'pino'
 import type { ModelRow } from '../storage/database.ts'
 import type { UploadRequest } from './receive-upload.ts'
 
 const FOLDER = join('models', 'registry', 'price-instability', '1.0.0')
 const ACTOR = 'coordinator'
+/** What may come right by itself, such as a bucket that does not answer, is tried again after this. */
+const AGAIN = minutes(10)
 
 /** The folder of the model that comes with the coordinator: beside the bundle, or in a checkout. */
 export function findDefaultModel(): string | undefined {
@@ -51,21 +54,25 @@ export async function takeDefaultModel(
     upload(request: UploadRequest): Promise<{ readonly model_id: string }>
     activate(id: string, actor: string, reason: string): Promise<unknown>
   },
-  log: Logger,
+  { log, clock, signal }: { readonly log: Logger; readonly clock: Clock; readonly signal: AbortSignal },
 ): Promise<boolean> {
-  try {
-    if (!isUntouched(await models.list())) return false
-    const { model_id: id } = await models.upload(await uploadOf(folder))
-    await models.activate(id, ACTOR, 'the model that comes with the coordinator')
-    log.info({ event: 'model.default_taken', model: id, folder })
-    return true
-  } catch (error) {
-    log.warn({
-      event: 'model.default_not_taken',
-      folder,
-      why: messageOf(error),
-      note: 'nothing is predicted until a model is uploaded and activated',
-    })
-    return false
-  }
+  while (!signal.aborted)
+    try {
+      if (!isUntouched(await models.list())) return false
+      const { model_id: id } = await models.upload(await uploadOf(folder))
+      await models.activate(id, ACTOR, 'the model that comes with the coordinator')
+      log.info({ event: 'model.default_taken', model: id, folder })
+      return true
+    } catch (error) {
+      const again = isAppError(error) && error.retryable
+      log.warn({
+        event: 'model.default_not_taken',
+        folder,
+        why: messageOf(error),
+        note: `nothing is predicted until a model is active${again ? '; it is tried again in 10 minutes' : ''}`,
+      })
+      if (!again) return false
+      await sleep(clock, AGAIN, signal).catch(() => undefined)
+    }
+  return false
 }

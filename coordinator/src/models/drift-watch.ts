@@ -25,6 +25,8 @@ const WINDOW = hours(24)
 /** A window with too few pools goes on, but not for ever. */
 const LONGEST_WINDOW = hours(24 * 7)
 const SAVED = minutes(30)
+/** Losses of so long are compared; what lies further back is no measure of the present. */
+export const LOSSES_KEPT = hours(24 * 90)
 /** A model that is not asked any more is watched no longer. */
 const MOST_OPEN = 20
 
@@ -175,7 +177,7 @@ export function createDriftWatch(parts: {
         await save(model.id, window, null)
       }),
     async onBlocks(modelId) {
-      const blocks = await labels.blocks(modelId)
+      const blocks = await labels.blocks(modelId, clock.now() - LOSSES_KEPT)
       const found = lossDrift(
         blocks.map(({ block_at: at, pool_group: group, brier }) => ({ at, group, brier })),
       )

@@ -33,7 +33,7 @@ export interface LabelStore {
   models(): Promise<readonly { readonly modelId: string; readonly horizon: number }[]>
   pendingPools(modelId: string, until: number): Promise<readonly PendingPool[]>
   /** Their times, in order. */
-  pendingTimes(modelId: string, pool: number, until: number): Promise<readonly Instant[]>
+  pendingTimes(modelId: string, of: PendingPool): Promise<readonly Instant[]>
   label(modelId: string, spans: readonly LabelSpan[]): Promise<number>
   isPending(modelId: string, from: number, to: number): Promise<boolean>
   /** Of the predictions of a time, by pool. */
@@ -41,14 +41,18 @@ export interface LabelStore {
   /** Of its first prediction at `from` or later. */
   firstRun(modelId: string, from: number): Promise<number | undefined>
   addBlocks(rows: readonly PredictionBlockRow[]): Promise<void>
-  blocks(modelId: string): Promise<readonly PredictionBlockRow[]>
+  /** Of this time and later, in order. */
+  blocks(modelId: string, from: number): Promise<readonly PredictionBlockRow[]>
+  lastBlock(modelId: string): Promise<number | undefined>
 }
 
 export function createLabelStore(db: Kysely<Schema>): LabelStore {
+  // A cross join keeps SQLite from reading all that the model has ever said: few rows wait.
   const pending = (modelId: string, until: number) =>
     db
       .selectFrom('predictions_log as l')
-      .innerJoin('prediction_runs as r', 'r.id', 'l.run')
+      .crossJoin('prediction_runs as r')
+      .whereRef('r.id', '=', 'l.run')
       .where('l.label', 'is', null)
       .where('l.label_reason', 'is', null)
       .where('l.at', '<=', until)
@@ -95,9 +99,11 @@ export function createLabelStore(db: Kysely<Schema>): LabelStore {
       }))
     },
 
-    async pendingTimes(modelId, pool, until) {
-      const rows = await pending(modelId, until)
+    async pendingTimes(modelId, { pool, first, last }) {
+      const rows = await pending(modelId, last)
         .where('l.pool', '=', pool)
+        // Or all that the pool ever had is read.
+        .where('l.at', '>=', first)
         .select('l.at')
         .orderBy('l.at')
         .execute()
@@ -168,12 +174,24 @@ export function createLabelStore(db: Kysely<Schema>): LabelStore {
         .onConflict((conflict) => conflict.doNothing())
         .execute()
     },
-    blocks: (modelId) =>
+    blocks: (modelId, from) =>
       db
         .selectFrom('prediction_blocks')
         .selectAll()
         .where('model_id', '=', modelId)
+        .where('block_at', '>=', from)
         .orderBy('block_at')
         .execute(),
+
+    async lastBlock(modelId) {
+      const row = await db
+        .selectFrom('prediction_blocks')
+        .select('block_at')
+        .where('model_id', '=', modelId)
+        .orderBy('block_at', 'desc')
+        .limit(1)
+        .executeTakeFirst()
+      return row?.block_at
+    },
   }
 }

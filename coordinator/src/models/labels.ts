@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import type { Service } from '@understudy/shared/core/service'
 import { type Clock, everyPeriod, hours, type Instant, instant, minutes } from '@understudy/shared/core/time'
 import { parsePool, regionOf } from '@understudy/shared/market/pool'
@@ -45,6 +46,8 @@ export function createLabels(parts: {
   readonly onPass: (pass: LabelPass) => void
 }): Labels {
   const { store, models, market, clock, log } = parts
+  /** Until when all blocks of a model are complete: one in which nothing has a label leaves nothing in the store. */
+  const closed = new Map<string, number>()
 
   async function labelModel(modelId: string, horizon: number): Promise<LabelPass> {
     const now = clock.now()
@@ -64,13 +67,18 @@ export function createLabels(parts: {
     }
     if (!target) {
       const reason = row ? 'prices do not show whether it came true' : 'the model is no longer known'
-      await write(
-        pools.map(({ pool, first, last }) => ({ pool, from: first, to: last, label: null, reason })),
-      )
+      for (let start = 0; start < pools.length; start += POOLS_AT_ONCE) {
+        const some = pools.slice(start, start + POOLS_AT_ONCE)
+        await write(
+          some.map(({ pool, first, last }) => ({ pool, from: first, to: last, label: null, reason })),
+        )
+        // Everything else has its turn: SQLite writes in this thread.
+        await setImmediate()
+      }
       return { labelled, unlabelled }
     }
     for (let start = 0; start < pools.length; start += POOLS_AT_ONCE)
-      await write(await spansOf(modelId, pools.slice(start, start + POOLS_AT_ONCE), target, due))
+      await write(await spansOf(modelId, pools.slice(start, start + POOLS_AT_ONCE), target))
     return { labelled, unlabelled }
   }
 
@@ -78,7 +86,6 @@ export function createLabels(parts: {
     modelId: string,
     pools: readonly PendingPool[],
     target: RiseTarget,
-    due: number,
   ): Promise<LabelSpan[]> {
     const range = {
       from: instant(Math.min(...pools.map(({ first }) => first)) - BEFORE),
@@ -89,10 +96,11 @@ export function createLabels(parts: {
       range,
     )
     const spans: LabelSpan[] = []
-    for (const { pool, poolId } of pools) {
+    for (const pending of pools) {
+      const { pool, poolId } = pending
       const known = facts.get(poolId) ?? { changes: [], covered: [], samples: [] }
       const labelAt = createLabeller(known, range, target)
-      const times = await store.pendingTimes(modelId, pool, due)
+      const times = await store.pendingTimes(modelId, pending)
       spans.push(...joinSpans(pool, times, (at) => outcomeOf(labelAt(at), at, target)))
     }
     return spans
@@ -108,9 +116,9 @@ export function createLabels(parts: {
 
   /** Block by block, as long as nothing in them is waited for. */
   async function closeBlocks(modelId: string, horizon: number): Promise<void> {
-    const last = (await store.blocks(modelId)).at(-1)?.block_at
+    const last = await store.lastBlock(modelId)
     let added = false
-    let from = last === undefined ? 0 : last + BLOCK
+    let from = closed.get(modelId) ?? (last === undefined ? 0 : last + BLOCK)
     for (;;) {
       const first = await store.firstRun(modelId, from)
       if (first === undefined) break
@@ -121,6 +129,7 @@ export function createLabels(parts: {
       await store.addBlocks(rows)
       added ||= rows.length > 0
       from = end
+      closed.set(modelId, from)
     }
     if (added) await parts.onBlocks(modelId)
   }

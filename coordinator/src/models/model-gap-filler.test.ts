@@ -1,5 +1,5 @@
 import { AppError } from '@understudy/shared/core/app-error'
-import { hours, instant, minutes } from '@understudy/shared/core/time'
+import { hours, instant, minutes, seconds } from '@understudy/shared/core/time'
 import type { GivenSample } from '@understudy/shared/market/sample'
 import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -261,6 +261,39 @@ describe.each(dialects)('the gap filler of models on %s', (dialect) => {
       await new Promise((resolve) => setTimeout(resolve, 1))
     }
     expect(await off.system.filler.history(undefined, 10)).toHaveLength(2)
+  })
+
+  test('what could not begin by itself is tried again', async () => {
+    const { system, time } = world()
+    const { pools } = system.market
+    let asked = 0
+    Object.assign(system.market, {
+      pools() {
+        asked += 1
+        return asked === 1 ? Promise.reject(new Error('the database is busy')) : pools()
+      },
+    })
+    system.runFiller()
+    const begun = () => system.filler.history(undefined, 10)
+    for (let i = 0; i < 500 && (await begun()).length === 0; i += 1) {
+      await time.advance(seconds(5))
+      await new Promise((resolve) => setTimeout(resolve, 1))
+    }
+    expect(await begun()).toMatchObject([{ trigger: 'start', model_id: 'model-1' }])
+    expect(time.clock.now() - NOW, 'after a minute, not with every look').toBeGreaterThanOrEqual(90_000)
+  })
+
+  test('a fill whose fetches are gone ends, and without a source it can be cancelled', async () => {
+    const { system } = world()
+    const lost = await system.filler.fill(scope, 'manual', 'ada')
+    await database.db.deleteFrom('price_fetches').execute()
+    expect(await system.filler.task(lost.id)).toMatchObject({
+      status: 'failed',
+      error: expect.stringContaining('there is no fetch'),
+    })
+    const next = await system.filler.fill(scope, 'manual', 'ada')
+    const none = world({ noSource: true })
+    expect(await none.system.filler.cancel(next.id)).toMatchObject({ status: 'cancelled' })
   })
 
   test('without a model, a source or a region it says what to do; a refresh goes on all the same', async () => {

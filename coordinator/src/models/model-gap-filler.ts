@@ -1,5 +1,5 @@
 import { randomUUID } from 'node:crypto'
-import { AppError, messageOf } from '@understudy/shared/core/app-error'
+import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
 import { createSerial } from '@understudy/shared/core/serial'
 import type { Service } from '@understudy/shared/core/service'
 import {
@@ -10,6 +10,8 @@ import {
   instant,
   type Millis,
   millis,
+  minutes,
+  plus,
   seconds,
   sleep,
 } from '@understudy/shared/core/time'
@@ -85,6 +87,8 @@ const FRESH = hours(26)
 /** A fill fetches no less than this. */
 const SHORTEST = hours(1)
 const KEPT = seconds(30)
+/** When a fill that nobody has asked for could not begin, it is tried again after this. */
+const RETRY = minutes(1)
 const FETCHES = 200
 
 type Fetch = Awaited<ReturnType<Backfill['fetchStatus']>>
@@ -103,6 +107,8 @@ export function createModelGapFiller(parts: ModelGapFillerParts): ModelGapFiller
   const reach: Millis = millis(hours(24) * settings.daysMax)
   let kept: { readonly until: number; readonly facts: Promise<Facts> } | undefined
   let seen: string | undefined
+  /** Before this it does not try by itself. */
+  let again = clock.mono()
 
   async function wantedBy({ instanceTypes, regions }: GapAsk): Promise<readonly TypeInRegion[]> {
     const where = regions ?? settings.regions
@@ -248,8 +254,21 @@ export function createModelGapFiller(parts: ModelGapFillerParts): ModelGapFiller
     return fetches.map(({ id }) => id ?? '')
   }
 
-  /** Starts what is not started, counts, and ends it when all of it has ended. Doing it again changes nothing. */
+  /** Doing it again changes nothing. What waiting does not mend ends the fill: none could begin after it otherwise. */
   async function advance(row: ModelGapFillRow): Promise<void> {
+    try {
+      await goOn(row)
+    } catch (error) {
+      if (!isAppError(error, 'input_invalid') && !isAppError(error, 'not_found')) throw error
+      const why = messageOf(error).slice(0, 1000)
+      const ended = { status: 'failed', error: why, ended_at: clock.now(), left_ms: row.missing_ms }
+      if (!(await store.change(row.id, ended))) return
+      log.warn({ event: 'model.gap_filled', task: row.id, model: row.model_id, status: 'failed', error: why })
+    }
+  }
+
+  /** Starts what is not started, counts, and ends it when all of it has ended. */
+  async function goOn(row: ModelGapFillRow): Promise<void> {
     const ids = await startFetches(row)
     if (!ids) return
     const states: Fetch[] = []
@@ -294,10 +313,11 @@ export function createModelGapFiller(parts: ModelGapFillerParts): ModelGapFiller
   /** By itself once for each version that becomes active, and the one that is at the start. */
   async function fillForActive(): Promise<void> {
     const id = models.serving.active?.id
-    if (!settings.enabled || id === undefined || id === seen) return
-    const trigger = seen === undefined ? 'start' : 'activation'
+    if (!settings.enabled || id === undefined || id === seen || clock.mono() < again) return
+    again = plus(clock.mono(), RETRY)
+    await begin({}, seen === undefined ? 'start' : 'activation', 'coordinator')
     seen = id
-    await begin({}, trigger, 'coordinator')
+    again = clock.mono()
   }
 
   async function tick(): Promise<void> {
@@ -311,19 +331,22 @@ export function createModelGapFiller(parts: ModelGapFillerParts): ModelGapFiller
     async analyze(ask) {
       const model = await modelOf(ask.modelId)
       const gap = gapIn(await readFacts(await wantedBy(ask)), model, FRESH)
-      return { model, gap, task: await taskFor(model.id) }
+      const row = await store.underWay()
+      return { model, gap, task: row?.model_id === model.id ? row.id : null }
     },
     async analyses(rows) {
       const facts = rows.length === 0 ? undefined : await keptFacts()
+      if (!facts) return new Map()
       const underWay = await store.underWay()
       const task = (id: string) => (underWay?.model_id === id ? underWay.id : null)
-      return new Map(
-        rows.flatMap((model) =>
-          facts
-            ? [[model.id, { model, gap: gapIn(facts, model, FRESH), task: task(model.id) }] as const]
-            : [],
-        ),
-      )
+      // Of many versions few are trained until another day, and thousands of pools take a while.
+      const gaps = new Map<string, DataGap>()
+      const gapOf = (model: ModelRow): DataGap => {
+        const gap = gaps.get(model.trained_until) ?? gapIn(facts, model, FRESH)
+        gaps.set(model.trained_until, gap)
+        return gap
+      }
+      return new Map(rows.map((model) => [model.id, { model, gap: gapOf(model), task: task(model.id) }]))
     },
     fill: (ask, trigger, actor) =>
       inTurn(async () => {
@@ -342,8 +365,9 @@ export function createModelGapFiller(parts: ModelGapFillerParts): ModelGapFiller
         const row = await mustFindTask(store, id)
         const ended = { status: 'cancelled', ended_at: clock.now(), left_ms: row.missing_ms }
         if (await store.change(id, ended))
+          // Without a source nothing is under way.
           for (const { id: fetch, request } of fetchesOf(row))
-            if (fetch !== null && request) await mustBackfill().cancelFetch(fetch)
+            if (fetch !== null && request) await parts.backfill?.cancelFetch(fetch)
         return mustFindTask(store, id)
       }),
     history: store.list,
@@ -370,10 +394,5 @@ export function createModelGapFiller(parts: ModelGapFillerParts): ModelGapFiller
       await sleep(clock, FIRST, signal).catch(() => undefined)
       await everyPeriod(clock, LOOK, signal, () => safely(tick))
     },
-  }
-
-  async function taskFor(modelId: string): Promise<string | null> {
-    const row = await store.underWay()
-    return row?.model_id === modelId ? row.id : null
   }
 }

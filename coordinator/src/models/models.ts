@@ -163,12 +163,16 @@ export function createModels(ports: ModelsPorts): Models {
   }
 
   /** Never a reason not to start. */
-  async function chooseFirst(): Promise<void> {
+  async function chooseFirst(signal: AbortSignal): Promise<void> {
     const { defaultModel, activeVersion } = ports
     const list = () => store.list(undefined, 1000)
     if (defaultModel !== undefined)
-      await takeDefaultModel(defaultModel, { list, upload, activate: registry.activate }, log)
-    if (activeVersion === undefined) return
+      await takeDefaultModel(
+        defaultModel,
+        { list, upload, activate: registry.activate },
+        { log, clock, signal },
+      )
+    if (activeVersion === undefined || signal.aborted) return
     try {
       const { id } = configuredVersion(await list(), activeVersion)
       await registry.activate(id, 'coordinator', `MODEL_ACTIVE_VERSION is ${activeVersion}`)
@@ -234,7 +238,7 @@ export function createModels(ports: ModelsPorts): Models {
             seq: broken,
             note: 'a line was changed or taken out by hand',
           })
-        first = chooseFirst()
+        first = chooseFirst(signal)
         await refreshOnTime(signal, periods[ports.refresh])
       } finally {
         await first

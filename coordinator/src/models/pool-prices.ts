@@ -74,18 +74,24 @@ export function createPoolPrices(
     await inOrder(readChanged)
   }
 
+  /** Once; whoever asks meanwhile waits for it. */
+  const firstRead = () => {
+    all ??= readAll().catch((error: unknown) => {
+      all = undefined
+      throw error
+    })
+    return all
+  }
+
   return {
     async refresh() {
-      all ??= readAll().catch((error: unknown) => {
-        all = undefined
-        throw error
-      })
-      await all
+      await firstRead()
       if (changed.size > 0) await inOrder(readChanged)
     },
     async reread() {
-      all ??= Promise.resolve()
-      await readAll()
+      const isFirst = all === undefined
+      await firstRead()
+      if (!isFirst) await readAll()
     },
     inRegion: (region) => regions.get(region) ?? [],
     regions: () => [...regions.keys()].sort(),

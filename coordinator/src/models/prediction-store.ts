@@ -1,9 +1,10 @@
 import { setImmediate } from 'node:timers/promises'
-import { hours, type Instant } from '@understudy/shared/core/time'
+import type { Instant } from '@understudy/shared/core/time'
 import type { Interval } from '@understudy/shared/market/interval'
 import { sql } from 'kysely'
 import { insertRows } from '../storage/bulk.ts'
 import type { Kysely, PredictionRow, PredictionRunRow, Schema } from '../storage/database.ts'
+import { LOSSES_KEPT } from './drift-watch.ts'
 
 export type NewRun = Omit<PredictionRunRow, 'id' | 'pools' | 'left_out'> & {
   readonly left: Readonly<Record<string, number>>
@@ -142,12 +143,14 @@ export function createPredictionStore(db: Kysely<Schema>): PredictionStore {
         await db.deleteFrom('prediction_runs').where('id', '=', id).execute()
         await setImmediate()
       }
-      // What was watched is kept four times as long: there is little of it.
+      // What was watched is kept longer: there is little of it.
+      const longAgo = before - LOSSES_KEPT
       await db
         .deleteFrom('drift_windows')
-        .where('from_at', '<', before - hours(24 * 90))
+        .where('from_at', '<', longAgo)
         .where('to_at', 'is not', null)
         .execute()
+      await db.deleteFrom('prediction_blocks').where('block_at', '<', longAgo).execute()
       return gone
     },
   }

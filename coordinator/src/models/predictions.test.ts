@@ -17,11 +17,14 @@ import { dialects, testDatabase } from '../storage/testing.ts'
 import { createModelAlerts } from './alerts.ts'
 import { createDriftWatch } from './drift-watch.ts'
 import { createLabelStore } from './label-store.ts'
+import { createLabels } from './labels.ts'
 import { createModelStore } from './model-store.ts'
 import { type OpenPredictions, openPredictions } from './open-predictions.ts'
 import { createPerformanceBook } from './performance.ts'
+import { createPoolPrices } from './pool-prices.ts'
 import { createPredictionFeed } from './prediction-feed.ts'
 import { createPredictionStore } from './prediction-store.ts'
+import { createPredictions } from './predictions.ts'
 import type { Scores } from './scoring.ts'
 import type { ServedModel } from './served-model.ts'
 import type { Prediction } from './serving.ts'
@@ -222,7 +225,7 @@ describe.each(dialects)('predictions on %s', (dialect) => {
       by_family: { m5: { why: 'not enough labels: 1 of 10 blocks in which it happened' } },
     })
     await expect(book.of('model-x', '24h')).rejects.toThrow('there is no model model-x')
-    const blocks = await createLabelStore(database.db).blocks('model-a')
+    const blocks = await createLabelStore(database.db).blocks('model-a', 0)
     expect(blocks).toMatchObject([{ pool_group: 'm5@sa-east-1', rows: 5, positives: 3 }])
     expect(blocks[0]?.brier).toBeCloseTo((2 * 0.01 + 3 * 0.01) / 5, 9)
     const metrics = await registry.metrics()
@@ -243,13 +246,71 @@ describe.each(dialects)('predictions on %s', (dialect) => {
     expect(row?.label_reason).toBe('prices do not show whether it came true')
   })
 
+  test('a block in which nothing has a label is looked at once, though it leaves nothing', async () => {
+    await open.predictions.runOnce()
+    await time.advance(hours(100))
+    const store = createLabelStore(database.db)
+    let looked = 0
+    const labels = createLabels({
+      store: {
+        ...store,
+        losses(...of) {
+          looked += 1
+          return store.losses(...of)
+        },
+      },
+      models: createModelStore(database.db, time.clock),
+      ...{ market, clock: time.clock, log: silent, onBlocks: () => undefined, onPass: () => undefined },
+    })
+    expect(await labels.passOnce()).toEqual({ labelled: 0, unlabelled: 2 })
+    await labels.passOnce()
+    expect(looked).toBe(1)
+  })
+
+  test('what was asked is told and kept going though it cannot be watched, and though nothing can be purged', async () => {
+    const stored = createPredictionStore(database.db)
+    const store = { ...stored, purge: () => Promise.reject(new Error('the database is busy')) }
+    const feed = createPredictionFeed()
+    const model = watched
+    const predictions = createPredictions({
+      ...{ store, feed, clock: time.clock, log: silent, random: () => 0, kept: hours(240) },
+      serving: { active: model, hosts: () => [] },
+      scorer: { score: () => Promise.resolve(scoresAt(time.clock.now(), 0.5)) },
+      prices: createPoolPrices(market, () => time.clock.now()),
+      onRun: () => Promise.reject(new Error('the database is busy')),
+    })
+    const stop = new AbortController()
+    const running = predictions.run(stop.signal)
+    for (let i = 0; i < 200 && feed.last?.run !== 2; i += 1) {
+      await time.advance(minutes(1))
+      await new Promise((resolve) => setTimeout(resolve, 1))
+    }
+    expect(feed.last).toMatchObject({ run: 2, model_id: 'model-a' })
+    stop.abort()
+    await running
+  })
+
+  test('who asks during the first reading of prices waits for it', async () => {
+    const prices = createPoolPrices(market, () => time.clock.now())
+    const both = [prices.reread(), prices.refresh().then(() => prices.regions())]
+    expect((await Promise.all(both))[1]).toEqual(['sa-east-1'])
+  })
+
   test('old predictions go', async () => {
     const store = createPredictionStore(database.db)
     await open.predictions.runOnce()
     await time.advance(hours(1))
     await open.predictions.runOnce()
+    const labels = createLabelStore(database.db)
+    const block = { model_id: 'model-a', pool_group: 'm5@sa-east-1', rows: 1, positives: 0, brier: 0.01 }
+    const longAgo = h(200) - 91 * hours(24)
+    await labels.addBlocks([
+      { ...block, block_at: longAgo },
+      { ...block, block_at: h(0) },
+    ])
     expect(await store.purge(h(200.5))).toBe(2)
     expect(await store.ofPool(CALM, { from: h(0), to: h(300) }, 10)).toHaveLength(1)
+    expect((await labels.blocks('model-a', 0)).map(({ block_at: at }) => at)).toEqual([h(0)])
   })
 
   test('the service asks every five minutes and never without a model', async () => {
@@ -375,6 +436,9 @@ describe.each(dialects)('predictions on %s', (dialect) => {
     await drift.onBlocks('model-a')
     expect(alerts.open()).toMatchObject([{ kind: 'LOSS_DRIFT', severity: 'alert' }])
     expect(alerts.voluntaryMoves('model-a').why).toContain('its Brier loss has risen')
+    await time.advance(hours(24 * 130))
+    await drift.onBlocks('model-a')
+    expect(alerts.open(), 'what lies 90 days back is no measure').toEqual([])
   })
 })
 

@@ -9,6 +9,7 @@ import {
   hours,
   type Instant,
   instant,
+  type Mono,
   millis,
   minutes,
   plus,
@@ -64,8 +65,8 @@ export interface Predictions extends Service {
 export function createPredictions(parts: PredictionsParts): Predictions {
   const { serving, scorer, prices, store, feed, clock, log } = parts
   const inOrder = createSerial()
-  let reread = instant(0)
-  let purged = instant(0)
+  let reread = clock.mono()
+  let purged: Mono | undefined
   let said: string | undefined
 
   const aliases = () => [
@@ -100,8 +101,17 @@ export function createPredictions(parts: PredictionsParts): Predictions {
       },
       await rowsOf(scores),
     )
-    await parts.onRun(alias ?? 'active', scores)
+    await watch(alias ?? 'active', scores)
     return viewOf(run, alias ?? 'active', scores, left)
+  }
+
+  /** What is stored was said, whatever becomes of the watching. */
+  async function watch(alias: string, scores: Scores): Promise<void> {
+    try {
+      await parts.onRun(alias, scores)
+    } catch (error) {
+      log.error({ event: 'predictions.not_watched', alias, err: error })
+    }
   }
 
   async function runOnce(): Promise<PredictionPass> {
@@ -121,23 +131,20 @@ export function createPredictions(parts: PredictionsParts): Predictions {
   }
 
   async function tend(signal: AbortSignal): Promise<void> {
-    const now = clock.now()
-    if (now - reread >= REREAD && serving.active) {
+    if (clock.mono() - reread >= REREAD && serving.active) {
       await prices.reread()
-      reread = now
+      reread = clock.mono()
     }
-    if (now - purged >= PURGE) {
-      const gone = await store.purge(instant(now - parts.kept), signal)
-      purged = now
-      if (gone > 0) log.info({ event: 'predictions.purged', rows: gone })
-    }
+    if (purged !== undefined && clock.mono() - purged < PURGE) return
+    const gone = await store.purge(instant(clock.now() - parts.kept), signal)
+    purged = clock.mono()
+    if (gone > 0) log.info({ event: 'predictions.purged', rows: gone })
   }
 
   const once = () => inOrder(runOnce)
 
   async function tick(signal: AbortSignal): Promise<void> {
     try {
-      await tend(signal)
       const { runs, skipped } = await once()
       const [first] = runs
       if (first) log.debug({ event: 'predictions.made', pools: first.items.length, ms: first.took_ms })
@@ -146,6 +153,11 @@ export function createPredictions(parts: PredictionsParts): Predictions {
       said = skipped ?? undefined
     } catch (error) {
       if (!signal.aborted) log.error({ event: 'predictions.failed', err: error })
+    }
+    try {
+      await tend(signal)
+    } catch (error) {
+      if (!signal.aborted) log.error({ event: 'predictions.not_tended', err: error })
     }
   }
 

@@ -3,9 +3,9 @@ import fc from 'fast-check'
 import { describe, expect, test } from 'vitest'
 import { type Random, seededRandom } from '../core/random.ts'
 import { hours, instant } from '../core/time.ts'
+import { chiSquaredTail } from '../models/chi-squared.ts'
 import { ALL_WEIGHT, armOf } from './assignment.ts'
 import { lastSettled, summarise } from './blocks.ts'
-import { chiSquareTail } from './chi-square.ts'
 import { halfWidth, intervalOf, rhoSquared } from './confidence-sequence.ts'
 import { compareCosts, type UnitDay } from './cost.ts'
 import { type ArmEvent, changingShare, constantShareEValue, rateRatios } from './event-rates.ts'
@@ -285,7 +285,7 @@ describe('guards', () => {
     [18.466827, 4, 0.001],
     [0.5, 3, 0.918891],
   ])('the tail of chi-square at %d with %i degrees', (x, degrees, p) => {
-    expect(chiSquareTail(x, degrees)).toBeCloseTo(p, 6)
+    expect(chiSquaredTail(x, degrees)).toBeCloseTo(p, 6)
   })
 
   test('a treatment that misses far more is stopped, one that misses a little more is not', () => {

@@ -1,6 +1,6 @@
+import { chiSquaredTail } from '../models/chi-squared.ts'
 import { ALL_WEIGHT, type Arm } from './assignment.ts'
 import type { BlockSummary } from './blocks.ts'
-import { chiSquareTail } from './chi-square.ts'
 import { type Interval, intervalOf } from './confidence-sequence.ts'
 
 /** Below this the arms were not filled as planned, and nothing that is compared between them means anything. */
@@ -19,7 +19,7 @@ export function sampleRatio(arms: readonly Arm[], counts: readonly number[]): Sa
     const expected = (total * weight) / ALL_WEIGHT
     return sum + ((counts[i] ?? 0) - expected) ** 2 / expected
   }, 0)
-  const p = chiSquareTail(chi, arms.length - 1)
+  const p = chiSquaredTail(chi, arms.length - 1)
   return { p, valid: p >= SRM_P }
 }
 

@@ -17,10 +17,18 @@ const MOST_TERMS = 10_000
 
 /** Share of a gamma distribution of this shape and rate 1 that is below `x`. Source: Numerical Recipes 6.2. */
 export function gammaBelow(shape: number, x: number): number {
-  if (x <= 0) return 0
-  const front = Math.exp(shape * Math.log(x) - x - logGamma(shape))
-  return x < shape + 1 ? front * series(shape, x) : 1 - front * fraction(shape, x)
+  if (!(x > 0)) return 0
+  return x < shape + 1 ? front(shape, x) * series(shape, x) : 1 - front(shape, x) * fraction(shape, x)
 }
+
+/** The rest of it, exact where it is tiny. */
+export function gammaAbove(shape: number, x: number): number {
+  if (!(x > 0)) return 1
+  return x < shape + 1 ? 1 - front(shape, x) * series(shape, x) : front(shape, x) * fraction(shape, x)
+}
+
+/** x^shape e^-x / gamma(shape) */
+const front = (shape: number, x: number): number => Math.exp(shape * Math.log(x) - x - logGamma(shape))
 
 function series(shape: number, x: number): number {
   let term = 1 / shape

@@ -23,7 +23,8 @@ export function familyGroups(pools: readonly Pool[]): PoolGroups {
 export const familyGroupOf = (pool: Pool): string => `${familyOf(pool)}@${marketOf(pool)}`
 
 /** `c5.large` → `c5`. */
-export const familyOf = ({ instanceType }: Pool): string => instanceType.slice(0, instanceType.indexOf('.'))
+export const familyOf = ({ instanceType }: Pick<Pool, 'instanceType'>): string =>
+  instanceType.slice(0, instanceType.indexOf('.'))
 
 /** The region, from a zone's name (`ap-south-1a`) or its id (`aps1-az1`). */
 const marketOf = ({ availabilityZone }: Pool) => availabilityZone.replace(/(?<=\d)[a-z]$|-az\d+$/, '')

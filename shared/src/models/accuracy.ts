@@ -74,6 +74,7 @@ export function accuracyOf({ p, y, block }: ScoredRows, threshold: number): Accu
     return { value: hits / of, low, high, why: null }
   }
   const shown = (value: () => number): number | null => (why === null ? value() : null)
+  const order = why === null ? orderOf(p) : undefined
   const precision = ratio(tp, tp + fp)
   const recall = ratio(tp, positives)
   return {
@@ -83,10 +84,10 @@ export function accuracyOf({ p, y, block }: ScoredRows, threshold: number): Accu
     fnr: ratio(fn, positives),
     baseRate: ratio(positives, rows),
     f1: shown(() => (2 * tp) / (2 * tp + fp + fn)),
-    auc: positives === 0 || positives === rows ? null : shown(() => aucOf(p, y)),
+    auc: positives === 0 || positives === rows ? null : shown(() => aucOf(p, y, order)),
     brier: shown(() => brierOf(p, y)),
     logLoss: shown(() => logLossOf(p, y)),
-    ece: shown(() => eceOf(p, y)),
+    ece: shown(() => eceOf(p, y, order)),
   }
 }
 
@@ -97,8 +98,7 @@ function tooFew(n: number, positives: number): string | null {
 }
 
 /** Area under the ROC curve by ranks, with midranks for ties. */
-export function aucOf(p: Float64Array, y: Uint8Array): number {
-  const order = orderOf(p)
+export function aucOf(p: Float64Array, y: Uint8Array, order = orderOf(p)): number {
   let positives = 0
   let rankSum = 0
   for (let i = 0; i < order.length; ) {
@@ -129,8 +129,7 @@ export function logLossOf(p: Float64Array, y: Uint8Array): number {
 }
 
 /** Expected calibration error over ten bins of as many rows each. */
-export function eceOf(p: Float64Array, y: Uint8Array): number {
-  const order = orderOf(p)
+export function eceOf(p: Float64Array, y: Uint8Array, order = orderOf(p)): number {
   let error = 0
   for (let bin = 0; bin < BINS; bin++) {
     const members = order.subarray(

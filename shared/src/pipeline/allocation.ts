@@ -1,5 +1,5 @@
+import { familyOf } from '../market/pool-groups.ts'
 import type { Candidate, Policy } from './context.ts'
-import { familyOf } from './hardware.ts'
 
 export interface Share {
   readonly id: string
@@ -21,7 +21,7 @@ export function allocate(ranked: readonly Candidate[], count: number, policy: Po
   const shares: Share[] = []
   let left = count
   for (const { id, offer } of ranked) {
-    const family = familyOf(offer.instanceType)
+    const family = familyOf(offer)
     const taken = families.get(family) ?? 0
     const own = Math.min(left, perPool, perFamily - taken)
     if (own <= 0) continue

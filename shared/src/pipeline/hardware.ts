@@ -1,3 +1,4 @@
+import { familyOf } from '../market/pool-groups.ts'
 import { filtered, type Offer, type Requirement, type Stage } from './context.ts'
 
 /** Keeps what is large enough, of the right architecture, and allowed. */
@@ -9,9 +10,6 @@ export const hardware: Stage = {
       return wrong && { code: wrong.code, reason: wrong.reason(offer, requirement) }
     }),
 }
-
-/** `c5` of `c5.large`. */
-export const familyOf = (instanceType: string): string => instanceType.slice(0, instanceType.indexOf('.'))
 
 interface Check {
   readonly code: string
@@ -43,10 +41,10 @@ const checks: readonly Check[] = [
   {
     code: 'FAMILY_NOT_ALLOWED',
     fails: ({ instanceType }, { familiesAllowed, familiesDenied }) => {
-      const family = familyOf(instanceType)
+      const family = familyOf({ instanceType })
       return familiesDenied.includes(family) || !(familiesAllowed?.includes(family) ?? true)
     },
-    reason: ({ instanceType }) => `the family ${familyOf(instanceType)} is not allowed`,
+    reason: ({ instanceType }) => `the family ${familyOf({ instanceType })} is not allowed`,
   },
   {
     code: 'ZONE_NOT_ALLOWED',
