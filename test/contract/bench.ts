@@ -62,6 +62,8 @@ export interface Bench {
   primary(agent: string, pool?: string): Promise<Puppet>
   /** A replica of it that is ready; the first one is its successor. */
   replica(agent: string, primary: Puppet, body?: unknown): Promise<{ id: string; puppet: Puppet }>
+  /** Speaks for the instance of a replica that somebody has made; it is ready at once. */
+  join(agent: string, primary: Puppet, replica: { id: string; instance_id: string }): Promise<Puppet>
   /** Ends the coordinator; its database stays as it is. */
   stop(): Promise<void>
   /** Starts another on the same database, at another address, to which these connect. */
@@ -241,11 +243,7 @@ export async function startBench(
       const { body: created } = await bench.call('POST', `/api/agents/${agent}/replicas`, body)
       const { instance_id: launched, pool_id: pool } = created.replica
       const instance: InstanceId = launched ?? (await bench.launch(agent, pool))
-      // The token went into the user data of the launch; the test asks for one of its own for that instance.
-      const token = await replicaToken(bench, created.replica_id)
-      const enrolled = await bench.enrol(instance, token)
-      const puppet = await bench.connect(agent, instance, enrolled.body.credential)
-      primary.attached = [...primary.attached, instance]
+      const puppet = await bench.join(agent, primary, { id: created.replica_id, instance_id: instance })
       const path = `/api/agents/${agent}/replicas`
       await until(async () =>
         (await bench.call('GET', path)).body.items.some(
@@ -258,6 +256,14 @@ export async function startBench(
         return phase === 'steady' && successor !== null
       })
       return { id: created.replica_id, puppet }
+    },
+    async join(agent, primary, { id, instance_id: instance }) {
+      // The token went into the user data of the launch; the test asks for one of its own for that instance.
+      const token = await replicaToken(bench, id)
+      const { body } = await bench.enrol(instance as InstanceId, token)
+      const puppet = await bench.connect(agent, instance, body.credential)
+      primary.attached = [...primary.attached, puppet.instance]
+      return puppet
     },
     async stop() {
       current.stop.abort()

@@ -1,15 +1,13 @@
-import { readFileSync } from 'node:fs'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
-import { testModel, uploadForm } from '../../coordinator/src/models/testing.ts'
+import { testModel } from '../../coordinator/src/models/testing.ts'
 import type { Dialect } from '../../coordinator/src/storage/dialect.ts'
-import { ensurePartitions } from '../../coordinator/src/storage/partitions.ts'
 import { dialects } from '../../coordinator/src/storage/testing.ts'
 import { type Bench, startBench } from './bench.ts'
+import { activateOwnModel, addHistory } from './own-model.ts'
 
 /** What the model that comes with the sources says over the real API, from prices in the database. */
 
-const REGISTRY = new URL('../../models/registry/price-instability/1.0.0/', import.meta.url)
 const HOUR = 3_600_000
 const CALM = 'm5.large@us-east-1a'
 const RISING = 'm5.large@us-east-1b'
@@ -43,19 +41,7 @@ describe.each(dialects)('predictions on %s', (dialect: Dialect) => {
   test('with a model a decision has its probabilities, and a pool that it cannot judge has none', {
     timeout: 60_000,
   }, async () => {
-    const file = readFileSync(new URL('model.onnx', REGISTRY))
-    const manifest = JSON.parse(readFileSync(new URL('manifest.json', REGISTRY), 'utf8'))
-    // A trial has 10 s, which a machine that others use may not give at once.
-    for (let attempt = 0; attempt < 3 && modelId === undefined; attempt++) {
-      const uploaded = await fetch(`${bench.url}/api/v1/ml/models/upload`, {
-        method: 'POST',
-        headers: { authorization: `Bearer ${bench.adminToken}` },
-        body: uploadForm({ file, manifest }),
-      })
-      modelId = ((await uploaded.json()) as { model_id?: string }).model_id
-    }
-    expect(modelId).toBeDefined()
-    await bench.call('POST', '/api/v1/ml/models/activate', { model_id: modelId })
+    modelId = await activateOwnModel(bench)
 
     const { body } = await evaluate()
     expect(body).toMatchObject({ risk_source: 'MODEL' })
@@ -185,43 +171,12 @@ describe.each(dialects)('predictions on %s', (dialect: Dialect) => {
   })
 })
 
-/** Ten days of two pools: one whose price never moved, one that has begun to rise by steps. */
-async function addPrices({ db }: Bench): Promise<void> {
+/** Two pools: one whose price never moved, one that has begun to rise by steps. */
+function addPrices({ db }: Bench): Promise<void> {
   const now = Date.now()
-  const start = now - 240 * HOUR
-  await db
-    .insertInto('pools')
-    .values(
-      [CALM, RISING].map((id) => ({
-        ...{ pool_id: id, instance_type: 'm5.large', region: 'us-east-1' },
-        availability_zone: id.slice(id.indexOf('@') + 1),
-      })),
-    )
-    .onConflict((conflict) => conflict.doNothing())
-    .execute()
-  const pools = await db.selectFrom('pools').select(['id', 'pool_id']).execute()
   const rising = Array.from({ length: 14 }, (_, i) => ({
     at: now - (14 - i) * 2 * HOUR,
     price: Math.round(80_000 * 1.04 ** (i + 1)),
   }))
-  const changes = {
-    [CALM]: [{ at: start, price: 40_000 }],
-    [RISING]: [{ at: start, price: 80_000 }, ...rising],
-  }
-  for (const [id, steps] of Object.entries(changes)) {
-    const pool = pools.find(({ pool_id }) => pool_id === id)?.id ?? 0
-    await ensurePartitions(
-      db,
-      'price_changes',
-      steps.map(({ at }) => at),
-    )
-    await db
-      .insertInto('price_changes')
-      .values(steps.map((step) => ({ ...step, pool, source: 'history' })))
-      .execute()
-    await db
-      .insertInto('price_coverage')
-      .values({ pool, from_at: start, to_at: now, source: 'history', fetched_at: now })
-      .execute()
-  }
+  return addHistory(db, { [CALM]: [{ price: 40_000 }], [RISING]: [{ price: 80_000 }, ...rising] })
 }

@@ -4,7 +4,11 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, expect, test } from 'vitest'
+import { parseInvocation } from '../../coordinator/src/command-line.ts'
+import { environmentOf } from '../../coordinator/src/config/environment.ts'
+import { coordinatorOptions } from '../../coordinator/src/config/options.ts'
 import { AGENT_MALLOC, AGENT_NODE_FLAGS } from '../../coordinator/src/demo/agent-runtime.ts'
+import { resolveOptions } from '../../shared/src/core/options.ts'
 
 const unit = (name: string): string =>
   readFileSync(
@@ -19,6 +23,21 @@ test('what is measured in the demo is started as systemd starts it', () => {
   expect(unit('agent')).toContain(`/usr/bin/node ${AGENT_NODE_FLAGS.join(' ')} /opt/understudy/agent.js`)
   const malloc = Object.entries(AGENT_MALLOC).map(([name, value]) => `${name}=${value}`)
   expect(unit('agent')).toContain(`Environment=${malloc.join(' ')}\n`)
+})
+
+test('an installed coordinator runs cycles of decisions unless it is told not to', () => {
+  const [, line = ''] = /^ExecStart=\/usr\/bin\/node \S+ (.*)$/m.exec(unit('coordinator')) ?? []
+  const invocation = parseInvocation(line.split(' '))
+  if (typeof invocation === 'string') throw new Error(invocation)
+  const environment = (env: Record<string, string>, file: Record<string, unknown>) =>
+    environmentOf(
+      resolveOptions(coordinatorOptions, { flags: invocation.settings, env, file, readSecret: () => '' })
+        .values,
+    )
+  expect(invocation.command).toBe('serve')
+  expect(environment({}, {})).toBe('PROD')
+  expect(environment({ ENV: 'TEST' }, {})).toBe('TEST')
+  expect(environment({}, { environment: 'TEST' })).toBe('TEST')
 })
 
 const analyze = spawnSync('systemd-analyze', ['--version'])

@@ -8,13 +8,13 @@ import { createVirtualTime, type VirtualTime } from '@understudy/shared/testkit/
 import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { addAgent, addInstance } from '../fleet/testing.ts'
-import { testModel } from '../models/testing.ts'
 import { createInstanceConfigs } from '../pipeline/pipeline.ts'
 import type { OpenDatabase } from '../storage/database.ts'
 import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import { createLab, type Lab } from './lab.ts'
 import { pair, type Scored } from './scored-rows.ts'
+import { addModel, modelsWith } from './testing.ts'
 
 const DAY = hours(24)
 /** A Thursday. */
@@ -25,7 +25,6 @@ describe.each(dialects)('experiments on %s', (dialect) => {
   let time: VirtualTime
   let lab: Lab
   let aliases: Map<string, string>
-  let assigned: string[]
   let scored: (at: Instant) => readonly PairedRow[]
 
   beforeEach(async () => {
@@ -33,7 +32,6 @@ describe.each(dialects)('experiments on %s', (dialect) => {
     await migrate(database.db)
     time = createVirtualTime(START)
     aliases = new Map()
-    assigned = []
     scored = () => []
     for (const id of ['model-a', 'model-b']) await addModel(database, id)
     const { db } = database
@@ -43,7 +41,7 @@ describe.each(dialects)('experiments on %s', (dialect) => {
       clock: time.clock,
       log: pino({ level: 'silent' }),
       configs,
-      models: modelsWith(database, aliases, assigned),
+      models: modelsWith(database, aliases),
       rows: {
         paired: (_, { from, to }) => {
           const rows: PairedRow[] = []
@@ -277,55 +275,6 @@ describe('rows of both models', () => {
     ])
   })
 })
-
-async function addModel({ db }: OpenDatabase, id: string): Promise<void> {
-  const { manifest } = testModel({ name: id })
-  await db
-    .insertInto('models')
-    .values({
-      id,
-      name: id,
-      version: '1.0.0',
-      holds_name: 1,
-      state: 'QUALIFIED',
-      state_reason: null,
-      model_sha256: manifest.sha256,
-      scaler_sha256: null,
-      size_bytes: 1,
-      manifest: JSON.stringify(manifest),
-      facts: null,
-      qualification: null,
-      trained_until: '2020-06-30',
-      artifact_kept: 1,
-      uploaded_by: 'ada',
-      uploaded_at: 0,
-      activated_at: null,
-    })
-    .execute()
-}
-
-/** The registry without processes: aliases point, and that is all. */
-function modelsWith({ db }: OpenDatabase, aliases: Map<string, string>, assigned: string[]) {
-  const find = (id: string) => db.selectFrom('models').selectAll().where('id', '=', id).executeTakeFirst()
-  const registry = {
-    assign: (alias: string, id: string | null) => {
-      assigned.push(`${alias} ${id}`)
-      if (id === null) aliases.delete(alias)
-      else aliases.set(alias, id)
-      return Promise.resolve()
-    },
-  }
-  const byModel = () => {
-    const all = new Map<string, string[]>()
-    for (const [alias, id] of aliases) all.set(id, [...(all.get(id) ?? []), alias])
-    return Promise.resolve(all)
-  }
-  return {
-    store: { find, aliases: byModel },
-    registry,
-    serving: { active: { id: 'model-z' }, hosts: () => [] },
-  } as unknown as Parameters<typeof createLab>[0]['models']
-}
 
 async function addNotice({ db }: OpenDatabase, id: string, agent: string, at: number): Promise<void> {
   const facts = {
