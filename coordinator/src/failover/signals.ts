@@ -1,4 +1,4 @@
-import { AppError } from '@understudy/shared/core/app-error'
+import { AppError, messageOf } from '@understudy/shared/core/app-error'
 import { incidentId as asIncidentId, type IncidentId, type InstanceId } from '@understudy/shared/core/ids'
 import {
   between,
@@ -154,12 +154,18 @@ export function createSignals(parts: {
   ): Promise<RebalanceOutcome> {
     const known = rebalances.get(instance)
     if (known && sighting.time <= known.time) {
-      void known.outcome.then(({ incidentId }) => incidents.seen(incidentId, sighting.via, sighting.seenAt))
+      known.outcome.then(
+        ({ incidentId }) => incidents.seen(incidentId, sighting.via, sighting.seenAt),
+        // Whoever asks is told why, with the outcome itself.
+        () => undefined,
+      )
       return known.outcome
     }
     const outcome = rebalanceOnce(entry, instance, sighting)
     rebalances.set(instance, { time: sighting.time, outcome })
-    outcome.catch(() => rebalances.delete(instance))
+    outcome.catch(() => {
+      if (rebalances.get(instance)?.outcome === outcome) rebalances.delete(instance)
+    })
     return outcome
   }
 
@@ -199,21 +205,41 @@ export function createSignals(parts: {
       })
     else incidents.seen(id, via, seenAt)
     if (instance === runner.group.primary) entry.atRisk = instance
-    const answer = await decide(entry, instance, id, probability, threshold, agent.auto_replica_enabled === 1)
-    if (isNew)
-      incidents.close(id, {
-        outcome: 'no-action',
-        why: answer.reason,
-        action: answer.action === 'created-emergency-replica' ? 'created-emergency-replica' : 'none',
-        replicaId: answer.replicaId,
-        newInstanceId: null,
-        newEpoch: null,
-        failoverMillis: null,
-        noPrimaryMillis: null,
-        noPrimaryFrom: null,
-        loss: null,
-      })
-    return { incidentId: id, probability, threshold, ...answer }
+    try {
+      const answer = await decide(
+        entry,
+        instance,
+        id,
+        probability,
+        threshold,
+        agent.auto_replica_enabled === 1,
+      )
+      if (isNew) endAnswered(id, answer)
+      return { incidentId: id, probability, threshold, ...answer }
+    } catch (error) {
+      const reason = `no replica could be made: ${messageOf(error)}`
+      if (isNew) endAnswered(id, { action: 'none', reason, replicaId: null })
+      throw error
+    }
+  }
+
+  /** Whatever came of it: one that stayed open would hold up every move of the agent. */
+  function endAnswered(
+    id: IncidentId,
+    { action, reason, replicaId }: Pick<RebalanceOutcome, 'action' | 'reason' | 'replicaId'>,
+  ): void {
+    incidents.close(id, {
+      outcome: 'no-action',
+      why: reason,
+      action: action === 'created-emergency-replica' ? 'created-emergency-replica' : 'none',
+      replicaId,
+      newInstanceId: null,
+      newEpoch: null,
+      failoverMillis: null,
+      noPrimaryMillis: null,
+      noPrimaryFrom: null,
+      loss: null,
+    })
   }
 
   /** The primary runs on whatever is decided: a recommendation is no deadline. */

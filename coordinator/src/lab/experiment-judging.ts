@@ -90,7 +90,9 @@ export function createJudging(parts: {
     const { row, plan } = experiment
     const units = await store.units(row.id)
     const counts = plan.arms.map((_, arm) => units.filter((unit) => unit.arm === arm).length)
-    const ratio = plan.kind === 'ab' && units.length > 0 ? sampleRatio(plan.arms, counts) : null
+    // Pools that are drawn anew each day bring their units with them: how many changed arms says nothing of the draw.
+    const isDrawn = plan.kind === 'ab' && plan.unit === 'instance' && units.length > 0
+    const ratio = isDrawn ? sampleRatio(plan.arms, counts) : null
     const now = instant(row.ended_at ?? clock.now())
     return {
       blocks: await store.blocks(row.id),

@@ -1,4 +1,4 @@
-import { type Clock, hours, type Instant, instant, millis } from '@understudy/shared/core/time'
+import { type Clock, hours, type Instant, instant, millis, minutes } from '@understudy/shared/core/time'
 import {
   type BlockRules,
   type BlockSummary,
@@ -45,6 +45,8 @@ export interface ObservationParts {
 /** After the horizon a price has an hour to become known, and its label another. */
 const LABELLING_HOURS = 2
 const DAY = hours(24)
+/** Pools are drawn anew at midnight, and the next round puts their units into their arms. */
+const ENTERS_WITHIN = minutes(15)
 
 export function createObservations(parts: ObservationParts): Observations {
   const { db, clock, store, models, rows, costOf } = parts
@@ -105,8 +107,9 @@ export function createObservations(parts: ObservationParts): Observations {
     const units = await store.units(row.id)
     const found = []
     for (let day = first; day <= last; day += 1)
-      for (const { unit_id: unit, arm } of units.filter((one) => covers(one, day))) {
-        const cost = await costOf(unit, { from: instant(day * DAY), to: instant((day + 1) * DAY) })
+      for (const { unit_id: unit, arm, since } of units.filter((one) => covers(one, day))) {
+        const from = instant(Math.max(since, day * DAY))
+        const cost = await costOf(unit, { from, to: instant((day + 1) * DAY) })
         if (cost)
           found.push({ treatment: arm, block_index: day, pool_group: unit, summary: JSON.stringify(cost) })
       }
@@ -182,7 +185,7 @@ const runsAt = ({ since, until }: ExperimentUnitRow, at: number): boolean =>
   since <= at && (until === null || until > at)
 
 const covers = ({ since, until }: ExperimentUnitRow, day: number): boolean =>
-  since <= day * DAY && (until === null || until >= (day + 1) * DAY)
+  since <= day * DAY + ENTERS_WITHIN && (until === null || until >= (day + 1) * DAY)
 
 export const summaryOf = ({ summary }: { readonly summary: string }): BlockSummary =>
   JSON.parse(summary) as BlockSummary

@@ -14,7 +14,7 @@ import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import { createLab, type Lab } from './lab.ts'
 import { pair, type Scored } from './scored-rows.ts'
-import { addModel, modelsWith } from './testing.ts'
+import { addModel, addNotice, modelsWith } from './testing.ts'
 
 const DAY = hours(24)
 /** A Thursday. */
@@ -51,7 +51,7 @@ describe.each(dialects)('experiments on %s', (dialect) => {
       },
       costOf: () => Promise.resolve(null),
     })
-  })
+  }, 60_000)
   afterEach(() => database.close())
 
   const register = (
@@ -275,40 +275,3 @@ describe('rows of both models', () => {
     ])
   })
 })
-
-async function addNotice({ db }: OpenDatabase, id: string, agent: string, at: number): Promise<void> {
-  const facts = {
-    response_action: '',
-    outcome: '',
-    outcome_reason: '',
-    failover_completed: 0,
-    seen_via: '[]',
-  }
-  const none = {
-    deadline_at: null,
-    replica_id: null,
-    new_instance_id: null,
-    success: null,
-    failover_time_ms: null,
-  }
-  await db
-    .insertInto('spot_interruption_events')
-    .values({
-      id,
-      agent_id: agent,
-      instance_id: `i-0${agent.replace('-', '')}`,
-      signal_type: 'termination-notice',
-      trigger: 'notice',
-      detected_at: at,
-      ...facts,
-      ...none,
-      no_primary_ms: null,
-      no_primary_from_t_ms: null,
-      old_epoch: 1,
-      new_epoch: null,
-      interruption_probability: null,
-      loss: null,
-      closed_at: null,
-    })
-    .execute()
-}

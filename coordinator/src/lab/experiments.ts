@@ -1,11 +1,8 @@
-import { createHash } from 'node:crypto'
 import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
 import { createSerial } from '@understudy/shared/core/serial'
 import type { Service } from '@understudy/shared/core/service'
 import { type Clock, everyPeriod, hours, type Instant, minutes } from '@understudy/shared/core/time'
-import { armOf } from '@understudy/shared/experiments/assignment'
 import { assertPlan, type ExperimentPlan } from '@understudy/shared/experiments/plan'
-import type { InstanceConfig, InstanceConfigChange } from '@understudy/shared/pipeline/instance-config'
 import type {
   ExperimentEstimate,
   ExperimentResults,
@@ -20,6 +17,7 @@ import { estimateExperiment } from './experiment-estimate.ts'
 import { createJudging } from './experiment-judging.ts'
 import { type CostOf, createObservations, shadowAlias } from './experiment-observations.ts'
 import { createExperimentStore, type Experiment, type ExperimentStore } from './experiment-store.ts'
+import { createExperimentUnits } from './experiment-units.ts'
 import type { ScoredRows } from './scored-rows.ts'
 
 /** Registered plans, and their running: they start on time, are judged as they go, and stop by themselves. */
@@ -52,19 +50,17 @@ export interface ExperimentsParts {
 }
 
 const ROUND = minutes(5)
-const DAY = hours(24)
 /** How long labels are still looked for after the end. */
 const AFTERWARDS = hours(48)
 /** Each arm in the shadow is a process of about 100 MiB. */
 const MOST_SHADOWS = 8
 
-const sha256 = (text: string): Uint8Array => createHash('sha256').update(text).digest()
-
 export function createExperiments(parts: ExperimentsParts): Experiments {
-  const { db, clock, log, models, configs, assignments } = parts
+  const { db, clock, log, models, configs } = parts
   const store = createExperimentStore(db, clock)
   const observations = createObservations({ ...parts, store, models: models.store })
   const judging = createJudging({ clock, store, observations })
+  const placement = createExperimentUnits({ ...parts, serving: models.serving, store })
   const inTurn = createSerial()
 
   async function begin(experiment: Experiment, actor: string): Promise<Experiment> {
@@ -81,7 +77,7 @@ export function createExperiments(parts: ExperimentsParts): Experiments {
     const running = await store.find(row.id)
     try {
       if (plan.kind === 'shadow') await pointShadows(running, actor)
-      else for (const unit of units) await place(running, unit, actor)
+      else await placement.placeAll(running, actor)
     } catch (error) {
       await finish(running, actor, null)
       throw error
@@ -120,41 +116,6 @@ export function createExperiments(parts: ExperimentsParts): Experiments {
       await models.registry.assign(shadowAlias(row.id, arm), modelId, actor, `${row.id} has begun`)
   }
 
-  /** Puts a unit into its arm; where it is there already nothing happens. */
-  async function place(experiment: Experiment, unit: string, actor: string): Promise<void> {
-    const { row, plan } = experiment
-    const arm =
-      plan.kind === 'pin'
-        ? 0
-        : plan.arms.indexOf(armOf(row.id, await ticketOf(plan, unit), plan.arms, sha256))
-    const open = (await store.units(row.id)).find(({ unit_id: id, until }) => id === unit && until === null)
-    if (open?.arm === arm) return
-    const before = open?.before ?? JSON.stringify(await configs.get(unit))
-    const change: InstanceConfigChange = {
-      pipelineMode: 'SINGLE_LINEAR',
-      modelId: plan.arms[arm]?.modelId ?? null,
-    }
-    await assignments.change(unit, change, actor, `${row.id}: ${plan.arms[arm]?.name ?? ''}`)
-    await store.enter(row.id, { unitId: unit, arm, before }, clock.now())
-  }
-
-  /** Where whole pools are assigned the arm is that of the pool on this day. */
-  async function ticketOf(plan: ExperimentPlan, unit: string): Promise<string> {
-    if (plan.unit !== 'pool_day') return unit
-    const row = await db
-      .selectFrom('instances')
-      .select('pool_id')
-      .where((eb) => eb.or([eb('id', '=', unit), eb('agent_id', '=', unit)]))
-      .where('is_active', '=', 1)
-      .orderBy('enrolled_at', 'desc')
-      .executeTakeFirst()
-    if (!row)
-      throw new AppError('not_ready', `it is not known in which pool ${unit} runs`, {
-        hint: 'Use the unit instance for targets that run no agent.',
-      })
-    return `${row.pool_id}/${Math.floor(clock.now() / DAY)}`
-  }
-
   /** Back to control: what a unit was told before, with the model of control. */
   async function finish(
     experiment: Experiment,
@@ -176,35 +137,20 @@ export function createExperiments(parts: ExperimentsParts): Experiments {
   }
 
   /** Done again after a failure: nothing of it is done twice. */
-  async function release({ row, plan }: Experiment, by: string): Promise<void> {
+  async function release(experiment: Experiment, by: string): Promise<void> {
+    const { row, plan } = experiment
     if (plan.kind === 'shadow') {
       const aliases = [...(await models.store.aliases()).values()].flat()
       for (const arm of plan.arms.keys())
         if (aliases.includes(shadowAlias(row.id, arm)))
           await models.registry.assign(shadowAlias(row.id, arm), null, by, `${row.id} has ended`)
     }
-    for (const { unit_id: unit, until, before } of await store.units(row.id)) {
-      if (until !== null) continue
-      const was = JSON.parse(before) as InstanceConfig
-      const control = plan.kind === 'pin' ? was.modelId : controlOf(plan, was)
-      await assignments.change(
-        unit,
-        { pipelineMode: was.pipelineMode, modelId: control },
-        by,
-        `${row.id} has ended`,
-      )
-      await store.leave(row.id, unit, clock.now())
-    }
-  }
-
-  function controlOf(plan: ExperimentPlan, was: InstanceConfig): string | null {
-    const control = plan.arms[0]?.modelId ?? null
-    return was.modelId === null && models.serving.active?.id === control ? null : control
+    await placement.giveBack(experiment, by)
   }
 
   async function advance(experiment: Experiment): Promise<void> {
-    const { row, plan, units } = experiment
-    if (plan.unit === 'pool_day') for (const unit of units) await place(experiment, unit, 'coordinator')
+    const { row, plan } = experiment
+    await placement.keepPlaced(experiment, 'coordinator')
     await observations.settle(experiment)
     const settled = await store.find(row.id)
     await store.countLate(row.id, await observations.late(settled))
@@ -238,8 +184,10 @@ export function createExperiments(parts: ExperimentsParts): Experiments {
     try {
       await task()
     } catch (error) {
-      if (!isAppError(error)) throw error
-      log.warn({ event: `experiment.${what}`, experiment: experiment.row.id, why: messageOf(error) })
+      const about = { event: `experiment.${what}`, experiment: experiment.row.id, why: messageOf(error) }
+      // Whatever is wrong with one of them, the others go on.
+      if (isAppError(error)) log.warn(about)
+      else log.error({ ...about, err: error })
     }
   }
 

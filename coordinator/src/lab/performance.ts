@@ -1,6 +1,6 @@
 import { type Clock, hours, type Instant, instant } from '@understudy/shared/core/time'
 import { intervalOf } from '@understudy/shared/experiments/confidence-sequence'
-import { shareInterval } from '@understudy/shared/experiments/share-interval'
+import { wilson } from '@understudy/shared/models/wilson'
 import { type LogDecision, logDecisions, type ModelPerformance } from '@understudy/shared/protocol/lab'
 import { sql } from 'kysely'
 import type { Kysely, ModelRow, Schema } from '../storage/database.ts'
@@ -75,6 +75,7 @@ export function createPerformance(db: Kysely<Schema>, clock: Clock): Performance
     const all = await sums(id)
     const decisions = await decisionsOf(id)
     const chosen = decisions.SWITCH + decisions.HOLD
+    const [lower, upper] = wilson(decisions.SWITCH, chosen)
     const blocks = await savingsByBlock(id)
     const savings = intervalOf(blocks, { alpha: 0.05, planned: PLANNED })
     const ever = await fallbacksOf(id, instant(0))
@@ -86,7 +87,7 @@ export function createPerformance(db: Kysely<Schema>, clock: Clock): Performance
       total_experiments: Number(all.total),
       decisions,
       switch_rate: chosen === 0 ? 0 : decisions.SWITCH / chosen,
-      switch_rate_interval: shareInterval(decisions.SWITCH, chosen),
+      switch_rate_interval: chosen === 0 ? null : { lower, upper },
       total_savings: Number(all.savings ?? 0) / 1e6,
       acted_savings: Number(all.acted ?? 0) / 1e6,
       savings_per_decision: blocks.length === 0 ? null : savings.mean / 1e6,

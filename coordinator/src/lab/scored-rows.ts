@@ -1,3 +1,4 @@
+import { setImmediate } from 'node:timers/promises'
 import { type Instant, instant, type Millis, minutes } from '@understudy/shared/core/time'
 import type { PairedRow } from '@understudy/shared/experiments/blocks'
 import type { Interval } from '@understudy/shared/market/interval'
@@ -30,19 +31,34 @@ export interface Scored {
   readonly filled: number
 }
 
-/** Of what the coordinator keeps of its predictions. */
+interface Run {
+  readonly id: number
+  readonly at: number
+}
+
+/** Of what the coordinator keeps of its predictions, pass by pass: a block has hundreds of thousands of rows. */
 export function createScoredRows(db: Kysely<Schema>): ScoredRows {
-  async function of(alias: string, { from, to }: Interval): Promise<Scored[]> {
+  const runsOf = (alias: string, from: number, to: number): Promise<Run[]> =>
+    db
+      .selectFrom('prediction_runs')
+      .select(['id', 'at'])
+      .where('alias', '=', alias)
+      .where('at', '>=', from)
+      .where('at', '<', to)
+      .orderBy('at')
+      .execute()
+
+  async function rowsOf({ id }: Run): Promise<Scored[]> {
     const rows = await db
       .selectFrom('predictions_log as l')
       .innerJoin('prediction_runs as r', 'r.id', 'l.run')
       .innerJoin('pools', 'pools.id', 'l.pool')
       .select(['pools.pool_id', 'l.at', 'l.p', 'l.label', 'l.filled', 'r.answered_by'])
-      .where('r.alias', '=', alias)
-      .where('l.at', '>=', from)
-      .where('l.at', '<', to)
+      .where('l.run', '=', id)
       .where('l.label', 'is not', null)
       .execute()
+    // Whoever holds a lease is heard in between.
+    await setImmediate()
     return rows.map((row) => ({
       poolId: row.pool_id,
       at: instant(row.at),
@@ -54,8 +70,20 @@ export function createScoredRows(db: Kysely<Schema>): ScoredRows {
   }
 
   return {
-    paired: async ({ control, treatment }, range) =>
-      pair(await of(control, range), await of(treatment, range)),
+    async paired({ control, treatment }, { from, to }) {
+      const others = await runsOf(treatment, from - SAME_PASS, to + SAME_PASS)
+      const rows: PairedRow[] = []
+      let next = 0
+      for (const run of await runsOf(control, from, to)) {
+        while (next < others.length && (others[next] as Run).at < run.at - SAME_PASS) next += 1
+        const other = others[next]
+        if (!other || other.at > run.at + SAME_PASS) continue
+        next += 1
+        const own = await rowsOf(run)
+        if (own.length > 0) for (const row of pair(own, await rowsOf(other))) rows.push(row)
+      }
+      return rows
+    },
   }
 }
 

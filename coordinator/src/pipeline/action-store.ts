@@ -1,4 +1,4 @@
-import type { Instant } from '@understudy/shared/core/time'
+import { type Instant, instant } from '@understudy/shared/core/time'
 import type { Order } from '@understudy/shared/pipeline/preconditions'
 import type { DecisionActionRow, Kysely, Schema } from '../storage/database.ts'
 import type { ActionResult, ActionStatus } from './actuators/actuator.ts'
@@ -11,6 +11,8 @@ export interface ActionStore {
   /** Takes the target for this decision. False when another action has it, or this one was begun before. */
   begin(order: Order, result: ActionResult, at: Instant): Promise<boolean>
   end(decisionId: string, result: ActionResult, at: Instant): Promise<void>
+  /** When a move of this target to this pool has failed last. @param since what was decided before does not count */
+  lastFailure(order: Pick<Order, 'targetId' | 'targetPoolId'>, since: Instant): Promise<Instant | null>
   /** Begun and not ended, the oldest first. */
   open(): Promise<readonly Order[]>
 }
@@ -43,6 +45,22 @@ export function createActionStore(db: Kysely<Schema>): ActionStore {
         .set({ status: result.status, reason: result.reason, ended_at: at })
         .where('decision_id', '=', decisionId)
         .execute()
+    },
+    async lastFailure({ targetId, targetPoolId }, since) {
+      const row = await db
+        .selectFrom('decision_execution_log as log')
+        .innerJoin('decision_actions as act', 'act.decision_id', 'log.id')
+        .select('act.ended_at')
+        .where('log.target_id', '=', targetId)
+        .where('log.at', '>=', since)
+        .where('log.target_pool_id', '=', targetPoolId)
+        .where('log.decision', '=', 'SWITCH')
+        .where('act.status', '=', 'failed')
+        .where('act.ended_at', 'is not', null)
+        .orderBy('act.ended_at', 'desc')
+        .limit(1)
+        .executeTakeFirst()
+      return row?.ended_at == null ? null : instant(row.ended_at)
     },
     async open() {
       const rows = await db

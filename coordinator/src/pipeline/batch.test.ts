@@ -14,7 +14,7 @@ import { type Batch, type Cycle, createBatch } from './batch.ts'
 import { createDecisionStore, type DecisionStore } from './decision-store.ts'
 import type { RiskModel } from './evaluations.ts'
 import { createInstanceConfigs, type InstanceConfigs } from './instance-configs.ts'
-import { createTargets, type Targets } from './targets.ts'
+import { createTargets, openSignals, type Targets } from './targets.ts'
 import { typeFacts } from './type-facts.ts'
 
 /** What each type costs; all are in one zone but the one to go to. */
@@ -30,6 +30,7 @@ describe.each(dialects)('a cycle of decisions on %s', (dialect) => {
   let asked: number[]
   let submitted: Order[]
   let failing: string | null
+  let refused: string | null
   let allowed: boolean
   beforeEach(async () => {
     database = await testDatabase(dialect)
@@ -40,6 +41,7 @@ describe.each(dialects)('a cycle of decisions on %s', (dialect) => {
     asked = []
     submitted = []
     failing = null
+    refused = null
     allowed = true
     configs = createInstanceConfigs(db, time.clock)
     store = createDecisionStore(db)
@@ -50,11 +52,12 @@ describe.each(dialects)('a cycle of decisions on %s', (dialect) => {
       configs,
       store,
       model,
-      sourcesOf: () =>
-        Promise.resolve({
-          ...{ pools: pools(), offered: [], factsOf: typeFacts([]) },
-          interruptionOf: () => 0.001,
-        }),
+      sourcesOf: (region) => {
+        if (region !== 'ap-south-1')
+          return Promise.reject(new Error(`the prices of ${region} cannot be read`))
+        const sources = { pools: pools(), offered: [], factsOf: typeFacts([]) }
+        return Promise.resolve({ ...sources, interruptionOf: () => 0.001 })
+      },
       rebalanceProbabilityOf: () => Promise.resolve(0.4),
       voluntaryMovesAllowed: () => ({ allowed, reason: 'the scores drift' }),
       submit,
@@ -88,6 +91,7 @@ describe.each(dialects)('a cycle of decisions on %s', (dialect) => {
   /** What a live order begins goes on for ever. */
   async function submit(order: Order): Promise<ActionResult> {
     submitted.push(order)
+    if (order.targetId === refused) throw new Error('it cannot be written down')
     const result: ActionResult = {
       status: order.level === 'live' ? 'running' : 'would_act',
       reason: 'as told',
@@ -214,6 +218,43 @@ describe.each(dialects)('a cycle of decisions on %s', (dialect) => {
     expect(submitted).toMatchObject([{ decision: 'EVACUATE', kind: 'EVACUATE', engine: 'evacuation' }])
     expect(await decisionsOf(second)).toMatchObject([
       { decision: 'EVACUATE', code: 'ALREADY_HANDLED', action: null },
+    ])
+  })
+
+  test('what AWS recommends counts for two hours, though failover has answered it at once', async () => {
+    await agents('a')
+    const at = time.clock.now()
+    const told = { id: crypto.randomUUID(), agent_id: 'a', instance_id: 'i-0a', trigger: 'rebalance' }
+    await database.db
+      .insertInto('spot_interruption_events')
+      .values({
+        ...{ ...told, signal_type: 'rebalance-recommendation', detected_at: at, closed_at: at + 5 },
+        ...{ response_action: '', outcome: 'no-action', outcome_reason: '', failover_completed: 0 },
+        ...{ seen_via: 'test', old_epoch: 1 },
+      })
+      .execute()
+    expect(await openSignals(database.db, 'i-0a', time.clock.now())).toHaveLength(1)
+    expect((await targets.one('a'))?.openIncident).toBeNull()
+    const codes: (string | undefined)[] = []
+    for (let cycle = 0; cycle < 3; cycle++) {
+      codes.push((await decisionsOf(await batch.run('schedule')))[0]?.code)
+      await time.advance(minutes(61))
+    }
+    expect(codes).toEqual(['SIGNAL_REBALANCE', 'ALREADY_HANDLED', 'CHEAPER'])
+    expect(submitted.map(({ decision }) => decision)).toEqual(['DRAIN', 'SWITCH'])
+  })
+
+  test('what is wrong with one agent keeps nobody else from a decision or an action', async () => {
+    await agents('a', 'b', 'c')
+    const far = { id: 'i-0far', agent_id: 'a', pool_id: 'c5.large@eu-west-1a' }
+    await addInstance(database.db, far)
+    await database.db.updateTable('agents').set({ instance_id: 'i-0far' }).where('id', '=', 'a').execute()
+    refused = 'b'
+    const cycle = await batch.run('schedule')
+    expect(cycle.skipped).toEqual([{ target: 'a', reason: 'the prices of eu-west-1 cannot be read' }])
+    expect(cycle.actions.map(({ target, status, reason }) => [target, status, reason])).toEqual([
+      ['b', 'failed', 'it cannot be written down'],
+      ['c', 'would_act', 'as told'],
     ])
   })
 

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { setImmediate } from 'node:timers/promises'
-import { AppError } from '@understudy/shared/core/app-error'
+import { AppError, messageOf } from '@understudy/shared/core/app-error'
 import { type Clock, hours, type Instant, type Millis, millis } from '@understudy/shared/core/time'
 import { type Pool, regionOf } from '@understudy/shared/market/pool'
 import { arbitrate, type Proposal } from '@understudy/shared/pipeline/arbitration'
@@ -108,7 +108,9 @@ async function runCycle(ports: BatchPorts, by: string): Promise<Cycle> {
   }
   let decided: Decided[] = []
   for (const target of all) {
-    const one = await decide(scene, target)
+    const one = await decide(scene, target).catch((error: unknown) => {
+      skipped.push({ target: target.id, reason: messageOf(error) })
+    })
     if (one) decided.push(one)
     // Whoever holds a lease is heard in between.
     await setImmediate()
@@ -120,9 +122,11 @@ async function runCycle(ports: BatchPorts, by: string): Promise<Cycle> {
   )
   await targets.remember(decided.map(toRemembered), now)
   const actions = []
-  for (const { order } of decided)
-    if (order)
-      actions.push({ target: order.targetId, decisionId: order.decisionId, ...(await ports.submit(order)) })
+  for (const { order } of decided) {
+    if (!order) continue
+    actions.push({ target: order.targetId, decisionId: order.decisionId, ...(await submit(ports, order)) })
+    await setImmediate()
+  }
   const cycle: Cycle = {
     ...{ id, by, at: now, durationMs: clock.mono() - began, modelMs: scene.modelMs, targets: all.length },
     decisions: countOf(decided),
@@ -132,6 +136,15 @@ async function runCycle(ports: BatchPorts, by: string): Promise<Cycle> {
   }
   ports.onCycle(cycle, decided)
   return cycle
+}
+
+/** One that cannot be handed over does not keep the others from theirs. */
+async function submit(ports: BatchPorts, order: Order): Promise<ActionResult> {
+  try {
+    return await ports.submit(order)
+  } catch (error) {
+    return { status: 'failed', reason: messageOf(error) }
+  }
 }
 
 /** What is the same for all targets of a cycle. */
@@ -144,7 +157,7 @@ interface Scene {
   readonly movesLeft: number
   readonly voluntary: boolean
   readonly policyOf: ReturnType<typeof createPolicies>
-  readonly regions: Map<string, Region>
+  readonly regions: Map<string, Promise<Region>>
   readonly skipped: { target: string; reason: string }[]
   modelMs: number
 }
@@ -156,11 +169,13 @@ interface Region {
   readonly scored: Map<string | null, Awaited<ReturnType<RiskModel['score']>>>
 }
 
-async function regionFor(scene: Scene, name: string): Promise<Region> {
+/** Read once, also where it cannot be read. */
+function regionFor(scene: Scene, name: string): Promise<Region> {
   const known = scene.regions.get(name)
   if (known) return known
-  const sources = await scene.ports.sourcesOf(name)
-  const region: Region = { sources, offers: regionOffers(name, sources), scored: new Map() }
+  const region = scene.ports
+    .sourcesOf(name)
+    .then((sources) => ({ sources, offers: regionOffers(name, sources), scored: new Map() }))
   scene.regions.set(name, region)
   return region
 }

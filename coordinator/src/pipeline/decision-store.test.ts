@@ -107,4 +107,23 @@ describe.each(dialects)('decisions on %s', (dialect) => {
     // One offer is a part of its own; the old offers have gone, and the policy is still in use.
     expect(await parts()).toHaveLength(2)
   })
+
+  test('also when there are many, with what was done about them, and when the clock was ahead for a while', async () => {
+    await store.addAll([], plus(NOW, hours(400 * 24)))
+    const [first] = inputs as [PipelineInput]
+    const many = Array.from({ length: 230 }, () => decided(first, 'many'))
+    await store.addAll(many, NOW)
+    const action = { target_id: 'shop', engine: 'spot-optimize', actuator: 'plan', level: 'dry_run' }
+    const done = { ...action, status: 'would_act', reason: '', body: '{}', started_at: NOW }
+    const ids = many.map(({ id }) => id)
+    await database.db
+      .insertInto('decision_actions')
+      .values(ids.map((id, i) => ({ ...done, decision_id: id, ended_at: i === 0 ? null : NOW })))
+      .execute()
+    await store.addAll([], plus(NOW, hours(31 * 24)))
+    expect(await store.list({ limit: 10 })).toEqual([])
+    // One that is open still holds its target.
+    const left = await database.db.selectFrom('decision_actions').select('decision_id').execute()
+    expect(left).toEqual([{ decision_id: ids[0] }])
+  })
 })

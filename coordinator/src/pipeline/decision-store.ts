@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { setImmediate } from 'node:timers/promises'
 import { AppError } from '@understudy/shared/core/app-error'
 import { hours, type Instant } from '@understudy/shared/core/time'
 import type { PipelineInput } from '@understudy/shared/pipeline/context'
@@ -81,12 +82,15 @@ export function createDecisionStore(db: Kysely<Schema>): DecisionStore {
     const parts = createPartSplitter()
     const rows = decisions.map((one) => toRow(one, parts.split(one.input)))
     await parts.save(db, now)
-    for (let start = 0; start < rows.length; start += ROWS)
+    for (let start = 0; start < rows.length; start += ROWS) {
       await db
         .insertInto('decision_execution_log')
         .values(rows.slice(start, start + ROWS))
         .execute()
-    if (now - forgotten < FORGET_EVERY) return
+      await setImmediate()
+    }
+    // A clock that was ahead for a while does not put it off.
+    if (Math.abs(now - forgotten) < FORGET_EVERY) return
     forgotten = now
     await forget(db, now - KEPT)
   }
@@ -200,11 +204,26 @@ const LISTED = [
 
 /** Parts go after the last decision that has them: each is marked with the time of its last use. */
 async function forget(db: Kysely<Schema>, before: number): Promise<void> {
-  await db.deleteFrom('decision_execution_log').where('at', '<', before).execute()
+  for (;;) {
+    const old = await db
+      .selectFrom('decision_execution_log')
+      .select('id')
+      .where('at', '<', before)
+      .orderBy('at')
+      .limit(ROWS)
+      .execute()
+    const ids = old.map(({ id }) => id)
+    if (ids.length > 0) {
+      await db
+        .deleteFrom('decision_actions')
+        .where('decision_id', 'in', ids)
+        .where('ended_at', 'is not', null)
+        .execute()
+      await db.deleteFrom('decision_execution_log').where('id', 'in', ids).execute()
+    }
+    if (ids.length < ROWS) break
+    // After days without a coordinator there are many.
+    await setImmediate()
+  }
   await db.deleteFrom('decision_parts').where('last_used_at', '<', before).execute()
-  await db
-    .deleteFrom('decision_actions')
-    .where('ended_at', 'is not', null)
-    .where('ended_at', '<', before)
-    .execute()
 }

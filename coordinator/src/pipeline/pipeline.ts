@@ -2,7 +2,6 @@ import { INSTANCE_ID_PATTERN, instanceId } from '@understudy/shared/core/ids'
 import type { Service } from '@understudy/shared/core/service'
 import { type Clock, instant, minutes } from '@understudy/shared/core/time'
 import type { Pool } from '@understudy/shared/market/pool'
-import { evaluate as evaluatePipeline } from '@understudy/shared/pipeline/pipeline'
 import type { DecisionFrame } from '@understudy/shared/protocol/decision-log'
 import type { PoolView } from '@understudy/shared/protocol/market'
 import type { Logger } from 'pino'
@@ -19,7 +18,7 @@ import { createActionStore } from './action-store.ts'
 import { createAgentActuator } from './actuators/agent-actuator.ts'
 import { createLogActuator } from './actuators/log-actuator.ts'
 import { planActuator } from './actuators/plan-actuator.ts'
-import { type Cycle, createBatch, type Decided } from './batch.ts'
+import { createBatch } from './batch.ts'
 import { createCycles } from './cycles.ts'
 import { createDecisionStore } from './decision-store.ts'
 import { fromCycle, toCycleView } from './decision-views.ts'
@@ -31,6 +30,7 @@ import { createPipelineMetrics } from './pipeline-metrics.ts'
 import type { RegionSources } from './region-offers.ts'
 import { createStanding } from './standing.ts'
 import { createTargets, openSignals } from './targets.ts'
+import { tellOfTried } from './tried.ts'
 import { typeFacts } from './type-facts.ts'
 
 /** The front door of decisions: the rules themselves are pure and lie in shared/src/pipeline. */
@@ -78,6 +78,7 @@ export function openPipeline(parts: OpenPipelineParts): Pipeline {
   const configs = createInstanceConfigs(db, clock)
   const store = createDecisionStore(db)
   const targets = createTargets(db, clock)
+  const actions = createActionStore(db)
   const metrics = createPipelineMetrics(parts.registry, db)
   const stream = createStream<DecisionFrame>()
   const at = () => new Date(clock.now()).toISOString()
@@ -95,7 +96,7 @@ export function openPipeline(parts: OpenPipelineParts): Pipeline {
       // A target of the Lab needs no agent: that something was said of it is enough.
       return (await configs.get(id)).updatedAt === null ? undefined : { launchedAt: null }
     },
-    signalsOf: (id) => openSignals(db, id),
+    signalsOf: (id) => openSignals(db, id, clock.now()),
     async onDecision(made) {
       metrics.decided(made.outcome.decision.decision, made.durationMs)
       await parts.onDecision(made)
@@ -107,8 +108,8 @@ export function openPipeline(parts: OpenPipelineParts): Pipeline {
       plan: planActuator,
       agent: createAgentActuator(failover, clock),
     },
-    store: createActionStore(db),
-    standingOf: createStanding({ targets, configs, sourcesOf, voluntaryMovesAllowed, clock }),
+    store: actions,
+    standingOf: createStanding({ targets, configs, actions, sourcesOf, voluntaryMovesAllowed, clock }),
     clock,
     log,
     onEnd({ decisionId, targetId }, result) {
@@ -123,7 +124,7 @@ export function openPipeline(parts: OpenPipelineParts): Pipeline {
       metrics.cycle(cycle)
       for (const { decision } of decided)
         metrics.decided(decision.digest.decision.decision, decision.made.durationMs)
-      tellOfTried(cycle, decided).catch((error: unknown) =>
+      tellOfTried(cycle, decided, parts.onDecision).catch((error: unknown) =>
         log.error({ event: 'pipeline.not_told', cycle: cycle.id, err: error }),
       )
       if (stream.listeners === 0) return
@@ -132,17 +133,6 @@ export function openPipeline(parts: OpenPipelineParts): Pipeline {
       stream.publish({ type: 'cycle', at: at(), cycle: toCycleView(cycle) })
     },
   })
-  /** Outcomes are large and are not kept: those of the few targets on which something is tried are made again. */
-  async function tellOfTried(cycle: Cycle, decided: readonly Decided[]): Promise<void> {
-    const acted = new Set(cycle.actions.flatMap((one) => (one.status === 'running' ? [one.decisionId] : [])))
-    for (const { config, decision } of decided) {
-      if (config.pipelineMode !== 'SINGLE_LINEAR' && config.modelId === null) continue
-      const { id, input, made } = decision
-      const { instanceId: instance, durationMs } = made
-      const outcome = evaluatePipeline(input)
-      await parts.onDecision({ id, input, outcome, instanceId: instance, durationMs, acted: acted.has(id) })
-    }
-  }
   const cycles = createCycles(batch, minutes(cycleMinutes), clock, log)
   return {
     routes: [pipelineRoutes(evaluate), decisionRoutes({ store, stream, batch, audit: parts.audit, clock })],

@@ -1,24 +1,36 @@
-import { type Clock, type Instant, type Mono, plus, seconds } from '@understudy/shared/core/time'
+import {
+  type Clock,
+  hours,
+  type Instant,
+  instant,
+  type Mono,
+  plus,
+  seconds,
+} from '@understudy/shared/core/time'
 import { parsePool, poolId, regionOf } from '@understudy/shared/market/pool'
 import type { Offer } from '@understudy/shared/pipeline/context'
 import { defaultPolicy } from '@understudy/shared/pipeline/policy'
-import type { Order, StandingNow } from '@understudy/shared/pipeline/preconditions'
+import { AGAIN_AFTER, type Order, type StandingNow } from '@understudy/shared/pipeline/preconditions'
+import type { ActionStore } from './action-store.ts'
 import type { InstanceConfigs } from './instance-configs.ts'
 import { type RegionSources, regionOffers } from './region-offers.ts'
 import type { Targets } from './targets.ts'
 
 /** The prices of a region need not be read anew for every target that is about to move. */
 const PRICES_KEPT = seconds(10)
+/** A move ends within an hour of its decision, unless a coordinator was missing in between. */
+const LOOKED_BACK = AGAIN_AFTER + hours(1)
 
 /** How a target stands at the moment of acting, read anew. */
 export function createStanding(parts: {
   readonly targets: Pick<Targets, 'one' | 'movesLeft'>
   readonly configs: Pick<InstanceConfigs, 'get'>
+  readonly actions: Pick<ActionStore, 'lastFailure'>
   readonly sourcesOf: (region: string) => Promise<RegionSources>
   readonly voluntaryMovesAllowed: () => StandingNow['voluntaryMoves']
   readonly clock: Clock
 }): (order: Order) => Promise<StandingNow> {
-  const { targets, configs, clock } = parts
+  const { targets, configs, actions, clock } = parts
   const kept = new Map<string, { until: Mono; offers: Promise<readonly Offer[]> }>()
 
   function offersIn(region: string): Promise<readonly Offer[]> {
@@ -50,6 +62,7 @@ export function createStanding(parts: {
       level: config.level,
       targetPrice: order.targetPoolId === null ? null : await priceOf(order.targetPoolId),
       maxPriceAge: defaultPolicy(config.pipelineMode).maxPriceAge,
+      lastFailure: await actions.lastFailure(order, instant(clock.now() - LOOKED_BACK)),
       movesLeft: await targets.movesLeft(order.targetId),
       voluntaryMoves: parts.voluntaryMovesAllowed(),
     }

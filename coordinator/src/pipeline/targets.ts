@@ -1,4 +1,5 @@
 import { type Clock, hours, type Instant, instant } from '@understudy/shared/core/time'
+import { FOLLOWED_WITHIN } from '@understudy/shared/interruption/signal-outcome'
 import { parsePool } from '@understudy/shared/market/pool'
 import { disruptionBudget } from '@understudy/shared/pipeline/arbitration'
 import type { Budget, EngineName, OwnInterruption, Signal } from '@understudy/shared/pipeline/context'
@@ -76,7 +77,7 @@ export function createTargets(db: Kysely<Schema>, clock: Clock): Targets {
     if (id !== undefined) query = query.where('agent.id', '=', id)
     const rows = await query.execute()
     const switches = await countSwitches(db, since, id)
-    const incidents = await openIncidents(db, id)
+    const incidents = await told(db, clock.now(), id)
     return rows.map((row) => {
       const own = incidents.get(row.id) ?? []
       const isSame = row.known_instance_id === row.instance_id
@@ -92,7 +93,7 @@ export function createTargets(db: Kysely<Schema>, clock: Clock): Targets {
         rebalanceThreshold: row.rebalance_threshold,
         switches24h: switches.get(row.id) ?? 0,
         signals: own.flatMap(({ signal }) => signal ?? []),
-        openIncident: own[0]?.id ?? null,
+        openIncident: own.find(({ open }) => open)?.id ?? null,
         remembered: {
           forgoneUsd: isSame ? (row.forgone ?? 0) / 1e6 : 0,
           at: isSame && row.at !== null ? instant(row.at) : null,
@@ -171,26 +172,41 @@ async function countSwitches(
   return new Map(rows.map(({ agent_id, count }) => [agent_id, Number(count)]))
 }
 
-type OpenIncident = { readonly id: string; readonly signal: Signal | undefined }
+type Told = { readonly id: string; readonly open: boolean; readonly signal: Signal | undefined }
 
-async function openIncidents(
+/**
+ * Incidents that are not over, and what AWS has recommended within the two hours in which a notice may follow: failover ends
+ * that incident as soon as it has answered it.
+ */
+async function told(
   db: Kysely<Schema>,
+  now: number,
   agent?: string,
-): Promise<ReadonlyMap<string, readonly OpenIncident[]>> {
+): Promise<ReadonlyMap<string, readonly Told[]>> {
   let query = db
     .selectFrom('spot_interruption_events')
-    .select(['id', 'agent_id', 'instance_id', 'signal_type', 'detected_at', 'deadline_at'])
-    .where('closed_at', 'is', null)
+    .select(['id', 'agent_id', 'instance_id', 'signal_type', 'detected_at', 'deadline_at', 'closed_at'])
+    .where((eb) =>
+      eb.or([
+        eb('closed_at', 'is', null),
+        eb.and([
+          eb('signal_type', '=', 'rebalance-recommendation'),
+          eb('detected_at', '>=', now - FOLLOWED_WITHIN),
+        ]),
+      ]),
+    )
+    .orderBy('detected_at')
+    .orderBy('id')
   if (agent !== undefined) query = query.where('agent_id', '=', agent)
-  const rows = await query.execute()
-  const open = new Map<string, OpenIncident[]>()
-  for (const row of rows) {
+  const all = new Map<string, readonly Told[]>()
+  for (const row of await query.execute()) {
     const kind = kinds[row.signal_type]
     const actionAt = instant(row.deadline_at ?? row.detected_at)
     const signal = kind && { kind, instanceId: row.instance_id, actionAt }
-    open.set(row.agent_id, [...(open.get(row.agent_id) ?? []), { id: row.id, signal }])
+    const one = { id: row.id, open: row.closed_at === null, signal }
+    all.set(row.agent_id, [...(all.get(row.agent_id) ?? []), one])
   }
-  return open
+  return all
 }
 
 async function ownInterruptions(db: Kysely<Schema>, since: number): Promise<readonly OwnInterruption[]> {
@@ -207,9 +223,8 @@ async function ownInterruptions(db: Kysely<Schema>, since: number): Promise<read
 }
 
 /** What AWS has said of an instance and is not over. */
-export async function openSignals(db: Kysely<Schema>, instanceId: string): Promise<Signal[]> {
-  const open = await openIncidents(db)
-  return [...open.values()]
+export async function openSignals(db: Kysely<Schema>, instanceId: string, now: number): Promise<Signal[]> {
+  return [...(await told(db, now)).values()]
     .flat()
     .flatMap(({ signal }) => (signal?.instanceId === instanceId ? [signal] : []))
 }

@@ -279,6 +279,16 @@ describe('guards', () => {
     expect(sampleRatio(half, [0, 0])).toEqual({ p: 1, valid: true })
   })
 
+  test('of few units nothing is said: one of two in an arm of one in a hundred is chance', () => {
+    const rare = [
+      { name: 'control', weight: 9900 },
+      { name: 'treatment', weight: 100 },
+    ]
+    expect(sampleRatio(rare, [1, 1])).toMatchObject({ valid: true })
+    expect(sampleRatio(rare, [490, 10])).toMatchObject({ valid: true })
+    expect(sampleRatio(rare, [470, 30])).toMatchObject({ valid: false })
+  })
+
   test.each([
     [3.841459, 1, 0.05],
     [27.877165, 9, 0.001],

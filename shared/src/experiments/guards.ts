@@ -5,6 +5,8 @@ import { type Interval, intervalOf } from './confidence-sequence.ts'
 
 /** Below this the arms were not filled as planned, and nothing that is compared between them means anything. */
 const SRM_P = 0.001
+/** Chi-square holds from so many expected units in each arm on; with fewer, chance alone looks like a fault. */
+const SRM_EXPECTED = 5
 
 export interface SampleRatio {
   readonly p: number
@@ -20,7 +22,8 @@ export function sampleRatio(arms: readonly Arm[], counts: readonly number[]): Sa
     return sum + ((counts[i] ?? 0) - expected) ** 2 / expected
   }, 0)
   const p = chiSquaredTail(chi, arms.length - 1)
-  return { p, valid: p >= SRM_P }
+  const fewest = Math.min(...arms.map(({ weight }) => (total * weight) / ALL_WEIGHT))
+  return { p, valid: p >= SRM_P || fewest < SRM_EXPECTED }
 }
 
 /** How much more of the events a treatment may miss than control. */

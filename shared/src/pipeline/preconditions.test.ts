@@ -37,6 +37,13 @@ test('a price that is too old is no price; one of a moment ago is', () => {
   expect(objectionTo(orderOf(), standingOf({ targetPrice: { usd: 0.0399, at: NOW } }))).toBeUndefined()
 })
 
+test('a move that has failed is not tried again for six hours; what has begun goes on', () => {
+  const failed = standingOf({ lastFailure: instant(NOW - hours(5)) })
+  expect(objectionTo(orderOf(), failed)).toContain('its move to m5.large@ap-south-1b failed at')
+  expect(objectionTo(orderOf(), failed, true)).toBeUndefined()
+  expect(objectionTo(orderOf(), standingOf({ lastFailure: instant(NOW - hours(6)) }))).toBeUndefined()
+})
+
 test('an unsafe pool is left though the other one has become dearer', () => {
   const dearer = standingOf({ targetPrice: { usd: 0.09, at: NOW } })
   expect(objectionTo(orderOf({ code: 'UNSAFE', gainUsd: -0.01 }), dearer)).toBeUndefined()

@@ -1,4 +1,4 @@
-import type { Instant, Millis } from '../core/time.ts'
+import { hours, type Instant, type Millis } from '../core/time.ts'
 import type { EngineName, Risk } from './context.ts'
 import type { Action, DecisionCode, DecisionName } from './decision.ts'
 import type { ActuatorLevel, ActuatorName } from './instance-config.ts'
@@ -42,10 +42,15 @@ export interface StandingNow {
   /** Of the pool it is to go to; null when nobody knows a price. */
   readonly targetPrice: { readonly usd: number; readonly at: Instant } | null
   readonly maxPriceAge: Millis
+  /** When its last move to that pool has failed; null when none has lately. */
+  readonly lastFailure: Instant | null
   /** Moves that may be begun now, beside those under way. */
   readonly movesLeft: number
   readonly voluntaryMoves: { readonly allowed: boolean; readonly reason: string }
 }
+
+/** A move that has failed is not tried again before: each try may pay for a replica that comes to nothing. */
+export const AGAIN_AFTER = hours(6)
 
 /** Only a switch is of our own accord; all else answers a signal of AWS. */
 export const isVoluntary = ({ kind }: Pick<Order, 'kind'>): boolean => kind === 'SWITCH'
@@ -75,6 +80,8 @@ function voluntaryObjection(order: Order, now: StandingNow, begun: boolean): str
     return `the level of ${order.targetId} is ${now.level} by now`
   if (now.openIncident !== null) return `the incident ${now.openIncident} of ${order.targetId} is not over`
   if (order.targetPoolId === null) return 'it says no pool to go to'
+  if (!begun && now.lastFailure !== null && now.now - now.lastFailure < AGAIN_AFTER)
+    return `its move to ${order.targetPoolId} failed at ${new Date(now.lastFailure).toISOString()}: it is tried again after ${AGAIN_AFTER / hours(1)} h`
   if (!begun && now.movesLeft <= 0) return 'as many moves as the budget allows are under way'
   return priceObjection(order, now)
 }

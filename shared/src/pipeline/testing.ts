@@ -98,6 +98,7 @@ export const standingOf = (more: Partial<StandingNow> = {}): StandingNow => ({
   level: 'live',
   targetPrice: { usd: 0.03, at: NOW },
   maxPriceAge: hours(6),
+  lastFailure: null,
   movesLeft: 1,
   voluntaryMoves: { allowed: true, reason: '' },
   ...more,

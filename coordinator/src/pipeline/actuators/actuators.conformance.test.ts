@@ -226,6 +226,19 @@ describe('the actuator agent, live', () => {
     expect(await store.find('d1')).toMatchObject({ status: 'done' })
   })
 
+  test('what was begun and does not hold any more when the next coordinator starts makes no replica', async () => {
+    await store.begin(live, { status: 'running', reason: 'it is to move' }, time.clock.now())
+    standing = standingOf({ primary: 'i-0other' })
+    const it = acting()
+    await time.advance(1000)
+    await settle(it)
+    expect(moves.calls).toEqual([])
+    expect(await store.find('d1')).toMatchObject({
+      status: 'refused',
+      reason: expect.stringContaining('i-0other is primary'),
+    })
+  })
+
   test('while one is under way there is no second one for the same agent', async () => {
     const it = acting()
     await it.submit(live)

@@ -30,8 +30,9 @@ export function createAgentActuator(moves: Moves, clock: Clock): Actuator {
     async carryOut(order, turn) {
       if (!isVoluntary(order)) return { status: 'done', reason: `it was ${left(order)}` }
       try {
-        const replica = await replicaFor(order, moves)
-        return await moveTo(replica, { order, turn, moves, clock })
+        const move: Move = { order, turn, moves, clock }
+        const replica = await replicaFor(move)
+        return typeof replica === 'string' ? await moveTo(replica, move) : replica
       } catch (error) {
         if (turn.signal.aborted) throw error
         return { status: 'failed', reason: messageOf(error) }
@@ -44,26 +45,31 @@ const left = ({ targetId }: Order): string => `left to failover, which answers s
 
 const markOf = ({ decisionId }: Order): string => `decision ${decisionId}`
 
-/** The one that was made for this decision before, one that is in that pool already, or a new one. */
-async function replicaFor(order: Order, { replicas, createReplica }: Moves): Promise<ReplicaId> {
-  const all = await replicas(agentId(order.targetId))
-  const found =
-    all.find(({ created_by: by }) => by === markOf(order)) ??
-    all.find((one) => one.is_active && one.pool_id === order.targetPoolId && !one.notice)
-  if (found) return replicaId(found.id)
-  const created = await createReplica(
-    agentId(order.targetId),
-    { pool_id: order.targetPoolId, created_by: markOf(order) },
-    markOf(order),
-  )
-  return replicaId(created.replica_id)
-}
-
 interface Move {
   readonly order: Order
   readonly turn: Turn
   readonly moves: Moves
   readonly clock: Clock
+}
+
+/**
+ * The one that was made for this decision before, one that is in that pool already, or a new one: that only if all still holds,
+ * because an action that an earlier coordinator has begun may be old.
+ */
+async function replicaFor({ order, turn, moves }: Move): Promise<ReplicaId | ActionResult> {
+  const all = await moves.replicas(agentId(order.targetId))
+  const found =
+    all.find(({ created_by: by }) => by === markOf(order)) ??
+    all.find((one) => one.is_active && one.pool_id === order.targetPoolId && !one.notice)
+  if (found) return replicaId(found.id)
+  const { objection } = await turn.look()
+  if (objection !== undefined) return { status: 'refused', reason: objection }
+  const created = await moves.createReplica(
+    agentId(order.targetId),
+    { pool_id: order.targetPoolId, created_by: markOf(order) },
+    markOf(order),
+  )
+  return replicaId(created.replica_id)
 }
 
 async function moveTo(id: ReplicaId, move: Move): Promise<ActionResult> {
