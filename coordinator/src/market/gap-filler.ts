@@ -71,14 +71,14 @@ const BACK = minutes(24 * 60)
 /** Prices within an hour of a gap are what it is filled from. */
 const AROUND = 12
 const NEAR = AROUND * BUCKET
-/** While one pool is computed, PostgreSQL reads the other; SQLite takes them one after the other. */
-const AT_ONCE = 2
+/** While one pool is computed, PostgreSQL reads others; SQLite takes them one after the other. */
+const AT_ONCE = 4
 /** Pools for which history is asked at once. */
 const TOGETHER = 50
 
 /**
- * Finds the gaps of two pools at a time and fills what can be filled: for each one read, rules in shared/market, one
- * transaction. A pool that is as it was is not written. Between two and two everything else has its turn.
+ * Finds the gaps of a few pools at a time and fills what can be filled: for each one read, rules in shared/market, one
+ * transaction. A pool that is as it was is not written. Between some and the next everything else has its turn.
  */
 export function createGapFiller(parts: GapFillerParts): GapFiller {
   const { clock, log, pools, prices, gaps, inOrder, history } = parts
