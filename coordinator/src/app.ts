@@ -14,7 +14,7 @@ import type { Address, Cloud } from './cloud/cloud.ts'
 import type { PriceSources } from './cloud/price-sources.ts'
 import { environmentOf } from './config/environment.ts'
 import type { CoordinatorConfig } from './config/options.ts'
-import { openDecisions } from './decisions.ts'
+import { type Decisions, openDecisions } from './decisions.ts'
 import { failoverRoutes } from './failover/failover.routes.ts'
 import { createFailover, type Failover } from './failover/failover.ts'
 import { fleetRoutes } from './fleet/fleet.routes.ts'
@@ -167,12 +167,13 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     registry: metrics.registry,
     offers: failover.offers,
     poolOf: async (id) => (await failover.agent(id)).instance?.pool_id,
+    riskOf: (poolId) => decisions.riskOf(poolId),
     audit,
     clock,
     log,
   })
 
-  const decisions = await openDecisions({
+  const decisions: Decisions = await openDecisions({
     ...{ config, database, fleet, failover, interruptions, market, audit, clock, log },
     registry: metrics.registry,
     isTest: mode === 'demo' || environmentOf(config) === 'TEST',

@@ -28,6 +28,8 @@ import type { OpenDatabase } from './storage/database.ts'
 export interface Decisions {
   readonly routes: readonly Api[]
   readonly services: readonly Service[]
+  /** The active model's last word on a pool; null where there is none of the last half hour. */
+  riskOf(poolId: string): number | null
   /** To be done before anything is asked. */
   load(): Promise<void>
 }
@@ -102,6 +104,7 @@ export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
       experimentRoutes(lab.experiments, lab.names, audit),
     ],
     services: [models, gapFiller, ...predictions.services, ...pipeline.services, lab.experiments],
+    riskOf: predictions.riskOf,
     load: predictions.load,
   }
 }

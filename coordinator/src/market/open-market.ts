@@ -50,6 +50,8 @@ export interface OpenMarketParts {
   /** What the cloud offers now: the word of a simulated region on what is not in the catalog. */
   readonly offers: () => readonly PoolOffer[]
   readonly poolOf: (agentId: AgentId) => Promise<string | undefined>
+  /** What the active model says of a pool. */
+  readonly riskOf: (poolId: string) => number | null
   readonly audit: Audit
   readonly clock: Clock
   readonly log: Logger
@@ -153,7 +155,7 @@ export function openMarket(parts: OpenMarketParts): OpenMarket {
     switchCost: config.switch_cost === undefined ? undefined : fromUsd(config.switch_cost),
   })
   const metrics = createMarketMetrics({ registry: parts.registry, db, catalog: store, savings, clock })
-  const pools = createPoolViews({ market, catalog: store, offered })
+  const pools = createPoolViews({ market, catalog: store, offered, riskOf: parts.riskOf })
 
   return {
     market,

@@ -27,8 +27,9 @@ export function createPoolViews(parts: {
   readonly catalog: Pick<CatalogStore, 'onDemand' | 'advisor' | 'zones'>
   /** What the cloud says of a pool now; it counts where the catalog says nothing. */
   readonly offered: (pool: Pool) => PoolOffer | undefined
+  readonly riskOf: (poolId: string) => number | null
 }): PoolViews {
-  const { market, catalog, offered } = parts
+  const { market, catalog, offered, riskOf } = parts
   return {
     async list({ instanceType, region, limit, cursor }) {
       const known = (await market.pools())
@@ -45,9 +46,10 @@ export function createPoolViews(parts: {
         await Promise.all(regions.map(async (name) => [name, await readRegion(catalog, name)] as const)),
       )
       const latest = await market.latest(page.map(({ poolId }) => poolId))
-      const items = page.map((pool) =>
-        viewOf(pool, latest.get(pool.poolId), facts.get(pool.region), offered(pool)),
-      )
+      const items = page.map((pool) => ({
+        ...viewOf(pool, latest.get(pool.poolId), facts.get(pool.region), offered(pool)),
+        risk: riskOf(pool.poolId),
+      }))
       return { items, next: known.length > limit ? (items.at(-1)?.pool_id ?? null) : null }
     },
   }
@@ -60,7 +62,7 @@ function viewOf(
   price: LatestPrice | undefined,
   about: RegionFacts | undefined,
   offer: PoolOffer | undefined,
-): PoolView {
+): Omit<PoolView, 'risk'> {
   const onDemand = about?.onDemand.get(pool.instanceType) ?? offer?.onDemandPrice
   return {
     pool_id: pool.poolId,
@@ -72,7 +74,6 @@ function viewOf(
     on_demand_price: onDemand === undefined ? null : toUsd(onDemand),
     discount_percent: price === undefined || onDemand === undefined ? null : discount(price.price, onDemand),
     ...bandOf(about?.bands.get(pool.instanceType) ?? offeredBand(offer)),
-    risk: null,
   }
 }
 

@@ -14,6 +14,7 @@ import { createModelAlerts, type VoluntaryMoves } from './alerts.ts'
 import { createDriftWatch } from './drift-watch.ts'
 import { createLabelStore } from './label-store.ts'
 import { createLabels, type Labels } from './labels.ts'
+import { createLastRisks } from './last-risks.ts'
 import type { ModelStore } from './model-store.ts'
 import { performanceRoutes } from './performance.routes.ts'
 import { createPerformanceBook } from './performance.ts'
@@ -51,6 +52,8 @@ export interface OpenPredictions {
   readonly labels: Labels
   /** Whether moves that nobody has asked for may be made by what the active model says, and why not. */
   voluntaryMovesAllowed(): VoluntaryMoves
+  /** The active model's last word on a pool; null where there is none of the last half hour. */
+  riskOf(poolId: string): number | null
   readonly routes: readonly Api[]
   readonly services: readonly Service[]
   /** Reads what was known when the coordinator ended. */
@@ -98,6 +101,7 @@ export function openPredictions(parts: OpenPredictionsParts): OpenPredictions {
     predictions,
     labels,
     voluntaryMovesAllowed,
+    riskOf: createLastRisks(feed, clock),
     routes: [
       predictionRoutes({ store, feed, predict, now: () => clock.now() }),
       performanceRoutes({ performance, alerts, voluntaryMoves: voluntaryMovesAllowed }),

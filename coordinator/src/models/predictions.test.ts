@@ -155,8 +155,14 @@ describe.each(dialects)('predictions on %s', (dialect) => {
 
   test('a run asks about every pool, keeps what was said with its features, and tells who listens', async () => {
     await record('c5.large@sa-east-1a', [[195, 1000]], 200)
+    expect(open.riskOf(CALM)).toBeNull()
     const { runs, skipped } = await open.predictions.runOnce()
     expect(skipped).toBeNull()
+    expect([open.riskOf(CALM), open.riskOf(RISING), open.riskOf('c5.large@sa-east-1a')]).toEqual([
+      0.1,
+      0.9,
+      null,
+    ])
     expect(runs).toHaveLength(1)
     expect(runs[0]).toMatchObject({
       ...{ alias: 'active', model_id: 'model-a', left_out: { SHORT_HISTORY: 1 }, answered_by: 'active' },
