@@ -3,12 +3,13 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { PlayedOut } from '../../coordinator/src/demo/ci-story.ts'
+import { within } from '../within.ts'
 import { bench } from './failover.ts'
 import { type CasePlan, planFailover } from './failover-plan.ts'
 import { aimsOf, isRight, type Measured, percentiles, summarize, toJson, toTable } from './failover-report.ts'
 import { type Run, toRun } from './failover-run.ts'
 import { GATE, openFor } from './gate-server.ts'
-import { createBudget, within } from './limits.ts'
+import { createBudget } from './limits.ts'
 
 /** What the figures of the failover benchmark rest on. */
 
@@ -325,7 +326,7 @@ test('the time of a benchmark is shared, and never less than none', () => {
 
 test('what takes longer than its time is given up by its name', async () => {
   await expect(within('run 2 of 4', 5, new Promise(() => undefined))).rejects.toThrow(
-    'run 2 of 4: given up after 0 s',
+    'run 2 of 4: given up after 0.005 s',
   )
   expect(await within('run 2 of 4', 60_000, Promise.resolve('done'))).toBe('done')
 })

@@ -5,9 +5,9 @@ import { messageOf } from '../../shared/src/core/app-error.ts'
 import { agentId, type InstanceId } from '../../shared/src/core/ids.ts'
 import { seconds } from '../../shared/src/core/time.ts'
 import type { AgentView } from '../../shared/src/protocol/agents.ts'
+import { within } from '../within.ts'
 import type { CasePlan } from './failover-plan.ts'
 import { type CaseRuns, type Run, toRun } from './failover-run.ts'
-import { within } from './limits.ts'
 
 /** The one agent of a rig, and where it begins. */
 export const AGENT = { id: 'agent-bench', name: 'bench', client: 'bench', pool: 'm5.large@us-east-1a' }

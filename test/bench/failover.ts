@@ -11,6 +11,7 @@ import {
   untilAgent,
 } from '../../coordinator/src/demo/rig.ts'
 import { messageOf } from '../../shared/src/core/app-error.ts'
+import { within } from '../within.ts'
 import type { Bench, BenchResult, Given } from './bench.ts'
 import { AGENT, protect, runCase } from './failover-cases.ts'
 import { runMany } from './failover-many.ts'
@@ -19,7 +20,7 @@ import { type FailoverPlan, planFailover } from './failover-plan.ts'
 import { bundledPrograms, sourcePrograms } from './failover-programs.ts'
 import { aimsOf, type Measured, nameOfPlan, summarize, toJson, toTable } from './failover-report.ts'
 import type { CaseRuns } from './failover-run.ts'
-import { type Budget, createBudget, within } from './limits.ts'
+import { type Budget, createBudget } from './limits.ts'
 import { findProcesses, type Idle, watchIdle } from './processes.ts'
 
 /**

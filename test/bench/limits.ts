@@ -1,5 +1,3 @@
-import { setTimeout as sleep } from 'node:timers/promises'
-
 /** The time that one invocation of a benchmark has, in milliseconds. */
 export interface Budget {
   left(): number
@@ -14,20 +12,4 @@ export function createBudget(millis: number, now: () => number = () => performan
     keeping: (kept) => until(deadline - kept),
   })
   return until(end)
-}
-
-/** Waits for `task`, and no longer than `millis`. @throws Error that names `what` */
-export async function within<T>(what: string, millis: number, task: Promise<T>): Promise<T> {
-  const done = new AbortController()
-  const late = sleep(millis, undefined, { signal: done.signal }).then(() => {
-    throw new Error(`${what}: given up after ${Math.round(millis / 1000)} s`)
-  })
-  // Whichever loses is nobody's concern any more.
-  late.catch(() => undefined)
-  task.catch(() => undefined)
-  try {
-    return await Promise.race([task, late])
-  } finally {
-    done.abort()
-  }
 }

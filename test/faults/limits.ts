@@ -1,4 +1,4 @@
-import { setTimeout as sleep } from 'node:timers/promises'
+import { within as withinLimit } from '../within.ts'
 import { FaultFailed } from './fault-failed.ts'
 
 /** How long the parts of a scene may take. Whatever takes longer is given up, and the next part begins. */
@@ -16,18 +16,6 @@ export const limits = {
   close: 60_000,
 } as const
 
-/** Waits for `task`, and no longer than `millis`. @throws FaultFailed that names `what` */
-export async function within<T>(what: string, millis: number, task: Promise<T>): Promise<T> {
-  const done = new AbortController()
-  const late = sleep(millis, undefined, { signal: done.signal }).then(() => {
-    throw new FaultFailed(`${what}: given up after ${millis / 1000} s`)
-  })
-  // Whichever loses is nobody's concern any more.
-  late.catch(() => undefined)
-  task.catch(() => undefined)
-  try {
-    return await Promise.race([task, late])
-  } finally {
-    done.abort()
-  }
-}
+/** @throws FaultFailed that names `what` */
+export const within = <T>(what: string, millis: number, task: Promise<T>): Promise<T> =>
+  withinLimit(what, millis, task, (why) => new FaultFailed(why))

@@ -61,7 +61,7 @@ export function createPredictionMetrics(parts: {
     help: 'Connections to the feed of predictions',
     registers,
     collect() {
-      this.set(feed.subscribers)
+      this.set(feed.listeners)
     },
   })
   new Gauge({

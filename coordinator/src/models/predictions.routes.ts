@@ -1,9 +1,7 @@
-import { upgradeWebSocket } from '@hono/node-server'
 import { z } from '@hono/zod-openapi'
 import { AppError } from '@understudy/shared/core/app-error'
 import { hours, type Instant, instant, plus } from '@understudy/shared/core/time'
 import type { Interval } from '@understudy/shared/market/interval'
-import { parsePool, regionOf } from '@understudy/shared/market/pool'
 import {
   type PredictionView,
   predictionListSchema,
@@ -11,11 +9,11 @@ import {
   predictResponseSchema,
 } from '@understudy/shared/protocol/predictions'
 import { poolIdSchema, timeSchema } from '@understudy/shared/protocol/primitives'
-import type { WebSocket } from 'ws'
 import { type Api, answer, createRoutes, problems, requiredJson, requireRole, route } from '../http/http.ts'
+import { listenTo } from '../live/live.ts'
 import { toTime } from './model-store.ts'
 import type { createPredictCall } from './predict-call.ts'
-import type { PredictionFeed } from './prediction-feed.ts'
+import { type PredictionFeed, wanted } from './prediction-feed.ts'
 import type { PredictionStore, StoredPrediction } from './prediction-store.ts'
 
 const listQuery = z.strictObject({
@@ -79,21 +77,7 @@ export function predictionRoutes({ store, feed, predict, now }: PredictionRouteP
           message,
         })),
       })
-    const { pool, region } = asked.data
-    const wants =
-      pool === undefined && region === undefined
-        ? undefined
-        : (id: string) =>
-            (pool === undefined || id === pool) &&
-            (region === undefined || regionOf(parsePool(id).availabilityZone) === region)
-    let leave: (() => void) | undefined
-    return upgradeWebSocket(c, {
-      onOpen: (_, ws) => {
-        const raw = ws.raw as unknown as WebSocket
-        leave = feed.subscribe(raw, wants)
-      },
-      onClose: () => leave?.(),
-    })
+    return listenTo(c, feed, async () => feed.last, wanted(asked.data))
   })
   return routes
 }

@@ -1,6 +1,6 @@
 import { AppError } from '@understudy/shared/core/app-error'
 import { microUsd } from '@understudy/shared/core/money'
-import { hours, type Instant, instant, millis, minutes } from '@understudy/shared/core/time'
+import { hours, type Instant, instant, minutes } from '@understudy/shared/core/time'
 import { parsePool } from '@understudy/shared/market/pool'
 import type { Offer } from '@understudy/shared/pipeline/context'
 import type { ModelManifest } from '@understudy/shared/protocol/model-manifest'
@@ -22,7 +22,7 @@ import { createModelStore } from './model-store.ts'
 import { type OpenPredictions, openPredictions } from './open-predictions.ts'
 import { createPerformanceBook } from './performance.ts'
 import { createPoolPrices } from './pool-prices.ts'
-import { createPredictionFeed } from './prediction-feed.ts'
+import { createPredictionFeed, wanted } from './prediction-feed.ts'
 import { createPredictionStore } from './prediction-store.ts'
 import { createPredictions } from './predictions.ts'
 import type { Scores } from './scoring.ts'
@@ -448,40 +448,17 @@ describe.each(dialects)('predictions on %s', (dialect) => {
   })
 })
 
-test('a page gets the last run, then each, filtered as it wants; one that does not read is cut off', () => {
+test('the feed has the last run for who comes later, and of it the pools that somebody wants', () => {
   const feed = createPredictionFeed()
-  const run = (n: number): PredictionRunView => ({
-    ...{ type: 'predictions', run: n, at: '', alias: 'active', model_id: 'm', name: 'n', version: '1.0.0' },
-    ...{ model_sha256: '', answered_by: 'active', threshold: 0.5, horizon_end: '', took_ms: 1, left_out: {} },
-    items: [CALM, RISING].map((pool_id) => ({
-      ...{ pool_id, p_instability_12h: 0.1, confidence: 1, unstable: false },
-    })),
-  })
-  const page = () => {
-    const got: PredictionRunView[] = []
-    const socket = {
-      got,
-      closed: 0,
-      bufferedAmount: 0,
-      send: (text: string) => void got.push(JSON.parse(text) as PredictionRunView),
-      close: (code?: number) => {
-        socket.closed = code ?? 0
-      },
-    }
-    return socket
-  }
-  const all = page()
-  const one = page()
-  const slow = page()
-  feed.subscribe(all)
-  feed.publish(run(1))
-  const leave = feed.subscribe(one, (id) => id === CALM)
-  feed.subscribe(slow)
-  slow.bufferedAmount = millis(5 * 1024 * 1024)
-  feed.publish(run(2))
-  expect(all.got.map((got) => got.run)).toEqual([1, 2])
-  expect(one.got.map((got) => got.items.map(({ pool_id: id }) => id))).toEqual([[CALM], [CALM]])
-  expect(slow).toMatchObject({ closed: 1013 })
-  leave()
-  expect(feed.subscribers).toBe(1)
+  expect(feed.last).toBeUndefined()
+  const run = {
+    run: 1,
+    items: [CALM, RISING].map((pool_id) => ({ pool_id })),
+  } as unknown as PredictionRunView
+  feed.publish(run)
+  expect(feed.last).toBe(run)
+  expect(wanted({})).toBeUndefined()
+  expect(wanted({ pool: CALM })?.(run)).toEqual({ run: 1, items: [{ pool_id: CALM }] })
+  expect(wanted({ region: 'sa-east-1' })?.(run).items).toHaveLength(2)
+  expect(wanted({ pool: CALM, region: 'us-east-1' })?.(run).items).toEqual([])
 })
