@@ -21,18 +21,25 @@ export interface TestWorkload {
   readonly ended: Promise<Mono>
 }
 
-/** A process with the mark of `key` that prints the ids of what `script` starts with `echo $!`, then sleeps. */
+/**
+ * A process with the mark of `key` that prints the ids of what `script` starts with `echo $!`, then sleeps. Returns when
+ * it sleeps, or has been killed before.
+ */
 export async function startWorkload(key: string, script = ''): Promise<TestWorkload & { started: number[] }> {
   const child = spawn('sh', ['-c', `${script}\necho ready; exec sleep 300`], {
     env: { PATH: process.env.PATH, [WORKLOAD_KEY]: key },
     stdio: ['ignore', 'pipe', 'inherit'],
   })
-  const ended = once(child, 'exit').then(() => bootTime())
+  let over = false
+  const ended = once(child, 'exit').then(() => {
+    over = true
+    return bootTime()
+  })
   let output = ''
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
     output += text
   })
-  while (!output.includes('ready')) await once(child.stdout, 'data')
+  while (!over && !output.includes('ready')) await Promise.race([once(child.stdout, 'data'), ended])
   return { child, pid: child.pid ?? 0, ended, started: (output.match(/\d+/g) ?? []).map(Number) }
 }
 
