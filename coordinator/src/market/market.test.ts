@@ -255,6 +255,8 @@ describe.each(dialects)('the market on %s', (dialect) => {
     const searched = dialect === 'sqlite' ? /^SEARCH (old|i|c|pricing_\w+) / : /Index .*Scan.* on pricing_/
     expect(plans.filter((line) => searched.test(line)).length).toBeGreaterThan(5)
     expect(plans.filter((line) => whole.test(line) && !small.test(line))).toEqual([])
+    if (dialect === 'postgres')
+      expect(plans.join('\n')).toMatch(/Index Only Scan using pricing_snapshots_clean_\d+_pkey/)
   })
 })
 

@@ -109,6 +109,12 @@ export function createMarket(parts: MarketParts): Market {
     return pool === undefined ? [] : read(pool)
   }
 
+  async function historyOf(poolId: string, range: Interval) {
+    const covered = await of(poolId, (pool) => prices.coverage(pool, range))
+    const changes = covered.length === 0 ? [] : await of(poolId, (pool) => prices.changes(pool, range))
+    return { changes, covered }
+  }
+
   return {
     services: parts.gapFiller ? [filler, retention] : [retention],
     async ingest(submission) {
@@ -157,16 +163,13 @@ export function createMarket(parts: MarketParts): Market {
       return found
     },
     samples: (poolId, range) => of(poolId, (pool) => prices.samples(pool, range)),
-    async history(poolId, range) {
-      const covered = await of(poolId, (pool) => prices.coverage(pool, range))
-      const changes = covered.length === 0 ? [] : await of(poolId, (pool) => prices.changes(pool, range))
-      return { changes, covered }
-    },
+    history: historyOf,
     async series(poolId, range) {
-      const samples = await of(poolId, (pool) => prices.samples(pool, range))
-      const covered = await of(poolId, (pool) => prices.coverage(pool, range))
-      const changes = covered.length === 0 ? [] : await of(poolId, (pool) => prices.changes(pool, range))
-      const interpolated = await of(poolId, (pool) => prices.interpolated(pool, range))
+      const [samples, interpolated, { changes, covered }] = await Promise.all([
+        of(poolId, (pool) => prices.samples(pool, range)),
+        of(poolId, (pool) => prices.interpolated(pool, range)),
+        historyOf(poolId, range),
+      ])
       return mergeSeries({ samples, history: stepSeries(changes, covered, range), interpolated }, range)
     },
     async latest(poolIds) {

@@ -7,7 +7,7 @@ import type { SampleConfidence } from '@understudy/shared/market/settle'
 import { type RawBuilder, sql } from 'kysely'
 import { rowsOf } from '../storage/bulk.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
-import { dialectOf } from '../storage/dialect.ts'
+import { type NumberList, numbersFrom, numbersIn } from '../storage/number-list.ts'
 
 export type SamplePoint = PriceChange & { readonly confidence: SampleConfidence }
 export type InterpolatedPoint = PriceChange & { readonly confidence: number }
@@ -51,18 +51,18 @@ export interface PriceStore {
 }
 
 export function createPriceStore(db: Kysely<Schema>): PriceStore {
-  const list = listIn(db)
+  const list = numbersIn(db)
 
   return {
     async samples(pool, range) {
       const part = async (from: number): Promise<SamplePoint[]> => {
         const to = Math.min(range.to, from + MOST_AT_ONCE)
         const base = Math.floor(from / BUCKET)
-        const { rows } = await sql<{ facts: string | null }>`
+        const { rows } = await sql<{ facts: NumberList }>`
           select ${list(factSince(sql.lit(base)))} as facts
           from (select at, price, confidence from pricing_snapshots_clean
             where pool = ${pool} and at >= ${from} and at < ${to} order by at) as found`.execute(db)
-        return (JSON.parse(rows[0]?.facts ?? '[]') as number[]).map((fact) => sampleFrom(fact, base))
+        return numbersFrom(rows[0]?.facts).map((fact) => sampleFrom(fact, base))
       }
       const starts: number[] = []
       for (let from: number = range.from; from < range.to; from += MOST_AT_ONCE) starts.push(from)
@@ -72,13 +72,13 @@ export function createPriceStore(db: Kysely<Schema>): PriceStore {
     async samplesOf(asked) {
       const found: SamplePoint[][] = asked.map(() => [])
       // A query of its own for each row keeps PostgreSQL from joining all prices.
-      const { rows } = await sql<{ n: number; facts: string | null }>`
+      const { rows } = await sql<{ n: number; facts: NumberList }>`
         select given.n, (select ${list(sql`fact`)} from (
           select ${factSince(sql`given.base`)} as fact from pricing_snapshots_clean c
           where c.pool = given.pool and c.at >= given.from_at and c.at < given.to_at order by c.at) as found) as facts
         from ${rowsOf(db, STRETCH, numbered(asked))}`.execute(db)
       for (const { n, facts } of rows)
-        found[n] = (JSON.parse(facts ?? '[]') as number[]).map((fact) =>
+        found[n] = numbersFrom(facts).map((fact) =>
           sampleFrom(fact, Math.floor((asked[n]?.from ?? 0) / BUCKET)),
         )
       return found
@@ -89,12 +89,12 @@ export function createPriceStore(db: Kysely<Schema>): PriceStore {
       const column = (name: RawBuilder<unknown>) => sql`(select ${list(name)} from (
         select from_at, to_at from price_coverage c
         where c.pool = given.pool and c.to_at > given.from_at and c.from_at < given.to_at order by c.to_at) as found)`
-      const { rows } = await sql<{ n: number; starts: string | null; ends: string | null }>`
+      const { rows } = await sql<{ n: number; starts: NumberList; ends: NumberList }>`
         select given.n, ${column(sql`found.from_at`)} as starts, ${column(sql`found.to_at`)} as ends
         from ${rowsOf(db, STRETCH, numbered(asked))}`.execute(db)
       for (const { n, starts, ends } of rows) {
-        const to = JSON.parse(ends ?? '[]') as number[]
-        found[n] = (JSON.parse(starts ?? '[]') as number[]).map((from_at, i) =>
+        const to = numbersFrom(ends)
+        found[n] = numbersFrom(starts).map((from_at, i) =>
           within({ from_at, to_at: to[i] ?? from_at }, asked[n] as Stretch),
         )
       }
@@ -107,14 +107,12 @@ export function createPriceStore(db: Kysely<Schema>): PriceStore {
         select at, price from price_changes c
         where c.pool = given.pool and c.at < given.to_at and c.at >= coalesce((select max(b.at) from price_changes b
           where b.pool = given.pool and b.at <= given.from_at), given.from_at) order by c.at) as found)`
-      const { rows } = await sql<{ n: number; times: string | null; prices: string | null }>`
+      const { rows } = await sql<{ n: number; times: NumberList; prices: NumberList }>`
         select given.n, ${column(sql`found.at`)} as times, ${column(sql`found.price`)} as prices
         from ${rowsOf(db, STRETCH, numbered(asked))}`.execute(db)
       for (const { n, times, prices } of rows) {
-        const price = JSON.parse(prices ?? '[]') as number[]
-        found[n] = (JSON.parse(times ?? '[]') as number[]).map((at, i) =>
-          toChange({ at, price: price[i] ?? 0 }),
-        )
+        const price = numbersFrom(prices)
+        found[n] = numbersFrom(times).map((at, i) => toChange({ at, price: price[i] ?? 0 }))
       }
       return found
     },
@@ -128,13 +126,12 @@ export function createPriceStore(db: Kysely<Schema>): PriceStore {
         .orderBy('at', 'desc')
         .limit(1)
         .execute()
-      const rows = await packed(
-        db,
-        sql`select ${list(sql`at`)} as times, ${list(sql`price`)} as facts
-          from (select at, price from price_changes
-            where pool = ${pool} and at > ${range.from} and at < ${range.to} order by at) as found`,
-      )
-      const within = rows.map(([at, price]) => ({ at: instant(at), price: microUsd(price) }))
+      const { rows } = await sql<{ times: NumberList; prices: NumberList }>`
+        select ${list(sql`at`)} as times, ${list(sql`price`)} as prices
+        from (select at, price from price_changes
+          where pool = ${pool} and at > ${range.from} and at < ${range.to} order by at) as found`.execute(db)
+      const price = numbersFrom(rows[0]?.prices)
+      const within = numbersFrom(rows[0]?.times).map((at, i) => toChange({ at, price: price[i] ?? 0 }))
       return [...before.map(toChange), ...within]
     },
 
@@ -285,17 +282,3 @@ const factSince = (base: RawBuilder<unknown>): RawBuilder<unknown> =>
 const OF_TIME = 2 ** 35
 /** 45 days, and less than 2^18 buckets. The parts of a longer time are read at once, by as many connections as there are. */
 const MOST_AT_ONCE = 45 * 288 * BUCKET
-
-/** Many numbers come as two texts: a row object for each would take most of the time of a read. */
-async function packed(db: Kysely<Schema>, query: RawBuilder<unknown>): Promise<[number, number][]> {
-  const { rows } = await (query as RawBuilder<{ times: string | null; facts: string | null }>).execute(db)
-  const times = JSON.parse(rows[0]?.times ?? '[]') as number[]
-  const facts = JSON.parse(rows[0]?.facts ?? '[]') as number[]
-  return times.map((time, i) => [time, facts[i] as number])
-}
-
-/** A JSON list of what is selected, in the order of the rows; null where there is none. */
-const listIn = (db: Kysely<Schema>) => (value: RawBuilder<unknown>) =>
-  dialectOf(db) === 'postgres'
-    ? sql`'[' || string_agg((${value})::text, ',') || ']'`
-    : sql`json_group_array(${value})`
