@@ -56,7 +56,7 @@ export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
   const models = createModels({
     ...{ db, clock, log },
     directory: config.model_upload_dir,
-    bucket: await openModelBucket(config),
+    bucket: await openModelBucket(config, clock),
     refresh: config.model_refresh,
     defaultModel: config.default_model ? findDefaultModel() : undefined,
     activeVersion: config.model_active_version,
