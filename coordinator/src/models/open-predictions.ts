@@ -85,9 +85,16 @@ export function openPredictions(parts: OpenPredictionsParts): OpenPredictions {
     ...{ serving, scorer, prices, store, feed, clock, log },
     random: Math.random,
     kept: hours(24 * parts.retention),
-    onRun: (alias, scores) => {
-      metrics.seen(alias, scores)
-      return drift.seen(scores)
+    watch: {
+      asks: drift.asks,
+      onRun(alias, scores) {
+        metrics.seen(alias, scores)
+        return drift.seen(scores)
+      },
+      onNone(alias, { model, left }) {
+        metrics.seenNone(alias, left)
+        return drift.seenNone(model, left.values())
+      },
     },
   })
   const predict = createPredictCall({

@@ -31,6 +31,8 @@ export interface PredictionStore {
   /** Of all pools by the last run of the active version, in the order of their names. */
   latest(after: string | undefined, limit: number): Promise<readonly StoredPrediction[]>
   lastRun(): Promise<PredictionRunRow | undefined>
+  /** When the last run was made, of any model. */
+  newest(): Promise<number | undefined>
   /** Deletes what is older. Returns how many rows went. */
   purge(before: Instant, signal?: AbortSignal): Promise<number>
 }
@@ -127,6 +129,15 @@ export function createPredictionStore(db: Kysely<Schema>): PredictionStore {
       return (after === undefined ? query : query.where('pools.pool_id', '>', after)).execute()
     },
     lastRun,
+    async newest() {
+      const row = await db
+        .selectFrom('prediction_runs')
+        .select('at')
+        .orderBy('at', 'desc')
+        .limit(1)
+        .executeTakeFirst()
+      return row?.at
+    },
 
     async purge(before, signal) {
       let gone = 0
