@@ -10,6 +10,7 @@ import { pino } from 'pino'
 import { Registry } from 'prom-client'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createInterruptions } from '../interruptions/interruptions.ts'
+import { experimentOf } from '../lab/lab.ts'
 import { createMarket, type Market } from '../market/market.ts'
 import type { OpenDatabase } from '../storage/database.ts'
 import { migrate } from '../storage/migrate.ts'
@@ -104,6 +105,12 @@ describe.each(dialects)('predictions on %s', (dialect) => {
       retention: 10,
       clock: time.clock,
       log: silent,
+      experimentOf,
+      versions: {
+        isAutomatic: false,
+        store: { former: () => Promise.resolve([]), aliases: () => Promise.resolve(new Map()) },
+        registry: { assign: () => Promise.resolve(), activate: () => Promise.reject(new Error('not here')) },
+      },
     })
   }
 
@@ -198,6 +205,30 @@ describe.each(dialects)('predictions on %s', (dialect) => {
     expect(await createPredictionStore(database.db).latest(undefined, 10)).toHaveLength(2)
   })
 
+  test('what was done about a prediction, and the experiment in whose shadow it was made, are kept with it', async () => {
+    aliases.set('shadow:exp-0123456789ab.1', served('model-b'))
+    aliases.set('shadow:mine', served('model-c'))
+    await open.predictions.runOnce()
+    await time.advance(minutes(5))
+    await open.predictions.runOnce()
+    expect(await open.left(CALM, instant(h(200) + minutes(7)))).toBe(true)
+    const rows = await database.db
+      .selectFrom('predictions_log as l')
+      .innerJoin('prediction_runs as r', 'r.id', 'l.run')
+      .innerJoin('pools', 'pools.id', 'l.pool')
+      .select(['pools.pool_id', 'r.alias', 'l.at', 'l.acted', 'l.experiment'])
+      .execute()
+    expect(rows).toHaveLength(12)
+    expect(rows.filter(({ acted }) => acted === 1)).toMatchObject([
+      { pool_id: CALM, alias: 'active', at: h(200) + minutes(5) },
+    ])
+    expect(new Set(rows.map(({ alias, experiment }) => `${alias} ${experiment}`))).toEqual(
+      new Set(['active null', 'shadow:exp-0123456789ab.1 exp-0123456789ab', 'shadow:mine null']),
+    )
+    expect(await open.left(CALM, instant(h(200) + minutes(36))), 'it was said too long before').toBe(false)
+    expect(await open.left('x1.large@sa-east-1a', h(200)), 'a pool that nothing is known of').toBe(false)
+  })
+
   test('labels come when the horizon has passed, from prices that are whole; accuracy follows', async () => {
     for (let i = 0; i < 3; i++) {
       await open.predictions.runOnce()
@@ -288,6 +319,7 @@ describe.each(dialects)('predictions on %s', (dialect) => {
         onRun: () => Promise.reject(new Error('the database is busy')),
         onNone: () => undefined,
       },
+      experimentOf: () => null,
     })
     const stop = new AbortController()
     const running = predictions.run(stop.signal)
@@ -336,6 +368,7 @@ describe.each(dialects)('predictions on %s', (dialect) => {
       scorer: { score: () => Promise.reject(new AppError('unavailable', 'no model is active')) },
       prices: createPoolPrices(market, () => time.clock.now()),
       watch: { asks: () => undefined, onRun: () => undefined, onNone: () => undefined },
+      experimentOf: () => null,
     })
     const stop = new AbortController()
     const running = predictions.run(stop.signal)

@@ -45,6 +45,8 @@ export interface PredictionsParts {
   /** How long predictions are kept. */
   readonly kept: number
   readonly watch: RunWatch
+  /** The experiment that an alias belongs to. */
+  readonly experimentOf: (alias: string) => string | null
 }
 
 /** What is watched in each run. What it throws is logged. */
@@ -108,6 +110,7 @@ export function createPredictions(parts: PredictionsParts): Predictions {
         threshold: manifest.decision_threshold,
         took_ms: scores.prediction.millis,
         left,
+        experiment: alias === undefined ? null : parts.experimentOf(alias),
       },
       await rowsOf(scores),
     )
