@@ -153,7 +153,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     mode,
     agentView: (id) => failover.agent(agentId(id)),
   })
-  const metrics = createMetrics(metricsSources(failover, links, voters, topics))
+  const metrics = createMetrics(metricsSources(failover, links, voters, topics), log)
   const countIncident = createIncidentCounter(metrics)
   const onIncident = (incident: IncidentView) => {
     topics.showIncident(incident)

@@ -12,7 +12,7 @@ import { interruptionRoutes } from './interruptions/interruption.routes.ts'
 import type { Interruptions } from './interruptions/interruptions.ts'
 import { experimentRoutes } from './lab/experiment.routes.ts'
 import { labRoutes } from './lab/lab.routes.ts'
-import { createLab, createScoredRows, type Lab, unitCosts } from './lab/lab.ts'
+import { createLab, createScoredRows, experimentOf, type Lab, unitCosts } from './lab/lab.ts'
 import type { OpenMarket } from './market/open-market.ts'
 import { findDefaultModel } from './models/default-model.ts'
 import { gapFillerRoutes } from './models/gap-filler.routes.ts'
@@ -56,7 +56,7 @@ export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
   const models = createModels({
     ...{ db, clock, log },
     directory: config.model_upload_dir,
-    bucket: await openModelBucket(config),
+    bucket: await openModelBucket(config, clock),
     refresh: config.model_refresh,
     defaultModel: config.default_model ? findDefaultModel() : undefined,
     activeVersion: config.model_active_version,
@@ -76,6 +76,8 @@ export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
     serving: models.serving,
     models: models.store,
     retention: config.prediction_retention,
+    experimentOf,
+    versions: { ...models, isAutomatic: config.auto_rollback_on_drift },
   })
   const pipeline = openPipeline({
     // Cycles are long work: they keep nobody waiting who decides who is primary.
@@ -85,6 +87,7 @@ export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
     voluntaryMovesAllowed: predictions.voluntaryMovesAllowed,
     cycleMinutes: config.decision_cycle,
     onDecision: (made) => lab.onDecision(made),
+    onLeft: predictions.left,
     isTest: parts.isTest,
   })
   const lab: Lab = createLab({

@@ -79,9 +79,12 @@ def check_parity(booster, onnx_session, x, nullable):
 def reference(values):
     """
     Bins for drift: deciles, or where one value is very common, that value and the deciles of the others. Bin i is
-    [edges[i], edges[i + 1]), the last one closed; what lies outside has no reference.
+    [edges[i], edges[i + 1]), the last one closed; what lies outside has no reference. None where nothing is known, as
+    of the headroom in a market without on-demand prices.
     """
     known = values[np.isfinite(values)].astype(np.float64)
+    if not len(known):
+        return None
     common, counts = np.unique(known, return_counts=True)
     common = common[counts > 0.15 * len(known)]
     others = known[~np.isin(known, common)]

@@ -145,7 +145,8 @@ def main():
     runtime = export.session(file)
     x = test.columns(names)
     p = export.run(runtime, x).astype(np.float64)
-    features = [{**catalog[name], "ref": export.reference(train.column(name))} for name in names]
+    references = {name: export.reference(train.column(name)) for name in names}
+    features = [{**catalog[name], **({"ref": references[name]} if references[name] else {})} for name in names]
     nullable = [i for i, feature in enumerate(features) if feature["nullable"]]
     some = np.sort(np.argsort(p, kind="stable")[np.linspace(0, len(p) - 1, min(len(p), 5000)).astype(int)])
     difference = export.check_parity(booster, runtime, x[some], nullable)

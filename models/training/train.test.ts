@@ -5,6 +5,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { afterAll, expect, test } from 'vitest'
 import { seededRandom } from '../../shared/src/core/random.ts'
+import { manifestSchema } from '../../shared/src/protocol/model-manifest.ts'
 
 /** The whole pipeline on a small market that is made up here: prices, matrix, training, ONNX, golden rows, card. */
 
@@ -28,6 +29,7 @@ test.skipIf(!ready)(
     const manifest = JSON.parse(readFileSync(join(first, 'manifest.json'), 'utf8'))
     expect(manifest.train_metrics.auc, 'momentum is there to be found').toBeGreaterThan(0.8)
     expect(manifest.golden.length).toBeGreaterThanOrEqual(10)
+    expect(manifestSchema.safeParse(manifest).error, 'the coordinator takes it').toBeUndefined()
     expect(
       readFileSync(join(first, 'model.onnx')).equals(readFileSync(join(second, 'model.onnx'))),
       'the same prices give the same model',

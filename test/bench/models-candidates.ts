@@ -2,10 +2,12 @@ import { execFile } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import type { Models } from '../../coordinator/src/models/models.ts'
+import { createPoolFeatures } from '../../coordinator/src/models/pool-features.ts'
+import type { PricedPool } from '../../coordinator/src/models/pool-prices.ts'
 import { microUsd } from '../../shared/src/core/money.ts'
 import { seededRandom } from '../../shared/src/core/random.ts'
 import { instant } from '../../shared/src/core/time.ts'
-import { createFeatureTable, type PoolPrices } from '../../shared/src/market/features.ts'
+import { poolId } from '../../shared/src/market/pool.ts'
 import { toPricePath } from '../../shared/src/market/price-path.ts'
 
 const T0 = Date.UTC(2025, 0, 8)
@@ -20,24 +22,35 @@ export interface CandidateTimes {
   readonly whole: readonly number[]
 }
 
-/** Features of all candidates from a week of prices each, and their probabilities by the active model. */
+/** Before times are taken: a coordinator is asked every five minutes for months. */
+const WARM_UP = 20
+
+/** Features of all candidates from a week of prices each, and their probabilities by the active model, as `Scorer` makes them. */
 export async function timeCandidates(models: Models, rows: number, runs: number): Promise<CandidateTimes> {
-  const table = createFeatureTable(candidates(rows))
-  const out = new Float32Array(rows * table.names.length)
+  const { manifest } = models.serving.active ?? noModel()
+  const pools = candidates(rows)
+  const table = createPoolFeatures({ inRegion: () => pools }, () => microUsd(200_000))
   const features: number[] = []
   const whole: number[] = []
-  for (let run = 0; run < runs; run += 1) {
+  for (let run = -WARM_UP; run < runs; run += 1) {
     const start = performance.now()
-    table.rowsAt(instant(T0 + run * 300_000), out)
-    features.push(performance.now() - start)
-    await models.predict(out)
+    const { values } = table.rows(manifest, 'us-east-1', instant(T0 + run * 300_000))
+    const made = performance.now()
+    const { p } = await models.predict(values)
+    if (p.length !== rows) throw new Error(`${p.length} of ${rows} candidates have a probability`)
+    if (run < 0) continue
+    features.push(made - start)
     whole.push(performance.now() - start)
   }
   return { rows, features, whole }
 }
 
+function noModel(): never {
+  throw new Error('no model is active')
+}
+
 /** Pools of families of 25 with about 30 changes of price in the week before. */
-function candidates(count: number): PoolPrices[] {
+function candidates(count: number): PricedPool[] {
   const random = seededRandom(count)
   return Array.from({ length: count }, (_, i) => {
     const family = `m${Math.floor(i / 25) + 1}`
@@ -48,10 +61,10 @@ function candidates(count: number): PoolPrices[] {
       price = Math.max(1000, Math.round(price * (0.97 + 0.06 * random())))
       return { at: instant(T0 - 175 * HOUR + n * 5.8 * HOUR), price: microUsd(price) }
     })
+    const pool = { instanceType, availabilityZone }
     return {
-      pool: { instanceType, availabilityZone },
-      path: toPricePath(events),
-      onDemand: microUsd(200_000),
+      ...{ id: poolId(pool), pool },
+      known: { path: toPricePath(events), from: instant(0), until: instant(T0 + 24 * 7 * HOUR), bridged: [] },
     }
   })
 }
@@ -62,7 +75,11 @@ const start = promisify(execFile)
 interface LightGbm {
   readonly version: string
   readonly trees: number
-  readonly sizes: readonly { readonly rows: number; readonly millis: readonly number[] }[]
+  readonly sizes: readonly {
+    readonly rows: number
+    readonly threads: number
+    readonly millis: readonly number[]
+  }[]
 }
 
 /** LightGBM's own predict with as many trees; undefined where that Python does not have it. */

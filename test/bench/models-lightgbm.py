@@ -1,4 +1,4 @@
-"""What LightGBM's own predict takes for an ensemble of the same size, on one thread.
+"""What LightGBM's own predict takes for an ensemble of the same size, on one thread and on two.
 
 Usage: models-lightgbm.py TREES FEATURES RUNS ROWS...; prints one JSON object.
 """
@@ -21,14 +21,15 @@ def main() -> None:
     settings = {"objective": "binary", "num_leaves": LEAVES, "num_threads": 1, "verbose": -1, "min_data_in_leaf": 20}
     booster = lightgbm.train(settings, lightgbm.Dataset(x, y), trees)
     timed = []
-    for rows in sizes:
-        batch = random.random((rows, features), dtype=np.float32)
-        millis = []
-        for _ in range(runs):
-            start = time.perf_counter()
-            booster.predict(batch, num_threads=1)
-            millis.append((time.perf_counter() - start) * 1000)
-        timed.append({"rows": rows, "millis": millis})
+    for threads in (1, 2):
+        for rows in sizes:
+            batch = random.random((rows, features), dtype=np.float32)
+            millis = []
+            for _ in range(runs):
+                start = time.perf_counter()
+                booster.predict(batch, num_threads=threads)
+                millis.append((time.perf_counter() - start) * 1000)
+            timed.append({"rows": rows, "threads": threads, "millis": millis})
     print(json.dumps({"version": lightgbm.__version__, "trees": booster.num_trees(), "sizes": timed}))
 
 

@@ -90,8 +90,37 @@ test('in a dry run it says what it would do, and nothing is made', async () => {
   expect(await replicasOf('a')).toEqual([])
 })
 
+/** What the active version is to have said of a pool a minute ago. */
+async function addPrediction(pool: string): Promise<void> {
+  const { db } = bench
+  const { id } = await db
+    .selectFrom('pools')
+    .select('id')
+    .where('pool_id', '=', pool)
+    .executeTakeFirstOrThrow()
+  const at = Date.now() - 60_000
+  await db
+    .insertInto('prediction_runs')
+    .values({
+      ...{ id: 900, at, alias: 'active', model_id: 'model-x', model_sha256: '', answered_by: 'active' },
+      ...{ horizon_ms: 12 * HOUR, threshold: 0.5, pools: 1, left_out: '{}', took_ms: 1 },
+    })
+    .execute()
+  await db
+    .insertInto('predictions_log')
+    .values({ run: 900, pool: id, at, p: 0.9, features_hash: '', filled: 0, label: null, label_reason: null })
+    .execute()
+}
+
+const actedOn = async (pool: string): Promise<boolean> => {
+  const { items } = (await bench.call('GET', `/api/v1/ml/predictions?pool=${encodeURIComponent(pool)}`)).body
+  return items.find(({ model_id: id }: { model_id: string }) => id === 'model-x')?.acted
+}
+
 test('live: a replica in the cheap pool, which takes over by a planned switch; then it stays there', async () => {
+  await addPrediction(DEAR)
   const { decision, replica } = await begin('a')
+  expect(await actedOn(DEAR)).toBe(false)
   const old = primaryOf('a')
   const puppet = await bench.join('a', old, replica)
   expect(await resultOf('a', decision)).toEqual({
@@ -100,6 +129,7 @@ test('live: a replica in the cheap pool, which takes over by a planned switch; t
   })
   expect(await agentOf('a')).toMatchObject({ instance_id: puppet.instance, pool_id: CHEAP })
   expect(old.role).toBe('fenced')
+  await until(() => actedOn(DEAR))
   const { items } = (await bench.call('GET', '/api/agents/a/switches')).body
   expect(items).toMatchObject([{ new_instance_id: puppet.instance, success: true }])
   const { items: incidents } = (await bench.call('GET', '/api/incidents')).body

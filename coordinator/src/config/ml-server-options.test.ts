@@ -21,6 +21,7 @@ describe('settings of the ML server', () => {
         GAP_FILLER_REGIONS: 'us-east-1,us-west-2,eu-west-1',
         GAP_FILLER_HISTORIC_DAYS_MAX: '90',
         LOCAL_PREDICTION_STORE: 'database',
+        DECISION_ENGINE_ACTIVE: 'spot_optimizer_v1',
       }),
     ).toMatchObject({
       api_host: '0.0.0.0',
@@ -32,11 +33,13 @@ describe('settings of the ML server', () => {
       gap_filler_instance_types: ['m5.large', 'm5.xlarge', 'c5.large'],
       gap_filler_regions: ['us-east-1', 'us-west-2', 'eu-west-1'],
       gap_filler_historic_days_max: 90,
+      decision_engine_active: 'spot_optimizer_v1',
     })
   })
 
   test.each([
     [{ ALLOW_MODEL_TRAINING: 'true' }, 'runs models and trains none'],
+    [{ DECISION_ENGINE_ACTIVE: 'my_engine' }, 'must be spot_optimizer_v1'],
     [{ LOCAL_PREDICTION_STORE: 'redis' }, 'Redis is not used'],
     [{ CENTRAL_PLATFORM_URL: 'http://core-platform:8000' }, 'the coordinator is the central platform'],
     [{ GAP_FILLER_HISTORIC_DAYS_MAX: '365' }, 'a whole number from 1 to 90'],

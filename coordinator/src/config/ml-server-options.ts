@@ -18,6 +18,16 @@ export const mlServerOptions = {
     flag: false,
     doc: 'Ignored with a warning: each version of a model has one process, which answers in batches',
   },
+  decision_engine_active: {
+    schema: z
+      .enum(['spot_optimizer_v1'], {
+        error: 'must be spot_optimizer_v1, the decision pipeline: there is no other engine to choose',
+      })
+      .default('spot_optimizer_v1'),
+    env: 'DECISION_ENGINE_ACTIVE',
+    flag: false,
+    doc: 'The engine that decides for agents: spot_optimizer_v1, the decision pipeline, is the one there is',
+  },
   local_prediction_store: {
     schema: z
       .string()

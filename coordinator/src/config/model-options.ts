@@ -49,6 +49,11 @@ export const modelOptions = {
     value: '<days>',
     doc: 'How long predictions and their labels are kept, in days',
   },
+  auto_rollback_on_drift: {
+    schema: flag().default(false),
+    env: 'UNDERSTUDY_AUTO_ROLLBACK_ON_DRIFT',
+    doc: 'Whether the version of before takes over by itself when the active one drifts and that one, asked in the shadow, does better for certain; a process more while it is on',
+  },
   interruption_multipliers: {
     schema: z.enum(multiplierChoices).default('age'),
     env: 'UNDERSTUDY_INTERRUPTION_MULTIPLIERS',

@@ -1,4 +1,6 @@
+import type { Logger } from 'pino'
 import { Counter, collectDefaultMetrics, Gauge, Histogram, Registry } from 'prom-client'
+import { createMetricsText } from './metrics-text.ts'
 
 const STEP_BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120]
 
@@ -35,7 +37,7 @@ const PREFIX = 'understudy_'
 const outcomes = ['promoted', 'relaunched', 'failed'] as const
 const triggers = ['notice', 'silence', 'planned'] as const
 
-export function createMetrics(sources: MetricsSources): Metrics {
+export function createMetrics(sources: MetricsSources, log: Logger): Metrics {
   const registry = new Registry()
   collectDefaultMetrics({ register: registry })
   const registers = [registry]
@@ -140,7 +142,7 @@ export function createMetrics(sources: MetricsSources): Metrics {
   }
 
   return {
-    text: () => registry.metrics(),
+    text: createMetricsText(registry, log),
     registry,
     contentType: registry.contentType,
     failover({ trigger, outcome, detectToPromotedSeconds, noPrimarySeconds, noticeLeftSeconds }) {

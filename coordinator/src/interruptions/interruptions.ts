@@ -95,7 +95,7 @@ export function createInterruptions(parts: {
   const ledger = createSignalLedger(db, clock)
   const known = kept(clock, read)
   const past = kept(clock, async () =>
-    (await ledger.all()).flatMap(({ poolId: id, outcome }) => {
+    (await ledger.latest()).flatMap(({ poolId: id, outcome }) => {
       if (outcome !== 'followed' && outcome !== 'not_followed') return []
       return [{ ...placeOf(parsePool(id)), followed: outcome === 'followed' }]
     }),

@@ -46,7 +46,9 @@ describe.each(dialects)('the ledger of signals on %s', (dialect) => {
     expect(new Set(both.map(({ incidentId }) => incidentId)).size).toBe(1)
     await time.advance(minutes(5))
     expect(await open('i-1', now(), 'seven')).toEqual({ incidentId: 'seven', isNew: true })
-    expect(await ledger.all()).toHaveLength(3)
+    expect(await ledger.latest()).toHaveLength(3)
+    const [newest] = await createSignalLedger(database.db, time.clock, 1).latest()
+    expect(newest?.incidentId, 'no more than so many are read').toBe('seven')
   })
 
   test('what followed: a notice in time, one too late, none, and an end that nobody explains', async () => {
@@ -57,7 +59,7 @@ describe.each(dialects)('the ledger of signals on %s', (dialect) => {
     await ledger.noticed('i-1', instant(now() + 5000))
     await db.updateTable('instances').set({ terminated_at: now() }).where('id', '=', 'i-4').execute()
     const outcomes = async () =>
-      Object.fromEntries((await ledger.all()).map(({ instanceId, outcome }) => [instanceId, outcome]))
+      Object.fromEntries((await ledger.latest()).map(({ instanceId, outcome }) => [instanceId, outcome]))
     expect(await outcomes()).toEqual({ 'i-1': 'followed', 'i-2': 'open', 'i-3': 'open', 'i-4': 'unknown' })
     await time.advance(hours(2))
     await ledger.noticed('i-2', now())
@@ -77,7 +79,7 @@ describe.each(dialects)('the ledger of signals on %s', (dialect) => {
     const order = [ledger.noticed('i-1', now()), open('i-1', now(), 'one'), open('i-2', now(), 'two')]
     order.push(ledger.noticed('i-2', now()))
     await Promise.all(order)
-    expect((await ledger.all()).map(({ outcome, leadMillis }) => [outcome, leadMillis])).toEqual([
+    expect((await ledger.latest()).map(({ outcome, leadMillis }) => [outcome, leadMillis])).toEqual([
       ['followed', 0],
       ['followed', 0],
     ])
@@ -130,7 +132,7 @@ describe.each(dialects)('the ledger of signals on %s', (dialect) => {
       .execute()
     await db.schema.dropTable('rebalance_signals').execute()
     await signalOutcomes.up(db as unknown as Kysely<unknown>)
-    expect(await ledger.all()).toMatchObject([
+    expect(await ledger.latest()).toMatchObject([
       { instanceId: 'i-2', incidentId: 'r2', poolId: POOL, outcome: 'not_followed' },
       { instanceId: 'i-1', incidentId: 'r1', poolId: POOL, outcome: 'followed', leadMillis: 4000 },
     ])

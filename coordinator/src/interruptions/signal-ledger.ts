@@ -37,12 +37,14 @@ export interface SignalLedger {
   open(signal: NewSignal): Promise<{ readonly incidentId: string; readonly isNew: boolean }>
   /** A termination notice of an instance; the first counts. */
   noticed(instanceId: string, at: Instant): Promise<void>
-  /** With their outcomes as of now, the newest first. */
-  all(): Promise<readonly SignalRecord[]>
+  /** With their outcomes as of now, the newest first: at most `most`, ten thousand, which is more than the odds of a family need. */
+  latest(): Promise<readonly SignalRecord[]>
   ofPool(poolId: string, limit: number): Promise<readonly SignalRecord[]>
 }
 
-export function createSignalLedger(db: Kysely<Schema>, clock: Clock): SignalLedger {
+const LATEST = 10_000
+
+export function createSignalLedger(db: Kysely<Schema>, clock: Clock, most = LATEST): SignalLedger {
   const inOrder = createSerial()
   /** Notices of the last two hours: of two signals that come together either may be heard first. */
   const recent = new Map<string, Instant>()
@@ -102,7 +104,8 @@ export function createSignalLedger(db: Kysely<Schema>, clock: Clock): SignalLedg
           .where('noticed_at', 'is', null)
           .execute()
       }),
-    all: async () => (await inOrder(() => read().execute())).map((row) => toRecord(row, clock.now())),
+    latest: async () =>
+      (await inOrder(() => read().limit(most).execute())).map((row) => toRecord(row, clock.now())),
     ofPool: async (poolId, limit) =>
       (await inOrder(() => read().where('signal.pool_id', '=', poolId).limit(limit).execute())).map((row) =>
         toRecord(row, clock.now()),

@@ -17,6 +17,10 @@ import type { ScoredRows } from './scored-rows.ts'
 
 export const shadowAlias = (experimentId: string, arm: number): string => `shadow:${experimentId}.${arm}`
 
+/** The experiment that an alias belongs to; null for one that somebody has assigned otherwise. */
+export const experimentOf = (alias: string): string | null =>
+  /^shadow:(exp-[0-9a-f]+)\.\d+$/.exec(alias)?.[1] ?? null
+
 /** What one unit cost over a time in which it was in one arm; null where a price is not known. */
 export type CostOf = (
   unitId: string,

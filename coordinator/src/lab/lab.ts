@@ -23,6 +23,7 @@ import { createPerformance } from './performance.ts'
 import { type Inference, pipelineStatus } from './pipeline-status.ts'
 import type { ScoredRows } from './scored-rows.ts'
 
+export { experimentOf } from './experiment-observations.ts'
 export { createScoredRows } from './scored-rows.ts'
 export { unitCosts } from './unit-costs.ts'
 

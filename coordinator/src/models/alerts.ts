@@ -29,6 +29,8 @@ export interface ModelAlerts {
     readonly open: boolean
   }): Promise<readonly ModelAlertView[]>
   open(): readonly ModelAlertRow[]
+  /** Closes those of all models but these, with why. */
+  closeOthers(modelIds: ReadonlySet<string>, why: string): Promise<void>
   /** Off while the score or the loss of this model is on alert. */
   voluntaryMoves(activeId: string | undefined): VoluntaryMoves
 }
@@ -39,8 +41,9 @@ export function createModelAlerts(db: Kysely<Schema>, clock: Clock, log: Logger)
   const open = new Map<string, ModelAlertRow>()
   const keyOf = (modelId: string, kind: string, subject: string) => `${modelId} ${kind} ${subject}`
 
-  async function close(row: ModelAlertRow): Promise<void> {
-    await db.updateTable('model_alerts').set({ closed_at: clock.now() }).where('id', '=', row.id).execute()
+  async function close(row: ModelAlertRow, said = row.said): Promise<void> {
+    const values = { said, closed_at: clock.now() }
+    await db.updateTable('model_alerts').set(values).where('id', '=', row.id).execute()
     open.delete(keyOf(row.model_id, row.kind, row.subject))
     log.info({ event: 'model.alert_closed', model: row.model_id, kind: row.kind, subject: row.subject })
   }
@@ -90,6 +93,10 @@ export function createModelAlerts(db: Kysely<Schema>, clock: Clock, log: Logger)
       return (await query.execute()).map(alertView)
     },
     open: () => [...open.values()],
+    async closeOthers(modelIds, why) {
+      for (const row of [...open.values()])
+        if (!modelIds.has(row.model_id)) await close(row, `${row.said}; closed, since ${why}`)
+    },
 
     voluntaryMoves(activeId) {
       if (activeId === undefined) return { allowed: false, why: 'no model is active' }

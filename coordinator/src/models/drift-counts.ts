@@ -3,7 +3,7 @@ import type { Counted, DataQuality } from '@understudy/shared/models/drift'
 import { binCount, binOf, type Reference } from '@understudy/shared/models/psi'
 import type { ModelFeature, ModelManifest } from '@understudy/shared/protocol/model-manifest'
 import { BLOCK } from './labels.ts'
-import { filledShare } from './pool-features.ts'
+import { filledShare, type LeftOut } from './pool-features.ts'
 import type { Scores } from './scoring.ts'
 
 /** What a window has seen so far: plain JSON, so that a restart loses nothing. */
@@ -39,8 +39,13 @@ export function addScores(counts: DriftCounts, scores: Scores): void {
   for (const [column, feature] of features.entries()) addFeature(counts, scores, feature, column)
   addProbabilities(counts, scores)
   addPools(counts, scores)
-  for (const why of scores.left.values()) if (why === 'STALE_PRICE') counts.stale += 1
+  addLeft(counts, scores.left.values())
   counts.rows += scores.pools.length
+}
+
+/** Adds pools that were not asked about. */
+export function addLeft(counts: DriftCounts, left: Iterable<LeftOut>): void {
+  for (const why of left) if (why === 'STALE_PRICE') counts.stale += 1
 }
 
 function addFeature(counts: DriftCounts, scores: Scores, feature: ModelFeature, column: number): void {

@@ -1,5 +1,5 @@
 import { createSerial } from '@understudy/shared/core/serial'
-import { type Clock, hours, minutes } from '@understudy/shared/core/time'
+import { type Clock, hours, type Mono, minutes } from '@understudy/shared/core/time'
 import {
   type DataQuality,
   type DriftLevel,
@@ -14,9 +14,18 @@ import { lossDrift } from '@understudy/shared/models/loss-drift'
 import type { Logger } from 'pino'
 import type { Kysely, Schema } from '../storage/database.ts'
 import type { AlertState, ModelAlerts } from './alerts.ts'
-import { addScores, type DriftCounts, noCounts, qualityOf, SCORE, subjectsOf } from './drift-counts.ts'
+import {
+  addLeft,
+  addScores,
+  type DriftCounts,
+  noCounts,
+  qualityOf,
+  SCORE,
+  subjectsOf,
+} from './drift-counts.ts'
 import type { LabelStore } from './label-store.ts'
 import { toTime } from './model-store.ts'
+import type { LeftOut } from './pool-features.ts'
 import type { Scores } from './scoring.ts'
 import type { ServedModel } from './served-model.ts'
 
@@ -27,13 +36,19 @@ const LONGEST_WINDOW = hours(24 * 7)
 const SAVED = minutes(30)
 /** Losses of so long are compared; what lies further back is no measure of the present. */
 export const LOSSES_KEPT = hours(24 * 90)
-/** A model that is not asked any more is watched no longer. */
+/** Of this many models at once. */
 const MOST_OPEN = 20
+/** A fallback and back again takes less: what is known of a model is not forgotten for it. */
+const FORGOTTEN = hours(1)
 
 /** Compares what models are given and say with their training, and their losses with what they were. */
 export interface DriftWatch {
+  /** The models that a pass asks. Alerts about those that nobody has asked for an hour are closed. */
+  asks(modelIds: readonly string[]): Promise<void>
   /** What a run has asked and answered. */
   seen(scores: Scores): Promise<void>
+  /** A run has asked nothing: no pool had what the model needs. */
+  seenNone(model: ServedModel, left: Iterable<LeftOut>): Promise<void>
   /** New losses of a model are known. */
   onBlocks(modelId: string): Promise<void>
   /** Of the last window of a model. */
@@ -60,13 +75,18 @@ interface OpenWindow {
 export function createDriftWatch(parts: {
   readonly db: Kysely<Schema>
   readonly labels: Pick<LabelStore, 'blocks'>
-  readonly alerts: Pick<ModelAlerts, 'set'>
+  readonly alerts: Pick<ModelAlerts, 'set' | 'closeOthers'>
   readonly clock: Clock
   readonly log: Logger
 }): DriftWatch {
   const { db, labels, alerts, clock, log } = parts
   const windows = new Map<string, OpenWindow>()
   const inOrder = createSerial()
+  const began = clock.mono()
+  const askedAt = new Map<string, Mono>()
+
+  /** After a start nobody knows yet which models are asked. */
+  const isWatched = (modelId: string): boolean => clock.mono() - (askedAt.get(modelId) ?? began) < FORGOTTEN
 
   async function windowOf(modelId: string, now: number): Promise<OpenWindow> {
     const known = windows.get(modelId)
@@ -154,6 +174,8 @@ export function createDriftWatch(parts: {
 
   async function judgeQuality(id: string, now: DriftResult, before: DriftResult | undefined): Promise<void> {
     for (const name of qualityNames) {
+      // Where nothing was asked only that is known.
+      if (now.rows === 0 && name !== 'stale') continue
       const share = now.quality[name]
       const both = ofBoth(qualityLevel(name, share), before && qualityLevel(name, before.quality[name]))
       const said = `${(100 * share).toFixed(1)} % ${QUALITY_SAID[name]}, in two windows`
@@ -161,21 +183,28 @@ export function createDriftWatch(parts: {
     }
   }
 
+  async function add(model: ServedModel, count: (counts: DriftCounts) => void): Promise<void> {
+    const now = clock.now()
+    const window = await windowOf(model.id, now)
+    count(window.counts)
+    const age = now - window.from
+    if (age >= LONGEST_WINDOW || (age >= WINDOW && isFull(window.counts))) return close(model, window, now)
+    if (now - window.saved < SAVED) return
+    window.saved = now
+    await save(model.id, window, null)
+  }
+
   return {
     last,
-    seen: (scores) =>
+    asks: (modelIds) =>
       inOrder(async () => {
-        const { model } = scores.prediction
-        const now = clock.now()
-        const window = await windowOf(model.id, now)
-        addScores(window.counts, scores)
-        const age = now - window.from
-        if (age >= LONGEST_WINDOW || (age >= WINDOW && window.counts.effective >= FEWEST_EFFECTIVE))
-          return close(model, window, now)
-        if (now - window.saved < SAVED) return
-        window.saved = now
-        await save(model.id, window, null)
+        for (const id of modelIds) askedAt.set(id, clock.mono())
+        for (const id of askedAt.keys()) if (!isWatched(id)) askedAt.delete(id)
+        if (clock.mono() - began < FORGOTTEN) return
+        await alerts.closeOthers(new Set(askedAt.keys()), 'nobody has asked this model for an hour')
       }),
+    seen: (scores) => inOrder(() => add(scores.prediction.model, (counts) => addScores(counts, scores))),
+    seenNone: (model, left) => inOrder(() => add(model, (counts) => addLeft(counts, left))),
     async onBlocks(modelId) {
       const blocks = await labels.blocks(modelId, clock.now() - LOSSES_KEPT)
       const found = lossDrift(
@@ -184,15 +213,17 @@ export function createDriftWatch(parts: {
       const { level, since, before, after } = found
       if (level === 'improved') log.info({ event: 'model.loss_improved', model: modelId, before, after })
       const said = `its Brier loss has risen from ${before?.toFixed(5)} to ${after?.toFixed(5)}, noticed in the block of ${toTime(since ?? 0)}`
-      await alerts.set(
-        modelId,
-        'LOSS_DRIFT',
-        'loss',
-        level === 'improved' ? undefined : stateOf(level, said, { ...found }),
-      )
+      const state = level === 'improved' ? undefined : stateOf(level, said, { ...found })
+      // Labels come for days after the last question: nobody need worry then.
+      if (state && !isWatched(modelId)) return
+      await alerts.set(modelId, 'LOSS_DRIFT', 'loss', state)
     },
   }
 }
+
+/** Whoever waits for more rows while most prices are too old waits for what does not come. */
+const isFull = ({ effective, rows, stale }: DriftCounts): boolean =>
+  effective >= FEWEST_EFFECTIVE || stale > rows
 
 const QUALITY_SAID: Readonly<Record<keyof DataQuality, string>> = {
   missing: 'of a feature is missing that training had',

@@ -87,6 +87,8 @@ export interface ModelStore {
   findName(name: string): Promise<readonly ModelRow[]>
   /** New, or received again after it was refused. @throws AppError `conflict` when the name and version are taken */
   receive(row: ModelRow): Promise<void>
+  /** Takes back what was received, and puts what stood in its place before there again. */
+  withdraw(id: string, before: ModelRow | undefined): Promise<void>
   change(id: string, to: ModelState, values: Partial<ModelRow>): Promise<void>
   ledger(): Promise<readonly ModelActivationRow[]>
   /** All aliases that point to each version, `previous` with them. */
@@ -205,6 +207,11 @@ export function createModelStore(db: Kysely<Schema>, clock: Clock): ModelStore {
         if (holder) throw versionTaken(row, holder.id)
         await trx.deleteFrom('models').where('id', '=', row.id).execute()
         await trx.insertInto('models').values(row).execute()
+      }),
+    withdraw: (id, before) =>
+      db.transaction().execute(async (trx) => {
+        await trx.deleteFrom('models').where('id', '=', id).execute()
+        if (before) await trx.insertInto('models').values(before).execute()
       }),
     change: (id, to, values) =>
       db.transaction().execute(async (trx) => {

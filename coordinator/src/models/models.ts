@@ -7,7 +7,7 @@ import type { Logger } from 'pino'
 import type { Bucket } from '../cloud/bucket.ts'
 import type { Kysely, ModelRow, Schema } from '../storage/database.ts'
 import { createArtifactBucket, createArtifactDirectory } from './artifacts.ts'
-import { configuredVersion } from './configured-version.ts'
+import { activateConfigured } from './configured-version.ts'
 import { takeDefaultModel } from './default-model.ts'
 import { firstBroken } from './ledger.ts'
 import { createModelStore, type ModelStore, modelView, noModel } from './model-store.ts'
@@ -79,8 +79,9 @@ const periods = { off: undefined, daily: hours(24), weekly: hours(24 * 7) } as c
 export function createModels(ports: ModelsPorts): Models {
   const { db, clock, log } = ports
   const store = createModelStore(db, clock)
+  const ending = new AbortController()
   const artifacts = ports.bucket
-    ? createArtifactBucket(ports.bucket, ports.directory)
+    ? createArtifactBucket(ports.bucket, ports.directory, ending.signal)
     : createArtifactDirectory(ports.directory)
   const sessions = createSessions(db, clock)
   const registry: Registry = createRegistry({
@@ -172,12 +173,21 @@ export function createModels(ports: ModelsPorts): Models {
         { list, upload, activate: registry.activate },
         { log, clock, signal },
       )
-    if (activeVersion === undefined || signal.aborted) return
+    if (activeVersion !== undefined)
+      await activateConfigured(
+        activeVersion,
+        { list, ledger: store.ledger, activate: registry.activate },
+        { log, clock, signal },
+      )
+  }
+
+  /** What was cut off with a coordinator would lie there for ever. */
+  async function sweep(): Promise<void> {
     try {
-      const { id } = configuredVersion(await list(), activeVersion)
-      await registry.activate(id, 'coordinator', `MODEL_ACTIVE_VERSION is ${activeVersion}`)
+      const files = await artifacts.sweep(clock.now())
+      if (files > 0) log.info({ event: 'model.uploads_swept', files })
     } catch (error) {
-      log.error({ event: 'model.configured_not_active', why: messageOf(error) })
+      log.warn({ event: 'model.uploads_not_swept', why: messageOf(error) })
     }
   }
 
@@ -227,6 +237,8 @@ export function createModels(ports: ModelsPorts): Models {
     predictAs: serving.predictAs,
     async run(signal) {
       let first = Promise.resolve()
+      const end = () => ending.abort()
+      signal.addEventListener('abort', end, { once: true })
       try {
         await sessions.recover()
         await refresh.recover()
@@ -241,6 +253,7 @@ export function createModels(ports: ModelsPorts): Models {
         first = chooseFirst(signal)
         await refreshOnTime(signal, periods[ports.refresh])
       } finally {
+        end()
         await first
         await registry.settled()
         await serving.close()
@@ -252,6 +265,7 @@ export function createModels(ports: ModelsPorts): Models {
   async function refreshOnTime(signal: AbortSignal, period: Millis | undefined): Promise<void> {
     const began = clock.now()
     await everyPeriod(clock, minutes(10), signal, async () => {
+      await sweep()
       if (period === undefined || !serving.active) return
       const last = (await refresh.last()) ?? began
       if (clock.now() - last < period) return

@@ -1,6 +1,6 @@
 import type { MicroUsd } from '@understudy/shared/core/money'
 import type { Service } from '@understudy/shared/core/service'
-import { type Clock, hours } from '@understudy/shared/core/time'
+import { type Clock, hours, type Instant } from '@understudy/shared/core/time'
 import type { Pool } from '@understudy/shared/market/pool'
 import type { PoolView } from '@understudy/shared/protocol/market'
 import type { Logger } from 'pino'
@@ -11,6 +11,7 @@ import type { Market } from '../market/market.ts'
 import type { RiskModel } from '../pipeline/pipeline.ts'
 import type { OpenDatabase } from '../storage/database.ts'
 import { createModelAlerts, type VoluntaryMoves } from './alerts.ts'
+import { createDriftRollback, type DriftRollbackVersions } from './drift-rollback.ts'
 import { createDriftWatch } from './drift-watch.ts'
 import { createLabelStore } from './label-store.ts'
 import { createLabels, type Labels } from './labels.ts'
@@ -41,6 +42,10 @@ export interface OpenPredictionsParts {
   readonly registry: Registry
   /** In days. */
   readonly retention: number
+  /** The experiment that an alias belongs to. */
+  readonly experimentOf: (alias: string) => string | null
+  /** What goes back by itself when the active version drifts and the one of before does better, if it may. */
+  readonly versions: DriftRollbackVersions & { readonly isAutomatic: boolean }
   readonly clock: Clock
   readonly log: Logger
 }
@@ -54,6 +59,8 @@ export interface OpenPredictions {
   voluntaryMovesAllowed(): VoluntaryMoves
   /** The active model's last word on a pool; null where there is none of the last half hour. */
   riskOf(poolId: string): number | null
+  /** A workload has left a pool by a decision of then: what the active version had said of it is marked. */
+  left(poolId: string, decidedAt: Instant): Promise<boolean>
   readonly routes: readonly Api[]
   readonly services: readonly Service[]
   /** Reads what was known when the coordinator ended. */
@@ -84,11 +91,23 @@ export function openPredictions(parts: OpenPredictionsParts): OpenPredictions {
   const predictions = createPredictions({
     ...{ serving, scorer, prices, store, feed, clock, log },
     random: Math.random,
+    experimentOf: parts.experimentOf,
     kept: hours(24 * parts.retention),
-    onRun: (alias, scores) => {
-      metrics.seen(alias, scores)
-      return drift.seen(scores)
+    watch: {
+      asks: drift.asks,
+      onRun(alias, scores) {
+        metrics.seen(alias, scores)
+        return drift.seen(scores)
+      },
+      onNone(alias, { model, left }) {
+        metrics.seenNone(alias, left)
+        return drift.seenNone(model, left.values())
+      },
     },
+  })
+  const rollback = createDriftRollback({
+    ...{ versions: parts.versions, serving, alerts, clock, log },
+    ...{ isAutomatic: parts.versions.isAutomatic, blocks: labelStore.blocks },
   })
   const predict = createPredictCall({
     scorer,
@@ -106,7 +125,8 @@ export function openPredictions(parts: OpenPredictionsParts): OpenPredictions {
       predictionRoutes({ store, feed, predict, now: () => clock.now() }),
       performanceRoutes({ performance, alerts, voluntaryMoves: voluntaryMovesAllowed }),
     ],
-    services: [predictions, labels],
+    left: store.markActed,
+    services: [predictions, labels, rollback],
     load: alerts.load,
   }
 }

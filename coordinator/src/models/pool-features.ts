@@ -61,7 +61,7 @@ const MOST_TABLES = 64
 const NOTHING: PricePath = toPricePath([])
 
 export function createPoolFeatures(
-  prices: PoolPrices,
+  prices: Pick<PoolPrices, 'inRegion'>,
   onDemandOf: (pool: Pool) => MicroUsd | undefined,
 ): PoolFeatures {
   const tables = new Map<string, RegionTable>()
@@ -105,35 +105,44 @@ export function createPoolFeatures(
       moment.at = at
       table.rowsAt(at, values)
       const width = names.length
-      const needed = input.features.map(({ nullable }) => !nullable)
-      const asked = only ? [...new Set(only)] : pools.map(({ id }) => id)
-      const out = new Float32Array(asked.length * width)
+      const needed = Uint8Array.from(input.features, ({ nullable }) => Number(!nullable))
+      const ids = only && [...new Set(only)]
+      const count = ids ? ids.length : pools.length
+      const out = new Float32Array(count * width)
       const kept: PricedPool[] = []
       const left = new Map<string, LeftOut>()
-      for (const id of asked) {
-        const row = rowOf.get(id)
-        const priced = row === undefined ? undefined : pools[row]
-        const own = values.subarray((row ?? 0) * width, (row ?? 0) * width + width)
-        const why = priced ? whyNot(priced, at, own, needed) : 'NO_PRICES'
-        if (why || !priced) left.set(id, why ?? 'NO_PRICES')
-        else out.set(own, kept.push(priced) * width - width)
+      for (let i = 0; i < count; i += 1) {
+        const row = ids ? rowOf.get(ids[i] as string) : i
+        const why = row === undefined ? 'NO_PRICES' : whyNot(pools[row], at, values, row * width, needed)
+        if (why) left.set((ids?.[i] ?? pools[i]?.id) as string, why)
+        else copyRow(values, row as number, out, kept.push(pools[row as number] as PricedPool) - 1, width)
       }
-      return { at, pools: kept, values: out.slice(0, kept.length * width), left }
+      return { at, pools: kept, values: out.subarray(0, kept.length * width), left }
     },
   }
 }
 
+/** Element by element: a view of each of thousands of rows costs more than the row. */
+function copyRow(from: Float32Array, row: number, to: Float32Array, at: number, width: number): void {
+  for (let j = 0; j < width; j += 1) to[at * width + j] = from[row * width + j] as number
+}
+
+/** @param start of its row in `values` */
 function whyNot(
-  { known }: PricedPool,
+  priced: PricedPool | undefined,
   at: Instant,
-  row: Float32Array,
-  needed: readonly boolean[],
+  values: Float32Array,
+  start: number,
+  needed: Uint8Array,
 ): LeftOut | undefined {
+  const known = priced?.known
   const age = known ? priceAge(known, at) : Number.POSITIVE_INFINITY
   if (!known || age === Number.POSITIVE_INFINITY) return 'NO_PRICES'
   if (age > OLDEST_PRICE) return 'STALE_PRICE'
   if (at - known.from < SHORTEST_HISTORY) return 'SHORT_HISTORY'
-  return needed.some((isNeeded, j) => isNeeded && Number.isNaN(row[j])) ? 'FEATURE_UNKNOWN' : undefined
+  for (let j = 0; j < needed.length; j += 1)
+    if (needed[j] === 1 && Number.isNaN(values[start + j])) return 'FEATURE_UNKNOWN'
+  return undefined
 }
 
 /** Share of the look-back of a row in which the price was held over a hole, or not known at all. */

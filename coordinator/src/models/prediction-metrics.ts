@@ -10,6 +10,8 @@ import type { Scores } from './scoring.ts'
 /** What Prometheus sees of predictions. Labels are reasons and kinds: never a pool, a model or an instance. */
 export interface PredictionMetrics {
   seen(alias: string, scores: Scores): void
+  /** No pool could be asked about. */
+  seenNone(alias: string, left: Scores['left']): void
   labelled(pass: LabelPass): void
 }
 
@@ -84,15 +86,21 @@ export function createPredictionMetrics(parts: {
   })
   addAccuracy(registers, parts)
 
+  function seenNone(alias: string, out: Scores['left']): void {
+    if (alias !== 'active') return
+    left.reset()
+    for (const reason of out.values()) left.inc({ reason })
+  }
+
   return {
     seen(alias, { prediction, pools, left: out }) {
       if (alias !== 'active') return
       took.observe(prediction.millis)
       made.inc(pools.length)
       madeAt.set(clock.now() / 1000)
-      left.reset()
-      for (const reason of out.values()) left.inc({ reason })
+      seenNone(alias, out)
     },
+    seenNone,
     labelled(pass) {
       labels.inc({ state: 'labelled' }, pass.labelled)
       labels.inc({ state: 'unlabelled' }, pass.unlabelled)

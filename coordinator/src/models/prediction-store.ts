@@ -1,5 +1,5 @@
 import { setImmediate } from 'node:timers/promises'
-import type { Instant } from '@understudy/shared/core/time'
+import { type Instant, minutes } from '@understudy/shared/core/time'
 import type { Interval } from '@understudy/shared/market/interval'
 import { sql } from 'kysely'
 import { insertRows } from '../storage/bulk.ts'
@@ -8,6 +8,8 @@ import { LOSSES_KEPT } from './drift-watch.ts'
 
 export type NewRun = Omit<PredictionRunRow, 'id' | 'pools' | 'left_out'> & {
   readonly left: Readonly<Record<string, number>>
+  /** For which it was made; null for none. */
+  readonly experiment: string | null
 }
 export interface NewPrediction {
   readonly poolId: string
@@ -31,6 +33,10 @@ export interface PredictionStore {
   /** Of all pools by the last run of the active version, in the order of their names. */
   latest(after: string | undefined, limit: number): Promise<readonly StoredPrediction[]>
   lastRun(): Promise<PredictionRunRow | undefined>
+  /** When the last run was made, of any model. */
+  newest(): Promise<number | undefined>
+  /** Marks what the active version had last said of a pool, where it is of the last half hour. False where it is not. */
+  markActed(poolId: string, at: Instant): Promise<boolean>
   /** Deletes what is older. Returns how many rows went. */
   purge(before: Instant, signal?: AbortSignal): Promise<number>
 }
@@ -43,7 +49,11 @@ const COLUMNS = {
   p: 'double precision',
   features_hash: 'text',
   filled: 'double precision',
+  experiment: 'text',
 } as const
+
+/** As long as the last word of a model counts. */
+const VALID = minutes(30)
 
 export function createPredictionStore(db: Kysely<Schema>): PredictionStore {
   const numbers = new Map<string, number>()
@@ -80,7 +90,7 @@ export function createPredictionStore(db: Kysely<Schema>): PredictionStore {
       .executeTakeFirst()
 
   return {
-    async add({ left, ...run }, rows) {
+    async add({ left, experiment, ...run }, rows) {
       const pools = await numberOf(rows.map(({ poolId }) => poolId))
       const last = await db
         .selectFrom('prediction_runs')
@@ -95,7 +105,7 @@ export function createPredictionStore(db: Kysely<Schema>): PredictionStore {
         const pool = pools.get(poolId)
         return pool === undefined
           ? []
-          : [{ run: id, pool, at: run.at, p, features_hash: featuresHash, filled }]
+          : [{ run: id, pool, at: run.at, p, features_hash: featuresHash, filled, experiment }]
       })
       for (let start = 0; start < values.length; start += CHUNK) {
         const slice = values.slice(start, start + CHUNK)
@@ -127,6 +137,36 @@ export function createPredictionStore(db: Kysely<Schema>): PredictionStore {
       return (after === undefined ? query : query.where('pools.pool_id', '>', after)).execute()
     },
     lastRun,
+
+    async markActed(poolId, at) {
+      const [last] = await joined()
+        .where('pools.pool_id', '=', poolId)
+        .where('r.alias', '=', 'active')
+        .where('l.at', '<=', at)
+        .where('l.at', '>', at - VALID)
+        .orderBy('l.at', 'desc')
+        .limit(1)
+        .execute()
+      if (!last) return false
+      await db
+        .updateTable('predictions_log')
+        .set({ acted: 1 })
+        .where('pool', '=', last.pool)
+        .where('at', '=', last.at)
+        .where('run', '=', last.run)
+        .execute()
+      return true
+    },
+
+    async newest() {
+      const row = await db
+        .selectFrom('prediction_runs')
+        .select('at')
+        .orderBy('at', 'desc')
+        .limit(1)
+        .executeTakeFirst()
+      return row?.at
+    },
 
     async purge(before, signal) {
       let gone = 0

@@ -119,5 +119,7 @@ function predictionView(row: StoredPrediction): PredictionView {
     label_state: labelled ? 'labelled' : row.label_reason === null ? 'pending' : 'unlabelled',
     actual: row.label as 0 | 1 | null,
     label_reason: row.label_reason,
+    acted: row.acted === 1,
+    experiment: row.experiment,
   }
 }

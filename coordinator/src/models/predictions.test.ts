@@ -10,6 +10,7 @@ import { pino } from 'pino'
 import { Registry } from 'prom-client'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { createInterruptions } from '../interruptions/interruptions.ts'
+import { experimentOf } from '../lab/lab.ts'
 import { createMarket, type Market } from '../market/market.ts'
 import type { OpenDatabase } from '../storage/database.ts'
 import { migrate } from '../storage/migrate.ts'
@@ -104,6 +105,12 @@ describe.each(dialects)('predictions on %s', (dialect) => {
       retention: 10,
       clock: time.clock,
       log: silent,
+      experimentOf,
+      versions: {
+        isAutomatic: false,
+        store: { former: () => Promise.resolve([]), aliases: () => Promise.resolve(new Map()) },
+        registry: { assign: () => Promise.resolve(), activate: () => Promise.reject(new Error('not here')) },
+      },
     })
   }
 
@@ -198,6 +205,30 @@ describe.each(dialects)('predictions on %s', (dialect) => {
     expect(await createPredictionStore(database.db).latest(undefined, 10)).toHaveLength(2)
   })
 
+  test('what was done about a prediction, and the experiment in whose shadow it was made, are kept with it', async () => {
+    aliases.set('shadow:exp-0123456789ab.1', served('model-b'))
+    aliases.set('shadow:mine', served('model-c'))
+    await open.predictions.runOnce()
+    await time.advance(minutes(5))
+    await open.predictions.runOnce()
+    expect(await open.left(CALM, instant(h(200) + minutes(7)))).toBe(true)
+    const rows = await database.db
+      .selectFrom('predictions_log as l')
+      .innerJoin('prediction_runs as r', 'r.id', 'l.run')
+      .innerJoin('pools', 'pools.id', 'l.pool')
+      .select(['pools.pool_id', 'r.alias', 'l.at', 'l.acted', 'l.experiment'])
+      .execute()
+    expect(rows).toHaveLength(12)
+    expect(rows.filter(({ acted }) => acted === 1)).toMatchObject([
+      { pool_id: CALM, alias: 'active', at: h(200) + minutes(5) },
+    ])
+    expect(new Set(rows.map(({ alias, experiment }) => `${alias} ${experiment}`))).toEqual(
+      new Set(['active null', 'shadow:exp-0123456789ab.1 exp-0123456789ab', 'shadow:mine null']),
+    )
+    expect(await open.left(CALM, instant(h(200) + minutes(36))), 'it was said too long before').toBe(false)
+    expect(await open.left('x1.large@sa-east-1a', h(200)), 'a pool that nothing is known of').toBe(false)
+  })
+
   test('labels come when the horizon has passed, from prices that are whole; accuracy follows', async () => {
     for (let i = 0; i < 3; i++) {
       await open.predictions.runOnce()
@@ -283,7 +314,12 @@ describe.each(dialects)('predictions on %s', (dialect) => {
       serving: { active: model, hosts: () => [] },
       scorer: { score: () => Promise.resolve(scoresAt(time.clock.now(), 0.5)) },
       prices: createPoolPrices(market, () => time.clock.now()),
-      onRun: () => Promise.reject(new Error('the database is busy')),
+      watch: {
+        asks: () => Promise.reject(new Error('the database is busy')),
+        onRun: () => Promise.reject(new Error('the database is busy')),
+        onNone: () => undefined,
+      },
+      experimentOf: () => null,
     })
     const stop = new AbortController()
     const running = predictions.run(stop.signal)
@@ -317,6 +353,33 @@ describe.each(dialects)('predictions on %s', (dialect) => {
     expect(await store.purge(h(200.5))).toBe(2)
     expect(await store.ofPool(CALM, { from: h(0), to: h(300) }, 10)).toHaveLength(1)
     expect((await labels.blocks('model-a', 0)).map(({ block_at: at }) => at)).toEqual([h(0)])
+  })
+
+  test('a clock that jumps ahead purges nothing before it has stayed there for a day', async () => {
+    const purged: number[] = []
+    const store = {
+      ...createPredictionStore(database.db),
+      newest: () => Promise.resolve(h(200)),
+      purge: (before: Instant) => Promise.resolve(purged.push(before)).then(() => 0),
+    }
+    const predictions = createPredictions({
+      ...{ store, clock: time.clock, log: silent, random: () => 0, kept: hours(240) },
+      ...{ feed: createPredictionFeed(), serving: { active: undefined, hosts: () => [] } },
+      scorer: { score: () => Promise.reject(new AppError('unavailable', 'no model is active')) },
+      prices: createPoolPrices(market, () => time.clock.now()),
+      watch: { asks: () => undefined, onRun: () => undefined, onNone: () => undefined },
+      experimentOf: () => null,
+    })
+    const stop = new AbortController()
+    const running = predictions.run(stop.signal)
+    time.jumpWall(hours(24 * 365))
+    await time.advance(hours(7))
+    expect(purged).toHaveLength(2)
+    expect(Math.max(...purged)).toBeLessThanOrEqual(h(207 - 240))
+    await time.advance(hours(24))
+    expect(purged.at(-1)).toBeGreaterThan(h(24 * 365 - 240))
+    stop.abort()
+    await running
   })
 
   test('the service asks every five minutes and never without a model', async () => {
@@ -428,17 +491,71 @@ describe.each(dialects)('predictions on %s', (dialect) => {
     expect(await alerts.list({ open: false })).toMatchObject([{ state: 'closed' }])
   })
 
-  test('a loss that has risen raises an alert', async () => {
-    const labels = createLabelStore(database.db)
+  test('an alert of a model that nobody has asked for an hour is closed with a sentence, and its labels open none', async () => {
     const alerts = createModelAlerts(database.db, time.clock, silent)
-    const drift = createDriftWatch({ ...{ db: database.db, labels, alerts, log: silent }, clock: time.clock })
+    const alert = { severity: 'alert', said: 'its loss has risen', facts: {} } as const
+    await alerts.set('model-a', 'LOSS_DRIFT', 'loss', alert)
+    await alerts.set('model-b', 'LOSS_DRIFT', 'loss', alert)
+    aliases.set('shadow:1', served('model-b'))
+    start()
+    await open.load()
+    const openNow = async () => (await alerts.list({ open: true })).map(({ model_id: id }) => id).sort()
+    await open.predictions.runOnce()
+    expect(open.voluntaryMovesAllowed().allowed).toBe(false)
+    // Another version is active, and only asked about since.
+    active = served('model-c')
+    await time.advance(minutes(50))
+    await open.predictions.runOnce()
+    expect(await openNow(), 'a fallback may follow').toEqual(['model-a', 'model-b'])
+    await time.advance(minutes(15))
+    await open.predictions.runOnce()
+    expect(await openNow(), 'the shadow is still asked').toEqual(['model-b'])
+    expect(await alerts.list({ modelId: 'model-a', open: false })).toMatchObject([
+      {
+        ...{ state: 'closed', closed_at: new Date(time.clock.now()).toISOString() },
+        said: 'its loss has risen; closed, since nobody has asked this model for an hour',
+      },
+    ])
+    const labels = createLabelStore(database.db)
+    const after = createModelAlerts(database.db, time.clock, silent)
+    const drift = createDriftWatch({
+      ...{ db: database.db, labels, alerts: after, log: silent, clock: time.clock },
+    })
+    await labels.addBlocks(risen())
+    await time.advance(hours(2))
+    await drift.onBlocks('model-a')
+    expect(after.open()).toEqual([])
+  })
+
+  test('where every price is too old the alert about it comes, though nothing is asked', async () => {
+    const listed = () => createModelAlerts(database.db, time.clock, silent).list({ open: true })
+    for (let step = 0; step < 18; step += 1) {
+      await time.advance(hours(3))
+      expect((await open.predictions.runOnce()).skipped !== null, `step ${step}`).toBe(step >= 2)
+    }
+    expect(await listed()).toMatchObject([
+      {
+        ...{ kind: 'DATA_QUALITY', subject: 'stale', severity: 'alert', model_id: 'model-a' },
+        said: expect.stringContaining('of pools had a price that was too old'),
+      },
+    ])
+    expect(await registry.metrics()).toContain('understudy_prediction_pools_left_out{reason="STALE_PRICE"} 2')
+  })
+
+  /** Blocks of 40 days whose loss is 15 times as high from the thirtieth on. */
+  const risen = () => {
     const block = (i: number, group: number) => ({
       ...{ model_id: 'model-a', block_at: h(i * 12), pool_group: `g${group}`, rows: 100, positives: 1 },
       brier: i < 60 ? 0.02 : 0.3,
     })
-    await labels.addBlocks(
-      Array.from({ length: 80 }, (_, i) => [0, 1, 2, 3].map((group) => block(i, group))).flat(),
-    )
+    return Array.from({ length: 80 }, (_, i) => [0, 1, 2, 3].map((group) => block(i, group))).flat()
+  }
+
+  test('a loss that has risen raises an alert', async () => {
+    const labels = createLabelStore(database.db)
+    const alerts = createModelAlerts(database.db, time.clock, silent)
+    const drift = createDriftWatch({ ...{ db: database.db, labels, alerts, log: silent }, clock: time.clock })
+    await labels.addBlocks(risen())
     await drift.onBlocks('model-a')
     expect(alerts.open()).toMatchObject([{ kind: 'LOSS_DRIFT', severity: 'alert' }])
     expect(alerts.voluntaryMoves('model-a').why).toContain('its Brier loss has risen')

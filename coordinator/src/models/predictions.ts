@@ -23,8 +23,9 @@ import { filledShare } from './pool-features.ts'
 import type { PoolPrices } from './pool-prices.ts'
 import type { PredictionFeed } from './prediction-feed.ts'
 import type { NewPrediction, PredictionStore } from './prediction-store.ts'
-import type { Scorer, Scores } from './scoring.ts'
+import { NothingToScore, type Scorer, type Scores } from './scoring.ts'
 import type { Serving } from './serving.ts'
+import { createSteadyTime } from './steady-time.ts'
 
 const EVERY = minutes(5)
 /** Runs start up to this long after the full five minutes, not all of a region's coordinators at once. */
@@ -43,8 +44,18 @@ export interface PredictionsParts {
   readonly random: Random
   /** How long predictions are kept. */
   readonly kept: number
-  /** What is watched in each run; not awaited by predictions of others. */
-  readonly onRun: (alias: string, scores: Scores) => Promise<void> | void
+  readonly watch: RunWatch
+  /** The experiment that an alias belongs to. */
+  readonly experimentOf: (alias: string) => string | null
+}
+
+/** What is watched in each run. What it throws is logged. */
+export interface RunWatch {
+  /** Which models are asked in a pass, before it. */
+  asks(modelIds: readonly string[]): Promise<void> | void
+  onRun(alias: string, scores: Scores): Promise<void> | void
+  /** No pool had what the model needs. */
+  onNone(alias: string, none: Pick<NothingToScore, 'model' | 'left'>): Promise<void> | void
 }
 
 /** What one pass made. */
@@ -68,6 +79,7 @@ export function createPredictions(parts: PredictionsParts): Predictions {
   let reread = clock.mono()
   let purged: Mono | undefined
   let said: string | undefined
+  let steady: Promise<() => Instant> | undefined
 
   const aliases = () => [
     undefined,
@@ -98,23 +110,30 @@ export function createPredictions(parts: PredictionsParts): Predictions {
         threshold: manifest.decision_threshold,
         took_ms: scores.prediction.millis,
         left,
+        experiment: alias === undefined ? null : parts.experimentOf(alias),
       },
       await rowsOf(scores),
     )
-    await watch(alias ?? 'active', scores)
+    await watched(alias, () => parts.watch.onRun(alias ?? 'active', scores))
     return viewOf(run, alias ?? 'active', scores, left)
   }
 
   /** What is stored was said, whatever becomes of the watching. */
-  async function watch(alias: string, scores: Scores): Promise<void> {
+  async function watched(alias: string | undefined, watching: () => Promise<void> | void): Promise<void> {
     try {
-      await parts.onRun(alias, scores)
+      await watching()
     } catch (error) {
-      log.error({ event: 'predictions.not_watched', alias, err: error })
+      log.error({ event: 'predictions.not_watched', alias: alias ?? 'active', err: error })
     }
   }
 
+  const askedIds = (): string[] => [
+    ...(serving.active ? [serving.active.id] : []),
+    ...serving.hosts().flatMap(({ alias, model }) => (alias.startsWith('shadow:') ? [model.id] : [])),
+  ]
+
   async function runOnce(): Promise<PredictionPass> {
+    await watched(undefined, () => parts.watch.asks(askedIds()))
     if (!serving.active) return { runs: [], skipped: 'no model is active' }
     const runs: PredictionRunView[] = []
     let skipped: string | null = null
@@ -125,9 +144,18 @@ export function createPredictions(parts: PredictionsParts): Predictions {
         if (alias === undefined) feed.publish(run)
       } catch (error) {
         if (!isAppError(error)) throw error
+        if (error instanceof NothingToScore)
+          await watched(alias, () => parts.watch.onNone(alias ?? 'active', error))
         skipped = `${alias ?? 'active'}: ${messageOf(error)}`
       }
     return { runs, skipped }
+  }
+
+  /** Asked for before the first run, which is stored with the time of a clock that may be wrong. */
+  function steadyNow(): Promise<() => Instant> {
+    steady ??= store.newest().then((newest) => createSteadyTime(clock, newest))
+    steady.catch(() => (steady = undefined))
+    return steady
   }
 
   async function tend(signal: AbortSignal): Promise<void> {
@@ -136,7 +164,7 @@ export function createPredictions(parts: PredictionsParts): Predictions {
       reread = clock.mono()
     }
     if (purged !== undefined && clock.mono() - purged < PURGE) return
-    const gone = await store.purge(instant(clock.now() - parts.kept), signal)
+    const gone = await store.purge(instant((await steadyNow())() - parts.kept), signal)
     purged = clock.mono()
     if (gone > 0) log.info({ event: 'predictions.purged', rows: gone })
   }
@@ -145,6 +173,7 @@ export function createPredictions(parts: PredictionsParts): Predictions {
 
   async function tick(signal: AbortSignal): Promise<void> {
     try {
+      await steadyNow()
       const { runs, skipped } = await once()
       const [first] = runs
       if (first) log.debug({ event: 'predictions.made', pools: first.items.length, ms: first.took_ms })

@@ -22,12 +22,16 @@ export function toBatch({ input }: Columns, values: Float32Array): Batch {
     )
   const rows = values.length / width
   if (rows > MOST_ROWS) throw new AppError('input_invalid', `a batch may have ${MOST_ROWS} rows, not ${rows}`)
-  for (const [column, { name, nullable }] of input.features.entries())
-    for (let row = 0; row < rows; row += 1) {
-      const value = values[row * width + column] ?? Number.NaN
-      if (Number.isFinite(value) || (nullable && Number.isNaN(value))) continue
+  const nullable = Uint8Array.from(input.features, (feature) => Number(feature.nullable))
+  for (let row = 0, i = 0; row < rows; row += 1)
+    for (let column = 0; column < width; column += 1, i += 1) {
+      const value = values[i] as number
+      // Neither NaN nor infinite.
+      if (value - value === 0) continue
+      if (nullable[column] === 1 && Number.isNaN(value)) continue
+      const { name, nullable: mayMiss } = input.features[column] as ModelManifest['input']['features'][number]
       throw new AppError('input_invalid', `row ${row} has ${value} for ${name}`, {
-        hint: nullable ? 'A missing value is NaN.' : 'Leave the row out, or give it a number.',
+        hint: mayMiss ? 'A missing value is NaN.' : 'Leave the row out, or give it a number.',
       })
     }
   return { rows, width, values }

@@ -1,4 +1,4 @@
-import { AppError, messageOf } from '@understudy/shared/core/app-error'
+import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
 import { createSerial } from '@understudy/shared/core/serial'
 import type { Clock } from '@understudy/shared/core/time'
 import type { ModelManifest } from '@understudy/shared/protocol/model-manifest'
@@ -37,7 +37,7 @@ export interface RegistryPorts {
 
 /** Takes versions in, lets them go, and says which of them counts. */
 export interface Registry {
-  /** @throws AppError `conflict`, `model_refused`; then nothing is kept but why */
+  /** @throws AppError `conflict`, `model_refused` (then nothing is kept but why), `unavailable` (then nothing at all) */
   add(received: Received): Promise<{ readonly row: ModelRow; readonly created: boolean }>
   /** @throws AppError `not_found`, `not_ready`, `model_refused`; then the one of before still serves */
   activate(id: string, actor: string, reason: string): Promise<ActivationResult>
@@ -62,7 +62,17 @@ export function createRegistry(ports: RegistryPorts): Registry {
   const inTurn = createSerial()
   /** What changes the ledger and the pointer. Nothing slow happens in there. */
   const committing = createSerial()
-  const healing = new Set<Promise<void>>()
+  /** What is not left half done when the coordinator ends: it takes no longer than a process takes to start. */
+  const underWay = new Set<Promise<unknown>>()
+
+  async function track<T>(work: Promise<T>): Promise<T> {
+    underWay.add(work)
+    try {
+      return await work
+    } finally {
+      underWay.delete(work)
+    }
+  }
 
   async function filesOf(model: ServedModel): Promise<ModelFiles> {
     const { scaler } = model.manifest
@@ -74,9 +84,8 @@ export function createRegistry(ports: RegistryPorts): Registry {
 
   const prepare = (model: ServedModel): Promise<ModelHost> => prepareHost(model, filesOf, clock)
 
-  async function trial(row: ModelRow): Promise<void> {
+  async function trial(row: ModelRow, files: ModelFiles): Promise<void> {
     const model = servedModel(row)
-    const files = await filesOf(model)
     const host = startHost({ limits: qualificationLimits, clock })
     try {
       const { facts, qualification } = await qualify(host, model.manifest, files, clock, async (found) => {
@@ -102,13 +111,34 @@ export function createRegistry(ports: RegistryPorts): Registry {
     log.warn({ event: 'model.refused', model: row.id, name: row.name, version: row.version, reason })
   }
 
+  /** A file that cannot be removed now is left: it is named by its content, and the same upload finds it again. */
   async function forget(ids: readonly string[]): Promise<void> {
-    for (const file of await store.release(ids)) await artifacts.remove(file)
+    for (const sha256 of await store.release(ids))
+      await artifacts.remove(sha256).catch((error: unknown) => {
+        log.warn({ event: 'model.file_left', sha256, why: messageOf(error) })
+      })
   }
 
+  /** What went wrong says nothing of the model: as if it had not been uploaded. */
+  async function withdraw(row: ModelRow, before: ModelRow | undefined, error: unknown): Promise<void> {
+    await forget([row.id])
+    await store.withdraw(row.id, before)
+    log.warn({ event: 'model.not_taken', name: row.name, version: row.version, why: messageOf(error) })
+  }
+
+  /** @throws AppError `unavailable`, whoever of its operators has to do something about the store */
   async function keep({ model, scaler }: Received): Promise<void> {
-    await model.file.keep()
-    await scaler?.file.keep()
+    try {
+      await model.file.keep()
+      await scaler?.file.keep()
+    } catch (error) {
+      if (!isAppError(error)) throw error
+      throw new AppError('unavailable', `the model could not be kept: ${error.message}`, {
+        hint: error.hint ?? 'Nothing of it was kept: send the same upload again.',
+        retryable: true,
+        cause: error,
+      })
+    }
   }
 
   async function takeIn(received: Received): Promise<{ row: ModelRow; created: boolean }> {
@@ -144,13 +174,17 @@ export function createRegistry(ports: RegistryPorts): Registry {
       activated_at: known?.activated_at ?? null,
     }
     await store.receive(row)
-    try {
-      await keep(received)
-      await trial(row)
-    } catch (error) {
-      await refuse(row, error)
+    const failed = async (error: unknown): Promise<never> => {
+      if (refusalOf(error)) await refuse(row, error)
+      else await withdraw(row, known, error)
       throw error
     }
+    const files = await track(
+      keep(received)
+        .then(() => filesOf(servedModel(row)))
+        .catch(failed),
+    )
+    await trial(row, files).catch(failed)
     await forget(await store.outdated())
     log.info({ event: 'model.qualified', model: id, name: row.name, version: row.version })
     return { row: (await store.find(id)) ?? row, created: true }
@@ -295,10 +329,11 @@ export function createRegistry(ports: RegistryPorts): Registry {
         log.warn({ event: 'model.trouble', alias, model: model.id, ...trouble })
         return
       }
-      const done = heal(model, trouble)
-        .catch((error: unknown) => log.error({ event: 'model.not_rolled_back', model: model.id, err: error }))
-        .finally(() => healing.delete(done))
-      healing.add(done)
+      void track(
+        heal(model, trouble).catch((error: unknown) =>
+          log.error({ event: 'model.not_rolled_back', model: model.id, err: error }),
+        ),
+      )
     },
     async assign(alias, id, actor, reason) {
       if (!/^(shadow|lab):[A-Za-z0-9][A-Za-z0-9._-]{0,62}$/.test(alias))
@@ -331,19 +366,20 @@ export function createRegistry(ports: RegistryPorts): Registry {
       }),
     prepare,
     async recover() {
+      // First what answers: to remove a file from a bucket that hangs takes minutes.
+      for (const [id, aliases] of await store.aliases()) {
+        const row = await store.find(id)
+        if (row) serve(row, aliases)
+      }
       for (const row of await store.list(undefined, 1000))
         if (row.state === 'RECEIVED' || row.state === 'SCANNED')
           await refuse(
             row,
             modelRefused('HOST_DIED', 'the coordinator ended during its trial; upload it again'),
           )
-      for (const [id, aliases] of await store.aliases()) {
-        const row = await store.find(id)
-        if (row) serve(row, aliases)
-      }
     },
     async settled() {
-      await Promise.all(healing)
+      await Promise.allSettled(underWay)
       await committing(() => undefined)
     },
   }

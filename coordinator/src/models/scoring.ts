@@ -20,12 +20,23 @@ export interface Scores {
   readonly left: ReadonlyMap<string, LeftOut>
 }
 
+/** Code `not_ready`: no pool had the prices that the model needs. */
+export class NothingToScore extends AppError {
+  readonly model: ServedModel
+  readonly left: ReadonlyMap<string, LeftOut>
+  constructor(model: ServedModel, left: ReadonlyMap<string, LeftOut>) {
+    super('not_ready', nothingToScore(left))
+    this.model = model
+    this.left = left
+  }
+}
+
 /** Features and inference in one batch. */
 export interface Scorer {
   /**
    * @param alias such as `shadow:1` or `lab:i-1`; without it the active version
    * @throws AppError `unavailable` when no model is active or none answers, `not_supported`, `not_found` for an alias that
-   * points to nothing, `not_ready` when no pool has the prices that the model needs, `model_refused`
+   * points to nothing, `not_ready` (`NothingToScore`) when no pool has the prices that the model needs, `model_refused`
    */
   score(asked: readonly Asked[], at: Instant, alias?: string): Promise<Scores>
 }
@@ -56,7 +67,7 @@ export function createScorer(parts: {
           asked.map(({ region, only }) => features.rows(model.manifest, region, at, only)),
           at,
         )
-        if (rows.pools.length === 0) throw new AppError('not_ready', nothingToScore(rows.left))
+        if (rows.pools.length === 0) throw new NothingToScore(model, rows.left)
         // Chosen in this same turn, so that the rows are those that the version takes.
         const prediction = await (alias === undefined
           ? serving.predict(rows.values)

@@ -1,6 +1,6 @@
 import { INSTANCE_ID_PATTERN, instanceId } from '@understudy/shared/core/ids'
 import type { Service } from '@understudy/shared/core/service'
-import { type Clock, instant, minutes } from '@understudy/shared/core/time'
+import { type Clock, type Instant, instant, minutes } from '@understudy/shared/core/time'
 import type { Pool } from '@understudy/shared/market/pool'
 import type { DecisionFrame } from '@understudy/shared/protocol/decision-log'
 import type { PoolView } from '@understudy/shared/protocol/market'
@@ -64,6 +64,8 @@ export interface OpenPipelineParts {
   readonly voluntaryMovesAllowed: () => { readonly allowed: boolean; readonly why: string | null }
   /** Told of each decision once it is kept. */
   readonly onDecision: (made: DecisionMade) => Promise<void>
+  /** By a decision of then a workload has left a pool. */
+  readonly onLeft: (poolId: string, decidedAt: Instant) => Promise<unknown>
 }
 
 /** The decision pipeline of one coordinator. */
@@ -112,8 +114,14 @@ export function openPipeline(parts: OpenPipelineParts): Pipeline {
     standingOf: createStanding({ targets, configs, actions, sourcesOf, voluntaryMovesAllowed, clock }),
     clock,
     log,
-    onEnd({ decisionId, targetId }, result) {
+    onEnd({ decisionId, targetId, poolId, orderedAt }, result) {
       metrics.acted(result.status)
+      if (result.status === 'done')
+        parts
+          .onLeft(poolId, orderedAt)
+          .catch((error: unknown) =>
+            log.error({ event: 'decision.not_marked', decision: decisionId, err: error }),
+          )
       stream.publish({ type: 'result', at: at(), decision_id: decisionId, agent_id: targetId, result })
     },
   })

@@ -12,6 +12,7 @@ import { modelTasks } from './migrations/0008-model-tasks.ts'
 import { pipeline } from './migrations/0009-pipeline.ts'
 import { lab } from './migrations/0010-lab.ts'
 import { signalOutcomes } from './migrations/0011-signal-outcomes.ts'
+import { actedPredictions } from './migrations/0012-acted-predictions.ts'
 import { coveringPrices } from './migrations/0016-covering-prices.ts'
 import type { Schema } from './schema.ts'
 
@@ -28,6 +29,7 @@ const migrations: Record<string, Migration> = {
   '0009-pipeline': pipeline,
   '0010-lab': lab,
   '0011-signal-outcomes': signalOutcomes,
+  '0012-acted-predictions': actedPredictions,
   '0016-covering-prices': coveringPrices,
 }
 

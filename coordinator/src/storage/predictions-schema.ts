@@ -1,7 +1,9 @@
+import type { Generated } from 'kysely'
+
 /** The tables of predictions: what models have said, what came of it, and what is watched in both. */
 export interface PredictionsSchema {
   prediction_runs: PredictionRunRow
-  predictions_log: PredictionRow
+  predictions_log: Omit<PredictionRow, 'acted'> & { acted: Generated<number> }
   prediction_blocks: PredictionBlockRow
   drift_windows: DriftWindowRow
   model_alerts: ModelAlertRow
@@ -37,6 +39,10 @@ export interface PredictionRow {
   filled: number
   label: number | null
   label_reason: string | null
+  /** 1: by a decision a workload has left the pool after this was said. */
+  acted: number
+  /** The experiment in the shadow of which it was made. */
+  experiment: string | null
 }
 
 /** The mean loss of the rows of one family of a region in 12 hours, once all of them are labelled. */

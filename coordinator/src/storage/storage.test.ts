@@ -50,6 +50,7 @@ describe.each(dialects)('a database on %s', (dialect) => {
       '0009-pipeline',
       '0010-lab',
       '0011-signal-outcomes',
+      '0012-acted-predictions',
       '0016-covering-prices',
     ]
     expect(await pendingMigrations(db)).toEqual(all)

@@ -33,6 +33,10 @@ const predictionSchema = z
     actual: z.union([z.literal(0), z.literal(1), z.null()]),
     /** Why there is no label. */
     label_reason: z.string().nullable(),
+    /** By a decision a workload has left the pool after this was said. */
+    acted: z.boolean(),
+    /** The experiment in the shadow of which it was made. */
+    experiment: z.string().nullable(),
   })
   .meta({ id: 'Prediction' })
 export type PredictionView = z.infer<typeof predictionSchema>

@@ -1,15 +1,18 @@
 import { createHash } from 'node:crypto'
-import type { Readable } from 'node:stream'
+import { addAbortSignal, type Readable } from 'node:stream'
 import { AppError } from '@understudy/shared/core/app-error'
+import { type Clock, type Millis, seconds } from '@understudy/shared/core/time'
 import type { Bucket } from '../bucket.ts'
-import { isMissingKey, statusOf, toBucketError } from './s3-errors.ts'
+import { givenUp, isMissingKey, statusOf, toBucketError, tooSlow } from './s3-errors.ts'
 
 const CONNECT_MS = 5000
 /** No byte for so long: the connection is dead. */
 const SILENCE_MS = 20_000
-/** One request from beginning to end: 64 MiB at 0.6 MB/s. */
+/** One request until its answer begins: 64 MiB at 0.6 MB/s. */
 const REQUEST_MS = 120_000
 const ATTEMPTS = 4
+/** A call from beginning to end, with all its attempts and the last byte of what is read. */
+const CALL: Millis = seconds(180)
 
 export interface S3BucketSettings {
   /** As `s3://bucket/prefix`. */
@@ -17,6 +20,7 @@ export interface S3BucketSettings {
   /** Any S3-compatible service; AWS by default. */
   readonly endpoint?: string | undefined
   readonly region?: string | undefined
+  readonly clock: Clock
 }
 
 /** Credentials come from the SDK's default chain; nothing is asked of S3 before the first object. */
@@ -45,7 +49,15 @@ export async function openS3Bucket(settings: S3BucketSettings): Promise<Bucket> 
   const name = `s3://${Bucket}${prefix && `/${prefix}`}`
   const keyOf = (key: string): string => (prefix === '' ? key : `${prefix}/${key}`)
 
-  async function send(key: string, Body: Uint8Array, onlyNew: boolean): Promise<boolean> {
+  const call = <T>(signal: AbortSignal | undefined, work: (signal: AbortSignal) => Promise<T>): Promise<T> =>
+    withinCall({ name, clock: settings.clock, signal }, work)
+
+  async function send(
+    key: string,
+    Body: Uint8Array,
+    onlyNew: boolean,
+    abortSignal: AbortSignal,
+  ): Promise<boolean> {
     const ChecksumSHA256 = createHash('sha256').update(Body).digest('base64')
     try {
       await client.send(
@@ -56,47 +68,76 @@ export async function openS3Bucket(settings: S3BucketSettings): Promise<Bucket> 
           ChecksumSHA256,
           ...(onlyNew ? { IfNoneMatch: '*' } : {}),
         }),
+        { abortSignal },
       )
       return true
     } catch (error) {
       // It is there, or somebody else is writing it now.
       if (onlyNew && [409, 412].includes(statusOf(error) ?? 0)) return false
       // A service that knows no conditions: the same key always has the same content.
-      if (onlyNew && statusOf(error) === 501) return send(key, Body, false)
-      throw toBucketError(error, name)
+      if (onlyNew && statusOf(error) === 501) return send(key, Body, false, abortSignal)
+      throw error
     }
   }
 
   return {
     name,
-    put: (key, content, replace = false) => send(key, content, !replace),
-    async get(key, most) {
-      try {
-        const { Body, ContentLength } = await client.send(
-          new sdk.GetObjectCommand({ Bucket, Key: keyOf(key) }),
-        )
-        const content = await gather(Body as Readable, most, key)
-        if (ContentLength !== undefined && content.length !== ContentLength)
-          throw new AppError(
-            'unavailable',
-            `${name} was cut off: ${content.length} of ${ContentLength} bytes`,
-            {
-              retryable: true,
-            },
+    put: (key, content, { replace = false, signal } = {}) =>
+      call(signal, (abortSignal) => send(key, content, !replace, abortSignal)),
+    get: (key, most, signal) =>
+      call(signal, async (abortSignal) => {
+        try {
+          const { Body, ContentLength } = await client.send(
+            new sdk.GetObjectCommand({ Bucket, Key: keyOf(key) }),
+            { abortSignal },
           )
-        return content
-      } catch (error) {
-        if (isMissingKey(error)) return undefined
-        throw toBucketError(error, name)
-      }
-    },
-    async remove(key) {
-      try {
-        await client.send(new sdk.DeleteObjectCommand({ Bucket, Key: keyOf(key) }))
-      } catch (error) {
-        if (!isMissingKey(error)) throw toBucketError(error, name)
-      }
-    },
+          const content = await gather(addAbortSignal(abortSignal, Body as Readable), most, key)
+          if (ContentLength !== undefined && content.length !== ContentLength)
+            throw new AppError(
+              'unavailable',
+              `${name} was cut off: ${content.length} of ${ContentLength} bytes`,
+              { retryable: true },
+            )
+          return content
+        } catch (error) {
+          if (isMissingKey(error)) return undefined
+          throw error
+        }
+      }),
+    remove: (key, signal) =>
+      call(signal, async (abortSignal) => {
+        try {
+          await client.send(new sdk.DeleteObjectCommand({ Bucket, Key: keyOf(key) }), { abortSignal })
+        } catch (error) {
+          if (!isMissingKey(error)) throw error
+        }
+      }),
+  }
+}
+
+/**
+ * Ends with the signal or after `CALL`, whatever the SDK waits for meanwhile (it waits between two attempts, too).
+ * @throws AppError as the port says
+ */
+async function withinCall<T>(
+  { name, clock, signal }: { name: string; clock: Clock; signal: AbortSignal | undefined },
+  work: (signal: AbortSignal) => Promise<T>,
+): Promise<T> {
+  const late = new AbortController()
+  const either = signal ? AbortSignal.any([signal, late.signal]) : late.signal
+  const cancel = clock.timer(CALL, () => late.abort())
+  let onAbort = () => {}
+  const ended = new Promise<never>((_, reject) => (onAbort = () => reject(either.reason)))
+  either.addEventListener('abort', onAbort)
+  try {
+    if (either.aborted) throw either.reason
+    return await Promise.race([work(either), ended])
+  } catch (error) {
+    if (!either.aborted) throw toBucketError(error, name)
+    throw late.signal.aborted ? tooSlow(name, CALL) : givenUp(name)
+  } finally {
+    cancel()
+    either.removeEventListener('abort', onAbort)
   }
 }
 

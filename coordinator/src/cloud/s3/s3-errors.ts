@@ -1,5 +1,7 @@
 import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 
+const CHECK = 'Check the network, model_store_endpoint and the state of the service.'
+
 /** What S3 and its SDK say, in our words: by name and status, never by message. */
 export function toBucketError(error: unknown, bucket: string): AppError {
   if (error instanceof AppError) return error
@@ -23,11 +25,22 @@ export function toBucketError(error: unknown, bucket: string): AppError {
     })
   const what = status === undefined ? (systemCodeOf(error) ?? messageOf(error)) : `${name} ${status}`
   return new AppError('unavailable', `${bucket} did not answer as it should (${what})`, {
-    hint: 'Check the network, model_store_endpoint and the state of the service.',
+    hint: CHECK,
     retryable: true,
     cause,
   })
 }
+
+export const tooSlow = (bucket: string, limit: number): AppError =>
+  new AppError('unavailable', `${bucket} had not answered to the end after ${limit / 1000} s`, {
+    hint: CHECK,
+    retryable: true,
+  })
+
+export const givenUp = (bucket: string): AppError =>
+  new AppError('unavailable', `${bucket} is not waited for any longer: the coordinator is ending`, {
+    retryable: true,
+  })
 
 export const isMissingKey = (error: unknown): boolean => error instanceof Error && error.name === 'NoSuchKey'
 

@@ -11,6 +11,8 @@ export interface TestS3 {
   readonly requests: string[]
   /** Answers the next requests in place of the bucket: a status and an error code. */
   readonly faults: { status: number; code: string }[]
+  /** From now on: nothing is answered, or the header and the first byte alone. */
+  stall: 'all' | 'body' | undefined
   close(): Promise<void>
 }
 
@@ -32,6 +34,7 @@ export async function startTestS3(bucket: string): Promise<TestS3> {
       const xml = `<?xml version="1.0" encoding="UTF-8"?><Error><Code>${code}</Code><Message>no</Message></Error>`
       response.writeHead(status, { 'content-type': 'application/xml' }).end(xml)
     }
+    if (self.stall === 'all') return
     const fault = faults.shift()
     if (fault) return refuse(fault.status, fault.code)
     if (!request.headers.authorization?.startsWith('AWS4-HMAC-SHA256 ')) return refuse(403, 'AccessDenied')
@@ -46,7 +49,13 @@ export async function startTestS3(bucket: string): Promise<TestS3> {
       return void response.writeHead(204).end()
     }
     if (!there) return refuse(404, 'NoSuchKey')
-    response.writeHead(200, { 'content-length': String(there.length) }).end(there)
+    send(there, response)
+  }
+
+  function send(there: Buffer, response: ServerResponse): void {
+    response.writeHead(200, { 'content-length': String(there.length) })
+    if (self.stall === 'body') response.write(there.subarray(0, 1))
+    else response.end(there)
   }
 
   function put(key: string, content: Buffer, headers: IncomingHttpHeaders): [status: number, code: string] {
@@ -60,15 +69,17 @@ export async function startTestS3(bucket: string): Promise<TestS3> {
   server.listen(0, '127.0.0.1')
   await once(server, 'listening')
   const { port } = server.address() as AddressInfo
-  return {
+  const self: TestS3 = {
     endpoint: `http://127.0.0.1:${port}`,
     objects,
     requests,
     faults,
+    stall: undefined,
     async close() {
       server.closeAllConnections()
       server.close()
       await once(server, 'close')
     },
   }
+  return self
 }

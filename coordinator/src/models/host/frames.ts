@@ -103,7 +103,10 @@ export function encodeBatch({ rows, width, values }: Batch): Uint8Array[] {
 export function decodeBatch(content: Uint8Array): Batch {
   const [rows = 0, width = 0] = new Uint32Array(content.slice(0, 8).buffer)
   if (content.length !== 8 + rows * width * 4) throw new RangeError('a batch has another length than it says')
-  return { rows, width, values: new Float32Array(content.slice(8).buffer) }
+  // As it came: a frame has memory of its own, and begins at a multiple of four bytes there.
+  const isAligned = content.byteOffset % 4 === 0
+  const { buffer, byteOffset } = isAligned ? content : content.slice()
+  return { rows, width, values: new Float32Array(buffer, byteOffset + 8, rows * width) }
 }
 
 /** What a batch gave: one value for each row, as the model says it, and how the process is. */

@@ -187,7 +187,10 @@ function createHost(child: ChildProcess, directory: string, limits: HostLimits, 
         }),
       )
       try {
+        // One system call for all of them where there is room.
+        socket.cork()
         for (const part of encodeFrame(kind, call, ...parts)) socket.write(part)
+        socket.uncork()
         const frame = await answered
         if (frame.kind === frameKinds.failed) throw failureOf(frame)
         if (frame.kind !== expected) throw new RangeError(`a frame of the kind ${frame.kind}`)
