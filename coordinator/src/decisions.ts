@@ -84,6 +84,11 @@ export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
     model: predictions.riskModel,
     voluntaryMovesAllowed: predictions.voluntaryMovesAllowed,
     cycleMinutes: config.decision_cycle,
+    policy: {
+      tauAdmit: config.max_crash_probability,
+      tauLeave: config.max_crash_probability,
+      maxInterruptRate: config.max_historic_interrupt_rate,
+    },
     onDecision: (made) => lab.onDecision(made),
     isTest: parts.isTest,
   })

@@ -201,6 +201,18 @@ export const coordinatorOptions = {
     value: '<minutes>',
     doc: 'How often the decision pipeline looks at the whole fleet, in minutes; 0 is never, and in ENV=TEST it is done by hand only',
   },
+  max_crash_probability: {
+    schema: number(0.01, 1).default(0.85),
+    env: 'MAX_CRASH_PROBABILITY',
+    value: '<probability>',
+    doc: 'The safety gate: a pool of which the model says this or more is not launched into, and left',
+  },
+  max_historic_interrupt_rate: {
+    schema: number(0.05, 1).default(0.2),
+    env: 'MAX_HISTORIC_INTERRUPT_RATE',
+    value: '<share>',
+    doc: 'Pools of which the Spot Advisor says that this share or more is interrupted a month are not launched into; 1 lets all of them in',
+  },
   auto_switch_enabled: {
     schema: flag().default(true),
     env: 'AUTO_SWITCH_ENABLED',
