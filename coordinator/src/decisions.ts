@@ -84,6 +84,7 @@ export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
     model: predictions.riskModel,
     voluntaryMovesAllowed: predictions.voluntaryMovesAllowed,
     cycleMinutes: config.decision_cycle,
+    keptDays: config.decision_retention,
     policy: {
       tauAdmit: config.max_crash_probability,
       tauLeave: config.max_crash_probability,

@@ -201,6 +201,12 @@ export const coordinatorOptions = {
     value: '<minutes>',
     doc: 'How often the decision pipeline looks at the whole fleet, in minutes; 0 is never, and in ENV=TEST it is done by hand only',
   },
+  decision_retention: {
+    schema: number(1, 3650).default(30),
+    env: 'UNDERSTUDY_DECISION_RETENTION',
+    value: '<days>',
+    doc: 'How long decisions are kept with all that they were made from, so that each can be replayed, in days',
+  },
   max_crash_probability: {
     schema: number(0.01, 1).default(0.85),
     env: 'MAX_CRASH_PROBABILITY',

@@ -66,6 +66,8 @@ export interface OpenPipelineParts {
   readonly cycleMinutes: number
   /** Whether the models are good enough for voluntary moves. */
   readonly voluntaryMovesAllowed: () => { readonly allowed: boolean; readonly why: string | null }
+  /** How long decisions are kept with what they were made from. */
+  readonly keptDays: number
   /** Told of each decision once it is kept. */
   readonly onDecision: (made: DecisionMade) => Promise<void>
 }
@@ -80,7 +82,7 @@ export function openPipeline(parts: OpenPipelineParts): Pipeline {
   }
   const rebalanceProbabilityOf = async (pool: Pool) => (await interruptions.afterSignal(pool)).value
   const configs = createInstanceConfigs(db, clock)
-  const store = createDecisionStore(db)
+  const store = createDecisionStore(db, parts.keptDays)
   const targets = createTargets(db, clock)
   const policyOf = createPolicies(parts.policy)
   const actions = createActionStore(db)
