@@ -207,6 +207,12 @@ export const coordinatorOptions = {
     value: '<days>',
     doc: 'How long decisions are kept with all that they were made from, so that each can be replayed, in days',
   },
+  experiment_retention: {
+    schema: number(8, 3650).default(400),
+    env: 'UNDERSTUDY_EXPERIMENT_RETENTION',
+    value: '<days>',
+    doc: 'How long decisions of targets in the Lab and what came of switches are kept, in days; those of an experiment as long after its end',
+  },
   max_crash_probability: {
     schema: number(0.01, 1).default(0.85),
     env: 'MAX_CRASH_PROBABILITY',

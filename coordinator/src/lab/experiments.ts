@@ -22,7 +22,7 @@ import type { ScoredRows } from './scored-rows.ts'
 
 /** Registered plans, and their running: they start on time, are judged as they go, and stop by themselves. */
 export interface Experiments extends Service {
-  readonly store: Pick<ExperimentStore, 'find' | 'list' | 'holding' | 'naming'>
+  readonly store: Pick<ExperimentStore, 'find' | 'list' | 'holding' | 'naming' | 'inStatus'>
   /** @throws AppError `input_invalid`, `not_found` for a model or a unit */
   register(
     plan: ExperimentPlan,

@@ -24,6 +24,9 @@ import { createPerformance } from './performance.ts'
 import { type Inference, pipelineStatus } from './pipeline-status.ts'
 import type { ScoredRows } from './scored-rows.ts'
 
+export { createDegradedWatch } from './degraded-watch.ts'
+export { createLabRetention } from './lab-retention.ts'
+export { createRealisedSavings } from './realised-savings.ts'
 export { createScoredRows } from './scored-rows.ts'
 export { unitCosts } from './unit-costs.ts'
 
