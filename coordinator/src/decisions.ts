@@ -24,7 +24,7 @@ import {
   unitCosts,
 } from './lab/lab.ts'
 import type { OpenMarket } from './market/open-market.ts'
-import { findDefaultModel } from './models/default-model.ts'
+import { firstModel } from './models/default-model.ts'
 import { gapFillerRoutes } from './models/gap-filler.routes.ts'
 import { gapFillerSettings } from './models/gap-filler-settings.ts'
 import { createModelGapFiller, type ModelGapFiller } from './models/model-gap-filler.ts'
@@ -68,7 +68,7 @@ export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
     directory: config.model_upload_dir,
     bucket: await openModelBucket(config),
     refresh: config.model_refresh,
-    defaultModel: config.default_model ? findDefaultModel() : undefined,
+    defaultModel: firstModel(config),
     activeVersion: config.model_active_version,
     refreshPrices: (actor) => gapFiller.refresh(actor),
     onPrediction: (prediction) => modelMetrics.predicted(prediction),

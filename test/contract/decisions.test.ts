@@ -201,6 +201,30 @@ describe.each(dialects)('decisions on %s', (dialect: Dialect) => {
     expect(() => parseInvocation(['decide', 'a'])).toThrow('decide takes no "a"')
   })
 
+  test('the account of an instance is known by its document, and an admin says what it is for', async () => {
+    const account = { account_id: '123456789012', environment_type: null, instances: 1, updated_by: null }
+    expect((await bench.call('GET', '/api/accounts')).body.items).toMatchObject([account])
+    const put = (body: unknown, headers?: Record<string, string>) =>
+      bench.call('PUT', '/api/accounts/123456789012', body, headers)
+    const operator = { authorization: `Bearer ${await bench.operatorToken('operator')}` }
+    expect(await put({ environment_type: 'LAB_INTERNAL' }, operator)).toMatchObject({ status: 403 })
+    expect(await put({ environment_type: 'STAGING' })).toMatchObject({ status: 400 })
+    expect(await bench.call('PUT', '/api/accounts/12', { environment_type: 'PRODUCTION' })).toMatchObject({
+      status: 400,
+    })
+    expect(await put({ environment_type: 'PRODUCTION', name: 'shop' })).toMatchObject({
+      status: 200,
+      body: { name: 'shop', environment_type: 'PRODUCTION', instances: 1, updated_by: 'test' },
+    })
+    const config = { account_environment: 'LAB_INTERNAL' }
+    expect(await bench.call('PUT', '/api/v1/lab/config/a', config)).toMatchObject({
+      status: 409,
+      body: { hint: expect.stringContaining('PUT /api/accounts/123456789012') },
+    })
+    await put({ environment_type: 'LAB_INTERNAL' })
+    expect((await bench.call('GET', '/api/v1/lab/config/a')).body).toMatchObject(config)
+  })
+
   test('what is not known is said, and nobody without the role decides', async () => {
     expect(await evaluate({ ...POOL, instance_type: 'x9.huge' })).toMatchObject({
       status: 404,

@@ -38,6 +38,9 @@ describe('settings of the ML server', () => {
   test.each([
     [{ ALLOW_MODEL_TRAINING: 'true' }, 'runs models and trains none'],
     [{ LOCAL_PREDICTION_STORE: 'redis' }, 'Redis is not used'],
+    [{ RISK_MODEL_PATH: 'models/family_stress_model.pkl' }, 'convert it with zipmap=False'],
+    [{ MAX_CRASH_PROBABILITY: '85' }, 'MAX_CRASH_PROBABILITY'],
+    [{ MAX_HISTORIC_INTERRUPT_RATE: '-1' }, 'MAX_HISTORIC_INTERRUPT_RATE'],
     [{ CENTRAL_PLATFORM_URL: 'http://core-platform:8000' }, 'the coordinator is the central platform'],
     [{ GAP_FILLER_HISTORIC_DAYS_MAX: '365' }, 'a whole number from 1 to 90'],
     [{ UNDERSTUDY_MODEL_STORE: 'https://bucket' }, 's3://bucket/prefix'],

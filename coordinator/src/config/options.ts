@@ -195,6 +195,12 @@ export const coordinatorOptions = {
     env: 'UNDERSTUDY_PROD',
     doc: 'The same as ENV=PROD, where ENV is not set',
   },
+  k8s_config_path: {
+    schema: z.string().min(1).optional(),
+    env: 'K8S_CONFIG_PATH',
+    value: '<file>',
+    doc: 'A kubeconfig: where ENV is not set, one that is valid means ENV=PROD',
+  },
   decision_cycle: {
     schema: number(0, 1440).default(5),
     env: 'UNDERSTUDY_DECISION_CYCLE',

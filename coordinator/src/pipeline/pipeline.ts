@@ -14,6 +14,8 @@ import type { Api, Audit } from '../http/http.ts'
 import type { Interruptions } from '../interruptions/interruptions.ts'
 import { createStream } from '../live/live.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
+import { accountRoutes } from './account.routes.ts'
+import { createAccounts } from './accounts.ts'
 import { createActing } from './acting.ts'
 import { createActionStore } from './action-store.ts'
 import { createAgentActuator } from './actuators/agent-actuator.ts'
@@ -144,7 +146,11 @@ export function openPipeline(parts: OpenPipelineParts): Pipeline {
   })
   const cycles = createCycles(batch, minutes(cycleMinutes), clock, log)
   return {
-    routes: [pipelineRoutes(evaluate), decisionRoutes({ store, stream, batch, audit: parts.audit, clock })],
+    routes: [
+      pipelineRoutes(evaluate),
+      decisionRoutes({ store, stream, batch, audit: parts.audit, clock }),
+      accountRoutes(createAccounts(db, clock), parts.audit),
+    ],
     services: [acting, ...(isTest || cycleMinutes === 0 ? [] : [cycles])],
     configs,
   }
