@@ -52,25 +52,48 @@ export function createAccounts(db: Kysely<Schema>, clock: Clock): Accounts {
   }
 }
 
-/** What the account is for in which the primary of an agent, or an instance, runs; undefined where nobody has said it. */
-export async function environmentsOf(
-  db: Kysely<Schema>,
-  ids: readonly string[],
-): Promise<ReadonlyMap<string, { readonly account: string; readonly environment: AccountEnvironment }>> {
+/** The account of a target, and what it is for. */
+export interface AccountOf {
+  readonly account: string
+  readonly environment: AccountEnvironment
+}
+
+/** Of an agent it is the account of its primary. Undefined where nobody has said what it is for. */
+export async function accountOf(db: Kysely<Schema>, id: string): Promise<AccountOf | undefined> {
+  const row = await db
+    .selectFrom('instances')
+    .innerJoin('accounts', 'accounts.id', 'instances.account_id')
+    .select(['accounts.id', 'accounts.environment_type'])
+    .where((eb) =>
+      eb.or([
+        eb('instances.id', '=', id),
+        eb('instances.id', '=', eb.selectFrom('agents').select('instance_id').where('agents.id', '=', id)),
+      ]),
+    )
+    .executeTakeFirst()
+  return row && toAccount(row)
+}
+
+/** The same of all agents and instances of which it is known. */
+export async function accountsOfAll(db: Kysely<Schema>): Promise<ReadonlyMap<string, AccountOf>> {
   const rows = await db
-    .selectFrom('accounts as account')
-    .innerJoin('instances as instance', 'instance.account_id', 'account.id')
-    .leftJoin('agents as agent', 'agent.instance_id', 'instance.id')
-    .select(['account.id', 'account.environment_type', 'instance.id as instance_id', 'agent.id as agent_id'])
-    .where((eb) => eb.or([eb('instance.id', 'in', ids), eb('agent.id', 'in', ids)]))
+    .selectFrom('accounts')
+    .innerJoin('instances', 'instances.account_id', 'accounts.id')
+    .leftJoin('agents', 'agents.instance_id', 'instances.id')
+    .select(['accounts.id', 'accounts.environment_type'])
+    .select(['instances.id as instance', 'agents.id as agent'])
     .execute()
   return new Map(
-    rows.flatMap(({ id, environment_type, instance_id, agent_id }) => {
-      const found = { account: id, environment: environment_type as AccountEnvironment }
-      return [instance_id, ...(agent_id === null ? [] : [agent_id])].map((of) => [of, found] as const)
-    }),
+    rows.flatMap((row) =>
+      [row.instance, row.agent].flatMap((of) => (of === null ? [] : [[of, toAccount(row)] as const])),
+    ),
   )
 }
+
+const toAccount = ({ id, environment_type }: Pick<AccountRow, 'id' | 'environment_type'>): AccountOf => ({
+  account: id,
+  environment: environment_type as AccountEnvironment,
+})
 
 const toView = (id: string, row: AccountRow | undefined, instances: number): AccountView => ({
   account_id: id,

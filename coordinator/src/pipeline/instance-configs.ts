@@ -13,7 +13,7 @@ import {
   withChange,
 } from '@understudy/shared/pipeline/instance-config'
 import type { InstanceConfigRow, Kysely, Schema } from '../storage/database.ts'
-import { environmentsOf } from './accounts.ts'
+import { type AccountOf, accountOf, accountsOfAll } from './accounts.ts'
 
 /**
  * How decisions are made for each target. An id is an agent's or an instance's; what is said of an instance is kept for its
@@ -60,7 +60,7 @@ export function createInstanceConfigs(db: Kysely<Schema>, clock: Clock): Instanc
   ): Promise<InstanceConfig | undefined> {
     const { key, row } = await stored(id)
     const said = row ? toConfig(row) : defaultInstanceConfig(key)
-    const account = (await environmentsOf(db, [key])).get(key)
+    const account = await accountOf(db, key)
     assertNotOtherwise(key, change, account)
     const now = clock.now()
     const before = withAccount({ ...said, id: key }, account)
@@ -88,7 +88,7 @@ export function createInstanceConfigs(db: Kysely<Schema>, clock: Clock): Instanc
     async get(id) {
       const { key, row } = await stored(id)
       const config = row ? { ...toConfig(row), id: key } : defaultInstanceConfig(key)
-      return withAccount(config, (await environmentsOf(db, [key])).get(key))
+      return withAccount(config, await accountOf(db, key))
     },
     async put(id, change, actor) {
       if (!AGENT_ID_PATTERN.test(id))
@@ -106,24 +106,21 @@ export function createInstanceConfigs(db: Kysely<Schema>, clock: Clock): Instanc
     },
     async list() {
       const rows = await db.selectFrom('instance_config').selectAll().orderBy('instance_id').execute()
-      const ids = rows.map(({ instance_id: id }) => id)
-      const accounts = ids.length === 0 ? new Map() : await environmentsOf(db, ids)
+      const accounts = await accountsOfAll(db)
       return rows.map((row) => withAccount(toConfig(row), accounts.get(row.instance_id)))
     },
   }
 }
 
-type AccountOf = ReturnType<Awaited<ReturnType<typeof environmentsOf>>['get']>
-
 /** What is said of an account holds for all that runs in it. */
-const withAccount = (config: InstanceConfig, account: AccountOf): InstanceConfig =>
+const withAccount = (config: InstanceConfig, account: AccountOf | undefined): InstanceConfig =>
   inForce(account ? { ...config, accountEnvironment: account.environment } : config)
 
 /** @throws AppError `conflict` */
 function assertNotOtherwise(
   id: string,
   { accountEnvironment }: InstanceConfigChange,
-  account: AccountOf,
+  account: AccountOf | undefined,
 ): void {
   if (!account || accountEnvironment === undefined || accountEnvironment === account.environment) return
   throw new AppError(

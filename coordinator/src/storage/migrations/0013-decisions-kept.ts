@@ -46,5 +46,7 @@ const statements = (bytes: string) => [
     settled_at bigint
   )`,
   'create index realised_savings_by_model on realised_savings (model_id, switched_at)',
+  // What was really done is little beside all that was only said.
+  'create index decision_actions_by_level on decision_actions (level, ended_at)',
   'create index realised_savings_open on realised_savings (settled_at)',
 ]
