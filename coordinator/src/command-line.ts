@@ -12,6 +12,7 @@ export const commands = [
   'import',
   'catalog',
   'backtest',
+  'decide',
   'replay',
   'imds-sim',
 ] as const
@@ -48,6 +49,9 @@ Commands:
       --every <hours>          between decisions (default 1)
       --region, --zones        as with import
       --html <file>, --json    also a page with charts; JSON in place of tables
+  decide               lets the coordinator that runs decide for the whole fleet now, and shows what it decided and why
+      --url <url>              where it listens (COORDINATOR_URL; default http://127.0.0.1:8000)
+      --token-file <file>      holds a token of an operator (COORDINATOR_TOKEN or COORDINATOR_TOKEN_FILE); the demo needs none
   replay <decision id>  makes a stored decision again; exit 0 if it comes out the same byte by byte
   imds-sim             a metadata service for your own tests
       --port <port>        (default 1338)
@@ -57,7 +61,7 @@ Commands:
 
 Options of serve, migrate, token, import, catalog and replay (flags win over environment, environment over file):
   --config <file>      YAML; the keys are the flags with underscores
-  --json               one JSON object on standard output
+  --json               one JSON object on standard output (decide too)
 ${helpOf(coordinatorOptions)}
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 refused, 5 not allowed, 6 not reachable, 78 configuration, 130 interrupted
@@ -103,6 +107,8 @@ const ownFlags = {
   workloads: { type: 'string' },
   every: { type: 'string' },
   html: { type: 'string' },
+  url: { type: 'string' },
+  'token-file': { type: 'string' },
 } as const
 
 const allowed: Readonly<Record<Command, readonly (keyof typeof ownFlags)[]>> = {
@@ -113,6 +119,7 @@ const allowed: Readonly<Record<Command, readonly (keyof typeof ownFlags)[]>> = {
   import: ['format', 'region', 'zones'],
   catalog: ['region', 'as-of'],
   backtest: ['prices', 'trace', 'types', 'policy', 'workloads', 'every', 'region', 'zones', 'html'],
+  decide: ['url', 'token-file'],
   replay: [],
   'imds-sim': ['port', 'script', 'instance-type', 'instance-id', 'zone', 'identity-key'],
 }

@@ -1,6 +1,8 @@
 import { instanceId } from '@understudy/shared/core/ids'
+import { fromUsd } from '@understudy/shared/core/money'
 import type { Service } from '@understudy/shared/core/service'
-import { type Clock, instant } from '@understudy/shared/core/time'
+import { type Clock, hours, instant } from '@understudy/shared/core/time'
+import { parsePool } from '@understudy/shared/market/pool'
 import type { Logger } from 'pino'
 import type { Registry } from 'prom-client'
 import { openModelBucket } from './cloud/s3/model-bucket.ts'
@@ -12,9 +14,18 @@ import { interruptionRoutes } from './interruptions/interruption.routes.ts'
 import type { Interruptions } from './interruptions/interruptions.ts'
 import { experimentRoutes } from './lab/experiment.routes.ts'
 import { labRoutes } from './lab/lab.routes.ts'
-import { createLab, createScoredRows, experimentOf, type Lab, unitCosts } from './lab/lab.ts'
+import {
+  createDegradedWatch,
+  createLab,
+  createLabRetention,
+  createRealisedSavings,
+  createScoredRows,
+  experimentOf,
+  type Lab,
+  unitCosts,
+} from './lab/lab.ts'
 import type { OpenMarket } from './market/open-market.ts'
-import { findDefaultModel } from './models/default-model.ts'
+import { firstModel } from './models/default-model.ts'
 import { gapFillerRoutes } from './models/gap-filler.routes.ts'
 import { gapFillerSettings } from './models/gap-filler-settings.ts'
 import { createModelGapFiller, type ModelGapFiller } from './models/model-gap-filler.ts'
@@ -58,7 +69,7 @@ export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
     directory: config.model_upload_dir,
     bucket: await openModelBucket(config, clock),
     refresh: config.model_refresh,
-    defaultModel: config.default_model ? findDefaultModel() : undefined,
+    defaultModel: firstModel(config),
     activeVersion: config.model_active_version,
     refreshPrices: (actor) => gapFiller.refresh(actor),
     onPrediction: (prediction) => modelMetrics.predicted(prediction),
@@ -86,6 +97,12 @@ export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
     model: predictions.riskModel,
     voluntaryMovesAllowed: predictions.voluntaryMovesAllowed,
     cycleMinutes: config.decision_cycle,
+    keptDays: config.decision_retention,
+    policy: {
+      tauAdmit: config.max_crash_probability,
+      tauLeave: config.max_crash_probability,
+      maxInterruptRate: config.max_historic_interrupt_rate,
+    },
     onDecision: (made) => lab.onDecision(made),
     onLeft: predictions.left,
     isTest: parts.isTest,
@@ -96,6 +113,20 @@ export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
     rows: createScoredRows(db),
     costOf: unitCosts(market.savings),
   })
+  const aside = { db: database.bulk, clock, log }
+  const labServices = [
+    lab.experiments,
+    createDegradedWatch({
+      ...{ ...aside, alerts: predictions.alerts, configs: pipeline.configs },
+      ...{ models: models.store, experiments: lab.experiments.store },
+    }),
+    createRealisedSavings({
+      ...{ ...aside, market: market.market },
+      onDemandOf: (pool) => market.onDemandOf(parsePool(pool)),
+      switchCost: config.switch_cost === undefined ? undefined : fromUsd(config.switch_cost),
+    }),
+    createLabRetention({ ...aside, kept: hours(24 * config.experiment_retention) }),
+  ]
   return {
     routes: [
       modelRoutes(models, audit, gapFiller),
@@ -106,7 +137,7 @@ export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
       labRoutes(lab, audit),
       experimentRoutes(lab.experiments, lab.names, audit),
     ],
-    services: [models, gapFiller, ...predictions.services, ...pipeline.services, lab.experiments],
+    services: [models, gapFiller, ...predictions.services, ...pipeline.services, ...labServices],
     riskOf: predictions.riskOf,
     load: predictions.load,
   }

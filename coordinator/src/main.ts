@@ -39,6 +39,8 @@ async function main(argv: readonly string[]): Promise<number> {
       return (await import('./commands/catalog.ts')).catalog(invocation, print)
     case 'backtest':
       return (await import('./commands/backtest.ts')).backtest(invocation, print)
+    case 'decide':
+      return (await import('./commands/decide.ts')).decide(invocation, print)
     case 'replay':
       return (await import('./commands/replay.ts')).replay(invocation, print)
     case 'imds-sim':

@@ -8,6 +8,7 @@ import { type Batch, createBatch } from '../../coordinator/src/pipeline/batch.ts
 import { createDecisionStore } from '../../coordinator/src/pipeline/decision-store.ts'
 import type { RiskModel } from '../../coordinator/src/pipeline/evaluations.ts'
 import { createInstanceConfigs } from '../../coordinator/src/pipeline/instance-configs.ts'
+import { createPolicies } from '../../coordinator/src/pipeline/pipeline-input.ts'
 import { createTargets } from '../../coordinator/src/pipeline/targets.ts'
 import { openDatabase } from '../../coordinator/src/storage/database.ts'
 import { migrate } from '../../coordinator/src/storage/migrate.ts'
@@ -147,6 +148,7 @@ async function timeCycle(agents: number, candidates: number): Promise<CycleTime>
     const batch: Batch = createBatch({
       ...{ clock: systemClock, model, targets: createTargets(db, systemClock) },
       ...{ configs: createInstanceConfigs(db, systemClock), store: createDecisionStore(db) },
+      policyOf: createPolicies(),
       sourcesOf: () =>
         Promise.resolve({
           pools: views,

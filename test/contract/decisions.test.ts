@@ -1,5 +1,7 @@
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
+import { parseInvocation } from '../../coordinator/src/command-line.ts'
+import { decide } from '../../coordinator/src/commands/decide.ts'
 import { createInstanceConfigs } from '../../coordinator/src/pipeline/instance-configs.ts'
 import { createDecisionStore } from '../../coordinator/src/pipeline/pipeline.ts'
 import type { Dialect } from '../../coordinator/src/storage/dialect.ts'
@@ -153,6 +155,74 @@ describe.each(dialects)('decisions on %s', (dialect: Dialect) => {
     expect(await bench.call('GET', '/api/v1/ml/decisions?cursor=nonsense')).toMatchObject({ status: 400 })
     const viewer = { authorization: `Bearer ${token}` }
     expect(await bench.call('POST', '/api/v1/ml/decisions/run', {}, viewer)).toMatchObject({ status: 403 })
+  })
+
+  test('the command for a cycle by hand shows what was decided for each agent, and what it lacks', async () => {
+    let said = ''
+    async function run(env: Record<string, string>, ...flags: string[]) {
+      const invocation = parseInvocation(['decide', ...flags])
+      if (typeof invocation === 'string') throw new Error(invocation)
+      let out = ''
+      const add = (text: string) => {
+        out += text
+        return 0
+      }
+      const say = (text: string) => {
+        said += text
+        return 0
+      }
+      return { exit: await decide(invocation, add, { env, say }), out }
+    }
+    const env = { COORDINATOR_URL: `${bench.url}/`, COORDINATOR_TOKEN: await bench.operatorToken('operator') }
+    const { exit, out } = await run(env)
+    expect(exit).toBe(0)
+    expect(said).toMatch(/decides for the whole fleet\n1 agents in [\d.]+ s/)
+    const [head, row, sum] = out.split('\n')
+    expect(head).toMatch(/^AGENT +POOL +DECISION +TO +GAIN\/H +RESULT +REASON$/)
+    expect(row).toMatch(/^a +m5\.large@us-east-1a +EVACUATE .*AWS Termination Notice/)
+    expect(sum).toMatch(/^1 EVACUATE; 0 begun, with a budget of 0 \(cycle [0-9a-f-]{36}\)$/)
+
+    const { cycle, decisions, schema } = JSON.parse((await run(env, '--json')).out)
+    expect(schema).toBe('understudy.decide/v1')
+    expect(cycle).toMatchObject({ by: 'operator', agents: 1, decisions: { EVACUATE: 1 } })
+    expect(decisions).toMatchObject([{ agent_id: 'a', cycle_id: cycle.cycle_id }])
+
+    const viewer = { ...env, COORDINATOR_TOKEN: await bench.operatorToken('viewer') }
+    await expect(run(viewer)).rejects.toMatchObject({ code: 'forbidden' })
+    const none = run({}, '--url', bench.url)
+    await expect(none).rejects.toMatchObject({
+      code: 'unauthenticated',
+      hint: expect.stringContaining('--token-file'),
+    })
+    await expect(run({}, '--url', 'http://127.0.0.1:9')).rejects.toMatchObject({ code: 'unavailable' })
+    await expect(run({}, '--url', 'ftp://x')).rejects.toThrow('no address of a coordinator')
+    await expect(run(env, '--token-file', '/nowhere')).rejects.toThrow('/nowhere cannot be read')
+    await expect(run(env, '--database', 'x.db')).rejects.toThrow('decide has no option --database')
+    expect(() => parseInvocation(['decide', 'a'])).toThrow('decide takes no "a"')
+  })
+
+  test('the account of an instance is known by its document, and an admin says what it is for', async () => {
+    const account = { account_id: '123456789012', environment_type: null, instances: 1, updated_by: null }
+    expect((await bench.call('GET', '/api/accounts')).body.items).toMatchObject([account])
+    const put = (body: unknown, headers?: Record<string, string>) =>
+      bench.call('PUT', '/api/accounts/123456789012', body, headers)
+    const operator = { authorization: `Bearer ${await bench.operatorToken('operator')}` }
+    expect(await put({ environment_type: 'LAB_INTERNAL' }, operator)).toMatchObject({ status: 403 })
+    expect(await put({ environment_type: 'STAGING' })).toMatchObject({ status: 400 })
+    expect(await bench.call('PUT', '/api/accounts/12', { environment_type: 'PRODUCTION' })).toMatchObject({
+      status: 400,
+    })
+    expect(await put({ environment_type: 'PRODUCTION', name: 'shop' })).toMatchObject({
+      status: 200,
+      body: { name: 'shop', environment_type: 'PRODUCTION', instances: 1, updated_by: 'test' },
+    })
+    const config = { account_environment: 'LAB_INTERNAL' }
+    expect(await bench.call('PUT', '/api/v1/lab/config/a', config)).toMatchObject({
+      status: 409,
+      body: { hint: expect.stringContaining('PUT /api/accounts/123456789012') },
+    })
+    await put({ environment_type: 'LAB_INTERNAL' })
+    expect((await bench.call('GET', '/api/v1/lab/config/a')).body).toMatchObject(config)
   })
 
   test('what is not known is said, and nobody without the role decides', async () => {

@@ -65,6 +65,19 @@ export const modelOptions = {
     env: 'UNDERSTUDY_DEFAULT_MODEL',
     doc: 'Whether the model that comes with the coordinator is taken in and activated while there is no other',
   },
+  risk_model_path: {
+    schema: z
+      .string()
+      .min(1)
+      .refine((path) => !/\.(pkl|joblib)$/.test(path), {
+        error:
+          'must be a folder with model.onnx and manifest.json: a pickle runs code when it is loaded; convert it with zipmap=False',
+      })
+      .optional(),
+    env: 'RISK_MODEL_PATH',
+    value: '<folder>',
+    doc: 'The folder of a model (model.onnx and manifest.json) that is taken in and activated while there is no other, in place of the one that comes with the coordinator',
+  },
   model_active_version: {
     schema: z
       .string()

@@ -195,11 +195,41 @@ export const coordinatorOptions = {
     env: 'UNDERSTUDY_PROD',
     doc: 'The same as ENV=PROD, where ENV is not set',
   },
+  k8s_config_path: {
+    schema: z.string().min(1).optional(),
+    env: 'K8S_CONFIG_PATH',
+    value: '<file>',
+    doc: 'A kubeconfig: where ENV is not set, one that is valid means ENV=PROD',
+  },
   decision_cycle: {
     schema: number(0, 1440).default(5),
     env: 'UNDERSTUDY_DECISION_CYCLE',
     value: '<minutes>',
     doc: 'How often the decision pipeline looks at the whole fleet, in minutes; 0 is never, and in ENV=TEST it is done by hand only',
+  },
+  decision_retention: {
+    schema: number(1, 3650).default(30),
+    env: 'UNDERSTUDY_DECISION_RETENTION',
+    value: '<days>',
+    doc: 'How long decisions are kept with all that they were made from, so that each can be replayed, in days',
+  },
+  experiment_retention: {
+    schema: number(8, 3650).default(400),
+    env: 'UNDERSTUDY_EXPERIMENT_RETENTION',
+    value: '<days>',
+    doc: 'How long decisions of targets in the Lab and what came of switches are kept, in days; those of an experiment as long after its end',
+  },
+  max_crash_probability: {
+    schema: number(0.01, 1).default(0.85),
+    env: 'MAX_CRASH_PROBABILITY',
+    value: '<probability>',
+    doc: 'The safety gate: a pool of which the model says this or more is not launched into, and left',
+  },
+  max_historic_interrupt_rate: {
+    schema: number(0.05, 1).default(0.2),
+    env: 'MAX_HISTORIC_INTERRUPT_RATE',
+    value: '<share>',
+    doc: 'Pools of which the Spot Advisor says that this share or more is interrupted a month are not launched into; 1 lets all of them in',
   },
   auto_switch_enabled: {
     schema: flag().default(true),

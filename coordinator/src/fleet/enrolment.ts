@@ -74,6 +74,7 @@ export async function enrol(request: EnrolRequest, ports: EnrolmentPorts): Promi
       id,
       agentId,
       pool: identity.pool,
+      accountId: identity.accountId,
       lifeCycle: request.life_cycle ?? 'unknown',
       privateIp: identity.privateIp,
       launchedAt: identity.launchedAt,
@@ -83,6 +84,9 @@ export async function enrol(request: EnrolRequest, ports: EnrolmentPorts): Promi
   // It was let go, and is let in again.
   if (known && known.terminated_at !== null)
     await store.patchInstance(id, { retired: 0, terminated_at: null })
+  // One that has come in before accounts were written down.
+  if (known && known.account_id === null && identity.accountId !== null)
+    await store.patchInstance(id, { account_id: identity.accountId })
   const { credential, expiresAt } = await credentials.issue(id)
   await onEnrolled({ agentId, instanceId: id, replicaId: token.replicaId })
   return {

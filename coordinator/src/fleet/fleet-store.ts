@@ -15,6 +15,7 @@ export interface NewInstance {
   readonly id: InstanceId
   readonly agentId: AgentId
   readonly pool: Pool
+  readonly accountId?: string | null
   readonly lifeCycle: string
   readonly privateIp: string | null
   readonly launchedAt: Instant | null
@@ -34,7 +35,7 @@ export interface FleetStore {
   addInstance(instance: NewInstance): Promise<void>
   patchInstance(
     id: InstanceId,
-    patch: Partial<Pick<InstanceRow, 'is_active' | 'retired' | 'has_copy' | 'terminated_at'>>,
+    patch: Partial<Pick<InstanceRow, 'is_active' | 'retired' | 'has_copy' | 'terminated_at' | 'account_id'>>,
   ): Promise<void>
   setStateDirectories(id: AgentId, count: number): Promise<void>
   /** Writes down when agents were last heard; called now and then, not at every heartbeat. */
@@ -113,7 +114,7 @@ export function createFleetStore(
       return (agentId === undefined ? all : all.where('agent_id', '=', agentId)).execute()
     },
     instance: (id) => db.selectFrom('instances').selectAll().where('id', '=', id).executeTakeFirst(),
-    async addInstance({ id, agentId, pool, lifeCycle, privateIp, launchedAt }) {
+    async addInstance({ id, agentId, pool, accountId, lifeCycle, privateIp, launchedAt }) {
       await db
         .insertInto('instances')
         .values({
@@ -122,6 +123,7 @@ export function createFleetStore(
           instance_type: pool.instanceType,
           availability_zone: pool.availabilityZone,
           pool_id: poolId(pool),
+          account_id: accountId ?? null,
           life_cycle: lifeCycle,
           private_ip: privateIp,
           is_active: 0,

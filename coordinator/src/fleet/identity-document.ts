@@ -12,6 +12,8 @@ export interface ProvenIdentity {
   readonly instanceId: string
   readonly pool: Pool
   readonly region: string
+  /** The AWS account; null where the document does not say it. */
+  readonly accountId: string | null
   readonly privateIp: string | null
   readonly launchedAt: Instant | null
 }
@@ -28,6 +30,10 @@ const documentSchema = z.object({
   instanceType: z.string(),
   availabilityZone: z.string(),
   region: z.string(),
+  accountId: z
+    .string()
+    .regex(/^\d{12}$/)
+    .nullish(),
   privateIp: z.string().nullish(),
   pendingTime: z.string().nullish(),
 })
@@ -74,12 +80,13 @@ export function createIdentityVerifier(keys: ReadonlyMap<string, KeyObject>): Id
       throw new AppError('unauthenticated', 'the signature of the instance identity document is not valid', {
         hint: 'The document must arrive exactly as the metadata service gave it.',
       })
-    const { instanceId, instanceType, availabilityZone, region, privateIp, pendingTime } = document
+    const { instanceId, instanceType, availabilityZone, region, accountId, privateIp, pendingTime } = document
     const launched = pendingTime ? Date.parse(pendingTime) : Number.NaN
     return {
       instanceId,
       pool: { instanceType, availabilityZone },
       region,
+      accountId: accountId ?? null,
       privateIp: privateIp ?? null,
       launchedAt: Number.isFinite(launched) ? instant(launched) : null,
     }

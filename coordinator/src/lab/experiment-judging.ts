@@ -91,6 +91,7 @@ export function createJudging(parts: {
     const units = await store.units(row.id)
     const counts = plan.arms.map((_, arm) => units.filter((unit) => unit.arm === arm).length)
     // Pools that are drawn anew each day bring their units with them: how many changed arms says nothing of the draw.
+    const filled = plan.arms.filter((_, arm) => (counts[arm] ?? 0) > 0).map(({ name }) => name)
     const isDrawn = plan.kind === 'ab' && plan.unit === 'instance' && units.length > 0
     const ratio = isDrawn ? sampleRatio(plan.arms, counts) : null
     const now = instant(row.ended_at ?? clock.now())
@@ -99,7 +100,11 @@ export function createJudging(parts: {
       units,
       counts,
       ratio,
-      standing: { plan, startedAt: instant(row.started_at ?? row.created_at), now, ratio, guard: null },
+      standing: {
+        plan,
+        startedAt: instant(row.started_at ?? row.created_at),
+        ...{ now, ratio, guard: null, filled: plan.kind === 'ab' ? filled : null },
+      },
     }
   }
 }

@@ -3,6 +3,7 @@ import type { Instant } from '@understudy/shared/core/time'
 import type { Candidate } from '@understudy/shared/pipeline/context'
 import type { InstanceConfig } from '@understudy/shared/pipeline/instance-config'
 import type { ExperimentLog, LogDecision } from '@understudy/shared/protocol/lab'
+import type { Position } from '../http/http.ts'
 import type { DecisionMade } from '../pipeline/pipeline.ts'
 import type { ExperimentLogRow, Kysely, Schema } from '../storage/database.ts'
 
@@ -11,13 +12,8 @@ export interface ExperimentLogs {
   /** Written once for each decision. */
   add(made: DecisionMade, of: Logged): Promise<void>
   /** The latest first. @param before time and id of the last one seen */
-  list(instanceId: string, before: LogCursor | undefined, limit: number): Promise<readonly ExperimentLogRow[]>
+  list(instanceId: string, before: Position | undefined, limit: number): Promise<readonly ExperimentLogRow[]>
   last(instanceId: string): Promise<ExperimentLogRow | undefined>
-}
-
-export interface LogCursor {
-  readonly at: number
-  readonly id: string
 }
 
 export interface Logged {

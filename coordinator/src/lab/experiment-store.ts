@@ -3,6 +3,7 @@ import { AppError } from '@understudy/shared/core/app-error'
 import type { Clock, Instant } from '@understudy/shared/core/time'
 import type { ExperimentPlan } from '@understudy/shared/experiments/plan'
 import type { ExperimentStatus, ExperimentVerdict } from '@understudy/shared/protocol/experiments'
+import type { Position } from '../http/http.ts'
 import type {
   ExperimentBlockRow,
   ExperimentRow,
@@ -29,7 +30,8 @@ export interface ExperimentStore {
   ): Promise<Experiment>
   /** @throws AppError `not_found` */
   find(id: string): Promise<Experiment>
-  list(before: number | undefined, limit: number): Promise<readonly Experiment[]>
+  /** The latest first. */
+  list(before: Position | undefined, limit: number): Promise<readonly Experiment[]>
   inStatus(status: ExperimentStatus): Promise<readonly Experiment[]>
   /** Those that name a version, whatever their status. */
   naming(modelId: string): Promise<readonly Experiment[]>
@@ -101,9 +103,17 @@ export function createExperimentStore(db: Kysely<Schema>, clock: Clock): Experim
         .selectFrom('experiments')
         .selectAll()
         .orderBy('created_at', 'desc')
-        .orderBy('id')
+        .orderBy('id', 'desc')
         .limit(limit)
-      const rows = await (before === undefined ? query : query.where('created_at', '<', before)).execute()
+      if (!before) return (await query.execute()).map(toExperiment)
+      const rows = await query
+        .where((eb) =>
+          eb.or([
+            eb('created_at', '<', before.at),
+            eb.and([eb('created_at', '=', before.at), eb('id', '<', before.id)]),
+          ]),
+        )
+        .execute()
       return rows.map(toExperiment)
     },
     async inStatus(status) {

@@ -25,6 +25,13 @@ const DAY = hours(24)
 
 const sha256 = (text: string): Uint8Array => createHash('sha256').update(text).digest()
 
+/** Names of arms into which none of these units comes, where a unit never changes its arm. */
+export function emptyArms(id: string, plan: ExperimentPlan, units: readonly string[]): string[] {
+  if (plan.kind !== 'ab' || plan.unit !== 'instance') return []
+  const filled = new Set(units.map((unit) => armOf(id, unit, plan.arms, sha256).name))
+  return plan.arms.map(({ name }) => name).filter((name) => !filled.has(name))
+}
+
 export function createExperimentUnits(parts: {
   readonly db: Kysely<Schema>
   readonly clock: Clock

@@ -1,5 +1,4 @@
 import { z } from '@hono/zod-openapi'
-import { AppError } from '@understudy/shared/core/app-error'
 import { hours, instant } from '@understudy/shared/core/time'
 import type { ExperimentPlan } from '@understudy/shared/experiments/plan'
 import {
@@ -18,7 +17,9 @@ import {
   actorOf,
   answer,
   createRoutes,
+  cursorAfter,
   pageQuery,
+  positionOf,
   problems,
   requiredJson,
   requireRole,
@@ -79,11 +80,8 @@ function addRegistration(
       }),
       async (c) => {
         const { limit, cursor } = c.req.valid('query')
-        if (cursor !== undefined && !/^\d{1,15}$/.test(cursor))
-          throw new AppError('input_invalid', 'the cursor is not one of this list')
-        const all = await experiments.store.list(cursor === undefined ? undefined : Number(cursor), limit)
-        const last = all.at(-1)
-        const next = all.length < limit || !last ? null : String(last.row.created_at)
+        const all = await experiments.store.list(positionOf(cursor), limit)
+        const next = cursorAfter(all, limit, ({ row }) => ({ at: row.created_at, id: row.id }))
         return c.json({ items: all.map(experimentView), next }, 200)
       },
     )

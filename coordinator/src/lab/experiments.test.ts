@@ -196,6 +196,38 @@ describe.each(dialects)('experiments on %s', (dialect) => {
     )
   })
 
+  test('an A/B whose units all came into one arm says so, at registration and while it runs', async () => {
+    const ab = { kind: 'ab', metric: 'interruption_rate', unit: 'instance' } as const
+    for (let tries = 0; ; tries += 1) {
+      const asked = { units: ['one', 'two'], startsAt: null, ratio: 0.5 }
+      const { experiment, estimate } = await lab.experiments.register(plan(ab), asked, 'ada')
+      const { id } = experiment.row
+      await lab.experiments.start(id, 'ada')
+      const arms = new Set([aliases.get('lab:one'), aliases.get('lab:two')])
+      const { missing = [], verdict } = (await verdictOf(id)) ?? {}
+      expect(verdict).toBe('INSUFFICIENT')
+      expect(missing.some((what) => what.startsWith('arms: only one arm is assigned'))).toBe(arms.size === 1)
+      expect(estimate.warnings.some((what) => what.startsWith('By chance no unit'))).toBe(arms.size === 1)
+      await lab.experiments.stop(id, 'ada')
+      // Half of all draws are of this kind.
+      if (arms.size === 1) break
+      expect(tries).toBeLessThan(60)
+    }
+  })
+
+  test('experiments of the same moment are all listed, page by page', async () => {
+    const ids = [await register(), await register(), await register()]
+    const seen: string[] = []
+    for (let before: { at: number; id: string } | undefined; ; ) {
+      const page = await lab.experiments.store.list(before, 2)
+      seen.push(...page.map(({ row }) => row.id))
+      const last = page.at(-1)?.row
+      if (page.length < 2 || !last) break
+      before = { at: last.created_at, id: last.id }
+    }
+    expect(seen).toEqual(ids.toSorted().reverse())
+  })
+
   test('a plan starts when it is time, and one that waits does not', async () => {
     const due = await register({}, [], instant(START + DAY))
     const waits = await register()

@@ -17,12 +17,12 @@ import { estimateExperiment } from './experiment-estimate.ts'
 import { createJudging } from './experiment-judging.ts'
 import { type CostOf, createObservations, shadowAlias } from './experiment-observations.ts'
 import { createExperimentStore, type Experiment, type ExperimentStore } from './experiment-store.ts'
-import { createExperimentUnits } from './experiment-units.ts'
+import { createExperimentUnits, emptyArms } from './experiment-units.ts'
 import type { ScoredRows } from './scored-rows.ts'
 
 /** Registered plans, and their running: they start on time, are judged as they go, and stop by themselves. */
 export interface Experiments extends Service {
-  readonly store: Pick<ExperimentStore, 'find' | 'list' | 'holding' | 'naming'>
+  readonly store: Pick<ExperimentStore, 'find' | 'list' | 'holding' | 'naming' | 'inStatus'>
   /** @throws AppError `input_invalid`, `not_found` for a model or a unit */
   register(
     plan: ExperimentPlan,
@@ -206,7 +206,11 @@ export function createExperiments(parts: ExperimentsParts): Experiments {
       if (new Set(targets).size < targets.length)
         throw new AppError('input_invalid', 'two of instance_ids are the same target')
       const estimate = await estimateExperiment(db, clock.now(), { plan, units: targets, ratio })
-      return { experiment: await store.register(plan, targets, startsAt, actor), estimate }
+      const experiment = await store.register(plan, targets, startsAt, actor)
+      const empty = emptyArms(experiment.row.id, plan, targets)
+      if (empty.length === 0) return { experiment, estimate }
+      const warning = `By chance no unit comes into ${empty.join(' and ')}: it could never be judged. Register it anew, best with more units.`
+      return { experiment, estimate: { ...estimate, warnings: [...estimate.warnings, warning] } }
     },
     start: (id, actor) => inTurn(async () => begin(await store.find(id), actor)),
     stop: (id, actor) =>

@@ -4,6 +4,7 @@ import {
   assignModelRequestSchema,
   assignModelResponseSchema,
   experimentLogListSchema,
+  type LabModel,
   labConfigChangeSchema,
   labConfigSchema,
   labModelListSchema,
@@ -21,21 +22,21 @@ import {
   actorOf,
   answer,
   createRoutes,
+  cursorAfter,
   pageQuery,
+  positionOf,
   problems,
   requiredJson,
   requireRole,
   route,
 } from '../http/http.ts'
-import { type LogCursor, logView } from './experiment-logs.ts'
+import { logView } from './experiment-logs.ts'
 import type { Lab } from './lab.ts'
 
 const targetParams = z.object({ instance_id: targetIdSchema })
 const modelParams = z.object({ model_id: modelIdSchema })
 const viewer = requireRole('viewer')
 const operator = requireRole('operator')
-
-const wrongCursor = () => new AppError('input_invalid', 'the cursor is not one of this list')
 
 /** One target and one model: assignment, status, configuration, and what came of it. */
 export function labRoutes(lab: Lab, audit: Audit): Api {
@@ -151,11 +152,9 @@ function addModels(routes: Api, lab: Lab, audit: Audit): void {
       }),
       async (c) => {
         const { limit, cursor } = c.req.valid('query')
-        if (cursor !== undefined && !/^\d{1,15}$/.test(cursor)) throw wrongCursor()
-        const items = [...(await lab.models(cursor === undefined ? undefined : Number(cursor), limit))]
-        const last = items.at(-1)
-        const next = items.length < limit || !last ? null : String(Date.parse(last.created_at))
-        return c.json({ items, next }, 200)
+        const items = [...(await lab.models(positionOf(cursor), limit))]
+        const position = ({ created_at: at, model_id: id }: LabModel) => ({ at: Date.parse(at), id })
+        return c.json({ items, next: cursorAfter(items, limit, position) }, 200)
       },
     )
     .openapi(
@@ -206,16 +205,9 @@ function addLogs(routes: Api, lab: Lab): void {
       async (c) => {
         const { limit, cursor } = c.req.valid('query')
         const id = await lab.targetOf(c.req.valid('param').instance_id)
-        const rows = await lab.logs.list(id, cursor === undefined ? undefined : toCursor(cursor), limit)
-        const last = rows.at(-1)
-        const next = rows.length < limit || !last ? null : `${last.execution_time}_${last.id}`
+        const rows = await lab.logs.list(id, positionOf(cursor), limit)
+        const next = cursorAfter(rows, limit, (row) => ({ at: row.execution_time, id: row.id }))
         return c.json({ items: rows.map(logView), next }, 200)
       },
     )
-}
-
-function toCursor(cursor: string): LogCursor {
-  const [, at, id] = /^(\d{1,15})_([0-9a-f-]{36})$/.exec(cursor) ?? []
-  if (at === undefined || id === undefined) throw wrongCursor()
-  return { at: Number(at), id }
 }

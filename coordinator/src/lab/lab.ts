@@ -10,6 +10,7 @@ import type {
 } from '@understudy/shared/protocol/lab'
 import type { ModelState } from '@understudy/shared/protocol/models'
 import type { Logger } from 'pino'
+import type { Position } from '../http/http.ts'
 import type { Models } from '../models/models.ts'
 import type { DecisionMade, InstanceConfigs } from '../pipeline/pipeline.ts'
 import type { ExperimentLogRow, Kysely, LabTargetRow, ModelRow, Schema } from '../storage/database.ts'
@@ -23,7 +24,10 @@ import { createPerformance } from './performance.ts'
 import { type Inference, pipelineStatus } from './pipeline-status.ts'
 import type { ScoredRows } from './scored-rows.ts'
 
+export { createDegradedWatch } from './degraded-watch.ts'
 export { experimentOf } from './experiment-observations.ts'
+export { createLabRetention } from './lab-retention.ts'
+export { createRealisedSavings } from './realised-savings.ts'
 export { createScoredRows } from './scored-rows.ts'
 export { unitCosts } from './unit-costs.ts'
 
@@ -39,7 +43,7 @@ export interface Lab {
   /** @throws as `assign` */
   change(id: string, change: LabConfigChange, actor: string): Promise<{ before: LabConfig; after: LabConfig }>
   status(id: string): Promise<PipelineStatus>
-  models(before: number | undefined, limit: number): Promise<readonly LabModel[]>
+  models(before: Position | undefined, limit: number): Promise<readonly LabModel[]>
   /** @throws AppError `not_found` */
   performance(model: string): Promise<ModelPerformance>
   readonly logs: Pick<ExperimentLogs, 'list'>

@@ -45,6 +45,7 @@ test.each(dialects)(
     expect(await performance(model)).toMatchObject({
       total_experiments: 0,
       savings_per_decision: null,
+      realised: { switches: 0, savings: 0, switch_cost: 0 },
       first_at: null,
     })
 

@@ -4,6 +4,7 @@ import { wilson } from '@understudy/shared/models/wilson'
 import { type LogDecision, logDecisions, type ModelPerformance } from '@understudy/shared/protocol/lab'
 import { sql } from 'kysely'
 import type { Kysely, ModelRow, Schema } from '../storage/database.ts'
+import { realisedBy } from './realised-sums.ts'
 
 /** What the decisions say that a version has answered. Where another one answered in its place, that is counted apart. */
 export type PerformanceOf = (model: ModelRow) => Promise<ModelPerformance>
@@ -59,17 +60,6 @@ export function createPerformance(db: Kysely<Schema>, clock: Clock): Performance
     return rows.map(({ savings, n }) => Number(savings ?? 0) / Number(n))
   }
 
-  /** Decisions that it was to answer, and how many of them another one did. */
-  async function fallbacksOf(id: string, since: Instant): Promise<{ asked: number; fallbacks: number }> {
-    const row = await db
-      .selectFrom('experiment_logs')
-      .select([db.fn.countAll<number>().as('asked'), db.fn.count<number>('fallback_reason').as('fallbacks')])
-      .where('assigned_model_id', '=', id)
-      .where('execution_time', '>=', since)
-      .executeTakeFirstOrThrow()
-    return { asked: Number(row.asked), fallbacks: Number(row.fallbacks) }
-  }
-
   return async (model) => {
     const { id } = model
     const all = await sums(id)
@@ -78,8 +68,7 @@ export function createPerformance(db: Kysely<Schema>, clock: Clock): Performance
     const [lower, upper] = wilson(decisions.SWITCH, chosen)
     const blocks = await savingsByBlock(id)
     const savings = intervalOf(blocks, { alpha: 0.05, planned: PLANNED })
-    const ever = await fallbacksOf(id, instant(0))
-    const lately = await fallbacksOf(id, instant(clock.now() - LATELY))
+    const ever = await fallbacksOf(db, id, instant(0))
     return {
       model_id: id,
       name: model.name,
@@ -94,6 +83,7 @@ export function createPerformance(db: Kysely<Schema>, clock: Clock): Performance
       // Of one block nothing is known but its mean.
       savings_per_decision_interval:
         blocks.length < 2 ? null : { lower: savings.lower / 1e6, upper: savings.upper / 1e6 },
+      realised: await realisedBy(db, id),
       average_prediction_score: numberOf(all.score),
       average_duration_ms: numberOf(all.duration),
       fallbacks: ever.fallbacks,
@@ -101,7 +91,7 @@ export function createPerformance(db: Kysely<Schema>, clock: Clock): Performance
       instances: Number(all.instances),
       first_at: timeOf(all.first),
       last_at: timeOf(all.last),
-      degraded: degraded(model, lately),
+      degraded: await degradedNow(db, model, clock.now()),
     }
   }
 }
@@ -109,7 +99,31 @@ export function createPerformance(db: Kysely<Schema>, clock: Clock): Performance
 const numberOf = (value: number | null): number | null => (value === null ? null : Number(value))
 const timeOf = (at: number | null): string | null => (at === null ? null : new Date(Number(at)).toISOString())
 
+/** Decisions that it was to answer, and how many of them another one did. */
+async function fallbacksOf(
+  db: Kysely<Schema>,
+  id: string,
+  since: Instant,
+): Promise<{ asked: number; fallbacks: number }> {
+  const row = await db
+    .selectFrom('experiment_logs')
+    .select([db.fn.countAll<number>().as('asked'), db.fn.count<number>('fallback_reason').as('fallbacks')])
+    .where('assigned_model_id', '=', id)
+    .where('execution_time', '>=', since)
+    .executeTakeFirstOrThrow()
+  return { asked: Number(row.asked), fallbacks: Number(row.fallbacks) }
+}
+
+export const degradedCodes = ['QUARANTINED', 'FALLBACKS'] as const
+
 /** Why somebody should look at it. */
+export const degradedNow = async (
+  db: Kysely<Schema>,
+  model: Pick<ModelRow, 'id' | 'state' | 'state_reason'>,
+  now: Instant,
+): Promise<ModelPerformance['degraded']> =>
+  degraded(model, await fallbacksOf(db, model.id, instant(now - LATELY)))
+
 export function degraded(
   { state, state_reason: why }: Pick<ModelRow, 'state' | 'state_reason'>,
   { asked, fallbacks }: { readonly asked: number; readonly fallbacks: number },

@@ -23,7 +23,7 @@ const descriptions: Readonly<Record<Name, string>> = {
   input: 'Fetching real-time spot prices',
   hardware: 'Architecture, vCPU, memory and GPU as the target needs them',
   right_sizing: 'Larger types are let in where they are cheaper',
-  spot_advisor: 'Filtering by interrupt rate: the band above 20 % is dropped',
+  spot_advisor: 'Filtering by interrupt rate: the bands that are interrupted too often are dropped',
   risk: 'Running model predictions',
   safety_gate: 'What is too likely to become dear, or dearer than on-demand, is dropped',
   bin_packing: 'What would stay idle counts in the cost',

@@ -9,7 +9,7 @@ import { pino } from 'pino'
 import { afterEach, expect, test } from 'vitest'
 import type { ModelRow } from '../storage/database.ts'
 import { type ModelBench, startModelBench, until } from './bench-testing.ts'
-import { findDefaultModel, takeDefaultModel } from './default-model.ts'
+import { findDefaultModel, firstModel, takeDefaultModel } from './default-model.ts'
 import { testModel } from './testing.ts'
 
 const folder = findDefaultModel() ?? ''
@@ -52,6 +52,17 @@ test('a coordinator without a model takes in the one that comes with it; a damag
   expect(await bench.models.store.ledger()).toMatchObject([
     { actor: 'coordinator', alias: 'active', to_id: row?.id },
   ])
+})
+
+test('RISK_MODEL_PATH goes before the model that comes with the coordinator, and must name one', () => {
+  expect(firstModel({ default_model: true })).toBe(folder)
+  expect(firstModel({ default_model: false })).toBeUndefined()
+  const own = mkdtempSync(join(tmpdir(), 'understudy-own-model-'))
+  cleanups.push(() => rmSync(own, { recursive: true }))
+  const config = { default_model: false, risk_model_path: own }
+  expect(() => firstModel(config)).toThrow('there is no model.onnx and no manifest.json')
+  cpSync(folder, own, { recursive: true })
+  expect(firstModel(config)).toBe(own)
 })
 
 test('it is left alone where somebody has brought a model, or where it counted once; what goes wrong is no error', async () => {

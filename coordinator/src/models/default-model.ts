@@ -3,13 +3,14 @@ import { readFile } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
 import type { ReadableStream } from 'node:stream/web'
 import { fileURLToPath } from 'node:url'
-import { isAppError, messageOf } from '@understudy/shared/core/app-error'
+import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
 import { type Clock, minutes, sleep } from '@understudy/shared/core/time'
 import type { Logger } from 'pino'
 import type { ModelRow } from '../storage/database.ts'
 import type { UploadRequest } from './receive-upload.ts'
 
 const FOLDER = join('models', 'registry', 'price-instability', '1.0.0')
+const FILES = ['model.onnx', 'manifest.json']
 const ACTOR = 'coordinator'
 /** What may come right by itself, such as a bucket that does not answer, is tried again after this. */
 const AGAIN = minutes(10)
@@ -20,6 +21,27 @@ export function findDefaultModel(): string | undefined {
   return [here, join(here, '../../..')]
     .map((place) => join(place, FOLDER))
     .find((folder) => existsSync(join(folder, 'manifest.json')))
+}
+
+/**
+ * The folder of the model that is taken in while there is no other; undefined where none is to be.
+ * @throws AppError `config_invalid` when RISK_MODEL_PATH names no folder with a model
+ */
+export function firstModel(config: {
+  readonly risk_model_path?: string | undefined
+  readonly default_model: boolean
+}): string | undefined {
+  const { risk_model_path: folder, default_model: isOurs } = config
+  if (folder === undefined) return isOurs ? findDefaultModel() : undefined
+  const missing = FILES.filter((name) => !existsSync(join(folder, name)))
+  if (missing.length === 0) return folder
+  throw new AppError(
+    'config_invalid',
+    `RISK_MODEL_PATH is ${folder}: there is no ${missing.join(' and no ')}`,
+    {
+      hint: 'Name a folder with model.onnx and manifest.json (docs/models.md), or take the setting out.',
+    },
+  )
 }
 
 /** The same upload that an operator would send. */
@@ -60,7 +82,7 @@ export async function takeDefaultModel(
     try {
       if (!isUntouched(await models.list())) return false
       const { model_id: id } = await models.upload(await uploadOf(folder))
-      await models.activate(id, ACTOR, 'the model that comes with the coordinator')
+      await models.activate(id, ACTOR, `there was no other: ${folder}`)
       log.info({ event: 'model.default_taken', model: id, folder })
       return true
     } catch (error) {

@@ -9,6 +9,7 @@ import type {
   ModelView,
   Qualification,
 } from '@understudy/shared/protocol/models'
+import type { Position } from '../http/http.ts'
 import type { Kysely, ModelActivationRow, ModelRow, Schema, Transaction } from '../storage/database.ts'
 import { allLines, append, type Change, formerOf, headsOf } from './ledger.ts'
 import type { ServedModel } from './served-model.ts'
@@ -80,7 +81,7 @@ export const activationView = (row: ModelActivationRow): ActivationView => ({
 /** What is known of models. Every method is one transaction. */
 export interface ModelStore {
   /** The latest first. */
-  list(before: number | undefined, limit: number): Promise<readonly ModelRow[]>
+  list(before: Position | undefined, limit: number): Promise<readonly ModelRow[]>
   find(id: string): Promise<ModelRow | undefined>
   /** The one that holds a name and version. */
   findVersion(name: string, version: string): Promise<ModelRow | undefined>
@@ -179,9 +180,17 @@ export function createModelStore(db: Kysely<Schema>, clock: Clock): ModelStore {
         .selectFrom('models')
         .selectAll()
         .orderBy('uploaded_at', 'desc')
-        .orderBy('id')
+        .orderBy('id', 'desc')
         .limit(limit)
-      return (before === undefined ? query : query.where('uploaded_at', '<', before)).execute()
+      if (!before) return query.execute()
+      return query
+        .where((eb) =>
+          eb.or([
+            eb('uploaded_at', '<', before.at),
+            eb.and([eb('uploaded_at', '=', before.at), eb('id', '<', before.id)]),
+          ]),
+        )
+        .execute()
     },
     find,
     findVersion: (name, version) =>

@@ -19,12 +19,15 @@ import {
   actorOf,
   answer,
   createRoutes,
+  cursorAfter,
   pageQuery,
+  positionOf,
   problems,
   requiredJson,
   requireRole,
   route,
 } from '../http/http.ts'
+import type { ModelRow } from '../storage/database.ts'
 import { firstBroken } from './ledger.ts'
 import { modelDataView } from './model-data-views.ts'
 import type { ModelGapFiller } from './model-gap-filler.ts'
@@ -37,6 +40,7 @@ import { uploadHandler } from './upload.routes.ts'
 
 const modelParams = z.object({ id: modelIdSchema })
 const downloadQuery = z.strictObject({ part: z.enum(['model', 'scaler']).default('model') })
+const uploadOf = ({ uploaded_at: at, id }: ModelRow) => ({ at, id })
 const uploadQuery = z.strictObject({ session_id: sessionIdSchema.optional() })
 
 /** Versions of models: in, out, and which of them counts. */
@@ -59,14 +63,14 @@ export function modelRoutes(models: Models, audit: Audit, data: Pick<ModelGapFil
       }),
       async (c) => {
         const { limit, cursor } = c.req.valid('query')
-        const rows = await models.store.list(before(cursor), limit)
+        const rows = await models.store.list(positionOf(cursor), limit)
         const aliases = await models.store.aliases()
         const known = await data.analyses(rows)
         const items = rows.flatMap((row) => {
           const own = known.get(row.id)
           return own ? [{ ...modelView(row, aliases.get(row.id) ?? []), data: modelDataView(own) }] : []
         })
-        return c.json({ items, next: nextOf(rows, limit, (row) => row.uploaded_at) }, 200)
+        return c.json({ items, next: cursorAfter(rows, limit, uploadOf) }, 200)
       },
     )
     .openapi(

@@ -18,6 +18,7 @@ import { createServing, type Prediction, type Serving } from './serving.ts'
 import { createSessions, type OpenSession, type Sessions } from './sessions.ts'
 import { toManifest, toUploadFields } from './upload-checks.ts'
 
+export type { ModelAlerts } from './alerts.ts'
 export type { ModelStore } from './model-store.ts'
 export { openPredictions } from './open-predictions.ts'
 export type { Prediction } from './serving.ts'

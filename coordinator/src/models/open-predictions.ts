@@ -10,7 +10,7 @@ import type { Interruptions } from '../interruptions/interruptions.ts'
 import type { Market } from '../market/market.ts'
 import type { RiskModel } from '../pipeline/pipeline.ts'
 import type { OpenDatabase } from '../storage/database.ts'
-import { createModelAlerts, type VoluntaryMoves } from './alerts.ts'
+import { createModelAlerts, type ModelAlerts, type VoluntaryMoves } from './alerts.ts'
 import { createDriftRollback, type DriftRollbackVersions } from './drift-rollback.ts'
 import { createDriftWatch } from './drift-watch.ts'
 import { createLabelStore } from './label-store.ts'
@@ -55,6 +55,7 @@ export interface OpenPredictions {
   readonly riskModel: RiskModel
   readonly predictions: Predictions
   readonly labels: Labels
+  readonly alerts: ModelAlerts
   /** Whether moves that nobody has asked for may be made by what the active model says, and why not. */
   voluntaryMovesAllowed(): VoluntaryMoves
   /** The active model's last word on a pool; null where there is none of the last half hour. */
@@ -119,6 +120,7 @@ export function openPredictions(parts: OpenPredictionsParts): OpenPredictions {
     riskModel: createRiskModel(scorer, clock),
     predictions,
     labels,
+    alerts,
     voluntaryMovesAllowed,
     riskOf: createLastRisks(feed, clock),
     routes: [

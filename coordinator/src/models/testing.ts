@@ -2,6 +2,9 @@ import { createHash } from 'node:crypto'
 import { type ModelManifest, manifestSchema } from '@understudy/shared/protocol/model-manifest'
 import { logisticModel } from './onnx/testing.ts'
 
+/** The store of alerts without anything that raises them. */
+export { createModelAlerts } from './alerts.ts'
+
 export const sha256 = (content: Uint8Array): string => createHash('sha256').update(content).digest('hex')
 
 export interface TestModel {

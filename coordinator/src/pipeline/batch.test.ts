@@ -14,6 +14,7 @@ import { type Batch, type Cycle, createBatch } from './batch.ts'
 import { createDecisionStore, type DecisionStore } from './decision-store.ts'
 import type { RiskModel } from './evaluations.ts'
 import { createInstanceConfigs, type InstanceConfigs } from './instance-configs.ts'
+import { createPolicies } from './pipeline-input.ts'
 import { createTargets, openSignals, type Targets } from './targets.ts'
 import { typeFacts } from './type-facts.ts'
 
@@ -52,6 +53,7 @@ describe.each(dialects)('a cycle of decisions on %s', (dialect) => {
       configs,
       store,
       model,
+      policyOf: createPolicies(),
       sourcesOf: (region) => {
         if (region !== 'ap-south-1')
           return Promise.reject(new Error(`the prices of ${region} cannot be read`))

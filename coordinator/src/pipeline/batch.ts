@@ -4,7 +4,7 @@ import { AppError, messageOf } from '@understudy/shared/core/app-error'
 import { type Clock, hours, type Instant, type Millis, millis } from '@understudy/shared/core/time'
 import { type Pool, regionOf } from '@understudy/shared/market/pool'
 import { arbitrate, type Proposal } from '@understudy/shared/pipeline/arbitration'
-import type { EngineName, Offer, OwnInterruption, PipelineInput } from '@understudy/shared/pipeline/context'
+import type { EngineName, Offer, PipelineInput } from '@understudy/shared/pipeline/context'
 import type { Decision, DecisionName } from '@understudy/shared/pipeline/decision'
 import {
   actuatorOf,
@@ -18,7 +18,7 @@ import type { ActionResult } from './actuators/actuator.ts'
 import { type DecisionStore, digestOf, type NewDecision } from './decision-store.ts'
 import { type RiskModel, scoreFor } from './evaluations.ts'
 import type { InstanceConfigs } from './instance-configs.ts'
-import { createPolicies, scoringOf, toPipelineInput } from './pipeline-input.ts'
+import { inputFor, type Moment, type PolicyOf, scoringOf } from './pipeline-input.ts'
 import { type RegionSources, regionOffers } from './region-offers.ts'
 import type { Target, Targets } from './targets.ts'
 
@@ -62,6 +62,7 @@ export interface BatchPorts {
   readonly store: Pick<DecisionStore, 'addAll'>
   readonly sourcesOf: (region: string) => Promise<RegionSources>
   readonly model: RiskModel
+  readonly policyOf: PolicyOf
   /** P(termination | AWS recommends a rebalance) in this pool. */
   readonly rebalanceProbabilityOf: (pool: Pool) => Promise<number>
   /** Whether the models are good enough for voluntary moves. */
@@ -102,7 +103,7 @@ async function runCycle(ports: BatchPorts, by: string): Promise<Cycle> {
   const known = new Map((await configs.list()).map((config) => [config.id, config]))
   const skipped: { target: string; reason: string }[] = []
   const scene: Scene = {
-    ...{ ports, id, now, skipped, known, regions: new Map(), policyOf: createPolicies() },
+    ...{ ports, id, now, skipped, known, regions: new Map(), policyOf: ports.policyOf },
     ...{ interruptions: await targets.interruptions(), movesLeft: await targets.movesLeft(), modelMs: 0 },
     voluntary: ports.voluntaryMovesAllowed().allowed,
   }
@@ -148,15 +149,11 @@ async function submit(ports: BatchPorts, order: Order): Promise<ActionResult> {
 }
 
 /** What is the same for all targets of a cycle. */
-interface Scene {
+interface Scene extends Moment {
   readonly ports: BatchPorts
   readonly id: string
-  readonly now: Instant
   readonly known: ReadonlyMap<string, InstanceConfig>
-  readonly interruptions: readonly OwnInterruption[]
-  readonly movesLeft: number
   readonly voluntary: boolean
-  readonly policyOf: ReturnType<typeof createPolicies>
   readonly regions: Map<string, Promise<Region>>
   readonly skipped: { target: string; reason: string }[]
   modelMs: number
@@ -198,27 +195,12 @@ async function decide(scene: Scene, target: Target): Promise<Decided | undefined
   const region = await regionFor(scene, regionOf(target.availabilityZone))
   const facts = region.sources.factsOf(target.instanceType)
   if (!facts) return skip(`nothing is known of the instance type ${target.instanceType}`)
-  const input = toPipelineInput({
-    now: scene.now,
-    config,
-    facts,
-    current: {
-      instanceId: target.instanceId,
-      instanceType: target.instanceType,
-      availabilityZone: target.availabilityZone,
-      launchedAt: target.launchedAt,
-      protected: false,
-      switches24h: target.switches24h,
-      forgoneUsd: target.remembered.forgoneUsd,
-    },
+  const about = {
+    ...{ config, facts },
     scored: await scoresFor(scene, region, scoringOf(config)),
-    signals: target.signals,
-    handledSignals: target.remembered.handledSignals,
     rebalanceProbability: await scene.ports.rebalanceProbabilityOf(target),
-    interruptions: scene.interruptions,
-    budget: { movesLeft: scene.movesLeft, heldBy: target.heldBy },
-    policy: scene.policyOf(config, target.rebalanceThreshold),
-  })
+  }
+  const input = inputFor(target, about, scene)
   return judge(scene, { target, config, input })
 }
 

@@ -1,6 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import { zstdCompressSync } from 'node:zlib'
-import { hours, type Instant, plus } from '@understudy/shared/core/time'
+import { hours, type Instant, millis, minutes, plus } from '@understudy/shared/core/time'
 import type { PipelineInput } from '@understudy/shared/pipeline/context'
 import { evaluate } from '@understudy/shared/pipeline/pipeline'
 import { inputOf, NOW, offer, placement } from '@understudy/shared/pipeline/testing'
@@ -64,9 +64,75 @@ describe.each(dialects)('decisions on %s', (dialect) => {
   test('a part that was changed by hand is no input', async () => {
     const id = await store.add(inputs[0] as PipelineInput, evaluate(inputs[0] as PipelineInput), made)
     expect((await store.replay(id)).same).toBe(true)
-    const body = zstdCompressSync('[]').toString('base64')
-    await database.db.updateTable('decision_parts').set({ body }).execute()
+    await database.db
+      .updateTable('decision_parts')
+      .set({ bytes: zstdCompressSync('[]') })
+      .execute()
     await expect(store.replay(id)).rejects.toMatchObject({ code: 'state_unreadable' })
+  })
+
+  /** Of many pools, of which a few have another price in each cycle. */
+  const cycleOf = (cycle: number): PipelineInput => {
+    const now = plus(NOW, minutes(5 * cycle)) as Instant
+    const many = Array.from({ length: 300 }, (_, i) =>
+      offer(`m${5 + (i % 3)}.large`, (3000 + i * 7 + (i % 50 === cycle % 50 ? cycle : 0)) / 1e5, {
+        availabilityZone: `ap-south-1${'abc'[i % 3]}`,
+        priceAt: now,
+        instability12h: Math.fround(((i * 7919) % 1000) / 7000),
+      }),
+    )
+    return inputOf(many, { now, current: placement('m5.large') })
+  }
+
+  test('the offers of a cycle are stored by what they differ in from those of an earlier one', async () => {
+    const ids: string[] = []
+    for (let cycle = 0; cycle < 4; cycle++) {
+      const input = cycleOf(cycle)
+      ids.push(await store.add(input, evaluate(input), made))
+    }
+    const stored = (await parts()).filter(({ bytes }) => (bytes?.length ?? 0) > 250)
+    const [whole] = stored.filter(({ base }) => base === null)
+    const others = (await parts()).filter(({ base }) => base !== null)
+    expect(others).toHaveLength(3)
+    for (const { base, bytes } of others) {
+      expect(base).toBe(whole?.sha256)
+      expect(bytes?.length).toBeLessThan((whole?.bytes?.length ?? 0) / 4)
+    }
+    for (const id of ids) expect((await store.replay(id)).same).toBe(true)
+    // Another start knows no base: what it stores can be read by itself.
+    const next = cycleOf(9)
+    const later = createDecisionStore(database.db)
+    const id = await later.add(next, evaluate(next), made)
+    expect((await parts()).filter(({ base }) => base !== null)).toHaveLength(3)
+    expect((await store.replay(id)).same).toBe(true)
+  })
+
+  test('a part stays as long as one that is stored by it, and where it is gone the next is whole', async () => {
+    const day = 24 * 60 * 60_000
+    const days = (n: number) => ({ ...cycleOf(n), now: plus(NOW, millis(n * day)) })
+    const short = createDecisionStore(database.db, 3)
+    await short.add(days(0), evaluate(days(0)), made)
+    const second = await short.add(days(2), evaluate(days(2)), made)
+    // The first decision is forgotten; its offers are what those of the second one are read by.
+    await short.addAll([], plus(NOW, millis(4 * day)))
+    expect(await short.list({ limit: 5 })).toHaveLength(1)
+    expect((await short.replay(second)).same).toBe(true)
+    await database.db.deleteFrom('decision_parts').execute()
+    const third = await short.add(days(4), evaluate(days(4)), made)
+    expect((await short.replay(third)).same).toBe(true)
+    await expect(short.replay(second)).rejects.toMatchObject({ code: 'state_unreadable' })
+  })
+
+  test('what an earlier version has stored as text can still be replayed', async () => {
+    const input = cycleOf(0)
+    const id = await store.add(input, evaluate(input), made)
+    for (const { sha256, bytes } of await parts())
+      await database.db
+        .updateTable('decision_parts')
+        .set({ body: Buffer.from(bytes ?? []).toString('base64'), bytes: null })
+        .where('sha256', '=', sha256)
+        .execute()
+    expect((await store.replay(id)).same).toBe(true)
   })
 
   test('they are listed page by page, the latest first, by whatever is asked', async () => {

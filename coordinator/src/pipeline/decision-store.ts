@@ -6,7 +6,7 @@ import type { PipelineInput } from '@understudy/shared/pipeline/context'
 import type { ActuatorLevel, ActuatorName } from '@understudy/shared/pipeline/instance-config'
 import { evaluate, type Outcome, PIPELINE_VERSION } from '@understudy/shared/pipeline/pipeline'
 import type { DecisionActionRow, DecisionRow, Kysely, Schema } from '../storage/database.ts'
-import { createPartSplitter, joinInput, sha256Of } from './decision-parts.ts'
+import { createPartBases, createPartSplitter, joinInput, sha256Of } from './decision-parts.ts'
 
 /** Decisions as they were made, with their inputs. */
 export interface DecisionStore {
@@ -69,17 +69,19 @@ export interface Replayed {
 }
 
 /** Inputs hold every offer of a region, so they are not kept for ever. */
-const KEPT = hours(30 * 24)
+const KEPT_DAYS = 30
 /** What has run out is looked for this often. */
 const FORGET_EVERY = hours(1)
 /** Rows of one statement: databases limit its parameters, and others wait for it. */
 const ROWS = 100
 
-export function createDecisionStore(db: Kysely<Schema>): DecisionStore {
+/** @param keptDays how long decisions are kept with their inputs */
+export function createDecisionStore(db: Kysely<Schema>, keptDays: number = KEPT_DAYS): DecisionStore {
+  const bases = createPartBases()
   let forgotten = Number.NEGATIVE_INFINITY
 
   async function addAll(decisions: readonly NewDecision[], now: Instant): Promise<void> {
-    const parts = createPartSplitter()
+    const parts = createPartSplitter(bases)
     const rows = decisions.map((one) => toRow(one, parts.split(one.input)))
     await parts.save(db, now)
     for (let start = 0; start < rows.length; start += ROWS) {
@@ -92,7 +94,7 @@ export function createDecisionStore(db: Kysely<Schema>): DecisionStore {
     // A clock that was ahead for a while does not put it off.
     if (Math.abs(now - forgotten) < FORGET_EVERY) return
     forgotten = now
-    await forget(db, now - KEPT)
+    await forget(db, now - hours(keptDays * 24))
   }
 
   return {
@@ -111,7 +113,7 @@ export function createDecisionStore(db: Kysely<Schema>): DecisionStore {
         .executeTakeFirst()
       if (!row)
         throw new AppError('not_found', `there is no decision ${id}`, {
-          hint: 'Decisions are kept for 30 days; POST /api/v1/evaluate answers with the id as decision_id.',
+          hint: 'Decisions are kept for decision_retention days (30 if not set); POST /api/v1/evaluate answers with the id as decision_id.',
         })
       if (row.pipeline_version !== PIPELINE_VERSION)
         throw new AppError('not_supported', `${id} was decided by pipeline ${row.pipeline_version}`, {

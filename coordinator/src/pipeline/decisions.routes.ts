@@ -1,5 +1,4 @@
 import { z } from '@hono/zod-openapi'
-import { AppError } from '@understudy/shared/core/app-error'
 import type { Clock } from '@understudy/shared/core/time'
 import { decisionNames } from '@understudy/shared/pipeline/decision'
 import {
@@ -14,7 +13,9 @@ import {
   actorOf,
   answer,
   createRoutes,
+  cursorAfter,
   pageQuery,
+  positionOf,
   problems,
   requireRole,
   route,
@@ -67,9 +68,7 @@ export function decisionRoutes(parts: {
           to: to === undefined ? undefined : Date.parse(to),
           after: positionOf(cursor),
         })
-        const last = rows.at(-1)
-        const next = rows.length < limit || !last ? null : `${last.at}_${last.id}`
-        return c.json({ items: rows.map(toDecisionView), next }, 200)
+        return c.json({ items: rows.map(toDecisionView), next: cursorAfter(rows, limit, (row) => row) }, 200)
       },
     )
     .openapi(
@@ -101,12 +100,4 @@ export function decisionRoutes(parts: {
     ),
   )
   return routes
-}
-
-/** Where the page before has ended: its last decision. */
-function positionOf(cursor: string | undefined): { at: number; id: string } | undefined {
-  if (cursor === undefined) return undefined
-  const [, at, id] = /^(\d{1,15})_([0-9a-f-]{36})$/.exec(cursor) ?? []
-  if (at !== undefined && id !== undefined) return { at: Number(at), id }
-  throw new AppError('input_invalid', 'the cursor is not one of this list')
 }

@@ -1,19 +1,25 @@
 import { AppError } from '@understudy/shared/core/app-error'
 import { type Clock, type Instant, instant } from '@understudy/shared/core/time'
-import { type Pool, regionOf } from '@understudy/shared/market/pool'
-import type { Offer, PipelineInput, Placement, Signal } from '@understudy/shared/pipeline/context'
-import { actuatorOf, defaultInstanceConfig } from '@understudy/shared/pipeline/instance-config'
+import { type Pool, poolId, regionOf } from '@understudy/shared/market/pool'
+import type { Offer, PipelineInput, Signal } from '@understudy/shared/pipeline/context'
+import {
+  actuatorOf,
+  defaultInstanceConfig,
+  type InstanceConfig,
+} from '@understudy/shared/pipeline/instance-config'
 import { evaluate, type Outcome, type StageWatcher } from '@understudy/shared/pipeline/pipeline'
-import { defaultPolicy } from '@understudy/shared/pipeline/policy'
 import type { DecisionStore } from './decision-store.ts'
 import type { InstanceConfigs } from './instance-configs.ts'
-import { scoringOf, toPipelineInput } from './pipeline-input.ts'
+import { inputFor, type Moment, type PolicyOf, type Subject, scoringOf } from './pipeline-input.ts'
 import { type RegionSources, regionOffers } from './region-offers.ts'
+import type { Targets } from './targets.ts'
 
 export interface EvaluationPorts {
   readonly clock: Clock
   readonly store: DecisionStore
-  readonly configs: InstanceConfigs
+  readonly configs: Pick<InstanceConfigs, 'get'>
+  readonly targets: Pick<Targets, 'one' | 'interruptions' | 'movesLeft'>
+  readonly policyOf: PolicyOf
   /** Whether `aws_signal` is honoured: a mock of AWS's word has no place where work is done. */
   readonly allowMockSignals: boolean
   readonly sourcesOf: (region: string) => Promise<RegionSources>
@@ -79,21 +85,16 @@ export function createEvaluations(ports: EvaluationPorts): (asked: EvaluationReq
     if (!facts) throw unknownType(asked.instanceType)
     const offers = regionOffers(regionOf(asked.availabilityZone), sources)
     const { instanceId = null, instanceType, availabilityZone } = asked
-    const { signals, current } = await standing(asked, ports)
-    const config = instanceId === null ? defaultInstanceConfig('none') : await ports.configs.get(instanceId)
-    const input = toPipelineInput({
-      now,
-      config,
-      facts,
-      current,
+    const { config, subject, movesLeft } = await standing(asked, ports)
+    const about = {
+      ...{ config, facts },
       scored: await scoreFor(model, scoringOf(config), offers, now),
-      signals: [...signals, ...mocked(asked, now, ports.allowMockSignals)],
-      handledSignals: [],
       rebalanceProbability: await ports.rebalanceProbabilityOf(asked),
-      interruptions: [],
-      budget: { movesLeft: 1, heldBy: null },
-      policy: defaultPolicy(config.pipelineMode),
-    })
+    }
+    const signals = [...subject.signals, ...mocked(asked, now, ports.allowMockSignals)]
+    const interruptions = await ports.targets.interruptions()
+    const moment: Moment = { now, interruptions, movesLeft, policyOf: ports.policyOf }
+    const input = inputFor({ ...subject, signals }, about, moment)
     const { watch, stageMs } = stopwatch(clock)
     const outcome = evaluate(input, watch)
     const durationMs = clock.mono() - began
@@ -110,23 +111,47 @@ export function createEvaluations(ports: EvaluationPorts): (asked: EvaluationReq
   }
 }
 
-async function standing(asked: EvaluationRequest, { instanceOf, signalsOf }: EvaluationPorts) {
+interface Standing {
+  readonly config: InstanceConfig
+  readonly subject: Subject
+  readonly movesLeft: number
+}
+
+/** A primary as cycles see it, in the pool that was asked about; of anything else only what is known of it. */
+async function standing(asked: EvaluationRequest, ports: EvaluationPorts): Promise<Standing> {
+  const { configs, targets, instanceOf, signalsOf } = ports
   const { instanceId, instanceType, availabilityZone } = asked
-  const known = instanceId === undefined ? undefined : await instanceOf(instanceId)
-  if (instanceId !== undefined && !known)
+  const place = { instanceType, availabilityZone }
+  const nothing = { switches24h: 0, heldBy: null, remembered: { forgoneUsd: 0, handledSignals: [] } }
+  if (instanceId === undefined) {
+    const subject = { ...place, ...nothing, instanceId: 'none', launchedAt: instant(0), signals: [] }
+    return {
+      config: defaultInstanceConfig('none'),
+      subject: { ...subject, rebalanceThreshold: undefined },
+      movesLeft: 1,
+    }
+  }
+  const known = await instanceOf(instanceId)
+  if (!known)
     throw new AppError('not_found', `there is no instance ${instanceId}`, {
       hint: 'Leave instance_id out to ask about a pool alone.',
     })
-  const current: Placement = {
-    instanceId: instanceId ?? 'none',
-    instanceType,
-    availabilityZone,
-    launchedAt: known?.launchedAt ?? instant(0),
-    protected: false,
-    switches24h: 0,
-    forgoneUsd: 0,
+  const config = await configs.get(instanceId)
+  const target = await targets.one(config.id)
+  if (target?.instanceId === instanceId) {
+    const isThere = poolId(target) === poolId(place)
+    // What staying has cost is of the pool in which it runs.
+    const remembered = isThere ? target.remembered : { ...target.remembered, forgoneUsd: 0 }
+    return { config, subject: { ...target, ...place, remembered }, movesLeft: await targets.movesLeft() }
   }
-  return { current, signals: instanceId === undefined ? [] : await signalsOf(instanceId) }
+  const launchedAt = known.launchedAt ?? instant(0)
+  const signals = await signalsOf(instanceId)
+  const rebalanceThreshold = target?.rebalanceThreshold
+  return {
+    config,
+    subject: { ...place, ...nothing, instanceId, launchedAt, signals, rebalanceThreshold },
+    movesLeft: 1,
+  }
 }
 
 /** As the configuration of the target says: by the active model, by its own, or by none. */

@@ -6,6 +6,7 @@ import { addAgent, addInstance } from '../fleet/testing.ts'
 import type { OpenDatabase } from '../storage/database.ts'
 import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
+import { createAccounts } from './accounts.ts'
 import { createInstanceConfigs, type InstanceConfigs } from './instance-configs.ts'
 
 describe.each(dialects)('configuration of instances on %s', (dialect) => {
@@ -89,6 +90,39 @@ describe.each(dialects)('configuration of instances on %s', (dialect) => {
     })
     expect(await configs.get('shop')).toMatchObject({ ...lab, accountEnvironment: 'LAB_INTERNAL' })
     await expect(configs.put('no such id', {}, 'ada')).rejects.toMatchObject({ code: 'input_invalid' })
+  })
+
+  test('what is said of an account holds for all that runs in it, also for what was said before', async () => {
+    const { db } = database
+    const accounts = createAccounts(db, time.clock)
+    await addAgent(db, { id: 'cart', instance_id: 'i-0cart' })
+    const pool_id = 'c5.large@ap-south-1a'
+    await addInstance(db, { id: 'i-0cart', agent_id: 'cart', pool_id, account_id: '123456789012' })
+    await addInstance(db, { id: 'i-0gone', agent_id: 'cart', pool_id, account_id: '2', terminated_at: 5 })
+    const lab = { pipelineMode: 'SINGLE_LINEAR', level: 'live' } as const
+    await configs.put('cart', { ...lab, accountEnvironment: 'LAB_INTERNAL' }, 'ada')
+    expect(await accounts.list()).toMatchObject([
+      { account_id: '123456789012', environment_type: null, instances: 1, updated_at: null },
+    ])
+
+    expect(await accounts.put('123456789012', { environment_type: 'PRODUCTION' }, 'ada')).toBeUndefined()
+    const held = { ...lab, level: 'dry_run', accountEnvironment: 'PRODUCTION' }
+    for (const id of ['cart', 'i-0cart']) expect(await configs.get(id)).toMatchObject({ ...held, id: 'cart' })
+    expect((await configs.list()).find(({ id }) => id === 'cart')).toMatchObject(held)
+    await expect(configs.put('cart', { level: 'live' }, 'ada')).rejects.toThrow('account of PRODUCTION')
+    await expect(configs.put('i-0cart', { accountEnvironment: 'LAB_INTERNAL' }, 'ada')).rejects.toThrow(
+      'cart runs in the account 123456789012, which is PRODUCTION',
+    )
+    // Nobody has said anything of the account of this one.
+    await configs.put('shop', { ...lab, accountEnvironment: 'LAB_INTERNAL' }, 'ada')
+
+    const change = { name: 'trials', environment_type: 'LAB_INTERNAL' } as const
+    expect(await accounts.put('123456789012', change, 'bob')).toMatchObject({
+      environment_type: 'PRODUCTION',
+    })
+    await configs.put('cart', { level: 'live' }, 'ada')
+    expect(await configs.get('cart')).toMatchObject({ ...lab, accountEnvironment: 'LAB_INTERNAL' })
+    expect(await accounts.list()).toMatchObject([{ name: 'trials', updated_by: 'bob' }])
   })
 
   test('who acts follows from the mode, unless somebody is named', () => {

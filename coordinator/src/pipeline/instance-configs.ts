@@ -9,9 +9,11 @@ import {
   defaultInstanceConfig,
   type InstanceConfig,
   type InstanceConfigChange,
+  inForce,
   withChange,
 } from '@understudy/shared/pipeline/instance-config'
 import type { InstanceConfigRow, Kysely, Schema } from '../storage/database.ts'
+import { type AccountOf, accountOf, accountsOfAll } from './accounts.ts'
 
 /**
  * How decisions are made for each target. An id is an agent's or an instance's; what is said of an instance is kept for its
@@ -57,10 +59,14 @@ export function createInstanceConfigs(db: Kysely<Schema>, clock: Clock): Instanc
     actor: string,
   ): Promise<InstanceConfig | undefined> {
     const { key, row } = await stored(id)
-    const before = row ? toConfig(row) : defaultInstanceConfig(key)
+    const said = row ? toConfig(row) : defaultInstanceConfig(key)
+    const account = await accountOf(db, key)
+    assertNotOtherwise(key, change, account)
     const now = clock.now()
-    const next = { ...withChange({ ...before, id: key }, change), updatedAt: now, updatedBy: actor }
-    const values = { ...toRow(next), updated_at: now, updated_by: actor }
+    const before = withAccount({ ...said, id: key }, account)
+    const next = { ...withChange(before, change), updatedAt: now, updatedBy: actor }
+    const own = change.accountEnvironment ?? said.accountEnvironment
+    const values = { ...toRow({ ...next, accountEnvironment: own }), updated_at: now, updated_by: actor }
     if (row?.instance_id === key) {
       const { numUpdatedRows } = await db
         .updateTable('instance_config')
@@ -81,7 +87,8 @@ export function createInstanceConfigs(db: Kysely<Schema>, clock: Clock): Instanc
   return {
     async get(id) {
       const { key, row } = await stored(id)
-      return row ? { ...toConfig(row), id: key } : defaultInstanceConfig(key)
+      const config = row ? { ...toConfig(row), id: key } : defaultInstanceConfig(key)
+      return withAccount(config, await accountOf(db, key))
     },
     async put(id, change, actor) {
       if (!AGENT_ID_PATTERN.test(id))
@@ -99,9 +106,30 @@ export function createInstanceConfigs(db: Kysely<Schema>, clock: Clock): Instanc
     },
     async list() {
       const rows = await db.selectFrom('instance_config').selectAll().orderBy('instance_id').execute()
-      return rows.map(toConfig)
+      const accounts = await accountsOfAll(db)
+      return rows.map((row) => withAccount(toConfig(row), accounts.get(row.instance_id)))
     },
   }
+}
+
+/** What is said of an account holds for all that runs in it. */
+const withAccount = (config: InstanceConfig, account: AccountOf | undefined): InstanceConfig =>
+  inForce(account ? { ...config, accountEnvironment: account.environment } : config)
+
+/** @throws AppError `conflict` */
+function assertNotOtherwise(
+  id: string,
+  { accountEnvironment }: InstanceConfigChange,
+  account: AccountOf | undefined,
+): void {
+  if (!account || accountEnvironment === undefined || accountEnvironment === account.environment) return
+  throw new AppError(
+    'conflict',
+    `${id} runs in the account ${account.account}, which is ${account.environment}`,
+    {
+      hint: `What is said of an account holds for all that runs in it: PUT /api/accounts/${account.account} changes it.`,
+    },
+  )
 }
 
 const toConfig = (row: InstanceConfigRow): InstanceConfig => ({

@@ -12,25 +12,38 @@ import type { InstanceConfig } from '@understudy/shared/pipeline/instance-config
 import { defaultPolicy } from '@understudy/shared/pipeline/policy'
 import type { TypeFacts } from './type-facts.ts'
 
-/** What is known of one target, in the words of whoever asks. */
-export interface Asked {
-  readonly now: Instant
-  readonly config: InstanceConfig
-  readonly facts: TypeFacts
-  readonly current: Placement
-  readonly scored: Pick<PipelineInput, 'offers' | 'model' | 'modelFailure'>
+/** Whoever is decided for: a target of a cycle, or what somebody asks about. */
+export interface Subject extends Omit<Placement, 'protected' | 'forgoneUsd'> {
+  /** Undefined where no agent says it. */
+  readonly rebalanceThreshold: number | undefined
   readonly signals: readonly Signal[]
-  readonly handledSignals: readonly string[]
-  /** P(termination | AWS recommends a rebalance) of it. */
-  readonly rebalanceProbability: number
-  readonly interruptions: readonly OwnInterruption[]
-  readonly budget: Budget
-  readonly policy: Policy
+  readonly remembered: { readonly forgoneUsd: number; readonly handledSignals: readonly string[] }
+  readonly heldBy: Budget['heldBy']
 }
 
-/** The router: a target is decided for as its configuration says. */
-export function toPipelineInput(asked: Asked): PipelineInput {
-  const { config, facts, scored, ...rest } = asked
+/** What is known of it beside that. */
+export interface About {
+  readonly config: InstanceConfig
+  readonly facts: TypeFacts
+  readonly scored: Pick<PipelineInput, 'offers' | 'model' | 'modelFailure'>
+  /** P(termination | AWS recommends a rebalance) of it. */
+  readonly rebalanceProbability: number
+}
+
+/** What is the same for all who are decided for at one moment. */
+export interface Moment {
+  readonly now: Instant
+  readonly interruptions: readonly OwnInterruption[]
+  /** Voluntary moves that may begin. */
+  readonly movesLeft: number
+  readonly policyOf: PolicyOf
+}
+
+/** The router: a target is decided for as its configuration says, in a cycle and by `/api/v1/evaluate` alike. */
+export function inputFor(subject: Subject, about: About, moment: Moment): PipelineInput {
+  const { config, facts, scored, rebalanceProbability } = about
+  const { instanceId, instanceType, availabilityZone, launchedAt, switches24h, remembered } = subject
+  const { now, interruptions, movesLeft, policyOf } = moment
   return {
     mode: config.pipelineMode,
     requirement: {
@@ -41,7 +54,17 @@ export function toPipelineInput(asked: Asked): PipelineInput {
       zonesAllowed: null,
     },
     ...scored,
-    ...rest,
+    now,
+    current: {
+      ...{ instanceId, instanceType, availabilityZone, launchedAt, protected: false, switches24h },
+      forgoneUsd: remembered.forgoneUsd,
+    },
+    signals: subject.signals,
+    handledSignals: remembered.handledSignals,
+    rebalanceProbability,
+    interruptions,
+    budget: { movesLeft, heldBy: subject.heldBy },
+    policy: policyOf(config, subject.rebalanceThreshold),
     referenceUsd: null,
     bypass: bypassOf(config),
   }
@@ -54,12 +77,21 @@ function bypassOf({ binPacking, rightSizing }: InstanceConfig): readonly Bypasse
   ]
 }
 
-/** The same policy is the same object, so that it is stored once. */
-export function createPolicies(): (config: InstanceConfig, tauReplica: number) => Policy {
+/** The policy for a target. @param tauReplica of its agent; the default where there is none */
+export type PolicyOf = (config: InstanceConfig, tauReplica: number | undefined) => Policy
+
+/**
+ * The same policy is the same object, so that it is stored once.
+ * @param settings what the operator has set otherwise, for all targets
+ */
+export function createPolicies(settings: Partial<Policy> = {}): PolicyOf {
   const policies = new Map<string, Policy>()
   return ({ pipelineMode }, tauReplica) => {
     const key = `${pipelineMode}/${tauReplica}`
-    const policy = policies.get(key) ?? { ...defaultPolicy(pipelineMode), tauReplica }
+    const made = policies.get(key)
+    if (made) return made
+    const usual = defaultPolicy(pipelineMode)
+    const policy = { ...usual, ...settings, tauReplica: tauReplica ?? usual.tauReplica }
     policies.set(key, policy)
     return policy
   }

@@ -2,6 +2,7 @@ import { INSTANCE_ID_PATTERN, instanceId } from '@understudy/shared/core/ids'
 import type { Service } from '@understudy/shared/core/service'
 import { type Clock, type Instant, instant, minutes } from '@understudy/shared/core/time'
 import type { Pool } from '@understudy/shared/market/pool'
+import type { Policy } from '@understudy/shared/pipeline/context'
 import type { DecisionFrame } from '@understudy/shared/protocol/decision-log'
 import type { PoolView } from '@understudy/shared/protocol/market'
 import type { Logger } from 'pino'
@@ -13,6 +14,8 @@ import type { Api, Audit } from '../http/http.ts'
 import type { Interruptions } from '../interruptions/interruptions.ts'
 import { createStream } from '../live/live.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
+import { accountRoutes } from './account.routes.ts'
+import { createAccounts } from './accounts.ts'
 import { createActing } from './acting.ts'
 import { createActionStore } from './action-store.ts'
 import { createAgentActuator } from './actuators/agent-actuator.ts'
@@ -26,6 +29,7 @@ import { decisionRoutes } from './decisions.routes.ts'
 import { createEvaluations, type DecisionMade, type RiskModel } from './evaluations.ts'
 import { createInstanceConfigs, type InstanceConfigs } from './instance-configs.ts'
 import { pipelineRoutes } from './pipeline.routes.ts'
+import { createPolicies } from './pipeline-input.ts'
 import { createPipelineMetrics } from './pipeline-metrics.ts'
 import type { RegionSources } from './region-offers.ts'
 import { createStanding } from './standing.ts'
@@ -58,10 +62,14 @@ export interface OpenPipelineParts {
   readonly log: Logger
   /** ENV=TEST, or the demo: AWS's signals may be made up, and no cycle runs by itself. */
   readonly isTest: boolean
+  /** What holds for all targets in place of the defaults. */
+  readonly policy: Partial<Policy>
   /** Minutes from one cycle to the next; 0 is never. */
   readonly cycleMinutes: number
   /** Whether the models are good enough for voluntary moves. */
   readonly voluntaryMovesAllowed: () => { readonly allowed: boolean; readonly why: string | null }
+  /** How long decisions are kept with what they were made from. */
+  readonly keptDays: number
   /** Told of each decision once it is kept. */
   readonly onDecision: (made: DecisionMade) => Promise<void>
   /** By a decision of then a workload has left a pool. */
@@ -78,8 +86,9 @@ export function openPipeline(parts: OpenPipelineParts): Pipeline {
   }
   const rebalanceProbabilityOf = async (pool: Pool) => (await interruptions.afterSignal(pool)).value
   const configs = createInstanceConfigs(db, clock)
-  const store = createDecisionStore(db)
+  const store = createDecisionStore(db, parts.keptDays)
   const targets = createTargets(db, clock)
+  const policyOf = createPolicies(parts.policy)
   const actions = createActionStore(db)
   const metrics = createPipelineMetrics(parts.registry, db)
   const stream = createStream<DecisionFrame>()
@@ -91,7 +100,8 @@ export function openPipeline(parts: OpenPipelineParts): Pipeline {
     interruptionOf: await interruptions.rates(),
   })
   const evaluate = createEvaluations({
-    ...{ clock, configs, store, model, sourcesOf, rebalanceProbabilityOf, allowMockSignals: isTest },
+    ...{ clock, configs, store, targets, model, policyOf, sourcesOf, rebalanceProbabilityOf },
+    allowMockSignals: isTest,
     async instanceOf(id) {
       const row = INSTANCE_ID_PATTERN.test(id) ? await fleet.instance(instanceId(id)) : undefined
       if (row) return { launchedAt: row.launched_at === null ? null : instant(row.launched_at) }
@@ -126,7 +136,8 @@ export function openPipeline(parts: OpenPipelineParts): Pipeline {
     },
   })
   const batch = createBatch({
-    ...{ clock, targets, configs, store, sourcesOf, model, rebalanceProbabilityOf, voluntaryMovesAllowed },
+    ...{ clock, targets, configs, store, sourcesOf, model, policyOf, rebalanceProbabilityOf },
+    voluntaryMovesAllowed,
     submit: acting.submit,
     onCycle(cycle, decided) {
       metrics.cycle(cycle)
@@ -143,7 +154,11 @@ export function openPipeline(parts: OpenPipelineParts): Pipeline {
   })
   const cycles = createCycles(batch, minutes(cycleMinutes), clock, log)
   return {
-    routes: [pipelineRoutes(evaluate), decisionRoutes({ store, stream, batch, audit: parts.audit, clock })],
+    routes: [
+      pipelineRoutes(evaluate),
+      decisionRoutes({ store, stream, batch, audit: parts.audit, clock }),
+      accountRoutes(createAccounts(db, clock), parts.audit),
+    ],
     services: [acting, ...(isTest || cycleMinutes === 0 ? [] : [cycles])],
     configs,
   }

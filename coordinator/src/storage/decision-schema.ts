@@ -5,6 +5,7 @@ export interface DecisionSchema {
   decision_parts: DecisionPartRow
   decision_targets: DecisionTargetRow
   decision_actions: DecisionActionRow
+  realised_savings: RealisedSavingsRow
 }
 
 export interface DecisionRow {
@@ -63,8 +64,12 @@ export interface InstanceConfigRow {
 
 export interface DecisionPartRow {
   sha256: string
-  /** JSON, zstd, base64. */
+  /** JSON, zstd, base64: parts of before `bytes`. Empty where that is set. */
   body: string
+  /** JSON, zstd; with the text of `base` as dictionary where that is set. */
+  bytes: Uint8Array | null
+  /** SHA-256 of another part, which has no base itself. */
+  base: string | null
   last_used_at: number
 }
 
@@ -93,4 +98,36 @@ export interface DecisionActionRow {
   started_at: number
   /** Null while it is under way. */
   ended_at: number | null
+}
+
+/** What came of one switch that was decided and happened. Money is micro-dollars. */
+export interface RealisedSavingsRow {
+  decision_id: string
+  agent_id: string
+  /** The version whose scores it was decided by. */
+  model_id: string | null
+  old_instance_id: string
+  new_instance_id: string
+  old_pool_id: string
+  new_pool_id: string
+  switched_at: number
+  /** Up to when it is counted so far. */
+  until_at: number
+  /** How long the decision expected the placement to last. */
+  hold_ms: number
+  /** What the decision expected to save in that time. */
+  projected: number | null
+  /** What the old pool would have cost less what the new one cost, by the prices that held. */
+  saved: number
+  /** What ran twice for it. */
+  double_running: number
+  /** Null: nobody has said what a switch costs. */
+  switch_cost: number | null
+  counted_ms: number
+  /** Time in which a price was not known; nothing of it is in `saved`. */
+  unknown_ms: number
+  /** held, moved or terminated; null while it goes on. */
+  ended: string | null
+  /** Null while prices may still come. */
+  settled_at: number | null
 }

@@ -13,6 +13,7 @@ import { pipeline } from './migrations/0009-pipeline.ts'
 import { lab } from './migrations/0010-lab.ts'
 import { signalOutcomes } from './migrations/0011-signal-outcomes.ts'
 import { actedPredictions } from './migrations/0012-acted-predictions.ts'
+import { decisionsKept } from './migrations/0013-decisions-kept.ts'
 import { coveringPrices } from './migrations/0016-covering-prices.ts'
 import type { Schema } from './schema.ts'
 
@@ -30,6 +31,7 @@ const migrations: Record<string, Migration> = {
   '0010-lab': lab,
   '0011-signal-outcomes': signalOutcomes,
   '0012-acted-predictions': actedPredictions,
+  '0013-decisions-kept': decisionsKept,
   '0016-covering-prices': coveringPrices,
 }
 

@@ -18,6 +18,7 @@ export interface Schema
     InterruptionSchema,
     LabSchema {
   clients: ClientRow
+  accounts: AccountRow
   agents: AgentRow
   instances: InstanceRow
   replica_instances: ReplicaRow
@@ -37,6 +38,18 @@ export interface ClientRow {
   id: string
   name: string
   created_at: number
+}
+
+/** An AWS account, and what it is for. */
+export interface AccountRow {
+  /** Twelve digits. */
+  id: string
+  name: string
+  /** PRODUCTION or LAB_INTERNAL. */
+  environment_type: string
+  created_at: number
+  updated_at: number
+  updated_by: string
 }
 
 export interface AgentRow {
@@ -75,6 +88,8 @@ export interface InstanceRow {
   instance_type: string
   availability_zone: string
   pool_id: string
+  /** By its identity document; null where that did not say it. */
+  account_id: string | null
   life_cycle: string
   private_ip: string | null
   is_active: number

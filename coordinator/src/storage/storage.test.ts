@@ -51,6 +51,7 @@ describe.each(dialects)('a database on %s', (dialect) => {
       '0010-lab',
       '0011-signal-outcomes',
       '0012-acted-predictions',
+      '0013-decisions-kept',
       '0016-covering-prices',
     ]
     expect(await pendingMigrations(db)).toEqual(all)

@@ -19,6 +19,7 @@ const standing = (
   now: day(20),
   ratio: null,
   guard: null,
+  filled: null,
   ...change,
   plan: plan(change.plan),
 })
@@ -31,6 +32,34 @@ const noisy = (mean: number, seed = 1) => {
   const random = seededRandom(seed)
   return () => mean + 0.02 * normal(random)
 }
+
+describe('arms that nothing is in', () => {
+  const rates = changingShare([], 0.05)
+  const missing = (change: Parameters<typeof standing>[0]) => judgeRates(rates, standing(change)).missing
+
+  test('are said first, and there is no verdict while there is nothing to compare', () => {
+    const alone = judgeRates(rates, standing({ plan: { kind: 'ab', unit: 'instance' }, filled: ['control'] }))
+    expect(alone).toMatchObject({ verdict: 'INSUFFICIENT', winner: null })
+    expect(alone.missing[0]).toMatch(/^arms: only one arm is assigned \(control\), and units never change/)
+    expect(missing({ plan: { kind: 'ab', unit: 'pool_day' }, filled: ['treatment'] })).toEqual([
+      'arms: only one arm is assigned (treatment) so far; pools are drawn anew each day',
+    ])
+    const third = { name: 'third', modelId: 'model-c', weight: 1 }
+    const three = { kind: 'ab', unit: 'instance', arms: [...plan().arms, third] } as const
+    expect(missing({ plan: three, filled: ['control', 'third'] })[0]).toContain('treatment has no unit')
+    const over = standing({ filled: ['control'], now: day(60) })
+    expect(judgeRates(rates, over)).toMatchObject({
+      verdict: 'INCONCLUSIVE',
+      reason: expect.stringContaining('only one arm'),
+    })
+  })
+
+  test('are nothing to speak of before units are placed, and where all units are in all arms', () => {
+    const none = { filled: [] }
+    for (const change of [none, { filled: null }, { filled: ['control', 'treatment'] }])
+      expect(missing(change).join()).not.toContain('arms:')
+  })
+})
 
 describe('paired losses', () => {
   test('before there is enough it says what is missing', () => {

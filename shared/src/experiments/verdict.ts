@@ -34,6 +34,8 @@ export interface Standing {
   /** Null where every unit is in every arm. */
   readonly ratio: SampleRatio | null
   readonly guard: SafetyGuard | null
+  /** Names of the arms in which a unit has been; null where every unit is in every arm. */
+  readonly filled: readonly string[] | null
 }
 
 const MIN_BLOCKS = 30
@@ -53,7 +55,11 @@ const counted = (blocks: readonly BlockSummary[]) => blocks.filter(({ rows }) =>
 /** Of paired losses. */
 export function judgeLosses(blocks: readonly BlockSummary[], standing: Standing): Verdict {
   const { plan } = standing
-  const missing = [...missingBlocks(counted(blocks), plan), ...missingTime(standing)]
+  const missing = [
+    ...missingArms(standing),
+    ...missingBlocks(counted(blocks), plan),
+    ...missingTime(standing),
+  ]
   return judge(standing, missing, lossDifferences(blocks, plan), 'loss')
 }
 
@@ -61,6 +67,7 @@ export function judgeLosses(blocks: readonly BlockSummary[], standing: Standing)
 export function judgeCosts(costs: CostComparison, days: readonly number[], standing: Standing): Verdict {
   const { n } = costs.difference
   const missing = [
+    ...missingArms(standing),
     ...(n < MIN_BLOCKS ? [`unit-days: ${n} of ${MIN_BLOCKS}`] : []),
     ...missingDays(days),
     ...missingTime(standing),
@@ -71,7 +78,7 @@ export function judgeCosts(costs: CostComparison, days: readonly number[], stand
 /** Of rates of events. The margin is the share by which the rates may differ. */
 export function judgeRates(rates: RateResult, standing: Standing): Verdict {
   const { plan } = standing
-  const missing = missingTime(standing)
+  const missing = [...missingArms(standing), ...missingTime(standing)]
   const needed = 1 / sequenceOf(plan).alpha
   const range = `the rate of the treatment is ${shown(rates.lower)} to ${shown(rates.upper)} times that of control`
   return (
@@ -170,6 +177,19 @@ function missingDays(days: readonly number[]): string[] {
   return [
     ...(seen.size < MIN_DAYS ? [`days: ${seen.size} of ${MIN_DAYS}`] : []),
     ...(weekend.every(Boolean) ? [] : ['days: a Saturday and a Sunday']),
+  ]
+}
+
+/** Chance may put all units into one arm: then there is nothing to compare, however long it runs. */
+function missingArms({ plan, filled }: Standing): string[] {
+  const empty = plan.arms.filter(({ name }) => filled !== null && !filled.includes(name))
+  if (filled === null || filled.length === 0 || empty.length === 0) return []
+  const names = empty.map(({ name }) => name).join(' and ')
+  const only = filled.length === 1 ? `only one arm is assigned (${filled[0]})` : `${names} has no unit`
+  return [
+    plan.unit === 'pool_day'
+      ? `arms: ${only} so far; pools are drawn anew each day`
+      : `arms: ${only}, and units never change theirs: register it anew, best with more units`,
   ]
 }
 

@@ -161,6 +161,8 @@ export interface Policy {
   readonly maxPriceAge: Millis
   readonly maxPoolShare: number
   readonly maxFamilyShare: number
+  /** Share of instances interrupted a month from which on a band of the Spot Advisor is dropped; 0.2 if not said. */
+  readonly maxInterruptRate?: number
 }
 
 /** One pool on its way through the stages; each stage fills in what it finds. */

@@ -57,6 +57,15 @@ export const defaultInstanceConfig = (id: string): InstanceConfig => ({
 export const actuatorOf = ({ actuator, pipelineMode }: InstanceConfig): ActuatorName =>
   actuator ?? (pipelineMode === 'SINGLE_LINEAR' ? 'agent' : 'plan')
 
+const mayAct = ({ level, pipelineMode, modelId, accountEnvironment }: InstanceConfig): boolean =>
+  level !== 'live' ||
+  (pipelineMode === 'CLUSTER_FULL' && modelId === null) ||
+  accountEnvironment === 'LAB_INTERNAL'
+
+/** What holds, whatever was said before the account was for something else: there the Lab decides and does not act. */
+export const inForce = (config: InstanceConfig): InstanceConfig =>
+  mayAct(config) ? config : { ...config, level: 'dry_run' }
+
 /**
  * The configuration with a change made to it. What is left out stays.
  * @throws AppError `conflict` when the Lab would act in an account that is not for experiments
@@ -64,8 +73,7 @@ export const actuatorOf = ({ actuator, pipelineMode }: InstanceConfig): Actuator
 export function withChange(config: InstanceConfig, change: InstanceConfigChange): InstanceConfig {
   const said = Object.fromEntries(Object.entries(change).filter(([, value]) => value !== undefined))
   const next: InstanceConfig = { ...config, ...said }
-  const experiments = next.pipelineMode === 'SINGLE_LINEAR' || next.modelId !== null
-  if (next.level === 'live' && experiments && next.accountEnvironment !== 'LAB_INTERNAL')
+  if (!mayAct(next))
     throw new AppError(
       'conflict',
       `${next.id} is in an account of ${next.accountEnvironment}: there the Lab decides and does not act`,

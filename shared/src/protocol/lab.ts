@@ -195,6 +195,25 @@ export const modelPerformanceSchema = z
     /** Projected savings of one decision, on average over instances and half days. */
     savings_per_decision: z.number().nullable(),
     savings_per_decision_interval: rangeSchema,
+    /** What came of the switches that happened, by the prices that held afterwards; USD. */
+    realised: z.object({
+      switches: countSchema,
+      /** Of these, which are not counted to their end yet. */
+      open: countSchema,
+      /** What the pools that were left would have cost, less what those that were chosen did. */
+      savings: z.number(),
+      /** What ran twice for it. */
+      double_running_cost: z.number(),
+      /** Null: for one of them nobody had said what a switch costs. */
+      switch_cost: z.number().nullable(),
+      /** Less double running, and the switches as far as their cost is known. */
+      net_savings: z.number(),
+      /** What their decisions expected to save in the hours that are counted. */
+      projected_savings: z.number(),
+      counted_hours: z.number(),
+      /** In which a price was not known: nothing of them is in the sums. */
+      unknown_hours: z.number(),
+    }),
     average_prediction_score: z.number().nullable(),
     average_duration_ms: z.number().nullable(),
     /** Decisions that it was to answer and another one did: none of them is counted above. */

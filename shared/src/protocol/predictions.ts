@@ -163,7 +163,7 @@ export const performanceSchema = z
   .meta({ id: 'ModelPerformance' })
 export type Performance = z.infer<typeof performanceSchema>
 
-export const alertKinds = ['SCORE_DRIFT', 'FEATURE_DRIFT', 'LOSS_DRIFT', 'DATA_QUALITY'] as const
+export const alertKinds = ['SCORE_DRIFT', 'FEATURE_DRIFT', 'LOSS_DRIFT', 'DATA_QUALITY', 'DEGRADED'] as const
 export type AlertKind = (typeof alertKinds)[number]
 
 const modelAlertSchema = z
@@ -171,7 +171,7 @@ const modelAlertSchema = z
     alert_id: z.uuid(),
     model_id: z.string(),
     kind: z.enum(alertKinds),
-    /** The feature, `score` or `loss`. */
+    /** The feature, `score` or `loss`; of DEGRADED `quarantined` or `fallbacks`. */
     subject: z.string(),
     severity: z.enum(['warn', 'alert']),
     state: z.enum(['open', 'closed']),
