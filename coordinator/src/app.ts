@@ -52,6 +52,8 @@ import {
   type VoterSockets,
 } from './live/live.ts'
 import { openMarket } from './market/open-market.ts'
+import { notificationRoutes } from './notifications/notification.routes.ts'
+import { createPoster, openNotifications, type Receiver } from './notifications/notifications.ts'
 import type { OpenDatabase } from './storage/database.ts'
 import { createGroupCommit } from './storage/group-commit.ts'
 import { COORDINATOR_VERSION } from './version.ts'
@@ -64,6 +66,8 @@ export interface CoordinatorParts {
   readonly address: Address
   /** Where prices can be had beside what agents see. */
   readonly prices?: PriceSources | undefined
+  /** Who is told of incidents. */
+  readonly receivers?: readonly Receiver[]
   readonly verifyIdentity: IdentityVerifier
   readonly clock: Clock
   readonly log: Logger
@@ -158,7 +162,12 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
   const onIncident = (incident: IncidentView) => {
     topics.showIncident(incident)
     countIncident(incident)
+    notifications.onIncident(incident)
   }
+  const notifications = openNotifications({
+    ...{ receivers: parts.receivers ?? [], db: database.bulk, incidents, clock, log },
+    ...{ poster: createPoster(clock), publicUrl: url, registry: metrics.registry, random: Math.random },
+  })
 
   const market = openMarket({
     config,
@@ -176,6 +185,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
   const decisions: Decisions = await openDecisions({
     ...{ config, database, fleet, failover, interruptions, market, audit, clock, log },
     registry: metrics.registry,
+    onAlert: notifications.onAlert,
     isTest: mode === 'demo' || environmentOf(config) === 'TEST',
   })
   const auth = { open: mode === 'demo', tokens, agents: credentials }
@@ -222,6 +232,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     failoverRoutes(failover, audit),
     ...market.routes,
     ...decisions.routes,
+    notificationRoutes(notifications, audit),
     liveRoutes(links, voters, topics),
     ...(parts.extraRoutes ? [parts.extraRoutes((demo) => topics.showDemo(demo), failover)] : []),
   ])
@@ -251,7 +262,10 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
       const onAbort = () => stopping.abort()
       signal.addEventListener('abort', onAbort, { once: true })
       try {
-        await runServices([failover, topics, renewal, ...market.services, ...decisions.services], signal)
+        await runServices(
+          [failover, topics, renewal, notifications.service, ...market.services, ...decisions.services],
+          signal,
+        )
       } finally {
         stopping.abort()
         await incidents.settled()
