@@ -15,6 +15,8 @@ import type { PriceSources } from './cloud/price-sources.ts'
 import { environmentOf } from './config/environment.ts'
 import type { CoordinatorConfig } from './config/options.ts'
 import { type Decisions, openDecisions } from './decisions.ts'
+import { drillRoutes } from './drills/drills.routes.ts'
+import { createDrills } from './drills/drills.ts'
 import { failoverRoutes } from './failover/failover.routes.ts'
 import { createFailover, type Failover } from './failover/failover.ts'
 import { fleetRoutes } from './fleet/fleet.routes.ts'
@@ -188,6 +190,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     onAlert: notifications.onAlert,
     isTest: mode === 'demo' || environmentOf(config) === 'TEST',
   })
+  const drills = createDrills({ db, failover, incidents, clock, log })
   const auth = { open: mode === 'demo', tokens, agents: credentials }
   const api = createApi(log, auth, createIdempotency(db, clock))
   mount(api, [
@@ -230,6 +233,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
       onSettings: (agentId) => topics.touchAgent(agentId),
     }),
     failoverRoutes(failover, audit),
+    drillRoutes(drills, audit),
     ...market.routes,
     ...decisions.routes,
     notificationRoutes(notifications, audit),
@@ -263,7 +267,15 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
       signal.addEventListener('abort', onAbort, { once: true })
       try {
         await runServices(
-          [failover, topics, renewal, notifications.service, ...market.services, ...decisions.services],
+          [
+            failover,
+            drills,
+            topics,
+            renewal,
+            notifications.service,
+            ...market.services,
+            ...decisions.services,
+          ],
           signal,
         )
       } finally {
@@ -343,6 +355,8 @@ function metricsSources(failover: Failover, links: Links, voters: VoterSockets, 
   }
 }
 
+const noTimes = { detectToPromotedSeconds: null, noPrimarySeconds: null, noticeLeftSeconds: null }
+
 /** Counts every incident once, when it has ended. */
 function createIncidentCounter(metrics: Metrics): (incident: IncidentView) => void {
   const counted = new Set<string>()
@@ -351,6 +365,8 @@ function createIncidentCounter(metrics: Metrics): (incident: IncidentView) => vo
     const { outcome, trigger, closed_at: closed, deadline_at: deadline } = incident
     if (closed === null || outcome === 'no-action' || counted.has(incident.id)) return
     counted.add(incident.id)
+    // A rehearsal is counted, and its times are in its own report.
+    if (trigger === 'drill') return metrics.failover({ trigger, outcome, ...noTimes })
     metrics.failover({
       trigger,
       outcome,
