@@ -13,6 +13,7 @@ export const commands = [
   'catalog',
   'backtest',
   'replay',
+  'notify',
   'imds-sim',
 ] as const
 export type Command = (typeof commands)[number]
@@ -49,13 +50,14 @@ Commands:
       --region, --zones        as with import
       --html <file>, --json    also a page with charts; JSON in place of tables
   replay <decision id>  makes a stored decision again; exit 0 if it comes out the same byte by byte
+  notify test [<receiver>]  sends a message to those who are told of incidents; exit 0 if all got it
   imds-sim             a metadata service for your own tests
       --port <port>        (default 1338)
       --script <file>      what happens when: docs/imds-simulator.md
       --instance-type, --zone, --instance-id
       --identity-key <file>  signs identity documents; made if it is not there, so that several can share one
 
-Options of serve, migrate, token, import, catalog and replay (flags win over environment, environment over file):
+Options of serve, migrate, token, import, catalog, replay and notify (flags win over environment, environment over file):
   --config <file>      YAML; the keys are the flags with underscores
   --json               one JSON object on standard output
 ${helpOf(coordinatorOptions)}
@@ -114,10 +116,11 @@ const allowed: Readonly<Record<Command, readonly (keyof typeof ownFlags)[]>> = {
   catalog: ['region', 'as-of'],
   backtest: ['prices', 'trace', 'types', 'policy', 'workloads', 'every', 'region', 'zones', 'html'],
   replay: [],
+  notify: [],
   'imds-sim': ['port', 'script', 'instance-type', 'instance-id', 'zone', 'identity-key'],
 }
 
-const takesWords: readonly Command[] = ['token', 'import', 'catalog', 'replay']
+const takesWords: readonly Command[] = ['token', 'import', 'catalog', 'replay', 'notify']
 
 /** @throws AppError `input_invalid` with a suggestion */
 export function parseInvocation(argv: readonly string[]): Invocation | 'help' | 'version' {
