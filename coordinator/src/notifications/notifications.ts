@@ -117,6 +117,7 @@ export function openNotifications(parts: {
 
   /** Whatever was recorded and not told, such as by a coordinator that was killed in between. */
   async function lookBack(): Promise<void> {
+    await since()
     const oldest = plus(clock.now(), -LOOKED_BACK as Millis)
     const missed: IncidentView[] = []
     for (let cursor: string | null | undefined; cursor !== null; ) {
