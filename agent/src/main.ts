@@ -1,3 +1,4 @@
+import { createInterface } from 'node:readline/promises'
 import { parseArgs } from 'node:util'
 import { AppError, isAppError, toFailure } from '@understudy/shared/core/app-error'
 import { badFlags, flagsOf, helpOf, keysOfFlags, suggest } from '@understudy/shared/core/options'
@@ -8,6 +9,7 @@ import { askCommit, commitBudget } from './commit/commit.ts'
 import { openDataDirectory, recordIn, statusSocketOf } from './config/data-directory.ts'
 import { DEFAULT_CONFIG_FILE, type LoadedConfig, loadConfig } from './config/load.ts'
 import { agentOptions } from './config/options.ts'
+import { drillCommand } from './drill/drill.ts'
 import { startServiceWatchdog } from './guard/service-watchdog.ts'
 import { printRecord, readRecord } from './record/record.ts'
 import { listSnapshots, restoreCommand, snapshotCommand } from './snapshot/snapshot.ts'
@@ -16,7 +18,17 @@ import { printStatus } from './status/print-status.ts'
 import { askStatus } from './status/status-socket.ts'
 import { AGENT_VERSION } from './version.ts'
 
-const commands = ['run', 'status', 'commit', 'record', 'snapshot', 'snapshots', 'restore', 'doctor'] as const
+const commands = [
+  'run',
+  'status',
+  'commit',
+  'record',
+  'snapshot',
+  'snapshots',
+  'restore',
+  'drill',
+  'doctor',
+] as const
 type Command = (typeof commands)[number]
 
 const HELP = `understudy-agent ${AGENT_VERSION}: protects one workload on one instance
@@ -31,6 +43,7 @@ Commands:
   snapshot   let the running agent make a snapshot of the state now
   snapshots  list the snapshots of this agent, the newest first
   restore    put a snapshot into the empty state directories, with the agent stopped
+  drill    move this agent to a replica now, as in a real failover, and report
   doctor   check configuration, metadata service, coordinator, directories and hooks, one line each
 
 Options (flags win over environment, environment over file):
@@ -40,6 +53,8 @@ Options (flags win over environment, environment over file):
   --force          move aside what is in the state directories (restore)
   --agent <id>     whose snapshots, if this instance has not joined (snapshots, restore)
   --timeout <seconds>  how long commit waits (default 10)
+  --switch-back    move back once the old primary is ready again (drill)
+  --yes            do not ask (drill)
 ${helpOf(agentOptions)}
 
 Exit codes: 0 ok, 1 failed, 2 usage, 3 not found, 4 refused, 5 not allowed, 6 not reachable, 7 outcome not known, 8 degraded, 78 configuration
@@ -53,17 +68,20 @@ interface Invocation {
   readonly at: string | undefined
   readonly force: boolean
   readonly agent: string | undefined
+  readonly switchBack: boolean
+  readonly yes: boolean
   readonly flags: Record<string, unknown>
 }
 
 function parseInvocation(argv: readonly string[]): Invocation | 'help' | 'version' {
   const { values, positionals } = parseFlags(argv)
-  const { help, version, json, config, timeout, at, force, agent, ...flags } = values
+  const { help, version, json, config, timeout, at, force, agent, yes, ...rest } = values
+  const { 'switch-back': switchBack, ...flags } = rest
   if (version) return 'version'
-  const [word, ...rest] = positionals
+  const [word, ...more] = positionals
   if (help || word === undefined || word === 'help') return 'help'
   const command = commands.find((known) => known === word)
-  if (!command || rest.length > 0)
+  if (!command || more.length > 0)
     throw new AppError(
       'input_invalid',
       `unknown command "${positionals.join(' ')}"${suggest(word, commands)}`,
@@ -73,15 +91,20 @@ function parseInvocation(argv: readonly string[]): Invocation | 'help' | 'versio
     )
   return {
     command,
-    file: typeof config === 'string' ? config : DEFAULT_CONFIG_FILE,
+    file: textOf(config) ?? DEFAULT_CONFIG_FILE,
     json: json === true,
-    timeout: typeof timeout === 'string' ? timeout : undefined,
-    at: typeof at === 'string' ? at : undefined,
+    timeout: textOf(timeout),
+    at: textOf(at),
     force: force === true,
-    agent: typeof agent === 'string' ? agent : undefined,
+    agent: textOf(agent),
+    switchBack: switchBack === true,
+    yes: yes === true,
     flags: keysOfFlags(flags),
   }
 }
+
+const textOf = (value: string | boolean | undefined): string | undefined =>
+  typeof value === 'string' ? value : undefined
 
 function parseFlags(argv: readonly string[]) {
   const options = {
@@ -92,6 +115,8 @@ function parseFlags(argv: readonly string[]) {
     at: { type: 'string' },
     force: { type: 'boolean' },
     agent: { type: 'string' },
+    'switch-back': { type: 'boolean' },
+    yes: { type: 'boolean' },
     help: { type: 'boolean', short: 'h' },
     version: { type: 'boolean' },
   } as const
@@ -106,38 +131,74 @@ async function main(argv: readonly string[]): Promise<number> {
   const invocation = parseInvocation(argv)
   if (invocation === 'help') return print(HELP)
   if (invocation === 'version') return print(`${AGENT_VERSION}\n`)
-  const { command, file, json, flags, timeout } = invocation
-  if (timeout !== undefined && command !== 'commit')
-    throw new AppError('input_invalid', `--timeout belongs to commit, not to ${command}`)
+  const { command, file, json, flags } = invocation
+  assertOwnFlags(invocation)
   if (command === 'doctor') return doctor({ file, flags, env: process.env, json, print })
   const loaded = loadConfig(file, flags, process.env)
-  if (command === 'run') return run(loaded)
-  if (command === 'snapshot' || command === 'snapshots' || command === 'restore')
-    return aboutSnapshots(command, invocation, loaded.config)
-  if (command === 'commit') {
-    const { data_dir: data, commit_socket: socket } = loaded.config
-    const answer = await askCommit(socket ?? statusSocketOf(data), commitBudget(timeout))
-    return print(
-      json
-        ? `${JSON.stringify(answer)}\n`
-        : `durable on ${answer.durable_on.join(', ')} after ${formatMillis(answer.took_ms)}\n`,
-    )
+  switch (command) {
+    case 'run':
+      return run(loaded)
+    case 'snapshot':
+    case 'snapshots':
+    case 'restore':
+      return aboutSnapshots(command, invocation, loaded.config)
+    case 'drill':
+      return drill(invocation, loaded.config)
+    case 'commit':
+      return commit(invocation, loaded.config)
+    case 'record':
+      return record(json, loaded.config)
+    case 'status':
+      return status(json, loaded.config)
   }
-  if (command === 'record') {
-    const record = readRecord(recordIn(loaded.config.data_dir), systemClock.now())
-    return print(
-      json ? `${JSON.stringify({ schema: 'understudy.agent-record/v1', ...record })}\n` : printRecord(record),
-    )
-  }
-  const status = await askStatus(statusSocketOf(loaded.config.data_dir))
-  print(json ? `${JSON.stringify(status)}\n` : printStatus(status))
-  return status.degraded.length > 0 || !status.connected ? 8 : 0
+}
+
+/** @throws AppError `input_invalid` */
+function assertOwnFlags({ command, timeout, switchBack, yes }: Invocation): void {
+  if (timeout !== undefined && command !== 'commit')
+    throw new AppError('input_invalid', `--timeout belongs to commit, not to ${command}`)
+  if ((switchBack || yes) && command !== 'drill')
+    throw new AppError('input_invalid', `--switch-back and --yes belong to drill, not to ${command}`)
+}
+
+type Config = LoadedConfig['config']
+
+const drill = ({ json, switchBack, yes }: Invocation, config: Config): Promise<number> =>
+  drillCommand({
+    ...{ json, switchBack, yes, clock: systemClock, print },
+    coordinatorUrl: config.coordinator_url,
+    dataDirectory: config.data_dir,
+    progress: (text) => process.stderr.write(text),
+    ask: process.stdin.isTTY ? ask : undefined,
+  })
+
+async function commit({ json, timeout }: Invocation, config: Config): Promise<number> {
+  const { data_dir: data, commit_socket: socket } = config
+  const answer = await askCommit(socket ?? statusSocketOf(data), commitBudget(timeout))
+  return print(
+    json
+      ? `${JSON.stringify(answer)}\n`
+      : `durable on ${answer.durable_on.join(', ')} after ${formatMillis(answer.took_ms)}\n`,
+  )
+}
+
+function record(json: boolean, config: Config): number {
+  const known = readRecord(recordIn(config.data_dir), systemClock.now())
+  return print(
+    json ? `${JSON.stringify({ schema: 'understudy.agent-record/v1', ...known })}\n` : printRecord(known),
+  )
+}
+
+async function status(json: boolean, config: Config): Promise<number> {
+  const said = await askStatus(statusSocketOf(config.data_dir))
+  print(json ? `${JSON.stringify(said)}\n` : printStatus(said))
+  return said.degraded.length > 0 || !said.connected ? 8 : 0
 }
 
 function aboutSnapshots(
   command: 'snapshot' | 'snapshots' | 'restore',
   { json, at, force, agent }: Invocation,
-  config: LoadedConfig['config'],
+  config: Config,
 ): Promise<number> {
   if ((at !== undefined || force) && command !== 'restore')
     throw new AppError('input_invalid', `--at and --force belong to restore, not to ${command}`)
@@ -149,6 +210,15 @@ function aboutSnapshots(
   for (const name of ['SIGINT', 'SIGTERM'] as const)
     process.once(name, () => stop.abort(new AppError('outcome_unknown', STOPPED)))
   return restoreCommand({ ...parts, at, force, signal: stop.signal })
+}
+
+async function ask(question: string): Promise<boolean> {
+  const terminal = createInterface({ input: process.stdin, output: process.stderr })
+  try {
+    return /^y(es)?$/i.test((await terminal.question(question)).trim())
+  } finally {
+    terminal.close()
+  }
 }
 
 const STOPPED = 'stopped: the same command goes on where this one was'

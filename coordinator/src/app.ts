@@ -15,6 +15,8 @@ import type { PriceSources } from './cloud/price-sources.ts'
 import { environmentOf } from './config/environment.ts'
 import type { CoordinatorConfig } from './config/options.ts'
 import { type Decisions, openDecisions } from './decisions.ts'
+import { drillRoutes } from './drills/drills.routes.ts'
+import { createDrills } from './drills/drills.ts'
 import { failoverRoutes } from './failover/failover.routes.ts'
 import { createFailover, type Failover } from './failover/failover.ts'
 import { fleetRoutes } from './fleet/fleet.routes.ts'
@@ -52,6 +54,8 @@ import {
   type VoterSockets,
 } from './live/live.ts'
 import { openMarket } from './market/open-market.ts'
+import { notificationRoutes } from './notifications/notification.routes.ts'
+import { createPoster, openNotifications, type Receiver } from './notifications/notifications.ts'
 import type { OpenDatabase } from './storage/database.ts'
 import { createGroupCommit } from './storage/group-commit.ts'
 import { COORDINATOR_VERSION } from './version.ts'
@@ -64,6 +68,8 @@ export interface CoordinatorParts {
   readonly address: Address
   /** Where prices can be had beside what agents see. */
   readonly prices?: PriceSources | undefined
+  /** Who is told of incidents. */
+  readonly receivers?: readonly Receiver[]
   readonly verifyIdentity: IdentityVerifier
   readonly clock: Clock
   readonly log: Logger
@@ -158,7 +164,12 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
   const onIncident = (incident: IncidentView) => {
     topics.showIncident(incident)
     countIncident(incident)
+    notifications.onIncident(incident)
   }
+  const notifications = openNotifications({
+    ...{ receivers: parts.receivers ?? [], db: database.bulk, incidents, clock, log },
+    ...{ poster: createPoster(clock), publicUrl: url, registry: metrics.registry, random: Math.random },
+  })
 
   const market = openMarket({
     config,
@@ -176,8 +187,10 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
   const decisions: Decisions = await openDecisions({
     ...{ config, database, fleet, failover, interruptions, market, audit, clock, log },
     registry: metrics.registry,
+    onAlert: notifications.onAlert,
     isTest: mode === 'demo' || environmentOf(config) === 'TEST',
   })
+  const drills = createDrills({ db, failover, incidents, clock, log })
   const auth = { open: mode === 'demo', tokens, agents: credentials }
   const api = createApi(log, auth, createIdempotency(db, clock))
   mount(api, [
@@ -220,8 +233,10 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
       onSettings: (agentId) => topics.touchAgent(agentId),
     }),
     failoverRoutes(failover, audit),
+    drillRoutes(drills, audit),
     ...market.routes,
     ...decisions.routes,
+    notificationRoutes(notifications, audit),
     liveRoutes(links, voters, topics),
     ...(parts.extraRoutes ? [parts.extraRoutes((demo) => topics.showDemo(demo), failover)] : []),
   ])
@@ -251,7 +266,18 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
       const onAbort = () => stopping.abort()
       signal.addEventListener('abort', onAbort, { once: true })
       try {
-        await runServices([failover, topics, renewal, ...market.services, ...decisions.services], signal)
+        await runServices(
+          [
+            failover,
+            drills,
+            topics,
+            renewal,
+            notifications.service,
+            ...market.services,
+            ...decisions.services,
+          ],
+          signal,
+        )
       } finally {
         stopping.abort()
         await incidents.settled()
@@ -329,6 +355,8 @@ function metricsSources(failover: Failover, links: Links, voters: VoterSockets, 
   }
 }
 
+const noTimes = { detectToPromotedSeconds: null, noPrimarySeconds: null, noticeLeftSeconds: null }
+
 /** Counts every incident once, when it has ended. */
 function createIncidentCounter(metrics: Metrics): (incident: IncidentView) => void {
   const counted = new Set<string>()
@@ -337,6 +365,8 @@ function createIncidentCounter(metrics: Metrics): (incident: IncidentView) => vo
     const { outcome, trigger, closed_at: closed, deadline_at: deadline } = incident
     if (closed === null || outcome === 'no-action' || counted.has(incident.id)) return
     counted.add(incident.id)
+    // A rehearsal is counted, and its times are in its own report.
+    if (trigger === 'drill') return metrics.failover({ trigger, outcome, ...noTimes })
     metrics.failover({
       trigger,
       outcome,

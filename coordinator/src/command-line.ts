@@ -14,6 +14,7 @@ export const commands = [
   'backtest',
   'decide',
   'replay',
+  'notify',
   'imds-sim',
 ] as const
 export type Command = (typeof commands)[number]
@@ -53,13 +54,14 @@ Commands:
       --url <url>              where it listens (COORDINATOR_URL; default http://127.0.0.1:8000)
       --token-file <file>      holds a token of an operator (COORDINATOR_TOKEN or COORDINATOR_TOKEN_FILE); the demo needs none
   replay <decision id>  makes a stored decision again; exit 0 if it comes out the same byte by byte
+  notify test [<receiver>]  sends a message to those who are told of incidents; exit 0 if all got it
   imds-sim             a metadata service for your own tests
       --port <port>        (default 1338)
       --script <file>      what happens when: docs/imds-simulator.md
       --instance-type, --zone, --instance-id
       --identity-key <file>  signs identity documents; made if it is not there, so that several can share one
 
-Options of serve, migrate, token, import, catalog and replay (flags win over environment, environment over file):
+Options of serve, migrate, token, import, catalog, replay and notify (flags win over environment, environment over file):
   --config <file>      YAML; the keys are the flags with underscores
   --json               one JSON object on standard output (decide too)
 ${helpOf(coordinatorOptions)}
@@ -121,10 +123,11 @@ const allowed: Readonly<Record<Command, readonly (keyof typeof ownFlags)[]>> = {
   backtest: ['prices', 'trace', 'types', 'policy', 'workloads', 'every', 'region', 'zones', 'html'],
   decide: ['url', 'token-file'],
   replay: [],
+  notify: [],
   'imds-sim': ['port', 'script', 'instance-type', 'instance-id', 'zone', 'identity-key'],
 }
 
-const takesWords: readonly Command[] = ['token', 'import', 'catalog', 'replay']
+const takesWords: readonly Command[] = ['token', 'import', 'catalog', 'replay', 'notify']
 
 /** @throws AppError `input_invalid` with a suggestion */
 export function parseInvocation(argv: readonly string[]): Invocation | 'help' | 'version' {

@@ -33,7 +33,7 @@ import { createModelMetrics } from './models/model-metrics.ts'
 import { modelRoutes } from './models/models.routes.ts'
 import { createModels, openPredictions } from './models/models.ts'
 import { openPipeline } from './pipeline/pipeline.ts'
-import type { OpenDatabase } from './storage/database.ts'
+import type { ModelAlertRow, OpenDatabase } from './storage/database.ts'
 
 /** Risk, and what is decided from it, put together: models, what they predict, the pipeline and the Lab. */
 export interface Decisions {
@@ -56,6 +56,8 @@ export interface DecisionsParts {
   readonly audit: Audit
   /** ENV=TEST, or the demo. */
   readonly isTest: boolean
+  /** Something is wrong with a model, or worse than it was. */
+  readonly onAlert: (alert: ModelAlertRow) => void
   readonly clock: Clock
   readonly log: Logger
 }
@@ -89,6 +91,7 @@ export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
     retention: config.prediction_retention,
     experimentOf,
     versions: { ...models, isAutomatic: config.auto_rollback_on_drift },
+    onAlert: parts.onAlert,
   })
   const pipeline = openPipeline({
     // Cycles are long work: they keep nobody waiting who decides who is primary.

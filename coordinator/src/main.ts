@@ -43,6 +43,8 @@ async function main(argv: readonly string[]): Promise<number> {
       return (await import('./commands/decide.ts')).decide(invocation, print)
     case 'replay':
       return (await import('./commands/replay.ts')).replay(invocation, print)
+    case 'notify':
+      return (await import('./commands/notify.ts')).notify(invocation, print)
     case 'imds-sim':
       return (await import('./commands/imds-sim.ts')).imdsSim(invocation)
     default:

@@ -20,6 +20,7 @@ import {
 } from '../../coordinator/src/cloud/simulated/simulated-cloud.ts'
 import { coordinatorOptions } from '../../coordinator/src/config/options.ts'
 import { createIdentityVerifier } from '../../coordinator/src/fleet/fleet.ts'
+import { parseReceivers } from '../../coordinator/src/notifications/notifications.ts'
 import { type OpenDatabase, openDatabase, openSqlite } from '../../coordinator/src/storage/database.ts'
 import type { Dialect } from '../../coordinator/src/storage/dialect.ts'
 import { migrate } from '../../coordinator/src/storage/migrate.ts'
@@ -90,6 +91,8 @@ export async function startBench(
     readonly log?: Logger
     /** Where price histories and catalogs come from. */
     readonly prices?: PriceSources
+    /** The file of those who are told of incidents, and where its secrets are. */
+    readonly receivers?: { readonly text: string; readonly env: Readonly<Record<string, string>> }
   } = {},
 ): Promise<Bench> {
   const directory = mkdtempSync(join(tmpdir(), 'understudy-contract-'))
@@ -140,6 +143,14 @@ export async function startBench(
       cloud: options.manual ? createManualCloud() : remote.cloud,
       address: options.manual ? createNoAddress() : remote.address,
       prices: options.prices,
+      ...(options.receivers
+        ? {
+            receivers: parseReceivers(options.receivers.text, {
+              ...{ name: 'notify.yaml', env: options.receivers.env },
+              readSecret: () => '',
+            }),
+          }
+        : {}),
       verifyIdentity: createIdentityVerifier(new Map([['us-east-1', createPublicKey(cloud.identityKey)]])),
       clock: systemClock,
       log: options.log ?? log,

@@ -7,7 +7,7 @@ import { agentId } from '../../shared/src/core/ids.ts'
 import { millis } from '../../shared/src/core/time.ts'
 import type { AgentView } from '../../shared/src/protocol/agents.ts'
 import { type Fleet, startFleet } from './support/fleet.ts'
-import { until } from './support/programs.ts'
+import { agentProgram, run, until } from './support/programs.ts'
 
 /**
  * Coordinator, agents, workloads and a client that keeps writing, each a process of its own. Whatever is done to them,
@@ -98,6 +98,50 @@ test('two operators and a repeated call with the same Idempotency-Key make one s
   expect(await fleet.switches('agent-a')).toHaveLength(switches + 1)
   expect((await fleet.rig.operator.agent('agent-a')).instance_id).toBe(readyReplica(before).instance)
   await expectNothingLost('agent-a')
+})
+
+test('agent drill moves the workload and back, reports it, and leaves the same instances', async () => {
+  const before = await fleet.untilProtected('agent-a')
+  const known = await fleet.known('agent-a')
+  const instance = primaryOf(before)
+  const machines = () => [instance, readyReplica(before).instance].toSorted()
+  const drill = (...args: string[]) =>
+    run(agentProgram, ['drill', '--config', join(fleet.directoryOf(instance), 'agent.yaml'), ...args], {
+      env: { COORDINATOR_URL: fleet.rig.coordinator.url },
+    })
+
+  const unasked = await drill()
+  expect(unasked).toMatchObject({ code: 2, out: '' })
+  expect(unasked.err).toMatch(/nobody serves for a moment[\s\S]*Try: Say --yes/)
+
+  const { code, out, err } = await drill('--yes', '--switch-back', '--json')
+  expect({ code, err }).toMatchObject({ code: 0, err: expect.stringMatching(/^out +T\+/m) })
+  for (const step of ['workload-frozen', 'final-sync', 'health-check', 'address-moved'])
+    expect(err).toMatch(new RegExp(`^back +T\\+.*${step}`, 'm'))
+  const report = JSON.parse(out)
+  expect(report).toMatchObject({ schema: 'understudy.drill/v1', status: 'done', switch_back: true })
+  expect(report.requested_by).toBe(`agent agent-a on ${instance}`)
+  for (const move of report.moves)
+    expect(move).toMatchObject({
+      outcome: 'promoted',
+      no_primary_ms: expect.any(Number),
+      health: { ok: true, said: 'healthy' },
+      loss: { kind: 'none' },
+    })
+  expect(report.moves.map(({ to_instance_id: to }: { to_instance_id: string }) => to)).toEqual([
+    readyReplica(before).instance,
+    instance,
+  ])
+  const after = await fleet.untilProtected('agent-a')
+  expect(after.instance_id).toBe(instance)
+  expect([instance, readyReplica(after).instance].toSorted()).toEqual(machines())
+  const fresh = (await fleet.rig.operator.incidents('agent-a')).filter(({ id }) => !known.has(id))
+  expect(fresh.map(({ trigger }) => trigger)).toEqual(['drill', 'drill'])
+  await expectNothingLost('agent-a')
+
+  const text = await drill('--yes')
+  expect(text.out).toMatch(/^drill +agent-a: it works, [\s\S]*^before +2 drills, 0 failed; nobody served/m)
+  await fleet.untilProtected('agent-a')
 })
 
 test.each([

@@ -16,23 +16,31 @@ export interface PostOptions {
  * Posts JSON to the coordinator and returns the parsed answer.
  * @throws AppError with the coordinator's own code and hint, or `unavailable` (retryable) when there is no answer
  */
-export function postJson(
+export const postJson = (url: string, body: unknown, options: PostOptions = {}): Promise<unknown> =>
+  exchange('POST', url, JSON.stringify(body), options)
+
+/** The same without a body. @throws AppError like `postJson` */
+export const getJson = (url: string, options: PostOptions = {}): Promise<unknown> =>
+  exchange('GET', url, undefined, options)
+
+function exchange(
+  method: 'GET' | 'POST',
   url: string,
-  body: unknown,
-  { credential, signal }: PostOptions = {},
+  text: string | undefined,
+  { credential, signal }: PostOptions,
 ): Promise<unknown> {
-  const text = JSON.stringify(body)
   const { request } = url.startsWith('https:') ? https : http
   return new Promise((resolve, reject) => {
     const outgoing = request(
       url,
       {
-        method: 'POST',
+        method,
         agent: false,
         timeout: TIMEOUT,
         headers: {
-          'content-type': 'application/json',
-          'content-length': Buffer.byteLength(text),
+          ...(text === undefined
+            ? {}
+            : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(text) }),
           ...(credential === undefined ? {} : { authorization: `Bearer ${credential}` }),
         },
         ...(signal ? { signal } : {}),

@@ -11,6 +11,7 @@ import { databasePlace } from '../config/database-place.ts'
 import { loadConfig } from '../config/load.ts'
 import { ignoredSettings } from '../config/ml-server-options.ts'
 import type { CoordinatorConfig } from '../config/options.ts'
+import { loadReceivers } from '../config/receivers.ts'
 import { demoRoutes } from '../demo/demo.routes.ts'
 import { createIdentityVerifier, loadRegionKeys } from '../fleet/fleet.ts'
 import { type OpenDatabase, openDatabase } from '../storage/database.ts'
@@ -37,6 +38,7 @@ async function run(config: CoordinatorConfig, mode: 'serve' | 'demo'): Promise<n
   const keys = config.identity_certificates
     ? loadRegionKeys(config.identity_certificates)
     : (new Map() as ReturnType<typeof loadRegionKeys>)
+  const receivers = loadReceivers(config, process.env)
   const database = await openDatabase(databasePlace(config))
   try {
     const lost = await takeDatabase(database, stop, log)
@@ -47,6 +49,7 @@ async function run(config: CoordinatorConfig, mode: 'serve' | 'demo'): Promise<n
       cloud: world.cloud,
       address: world.address,
       prices: pricesOf(config),
+      receivers,
       verifyIdentity: createIdentityVerifier(keys),
       clock: systemClock,
       log,

@@ -238,6 +238,12 @@ export const coordinatorOptions = {
   },
   ...modelOptions,
   ...mlServerOptions,
+  notifications: {
+    schema: z.string().min(1).optional(),
+    env: 'UNDERSTUDY_NOTIFICATIONS',
+    value: '<file>',
+    doc: 'A YAML file that says who is told of incidents, where and in which words: docs/notifications.md; without it nobody is',
+  },
   dashboard_dir: {
     schema: z.string().optional(),
     env: 'UNDERSTUDY_DASHBOARD_DIR',

@@ -290,6 +290,7 @@ async function recordSwitch(
 
 function reasonOf({ trigger, fresh, certificate }: CertifiedChange, previous: InstanceId): string {
   if (fresh) return 'relaunch'
+  if (trigger === 'drill') return 'drill'
   if (trigger === 'planned') return 'manual'
   // It gave the epoch up itself, also where nobody was there who could have told it to.
   const gaveUp = certificate.votes.some(({ voter }) => voter === previous)

@@ -92,6 +92,10 @@ export interface Failover extends Service {
   ): Promise<ReplicaView>
   plan(agentId: AgentId, id: ReplicaId): Promise<PromotionPlan>
   promote(agentId: AgentId, id: ReplicaId, body: PromoteRequest): Promise<FailoverResponse>
+  /** Begins a rehearsal and returns its incident. @throws AppError `stale_epoch`, `not_ready`, `busy`, `not_found` */
+  drill(agentId: AgentId, id: ReplicaId, expectedEpoch: number): Promise<IncidentId>
+  /** Resolves when the incident has ended, or the time is up. */
+  outcome(agentId: AgentId, incident: IncidentId, signal: AbortSignal): Promise<void>
   terminationImminent(agentId: AgentId, body: TerminationImminentRequest): Promise<FailoverResponse>
   rebalance(agentId: AgentId, body: RebalanceRequest): Promise<RebalanceResponse>
   /** An operator has seen that an instance has ended. */
@@ -357,6 +361,11 @@ export function createFailover(options: FailoverOptions): Failover {
       const row = await standbys.row(entry, id)
       return respond(entry, moves.promote(entry, row, body))
     },
+    async drill(agentId, id, expectedEpoch) {
+      const entry = registry.get(agentId)
+      return moves.drill(entry, await standbys.row(entry, id), expectedEpoch)
+    },
+    outcome: (agentId, incident, signal) => registry.get(agentId).runner.outcome(incident, signal),
     terminationImminent: async (agentId, body) => {
       const entry = registry.get(agentId)
       return respond(entry, await calls.terminationImminent(entry, body))

@@ -20,6 +20,11 @@ export interface Moves {
    * @throws AppError `stale_epoch`, `not_ready`, `busy` with the present facts
    */
   promote(entry: Entry, row: ReplicaRow, request: PromoteRequest): IncidentId
+  /**
+   * The same as a rehearsal: only where nothing else is under way, and with the old primary as a standby afterwards.
+   * @throws AppError like `promote`
+   */
+  drill(entry: Entry, row: ReplicaRow, expectedEpoch: number): IncidentId
 }
 
 export function createMoves(parts: {
@@ -73,7 +78,12 @@ export function createMoves(parts: {
     return said?.find(({ instanceId }) => instanceId === target)
   }
 
-  function promote(entry: Entry, row: ReplicaRow, request: PromoteRequest): IncidentId {
+  function promote(
+    entry: Entry,
+    row: ReplicaRow,
+    request: PromoteRequest,
+    trigger: 'planned' | 'drill' = 'planned',
+  ): IncidentId {
     const { runner } = entry
     const { group, flight } = runner
     const facts = { epoch: group.epoch, primary: group.primary ?? null, phase: group.phase.kind }
@@ -107,6 +117,7 @@ export function createMoves(parts: {
       target,
       budget: PLANNED_BUDGET,
       keepOld: request.demote_old_primary ?? true,
+      trigger,
     })
     const id = runner.flight?.incident.id
     if (!id) throw refused(runner.group, 'the move could not be started')
@@ -125,7 +136,17 @@ export function createMoves(parts: {
     })
   }
 
-  return { plan, promote }
+  function drill(entry: Entry, row: ReplicaRow, expectedEpoch: number): IncidentId {
+    const { flight, group } = entry.runner
+    if (flight)
+      throw new AppError('busy', `an incident of ${entry.agentId} is open (${flight.incident.trigger})`, {
+        hint: `Wait for its end: GET /api/incidents/${flight.incident.id}`,
+        facts: { epoch: group.epoch, phase: group.phase.kind, incident: flight.incident.id },
+      })
+    return promote(entry, row, { expected_epoch: expectedEpoch, demote_old_primary: true }, 'drill')
+  }
+
+  return { plan, promote: (entry, row, request) => promote(entry, row, request), drill }
 }
 
 const instanceOf = (row: ReplicaRow): InstanceId | undefined =>

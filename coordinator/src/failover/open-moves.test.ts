@@ -80,10 +80,10 @@ test('a silence that nobody has been elected for is taken up again as the same i
 
 test('a planned move that had not been ordered yet, and one about a former primary, are closed', async () => {
   const { open, restart } = await coordinator()
-  const all = [open('planned'), open('silence', r), open('notice', r)]
+  const all = [open('planned'), open('drill'), open('silence', r), open('notice', r)]
   const { moves, outcomeOf } = await restart()
   expect(moves.size).toBe(0)
-  expect(await Promise.all(all.map(outcomeOf))).toEqual(['failed', 'failed', 'failed'])
+  expect(await Promise.all(all.map(outcomeOf))).toEqual(['failed', 'failed', 'failed', 'failed'])
 })
 
 test('an incident that was closed goes on under the same id when it turns out otherwise', async () => {

@@ -79,18 +79,22 @@ function whereItStood(
   last: SwitchRow | undefined,
   agent: { epoch: number; instance_id: string | null },
 ): OpenMove['at'] | undefined {
-  if (!['notice', 'planned', 'silence'].includes(row.trigger)) return undefined
+  if (!['notice', 'planned', 'drill', 'silence'].includes(row.trigger)) return undefined
   if (last)
     return last.new_instance_id === agent.instance_id
       ? { kind: 'promoting', fresh: last.switch_reason === 'relaunch' && last.epoch === agent.epoch }
       : undefined
   if (row.instance_id !== agent.instance_id) return undefined
   if (row.new_instance_id !== null) return { kind: 'handing-over', target: asInstanceId(row.new_instance_id) }
-  return row.trigger === 'planned' ? undefined : { kind: 'waiting' }
+  return isAsked(row) ? undefined : { kind: 'waiting' }
 }
 
-function deadlineOf({ trigger, deadline_at: deadline }: IncidentRow, clock: Clock): Mono | undefined {
-  if (trigger === 'planned') return plus(clock.mono(), PLANNED_AGAIN)
+/** Somebody wanted it, and nothing forces it. */
+const isAsked = ({ trigger }: IncidentRow): boolean => trigger === 'planned' || trigger === 'drill'
+
+function deadlineOf(row: IncidentRow, clock: Clock): Mono | undefined {
+  const { deadline_at: deadline } = row
+  if (isAsked(row)) return plus(clock.mono(), PLANNED_AGAIN)
   return deadline === null ? undefined : plus(clock.mono(), between(clock.now(), instant(deadline)))
 }
 

@@ -3,7 +3,7 @@ import type { IncidentView } from '@understudy/shared/protocol/incidents'
 import { strToU8, zipSync } from 'fflate'
 
 /** What happened, in one line. */
-function headline(incident: IncidentView): string {
+export function headlineOf(incident: IncidentView): string {
   const { agent_name: agent, outcome, new_pool_id: pool, new_instance_id: instance } = incident
   const took = incident.failover_time_ms === null ? '' : ` in ${formatMillis(incident.failover_time_ms)}`
   const place = pool ?? instance ?? 'a new instance'
@@ -24,7 +24,7 @@ function headline(incident: IncidentView): string {
 /** An incident as plain text, for a terminal and for pasting into a channel. */
 export function toText(incident: IncidentView): string {
   const lines = [
-    headline(incident),
+    headlineOf(incident),
     `${incident.signal_type} on ${incident.instance_id} (${incident.pool_id ?? 'unknown pool'}), detected ${incident.detected_at}`,
     `seen via ${incident.seen_via.map(({ via, after_ms }) => `${via} +${after_ms} ms`).join(', ')}`,
     `epoch ${incident.old_epoch} -> ${incident.new_epoch ?? incident.old_epoch}`,

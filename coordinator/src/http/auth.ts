@@ -55,14 +55,18 @@ export function requireRole(role: Role): MiddlewareHandler<AppEnv> {
   }
 }
 
-/** Lets through operators, and the agent that the path names. */
-export function requireOperatorOrAgent(c: Context<AppEnv>, agentId: string): Principal {
+/** Lets through operators, or who has at least `role`, and the agent that the path names. */
+export function requireOperatorOrAgent(
+  c: Context<AppEnv>,
+  agentId: string,
+  role: Role = 'operator',
+): Principal {
   const principal = c.get('principal')
   if (principal?.kind === 'agent') {
     if (principal.agentId === agentId) return principal
     throw new AppError('forbidden', `this credential is for ${principal.agentId}, not for ${agentId}`)
   }
-  assertOperator(principal, 'operator')
+  assertOperator(principal, role)
   return principal
 }
 

@@ -35,7 +35,7 @@ export interface MetricsSources {
 
 const PREFIX = 'understudy_'
 const outcomes = ['promoted', 'relaunched', 'failed'] as const
-const triggers = ['notice', 'silence', 'planned'] as const
+const triggers = ['notice', 'silence', 'planned', 'drill'] as const
 
 export function createMetrics(sources: MetricsSources, log: Logger): Metrics {
   const registry = new Registry()

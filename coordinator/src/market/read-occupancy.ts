@@ -1,6 +1,6 @@
 import type { Instant } from '@understudy/shared/core/time'
 import type { Occupancy } from '@understudy/shared/market/savings'
-import type { AgentRow, Kysely, Schema } from '../storage/database.ts'
+import type { AgentRow, Kysely, Schema, SwitchRow } from '../storage/database.ts'
 import { type MoveRow, occupancyOf } from './occupancy.ts'
 
 /** When the instances of an agent ran and which of them was primary, by our own record. */
@@ -11,7 +11,7 @@ export async function readOccupancy(
 ): Promise<{
   readonly instances: ReadonlySet<string>
   readonly stays: readonly Occupancy[]
-  readonly moves: readonly MoveRow[]
+  readonly moves: readonly (MoveRow & Pick<SwitchRow, 'switch_reason'>)[]
 }> {
   const instances = await db
     .selectFrom('instances')
@@ -20,7 +20,7 @@ export async function readOccupancy(
     .execute()
   const moves = await db
     .selectFrom('instance_switches')
-    .select(['epoch', 'old_instance_id', 'new_instance_id', 'switched_at'])
+    .select(['epoch', 'old_instance_id', 'new_instance_id', 'switched_at', 'switch_reason'])
     .where('agent_id', '=', agent.id)
     .execute()
   const stays = occupancyOf(instances, moves, agent.instance_id, now)

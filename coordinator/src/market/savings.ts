@@ -61,7 +61,9 @@ export function createSavingsBook(parts: {
   /** When an agent's instances ran, and its changes of primary. */
   async function ranOf(agent: { id: string; instance_id: string | null }, now: Instant): Promise<Ran> {
     const { stays, moves } = await readOccupancy(db, agent, now)
-    return { stays, switches: moves.map(({ switched_at: at }) => ({ at: at as Instant, cost: switchCost })) }
+    // A rehearsal is no change that prices have brought about, and none that had to be.
+    const real = moves.filter(({ switch_reason: reason }) => reason !== 'drill')
+    return { stays, switches: real.map(({ switched_at: at }) => ({ at: at as Instant, cost: switchCost })) }
   }
 
   async function inPiece({ stays, switches }: Ran, range: Interval, rates: Map<string, Rate>) {

@@ -37,7 +37,13 @@ export interface ModelAlerts {
 
 const MOST_LISTED = 200
 
-export function createModelAlerts(db: Kysely<Schema>, clock: Clock, log: Logger): ModelAlerts {
+export function createModelAlerts(
+  db: Kysely<Schema>,
+  clock: Clock,
+  log: Logger,
+  /** One is new, or its severity another one. */
+  onAlert: (alert: ModelAlertRow) => void = () => undefined,
+): ModelAlerts {
   const open = new Map<string, ModelAlertRow>()
   const keyOf = (modelId: string, kind: string, subject: string) => `${modelId} ${kind} ${subject}`
 
@@ -84,6 +90,8 @@ export function createModelAlerts(db: Kysely<Schema>, clock: Clock, log: Logger)
       }
       if (state.severity === 'alert') log.error(event)
       else log.warn(event)
+      const row = open.get(key)
+      if (row) onAlert(row)
     },
 
     async list({ modelId, open: onlyOpen }) {

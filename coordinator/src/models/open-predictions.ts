@@ -9,7 +9,7 @@ import type { Api } from '../http/http.ts'
 import type { Interruptions } from '../interruptions/interruptions.ts'
 import type { Market } from '../market/market.ts'
 import type { RiskModel } from '../pipeline/pipeline.ts'
-import type { OpenDatabase } from '../storage/database.ts'
+import type { ModelAlertRow, OpenDatabase } from '../storage/database.ts'
 import { createModelAlerts, type ModelAlerts, type VoluntaryMoves } from './alerts.ts'
 import { createDriftRollback, type DriftRollbackVersions } from './drift-rollback.ts'
 import { createDriftWatch } from './drift-watch.ts'
@@ -48,6 +48,7 @@ export interface OpenPredictionsParts {
   readonly versions: DriftRollbackVersions & { readonly isAutomatic: boolean }
   readonly clock: Clock
   readonly log: Logger
+  readonly onAlert?: (alert: ModelAlertRow) => void
 }
 
 /** Everything that asks models about pools, put together. */
@@ -75,7 +76,7 @@ export function openPredictions(parts: OpenPredictionsParts): OpenPredictions {
   const store = createPredictionStore(database.bulk)
   const feed = createPredictionFeed()
   const labelStore = createLabelStore(database.bulk)
-  const alerts = createModelAlerts(database.bulk, clock, log)
+  const alerts = createModelAlerts(database.bulk, clock, log, parts.onAlert)
   const performance = createPerformanceBook(database.bulk, parts.models, clock)
   const drift = createDriftWatch({ db: database.bulk, labels: labelStore, alerts, clock, log })
   const voluntaryMovesAllowed = () => alerts.voluntaryMoves(serving.active?.id)

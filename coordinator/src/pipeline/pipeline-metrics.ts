@@ -65,6 +65,7 @@ export function createPipelineMetrics(registry: Registry, db: Kysely<Schema>): P
         .selectFrom('spot_interruption_events')
         .select((eb) => eb.fn.countAll().as('count'))
         .where('outcome', '=', 'failed')
+        .where('trigger', '!=', 'drill')
         .executeTakeFirstOrThrow()
       this.set(Number(count))
     },

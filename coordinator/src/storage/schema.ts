@@ -4,6 +4,7 @@ import type { InterruptionSchema } from './interruption-schema.ts'
 import type { LabSchema } from './lab-schema.ts'
 import type { MarketSchema } from './market-schema.ts'
 import type { ModelsSchema } from './models-schema.ts'
+import type { NotificationSchema } from './notification-schema.ts'
 import type { PredictionsSchema } from './predictions-schema.ts'
 
 /**
@@ -16,7 +17,8 @@ export interface Schema
     DecisionSchema,
     PredictionsSchema,
     InterruptionSchema,
-    LabSchema {
+    LabSchema,
+    NotificationSchema {
   clients: ClientRow
   accounts: AccountRow
   agents: AgentRow

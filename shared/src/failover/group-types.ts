@@ -65,8 +65,8 @@ export interface Group {
   readonly policy: LeasePolicy
 }
 
-/** What started an incident. `notice` is AWS's word, `silence` missed heartbeats, `planned` an operator's. */
-export type Trigger = 'notice' | 'silence' | 'planned'
+/** What started an incident. `notice` is AWS's word, `silence` missed heartbeats, `planned` an operator's, `drill` a rehearsal. */
+export type Trigger = 'notice' | 'silence' | 'planned' | 'drill'
 
 export interface OpenIncident {
   readonly id: IncidentId
@@ -257,6 +257,8 @@ export type GroupEvent =
       readonly target: InstanceId
       readonly budget: Millis
       readonly keepOld: boolean
+      /** `planned` if not said. */
+      readonly trigger?: 'planned' | 'drill'
     }
   | {
       readonly kind: 'released'

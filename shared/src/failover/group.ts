@@ -190,7 +190,7 @@ function onPromote(group: Group, event: GroupEvent & { kind: 'promote' }, contex
   if (group.primary === undefined || mayPromote(group, event.target, now) !== undefined) return quiet(group)
   const incident: OpenIncident = group.waiting ?? {
     id: context.newIncident(),
-    trigger: 'planned',
+    trigger: event.trigger ?? 'planned',
     instance: group.primary,
     by: plus(now, event.budget),
     keepOld: event.keepOld,

@@ -57,7 +57,8 @@ export const incidentViewSchema = z
     agent_id: z.string(),
     agent_name: z.string(),
     signal_type: signalTypeSchema,
-    trigger: z.enum(['notice', 'silence', 'planned', 'rebalance']),
+    /** `drill` is a rehearsal: a planned move that counts neither as an interruption nor in the savings. */
+    trigger: z.enum(['notice', 'silence', 'planned', 'rebalance', 'drill']),
     instance_id: z.string(),
     pool_id: z.string().nullable(),
     detected_at: timeSchema,
@@ -99,6 +100,7 @@ export const switchViewSchema = z
       'automatic-loss-failover',
       'manual',
       'relaunch',
+      'drill',
     ]),
     old_instance_id: z.string(),
     new_instance_id: z.string(),

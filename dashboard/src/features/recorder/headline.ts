@@ -43,7 +43,8 @@ const signals: Readonly<Record<IncidentView['signal_type'], string>> = {
   'operator-request': 'Move by hand',
 }
 
-export const signalName = (incident: IncidentView): string => signals[incident.signal_type]
+export const signalName = ({ trigger, signal_type: signal }: IncidentView): string =>
+  trigger === 'drill' ? 'Drill' : signals[signal]
 
 const paths: Readonly<Record<string, string>> = {
   imds: 'instance metadata',
