@@ -5,7 +5,14 @@ import { afterEach, beforeEach, expect, test } from 'vitest'
 import type { PlayedOut } from '../../coordinator/src/demo/ci-story.ts'
 import { within } from '../within.ts'
 import { bench } from './failover.ts'
-import { type CasePlan, planFailover } from './failover-plan.ts'
+import { isCompared } from './failover-idle.ts'
+import {
+  type CasePlan,
+  DEFAULT_SECONDS,
+  expectedSeconds,
+  MANY_SECONDS,
+  planFailover,
+} from './failover-plan.ts'
 import { aimsOf, isRight, type Measured, percentiles, summarize, toJson, toTable } from './failover-report.ts'
 import { type Run, toRun } from './failover-run.ts'
 import { GATE, openFor } from './gate-server.ts'
@@ -46,7 +53,7 @@ test('a notice with much state has as many runs as may be copied, and at least o
         cases.map(({ trigger, stateMib, runs }) => [`${trigger} ${stateMib}`, runs]),
       ),
     )
-  expect(runsOf({ runs: 100, copy: 20_480 })).toEqual({
+  expect(runsOf({ runs: 100, large: 100, copy: 20_480 })).toEqual({
     'notice 64': 100,
     'kill 64': 100,
     'planned 64': 100,
@@ -55,6 +62,23 @@ test('a notice with much state has as many runs as may be copied, and at least o
     'planned 1024': 100,
   })
   expect(runsOf({ runs: 3, copy: 10 })).toMatchObject({ 'notice 64': 1, 'notice 1024': 1, 'kill 1024': 3 })
+})
+
+test('the default plan ends within its ten minutes, with time for the many and for the build', () => {
+  const { states, many } = plan()
+  const { idle } = defaults(bench.options) as Record<string, number>
+  expect(many).toBeDefined()
+  expect(states.map(({ stateMib, cases }) => [stateMib, cases.map(({ runs }) => runs)])).toEqual([
+    [64, [4, 4, 4, 4, 4, 4]],
+    [1024, [2, 3, 3, 2, 3, 3]],
+  ])
+  const expected = (given: typeof states) =>
+    given.reduce((sum, state) => sum + expectedSeconds(state, idle ?? 0), 0)
+  const build = 20
+  const left = DEFAULT_SECONDS - MANY_SECONDS - build
+  expect(expected(states)).toBeLessThan(left)
+  // The same as it was once, with 4 runs of each: it had no time for the last case.
+  expect(expected(plan({ large: 4, copy: 3072 }).states)).toBeGreaterThan(left)
 })
 
 test('what is left out is left out, and a cold start is measured once, with the smallest state', () => {
@@ -180,7 +204,7 @@ const run = (more: Partial<Run> = {}): Run => ({
 const measured = (cases: Measured['cases'], more: Partial<Measured> = {}): Measured => ({
   cases,
   ownStarts: [{ stateMib: 64, millis: [100, 110, 105] }],
-  idle: [{ rssMib: 90, cpuPercent: 0.5, state_mib: 64 }],
+  idle: [{ rssMib: 90, cpuPercent: 0.5, compared: true, state_mib: 64 }],
   overlaps: [],
   ...more,
 })
@@ -232,7 +256,7 @@ test('each trigger has its own aim, met or missed by what was measured', () => {
         runs: [run({ noPrimary: 606, ownStart: 120 })],
         failures: [],
       },
-      { plan: casePlan({ trigger: 'kill' }), runs: [run({ noPrimary: 1400, total: 1501 })], failures: [] },
+      { plan: casePlan({ trigger: 'kill' }), runs: [run({ noPrimary: 1400, total: 1591 })], failures: [] },
       { plan: casePlan({ agents: 50, stateMib: 1 }), runs: [run({ detectToPromoted: 1999 })], failures: [] },
       { plan: casePlan({ trigger: 'kill' }), runs: [run({ total: null })], failures: [] },
     ]),
@@ -247,8 +271,49 @@ test('each trigger has its own aim, met or missed by what was measured', () => {
   expect(json.missed).toHaveLength(2)
   expect(json.unmeasured).toHaveLength(1)
   expect(
-    aimsOf([], [{ rssMib: 111, cpuPercent: 1.6, state_mib: 1 }]).filter(({ met }) => met === false),
+    aimsOf([], [{ rssMib: 111, cpuPercent: 1.6, compared: true, state_mib: 1 }]).filter(
+      ({ met }) => met === false,
+    ),
   ).toHaveLength(2)
+})
+
+test('a kill is judged without the own start of its workload, and its whole time stays in the table', () => {
+  const kill = (more: Partial<Run>) =>
+    report(
+      measured(
+        [{ plan: casePlan({ trigger: 'kill' }), runs: [run({ ownStart: 900, ...more })], failures: [] }],
+        {
+          ownStarts: [{ stateMib: 64, millis: [910] }],
+        },
+      ),
+    )
+  const { aims, table, json } = kill({ noPrimary: 2399, total: 2400 })
+  expect(aims[0]).toMatchObject({ measured: 1500, limit: 1500, met: true })
+  expect(table).toMatch(/kill, 64 MiB, 0\/s: no primary +1 +2399/)
+  expect(json.cases[0]).toMatchObject({ total_p99_ms: 2400, total_less_own_start_p99_ms: 1500 })
+  expect(kill({ noPrimary: 2401, total: 2400 }).aims[0]).toMatchObject({ measured: 1501, met: false })
+  expect(kill({ noPrimary: 2399, total: 2401 }).aims[0]).toMatchObject({ measured: 1501, met: false })
+})
+
+test('an agent is at rest once what its primary has is compared with every replica of it', () => {
+  const status = (role: string, ...passes: readonly number[]) => ({
+    role,
+    replicas: passes.map((times, index) => ({
+      instance_id: `i-${index}`,
+      attached: true,
+      lag_bytes: 0,
+      lag_ms: 0,
+      verified: { passes: times, files: 0, bytes: 0, mismatches: 0 },
+    })),
+  })
+  expect(isCompared([status('primary', 0), status('replica')])).toBe(false)
+  expect(isCompared([status('primary'), status('replica')])).toBe(false)
+  expect(isCompared([status('primary', 1, 0)])).toBe(false)
+  expect(isCompared([status('primary', 1), status('replica')])).toBe(true)
+  const { table } = report(
+    measured([], { idle: [{ rssMib: 90, cpuPercent: 4, compared: false, state_mib: 1024 }] }),
+  )
+  expect(table).toContain('90.0 MiB, 4.00 % of a core (1024 MiB of state, still being compared)')
 })
 
 test('a slow moment of the workload alone makes no room for a slow failover, nor does a slow start in it', () => {

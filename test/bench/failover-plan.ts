@@ -18,6 +18,38 @@ export interface FailoverPlan {
   readonly many: CasePlan | undefined
 }
 
+/** How long it all takes by default, and what of that is kept for the many agents, which come last; seconds. */
+export const DEFAULT_SECONDS = 600
+export const MANY_SECONDS = 210
+
+/** Seconds: half as much again as on two cores with nothing else to do. */
+const COST = {
+  /** Machines and state, and the workload alone, until the first replica is ready. */
+  prepare: { once: 6, perGib: 18 },
+  /** Until the first copy has been compared, beside the time that agents are watched doing nothing. */
+  compare: { once: 6, perGib: 25 },
+  /** One run with what is made for it: a whole copy after a notice, else a look at the old one. */
+  run: {
+    notice: { once: 4.5, perGib: 8 },
+    kill: { once: 5, perGib: 2.5 },
+    planned: { once: 4, perGib: 1.5 },
+    'notice-no-replica': { once: 9, perGib: 0 },
+  },
+} as const
+
+/** How long all cases of one size of state take, about. */
+export function expectedSeconds(
+  { stateMib, cases }: FailoverPlan['states'][number],
+  idleSeconds: number,
+): number {
+  const of = ({ once, perGib }: { once: number; perGib: number }) => once + (perGib * stateMib) / 1024
+  const idle = idleSeconds > 0 ? of(COST.compare) + idleSeconds : 0
+  return cases.reduce((sum, { trigger, runs }) => sum + runs * of(COST.run[trigger]), of(COST.prepare) + idle)
+}
+
+/** From so much on, each run takes several seconds for its state alone. */
+const LARGE_MIB = 512
+
 /** Two agents for each of the many are processes of this machine, so each has next to no state. */
 const MANY_STATE_MIB = 1
 
@@ -28,7 +60,7 @@ export function planFailover(
   options: Readonly<Record<string, number>>,
   texts: Readonly<Record<string, string>>,
 ): FailoverPlan {
-  const { runs = 0, copy = 0, cold = 0, agents = 0, rounds = 0 } = options
+  const { runs = 0, copy = 0, large = 0, cold = 0, agents = 0, rounds = 0 } = options
   const rates = parseNumbers('rates', texts.rates ?? '', 10_000)
   const wanted = parseTriggers(texts.triggers ?? '')
   const states = parseNumbers('states', texts.states ?? '', 16_384)
@@ -41,9 +73,10 @@ export function planFailover(
         agents: 1,
         runs: times,
       })
+      const most = stateMib >= LARGE_MIB ? Math.min(runs, large) : runs
       const warm = rates.flatMap((rate) =>
         wanted.map((trigger) =>
-          about(trigger, rate, trigger === 'notice' ? bounded(runs, copy, stateMib) : runs),
+          about(trigger, rate, trigger === 'notice' ? bounded(most, copy, stateMib) : most),
         ),
       )
       const last = index === 0 ? [about('notice-no-replica', rates.at(-1) ?? 0, cold)] : []

@@ -1,27 +1,26 @@
 import { mkdirSync, mkdtempSync, renameSync, rmSync } from 'node:fs'
 import { loadavg, tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { setTimeout as sleep } from 'node:timers/promises'
 import type { MachineImage } from '../../coordinator/src/cloud/simulated/simulated-cloud.ts'
-import {
-  isServing,
-  type Rig,
-  type RigPrograms,
-  startRig,
-  untilAgent,
-} from '../../coordinator/src/demo/rig.ts'
+import { isServing, type RigPrograms, startRig, untilAgent } from '../../coordinator/src/demo/rig.ts'
 import { messageOf } from '../../shared/src/core/app-error.ts'
 import { within } from '../within.ts'
 import type { Bench, BenchResult, Given } from './bench.ts'
 import { AGENT, protect, runCase } from './failover-cases.ts'
+import { type AtRest, watchAgents } from './failover-idle.ts'
 import { runMany } from './failover-many.ts'
 import { measureOwnStart } from './failover-own-start.ts'
-import { type FailoverPlan, planFailover } from './failover-plan.ts'
+import {
+  DEFAULT_SECONDS,
+  expectedSeconds,
+  type FailoverPlan,
+  MANY_SECONDS,
+  planFailover,
+} from './failover-plan.ts'
 import { bundledPrograms, sourcePrograms } from './failover-programs.ts'
 import { aimsOf, type Measured, nameOfPlan, summarize, toJson, toTable } from './failover-report.ts'
 import type { CaseRuns } from './failover-run.ts'
 import { type Budget, createBudget } from './limits.ts'
-import { findProcesses, type Idle, watchIdle } from './processes.ts'
 
 /**
  * Whole processes, as bundled for production, around the simulated cloud: how long nobody serves when an instance is
@@ -32,8 +31,9 @@ export const bench: Bench = {
     'How long a workload is without a primary when its instance is taken away, and what an idle agent costs',
   options: {
     runs: { value: 4, doc: 'runs of each case; 100 for figures to publish' },
+    large: { value: 3, doc: 'runs of each case with 512 MiB of state or more, at most' },
     copy: {
-      value: 3072,
+      value: 2048,
       doc: 'MiB that one case may copy anew: a notice costs an instance, so with much state it has fewer runs',
     },
     agents: { value: 50, doc: 'agents that are interrupted in the same second; 0 leaves that out' },
@@ -65,12 +65,9 @@ export const bench: Bench = {
 
 const STARTS_ALONE = 5
 const MINUTE = 60_000
-const DEFAULT_MINUTES = 10
 const DEFAULT_RUNS = 4
 /** Of a state and its copy, with what has to be started; the rest is for the cases. */
 const PREPARE_WITHIN = 4 * MINUTE
-/** Kept for the many agents, which come last. */
-const MANY = 4.5 * MINUTE
 /** Everything is ended and removed, and written down. */
 const CLOSE_WITHIN = 15_000
 
@@ -87,7 +84,7 @@ async function measure(
   if (!switches.sources) progress('building the bundles')
   const programs = switches.sources ? sourcePrograms() : bundledPrograms(join(directory, 'dist'))
   const { minutes = 0, runs = 0 } = options
-  const usual = DEFAULT_MINUTES + 3 * Math.max(0, runs - DEFAULT_RUNS)
+  const usual = DEFAULT_SECONDS / 60 + 3 * Math.max(0, runs - DEFAULT_RUNS)
   const budget = createBudget((minutes || usual) * MINUTE - (performance.now() - began))
   const measured = await runAll(plan, { programs, options, progress, budget })
   const summaries = measured.cases.map((each) => summarize(each, measured.ownStarts))
@@ -109,11 +106,11 @@ interface Means {
 
 async function runAll({ states, many }: FailoverPlan, means: Means): Promise<Measured> {
   const parts: Measured[] = []
-  const budget = means.budget.keeping(many ? MANY : 0)
+  const budget = means.budget.keeping(many ? MANY_SECONDS * 1000 : 0)
   for (const [index, state] of states.entries()) {
     // What is left is shared by those that are left.
-    const later = states.slice(index + 1).reduce((sum, { cases }) => sum + cases.length, 0)
-    const share = budget.left() * (state.cases.length / (state.cases.length + later))
+    const costs = states.slice(index).map((each) => expectedSeconds(each, means.options.idle ?? 0))
+    const share = budget.left() * ((costs[0] ?? 0) / costs.reduce((sum, cost) => sum + cost, 0))
     parts.push(await runState(state, { ...means, budget: createBudget(share) }))
   }
   if (many) parts.push(await runMany(many, means))
@@ -131,7 +128,11 @@ async function runState(
   { programs, options, progress, budget }: Means,
 ): Promise<Measured> {
   const { idle = 0, seed = 0 } = options
-  const measured = { done: [] as CaseRuns[], millis: [] as readonly number[], atRest: [] as readonly Idle[] }
+  const measured = {
+    done: [] as CaseRuns[],
+    millis: [] as readonly number[],
+    atRest: [] as readonly AtRest[],
+  }
   let prepared: string | undefined
   const image =
     (usual: MachineImage): MachineImage =>
@@ -167,9 +168,11 @@ async function runState(
     await untilAgent(rig.operator, AGENT.id, 'its workload', isServing)
     await protect(rig)
     rig.settle()
-    measured.atRest = await watchAgents(rig, idle)
-    for (const { rssMib, cpuPercent } of measured.atRest)
-      progress(`idle: ${rssMib.toFixed(0)} MiB ${cpuPercent.toFixed(2)} %`)
+    measured.atRest = await watchAgents(rig.directory, idle)
+    for (const { rssMib, cpuPercent, compared } of measured.atRest)
+      progress(
+        `idle: ${rssMib.toFixed(0)} MiB ${cpuPercent.toFixed(2)} %${compared ? '' : ', still comparing'}`,
+      )
   }
   let spoilt: string | undefined
   try {
@@ -200,12 +203,4 @@ async function runState(
     idle: measured.atRest.map((each) => ({ ...each, state_mib: stateMib })),
     overlaps,
   }
-}
-
-/** Every agent process of the rig, with nobody writing. */
-async function watchAgents(rig: Rig, forSeconds: number) {
-  if (forSeconds === 0) return []
-  const pids = findProcesses('/agent.yaml', rig.directory)
-  await sleep(5000)
-  return watchIdle(pids, forSeconds * 1000)
 }

@@ -18,6 +18,10 @@ export const findProcesses = (...words: readonly string[]): readonly number[] =>
       return words.every((word) => line.includes(word))
     })
 
+/** Its words; none once it has ended. */
+export const commandLineOf = (pid: number): readonly string[] =>
+  read(`/proc/${pid}/cmdline`).split('\0').filter(Boolean)
+
 /** Looks at processes for a while; the memory is that at the end. */
 export async function watchIdle(pids: readonly number[], millis: number): Promise<readonly Idle[]> {
   const before = pids.map(cpuTicks)

@@ -139,19 +139,26 @@ export function createLink(parts: {
       }
       const onAbort = () => end('the agent is stopping')
       signal.addEventListener('abort', onAbort, { once: true })
+      const isSilent = () => between(heardAt, clock.mono()) > SILENCE_LIMIT
+      // We may have stood still ourselves: what has come meanwhile is read before anything is made of it.
+      const look = () => (isSilent() ? void setImmediate(judge) : beatOn())
+      const judge = () => {
+        if (socket !== current) return
+        if (isSilent()) return end('the coordinator has fallen silent')
+        beatOn()
+      }
       const beatOn = () => {
-        if (between(heardAt, clock.mono()) > SILENCE_LIMIT) return end('the coordinator has fallen silent')
         beat()
         if (current.readyState === WebSocket.OPEN && pingedAt === undefined) {
           pingedAt = clock.mono()
           current.ping()
         }
-        cancelBeat = clock.timer(STATUS_EVERY, beatOn)
+        cancelBeat = clock.timer(STATUS_EVERY, look)
       }
       current.on('open', () => {
         seq += 1
         send({ type: 'hello', protocol: PROTOCOL_VERSION, seq, sentAt: clock.mono(), ...peer.hello() })
-        cancelBeat = clock.timer(STATUS_EVERY, beatOn)
+        cancelBeat = clock.timer(STATUS_EVERY, look)
       })
       current.on('pong', () => {
         heardAt = clock.mono()

@@ -35,11 +35,15 @@ const MAX_FILE_BYTES = 5 * 1024 * 1024
 export function readRecord(directory: string, now: Instant): RecordView {
   const read = (name: string) => readEnd(join(directory, name), MAX_FILE_BYTES)
   return {
-    switches: boundedSwitches(parseSwitches(read(SWITCHES))),
+    switches: readSwitches(directory),
     prices: lastHour(parsePrices(read(PRICES)), now),
     config: parseConfig(read(CONFIG)),
   }
 }
+
+/** The changes alone: what an hour of prices costs to read is not paid in the middle of a move. */
+export const readSwitches = (directory: string): Switch[] =>
+  boundedSwitches(parseSwitches(readEnd(join(directory, SWITCHES), MAX_FILE_BYTES)))
 
 function parseConfig(text: string): RecordedConfig | undefined {
   try {

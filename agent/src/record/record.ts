@@ -10,7 +10,15 @@ import type { Logger } from 'pino'
 import type { AgentConfig } from '../config/options.ts'
 import { openPriceQueue } from '../market/price-queue.ts'
 import { writeDurably } from '../replication/copy-mark.ts'
-import { CONFIG, PRICES, type RecordedConfig, type RecordView, readRecord, SWITCHES } from './record-files.ts'
+import {
+  CONFIG,
+  PRICES,
+  type RecordedConfig,
+  type RecordView,
+  readRecord,
+  readSwitches,
+  SWITCHES,
+} from './record-files.ts'
 import { boundedSwitches, type Switch, toLines } from './record-lines.ts'
 import type { AgentRecord } from './record-types.ts'
 import { sharedConfig } from './shared-config.ts'
@@ -69,18 +77,18 @@ export function openRecord({ directory, self, config, version, clock, log }: Rec
   const read = (): RecordView => readRecord(directory, clock.now())
 
   /** What cannot be read counts as not there: the record never keeps the workload from going on. */
-  function known(): RecordView {
+  function known(): readonly Switch[] {
     try {
-      return read()
+      return readSwitches(directory)
     } catch (error) {
       log.warn({ event: 'record.not_read', why: messageOf(error) })
-      return { switches: [], prices: [], config: undefined }
+      return []
     }
   }
 
   async function append(entry: Switch): Promise<void> {
     if (!mayWrite(last)) return
-    await writeSwitches([...known().switches, entry])
+    await writeSwitches([...known(), entry])
     if (entry.kind !== 'primary') return
     const { epoch, instance, at } = entry
     const schema = 'understudy.agent-config/v1'

@@ -126,6 +126,9 @@ export function createScanner(surroundings: ScannerSurroundings): Scanner {
 
   /** Extended attributes of the names that have changed in any way since they were read last. */
   async function readAttributes(pass: Pass): Promise<void> {
+    // The record changes with every move: it is not worth two processes while the workload stands still.
+    for (const key of reader.attributesStale)
+      if (!roots.hasAttributes(key)) reader.attributesStale.delete(key)
     const stale = [...reader.attributesStale]
     const due = attributesAt === undefined || clock.mono() - attributesAt >= ATTRIBUTES_EVERY
     if (!xattrs.available) return reader.attributesStale.clear()

@@ -22,6 +22,8 @@ export interface StateRoots {
   selects(key: Key, kind: 'dir' | 'file' | 'symlink'): boolean
   /** Whether the name is one that matters most when there is no time for all. */
   isPriority(key: Key): boolean
+  /** Whether its extended attributes belong to the state: not so in the agent's own record. */
+  hasAttributes(key: Key): boolean
 }
 
 /** `selection` holds for the first `selected` of the directories, all of them by default; all of the others is taken. */
@@ -48,6 +50,7 @@ export function createStateRoots(
       const { root, path } = splitKey(key)
       return root >= selected || selection.isPriority(path)
     },
+    hasAttributes: (key) => splitKey(key).root < selected,
   }
 }
 

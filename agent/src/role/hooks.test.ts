@@ -3,12 +3,12 @@ import { createServer, type Server } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { systemClock } from '@understudy/shared/core/time'
+import { millis, systemClock } from '@understudy/shared/core/time'
 import type { Hook } from '@understudy/shared/failover/member-types'
 import { pino } from 'pino'
 import { afterEach, expect, onTestFinished, test, vi } from 'vitest'
 import { workloadSchema } from '../config/workload.ts'
-import { createHooks } from './hooks.ts'
+import { createHooks, healthPause } from './hooks.ts'
 
 const cleanups: (() => Promise<void> | void)[] = []
 afterEach(async () => {
@@ -111,6 +111,13 @@ test('health by HTTP is asked until it is good', async () => {
   }).run('health')
   expect(ok).toBe(true)
   expect(asked).toBe(3)
+})
+
+test('a workload is asked often at first, then less, and asking never takes most of the time', () => {
+  expect(healthPause(millis(0), millis(1))).toBe(10)
+  expect(healthPause(millis(1000), millis(1))).toBe(25)
+  expect(healthPause(millis(0), millis(30))).toBe(60)
+  expect(healthPause(millis(60_000), millis(2000))).toBe(100)
 })
 
 test('a workload that never becomes healthy fails with the last answer', async () => {

@@ -1,7 +1,7 @@
 import { type ChildProcess, spawn } from 'node:child_process'
 import { request } from 'node:http'
 import { messageOf } from '@understudy/shared/core/app-error'
-import { type Clock, type Millis, millis, sleep } from '@understudy/shared/core/time'
+import { between, type Clock, type Millis, millis, sleep } from '@understudy/shared/core/time'
 import type { Hook } from '@understudy/shared/failover/member-types'
 import type { Logger } from 'pino'
 import type { Workload } from '../config/workload.ts'
@@ -9,7 +9,8 @@ import { killMarked, WORKLOAD_KEY } from './process-tree.ts'
 
 /** Output that is kept of one hook: the end, where the reason stands. */
 const KEPT_OUTPUT = 16 * 1024
-const HEALTH_EVERY = millis(25)
+/** A workload that is up is noticed soon; one that takes long is asked less often, and asking takes a third of the time at most. */
+const HEALTH_PAUSE = { least: millis(10), most: millis(100), share: 1 / 40 }
 const HTTP_TIMEOUT = millis(2000)
 
 export interface HookOutcome {
@@ -54,8 +55,10 @@ export function createHooks(workload: Workload, key: string, clock: Clock, log: 
 
   async function untilHealthy(facts: HookFacts, signal: AbortSignal): Promise<HookOutcome> {
     const { health } = hooks
-    const deadline = clock.mono() + health.timeout_seconds
+    const began = clock.mono()
+    const deadline = began + health.timeout_seconds
     for (;;) {
+      const asked = clock.mono()
       const outcome =
         'http' in health ? await askHttp(health.http, signal) : await command('health', health, facts, signal)
       if (outcome.ok || signal.aborted) return outcome
@@ -64,7 +67,8 @@ export function createHooks(workload: Workload, key: string, clock: Clock, log: 
           ...outcome,
           why: `not healthy within ${health.timeout_seconds / 1000} s: ${outcome.why ?? 'no answer'}`,
         }
-      await sleep(clock, HEALTH_EVERY, signal).catch(() => undefined)
+      const now = clock.mono()
+      await sleep(clock, healthPause(between(began, now), between(asked, now)), signal).catch(() => undefined)
     }
   }
 
@@ -97,6 +101,10 @@ export function createHooks(workload: Workload, key: string, clock: Clock, log: 
     },
   }
 }
+
+/** `waited` for it to be healthy so far; the last time it was asked `took` so long. */
+export const healthPause = (waited: Millis, took: Millis): Millis =>
+  millis(Math.min(Math.max(HEALTH_PAUSE.least, waited * HEALTH_PAUSE.share, 2 * took), HEALTH_PAUSE.most))
 
 /** The agent's own environment without its secrets and settings. */
 const OWN_VARIABLES = /^(JOIN_TOKEN|JOIN_TOKEN_FILE|MALLOC_\w+)$/

@@ -14,10 +14,16 @@ export function watchLife(socket: WebSocket, clock: Clock): void {
   const heard = () => {
     heardAt = clock.mono()
   }
+  const isSilent = () => between(heardAt, clock.mono()) > SILENCE_LIMIT
   const look = () => {
-    if (between(heardAt, clock.mono()) > SILENCE_LIMIT) return socket.terminate()
+    // We may have stood still ourselves: what has come meanwhile is read before anything is made of it.
+    if (isSilent()) return void setImmediate(judge)
     if (socket.readyState === WebSocket.OPEN) socket.ping()
     cancel = clock.timer(ASK_EVERY, look)
+  }
+  const judge = () => {
+    if (isSilent()) return socket.terminate()
+    if (socket.readyState !== WebSocket.CLOSED) look()
   }
   socket.on('message', heard)
   socket.on('ping', heard)

@@ -45,6 +45,7 @@ rm -rf '${directory}'`
 }
 
 export interface CoordinatorChild {
+  readonly pid: number | undefined
   readonly url: string
   stop(): Promise<void>
   kill(): void
@@ -77,6 +78,7 @@ export async function startCoordinatorChild(options: {
     void ended.then(() => reject(new AppError('internal', `the coordinator did not start: ${last}`)))
   })
   return {
+    pid: child.pid,
     url,
     ended,
     kill: () => void child.kill('SIGKILL'),

@@ -175,11 +175,15 @@ export function createFailover(options: FailoverOptions): Failover {
     signal: options.signal,
   })
 
-  /** Which pool every known instance is in, for prices without a look into the database. */
-  const pools = new Map<string, { agentId: AgentId; spotPrice: () => ReturnType<RunnerPorts['priceOf']> }>()
+  /** Which pool every known instance is in, without a look into the database. */
+  const pools = new Map<
+    string,
+    { agentId: AgentId; poolId: string; spotPrice: () => ReturnType<RunnerPorts['priceOf']> }
+  >()
   const notePool = (row: { id: string; agent_id: string; pool_id: string }) =>
     void pools.set(row.id, {
       agentId: asAgentId(row.agent_id),
+      poolId: row.pool_id,
       spotPrice: () => offers.of(row.pool_id)?.spotPrice ?? null,
     })
   const entryOfInstance = (instance: InstanceId): Entry | undefined => {
@@ -235,6 +239,7 @@ export function createFailover(options: FailoverOptions): Failover {
     clock,
     log,
     sendOrder: links.sendOrder,
+    isMoving: () => [...registry.entries()].some(({ runner }) => runner.flight !== undefined),
     onChange: (entry) => onChange(entry.agentId),
   })
   const moves = createMoves({ fleet, incidents, presence, offers, clock })
@@ -258,14 +263,13 @@ export function createFailover(options: FailoverOptions): Failover {
     onWanted: standbys.tryWanted,
   })
 
-  async function noticedPools(): Promise<ReadonlySet<string>> {
+  function noticedPools(): ReadonlySet<string> {
     const noticed = new Set<string>()
-    for (const entry of registry.entries())
-      for (const member of entry.runner.group.members.values())
-        if (member.noticedBy !== undefined && !member.gone) {
-          const row = await fleet.instance(member.instance)
-          if (row) noticed.add(row.pool_id)
-        }
+    for (const { runner } of registry.entries())
+      for (const { instance, noticedBy, gone } of runner.group.members.values()) {
+        const pool = noticedBy === undefined || gone ? undefined : pools.get(instance)
+        if (pool) noticed.add(pool.poolId)
+      }
     return noticed
   }
 

@@ -2,7 +2,7 @@ import { messageOf } from '@understudy/shared/core/app-error'
 import { instanceId as asInstanceId, type InstanceId } from '@understudy/shared/core/ids'
 import { runServices, type Service } from '@understudy/shared/core/service'
 import { between, type Clock, everyPeriod, millis, seconds } from '@understudy/shared/core/time'
-import type { GroupMember } from '@understudy/shared/failover/group'
+import { type GroupMember, nextLook } from '@understudy/shared/failover/group'
 import type { Logger } from 'pino'
 import { type Cloud, hasEnded } from '../cloud/cloud.ts'
 import type { FleetStore } from '../fleet/fleet.ts'
@@ -32,6 +32,17 @@ export function createHousekeeping(parts: {
 }): Service {
   const { registry, presence, fleet, replicas, departures, cloud, clock, log, onWanted } = parts
   const asked = () => AbortSignal.timeout(5000)
+
+  /** A promise that ends before the next tick is not waited for any longer than it lasts. */
+  function tick({ runner }: Entry, signal: AbortSignal): void {
+    runner.dispatch({ kind: 'tick' })
+    const now = clock.mono()
+    const next = nextLook(runner.group, now)
+    if (next === undefined || between(now, next) >= TICK) return
+    clock.timer(between(now, next), () => {
+      if (!signal.aborted) runner.dispatch({ kind: 'tick' })
+    })
+  }
 
   async function sweep(entry: Entry): Promise<void> {
     const now = clock.mono()
@@ -89,8 +100,10 @@ export function createHousekeeping(parts: {
     {
       name: 'tick',
       run: (signal) =>
-        everyPeriod(clock, TICK, signal, () => {
-          for (const entry of registry.entries()) entry.runner.dispatch({ kind: 'tick' })
+        everyPeriod(clock, TICK, signal, async () => {
+          // What has come while this process stood still is heard before anybody is taken for silent.
+          await new Promise(setImmediate)
+          for (const entry of registry.entries()) tick(entry, signal)
         }),
     },
     { name: 'sweep', run: (signal) => everyPeriod(clock, SWEEP, signal, each('sweep', sweep)) },

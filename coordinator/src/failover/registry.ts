@@ -49,6 +49,7 @@ export interface Predecessor {
 
 export interface Wanted {
   readonly why: 'notice' | 'replaced' | 'lost'
+  readonly since: Mono
   readonly tryAt: Mono
   /** Why the last try made none. */
   readonly refusal?: string
@@ -126,7 +127,7 @@ export function createRegistry(parts: {
       entry.predecessor = { instance: primary, waiting: [] }
     if (row.outdated === 1) entry.runner.dispatch({ kind: 'outdated', voted: row.voted_epoch })
     if (open?.move.at.kind === 'waiting' && open.move.incident.trigger === 'notice')
-      entry.wanted = { why: 'notice', tryAt: clock.mono() }
+      entry.wanted = { why: 'notice', since: clock.mono(), tryAt: clock.mono() }
     for (const replica of await replicas.active(agentId))
       entry.replicas.set(replica.instance_id ?? replica.id, unheardOf(replica))
   }

@@ -46,7 +46,7 @@ export interface ReplicaPorts {
   readonly createJoinToken: (agentId: AgentId, replicaId: ReplicaId) => Promise<string>
   readonly groupOf: (agentId: AgentId) => Group | undefined
   /** Pools in which any instance of ours has an open notice. */
-  readonly noticedPools: () => Promise<ReadonlySet<string>>
+  readonly noticedPools: () => ReadonlySet<string>
 }
 
 /** Chooses a pool and starts an instance in it that will join as a standby. */
@@ -95,7 +95,7 @@ export function createReplicas(ports: ReplicaPorts): Replicas {
       current: await poolOf(group?.primary),
       aim: request.type === 'manual' ? 'cheapest' : 'safest',
       excludeZones: request.excludeZones,
-      noticedPools: await ports.noticedPools(),
+      noticedPools: ports.noticedPools(),
       takenPools: new Set(active.map((row) => row.pool_id)),
       emptyPools: offers.emptyPools(),
     })

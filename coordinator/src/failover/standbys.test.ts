@@ -1,6 +1,6 @@
 import { AppError } from '@understudy/shared/core/app-error'
 import { agentId } from '@understudy/shared/core/ids'
-import { systemClock } from '@understudy/shared/core/time'
+import { mono, systemClock } from '@understudy/shared/core/time'
 import { restoreGroup } from '@understudy/shared/failover/group'
 import { defaultLeasePolicy } from '@understudy/shared/failover/lease'
 import { pino } from 'pino'
@@ -33,7 +33,7 @@ test('that no replica can be made is logged once for each reason, however often 
     agentId: agentId('a'),
     runner: { group, flight: undefined },
     replicas: new Map(),
-    wanted: { why: 'notice', tryAt: clock.mono() },
+    wanted: { why: 'notice', since: clock.mono(), tryAt: clock.mono() },
   } as unknown as Entry
 
   for (let attempt = 0; attempt < 3; attempt += 1) await standbys.tryWanted(entry)
@@ -42,4 +42,39 @@ test('that no replica can be made is logged once for each reason, however often 
   await standbys.tryWanted(entry)
   expect(lines).toHaveLength(2)
   expect(entry.wanted).toBeDefined()
+})
+
+test('a replica in the place of a promoted one lets the moves of others go first, and nothing else waits', () => {
+  const tried: string[] = []
+  let moving = true
+  let now = mono(1000)
+  const clock = { ...systemClock, mono: () => now }
+  const standbys = createStandbys({
+    fleet: {
+      mustAgent: (id: string) => {
+        tried.push(id)
+        return new Promise(() => undefined)
+      },
+    },
+    isMoving: () => moving,
+    clock,
+    log: pino({ level: 'silent' }),
+  } as unknown as Parameters<typeof createStandbys>[0])
+  const entryOf = (id: string) =>
+    ({ agentId: agentId(id), runner: { flight: undefined }, replicas: new Map() }) as unknown as Entry
+
+  const replaced = entryOf('replaced')
+  standbys.want(replaced, 'replaced', undefined)
+  expect(tried).toEqual([])
+  expect(replaced.wanted).toMatchObject({ why: 'replaced' })
+  standbys.want(entryOf('noticed'), 'notice', undefined)
+  standbys.want(entryOf('lost'), 'lost', undefined)
+  expect(tried).toEqual(['noticed', 'lost'])
+  // Some other move takes long.
+  now = mono(now + 10_000)
+  void standbys.tryWanted(replaced)
+  expect(tried).toEqual(['noticed', 'lost', 'replaced'])
+  moving = false
+  standbys.want(entryOf('alone'), 'replaced', undefined)
+  expect(tried.at(-1)).toBe('alone')
 })

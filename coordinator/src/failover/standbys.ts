@@ -1,6 +1,6 @@
 import { AppError, messageOf } from '@understudy/shared/core/app-error'
 import { instanceId as asInstanceId, type IncidentId, type ReplicaId } from '@understudy/shared/core/ids'
-import { type Clock, plus, seconds } from '@understudy/shared/core/time'
+import { between, type Clock, plus, seconds } from '@understudy/shared/core/time'
 import type { ReplicaView } from '@understudy/shared/protocol/agents'
 import type { EmergencyReplicaRequest, EmergencyReplicaResponse } from '@understudy/shared/protocol/failover'
 import type {
@@ -21,6 +21,8 @@ import type { Views } from './views.ts'
 
 /** A replica that could not be made is tried again after this long. */
 const WANTED_AGAIN = seconds(10)
+/** A replica in the place of one that was promoted lets the moves of other agents go first, for so long. */
+const AFTER_OTHERS = seconds(10)
 const TERMINATE_TIMEOUT = 10_000
 
 /** The replicas of each agent: asked for by hand, by a notice or by a loss; given up; their progress. */
@@ -53,6 +55,8 @@ export function createStandbys(parts: {
   readonly clock: Clock
   readonly log: Logger
   readonly sendOrder: LinkEvents['sendOrder']
+  /** Some agent is without a primary, or about to be. */
+  readonly isMoving: () => boolean
   readonly onChange: (entry: Entry) => void
 }): Standbys {
   const { fleet, store, replicas, cloud, views, clock, log, onChange } = parts
@@ -101,13 +105,17 @@ export function createStandbys(parts: {
       })
       entry.replicas.delete(row.id)
       if (launched) entry.replicas.set(launched.instance_id ?? launched.id, launched)
-      else if (entry.runner.flight) entry.wanted = { why: 'notice', tryAt: clock.mono() }
+      else if (entry.runner.flight) entry.wanted = { why: 'notice', since: clock.mono(), tryAt: clock.mono() }
     }
   }
 
+  /** Whoever looks after what is wanted (housekeeping.ts) tries again. */
+  const letsOthersGoFirst = ({ why, since }: Wanted): boolean =>
+    why === 'replaced' && between(since, clock.mono()) < AFTER_OTHERS && parts.isMoving()
+
   async function tryWanted(entry: Entry): Promise<void> {
     const { wanted, runner, agentId } = entry
-    if (!wanted) return
+    if (!wanted || letsOthersGoFirst(wanted)) return
     entry.wanted = undefined
     const agent = await fleet.mustAgent(agentId)
     if (usable(entry)) return
@@ -225,7 +233,7 @@ export function createStandbys(parts: {
       return { replicaId: row.id, created: true }
     },
     want(entry, why, flight) {
-      entry.wanted = { why, tryAt: clock.mono() }
+      entry.wanted = { why, since: clock.mono(), tryAt: clock.mono() }
       if (flight) flight.emergency = true
       tryWanted(entry).catch((error: unknown) => log.error({ event: 'replica.wanted_failed', err: error }))
     },

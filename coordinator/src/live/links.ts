@@ -12,6 +12,9 @@ import {
 import type { Logger } from 'pino'
 import type { ZodError } from 'zod'
 
+/** Instances of which it is known what they have reported: more than are ever there at once. */
+const MOST_REMEMBERED = 10_000
+
 /** What a socket must be able to do; `ws` and hono's wrapper of it both are. */
 export interface LinkSocket {
   send(text: string): void
@@ -48,6 +51,8 @@ export interface Links {
 
 export function createLinks(handlers: LinkHandlers, log: Logger): Links {
   const sockets = new Map<InstanceId, LinkSocket>()
+  /** The last report of each instance that was dealt with, of which run of its daemon. */
+  const reported = new Map<InstanceId, { readonly boot: string; readonly id: number }>()
 
   const sendOn = (socket: LinkSocket, message: CoordinatorMessage) => socket.send(JSON.stringify(message))
 
@@ -64,6 +69,7 @@ export function createLinks(handlers: LinkHandlers, log: Logger): Links {
     },
     accept(agentId, instance, socket) {
       let greeted = false
+      let boot = ''
       const isCurrent = () => sockets.get(instance) === socket
 
       const refuse = (code: string, message: string) => {
@@ -79,6 +85,7 @@ export function createLinks(handlers: LinkHandlers, log: Logger): Links {
         sockets.set(instance, socket)
         if (before && before !== socket) before.close(1000, 'replaced by a new connection')
         greeted = true
+        boot = hello.boot
         if (!handlers.onHello(agentId, instance, hello)) socket.close(1008, 'refused')
       }
 
@@ -90,8 +97,24 @@ export function createLinks(handlers: LinkHandlers, log: Logger): Links {
         if (message.type === 'heartbeat') return handlers.onHeartbeat(agentId, instance, message)
         if (message.type === 'certificate-request')
           return handlers.onCertificateRequest(agentId, instance, message)
-        handlers.onReport(agentId, instance, message.body)
+        // Said again over a new connection, because the acknowledgement was lost with the one before.
+        if (!isKnown(message.id)) handlers.onReport(agentId, instance, message.body)
+        remember(message.id)
         sendOn(socket, { type: 'report-ack', id: message.id })
+      }
+
+      /** Reports come in order, and every run of the daemon counts its own. */
+      function isKnown(id: number): boolean {
+        const last = reported.get(instance)
+        return last?.boot === boot && id <= last.id
+      }
+
+      function remember(id: number): void {
+        if (isKnown(id)) return
+        reported.delete(instance)
+        reported.set(instance, { boot, id })
+        const [oldest] = reported.keys()
+        if (reported.size > MOST_REMEMBERED && oldest !== undefined) reported.delete(oldest)
       }
 
       /** Acknowledged all the same: the agent would repeat it for ever, and nobody would understand it later. */

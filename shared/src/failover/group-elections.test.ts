@@ -3,6 +3,7 @@ import { millis, mono } from '../core/time.ts'
 import { certificateOf, keyOf } from '../testkit/certificates.ts'
 import { groupBench as bench, P, Q, R, turnoverOf } from '../testkit/group-bench.ts'
 import { COORDINATOR, renewal, succession } from './certificate.ts'
+import { nextLook } from './group.ts'
 import { defaultLeasePolicy } from './lease.ts'
 
 const { lease } = defaultLeasePolicy
@@ -43,6 +44,27 @@ test('a successor that still hears the primary does not take its place', () => {
   g.beat(R, { hears: false })
   g.wait(100)
   expect(g.group.phase.kind).toBe('voting')
+})
+
+test('the last word that is waited for is acted on when it comes, not at the next tick', () => {
+  const g = bench().settle()
+  g.beat(R, { hears: true })
+  g.wait(lease + 1)
+  expect(g.group.phase.kind).toBe('steady')
+  g.beat(R, { hears: false })
+  expect(g.find('vote')?.proposal).toMatchObject({ epoch: 3, primary: R })
+})
+
+test('the next look is right after the promise to the primary ends, and there is none without a promise', () => {
+  const g = bench().settle()
+  g.beat(P)
+  const { until } = g.group.promise ?? { until: g.now }
+  expect(nextLook(g.group, g.now)).toBe(until + 1)
+  expect(nextLook(g.group, until)).toBeUndefined()
+  g.wait(lease + 1, R)
+  g.write()
+  // It is promised to the candidate now.
+  expect(nextLook(g.group, g.now)).toBeUndefined()
 })
 
 test('an election is given up when the candidate hears the primary, and the primary is heard', () => {

@@ -34,6 +34,12 @@ export function onTick(before: Group, context: GroupContext): GroupStep {
   return after(missing(group), onTime(group, context))
 }
 
+/** When our promise to the primary ends, right after which there may be something to do; undefined without one. */
+export const nextLook = ({ promise, primary }: Group, now: Mono): Mono | undefined =>
+  promise !== undefined && promise.to === primary && now < promise.until
+    ? plus(promise.until, millis(1))
+    : undefined
+
 /** Who cannot tell what it knows because its machine has ended need not be waited for. */
 const missing = ({ abstainFor }: Group): GroupEffect[] =>
   [...abstainFor].map((instance) => ({ kind: 'check-instance', instance }))

@@ -54,11 +54,24 @@ export const proposalDigest = (proposal: Proposal): string =>
 /** False also for a key or a signature that is none. */
 export function verifyVote(publicKey: string, proposal: Proposal, signature: string): boolean {
   try {
-    const key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: publicKey }, format: 'jwk' })
-    return verify(null, Buffer.from(proposalText(proposal)), key, Buffer.from(signature, 'base64'))
+    const text = Buffer.from(proposalText(proposal))
+    return verify(null, text, keyObjectOf(publicKey), Buffer.from(signature, 'base64'))
   } catch {
     return false
   }
+}
+
+/** Read before: a key is used for many votes, and to read it takes longer than to check one of them. */
+const keyObjects = new Map<string, KeyObject>()
+const MOST_KEYS = 2000
+
+function keyObjectOf(publicKey: string): KeyObject {
+  const known = keyObjects.get(publicKey)
+  if (known) return known
+  const key = createPublicKey({ key: { kty: 'OKP', crv: 'Ed25519', x: publicKey }, format: 'jwk' })
+  if (keyObjects.size >= MOST_KEYS) keyObjects.clear()
+  keyObjects.set(publicKey, key)
+  return key
 }
 
 /**
