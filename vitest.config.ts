@@ -1,36 +1,61 @@
+import { availableParallelism } from 'node:os'
 import { join } from 'node:path'
 import { defineConfig } from 'vitest/config'
+import { LongestFirst } from './.ci/longest-first.ts'
 
 /** Programs that tests start are compiled once, and not at each of hundreds of starts. */
 process.env.NODE_COMPILE_CACHE ??= join(import.meta.dirname, 'node_modules/.cache/compiled')
 
-/** Whole processes need time to start. */
-const processes = { testTimeout: 120_000, hookTimeout: 120_000 }
+/**
+ * A limit ends what hangs, and says nothing of how long a test takes: some take seconds alone, and other tests want the same
+ * processors. Whole processes need time to start.
+ */
+const limits = { testTimeout: 60_000, hookTimeout: 60_000 }
+const processLimits = { testTimeout: 180_000, hookTimeout: 180_000 }
 
-/** Vitest leaves one core free, which on a machine with two would be half of it. */
-const together = { maxWorkers: '100%' }
+/** Many tests wait for a timer or a process, so one more runs than there are cores (as in dashboard/vite.config.ts). */
+const together = { maxWorkers: availableParallelism() + 1 }
 
-/** What measures times has the machine for itself: one file at a time, after everything else. */
+/** Whole systems with leases of a second run beside each other, which leaves some of the cores, but not beside computing. */
+const systems = { ...together, sequence: { groupOrder: 1 } }
+
+/** What looks at a page that moves has the machine for itself, after everything else. */
 const alone = { maxWorkers: 1, sequence: { groupOrder: 2 } }
 
 /** Starts a real PostgreSQL for those tests that ask for one. */
 const postgres = 'coordinator/src/storage/postgres-global-setup.ts'
 
+/** One process for many schedules, on threads of its own. */
+const simulation = 'shared/src/failover/failover.simulation.test.ts'
+
 export default defineConfig({
   test: {
+    sequence: { sequencer: LongestFirst },
     projects: [
       {
         test: {
           name: 'unit',
           include: [
-            '{shared,agent,coordinator}/src/**/*.test.ts',
+            '{agent,coordinator}/src/**/*.test.ts',
             '.ci/**/*.test.ts',
             'models/**/*.test.ts',
             'test/bench/**/*.test.ts',
             'test/faults/mutations.test.ts',
+            simulation,
           ],
           globalSetup: [postgres],
-          testTimeout: 20_000,
+          ...limits,
+          ...together,
+        },
+      },
+      {
+        test: {
+          // Nothing there has a state that outlives a test, so that files may share a process.
+          name: 'shared',
+          include: ['shared/src/**/*.test.ts'],
+          exclude: [simulation],
+          isolate: false,
+          ...limits,
           ...together,
         },
       },
@@ -39,29 +64,26 @@ export default defineConfig({
           name: 'contract',
           include: ['test/contract/**/*.test.ts'],
           globalSetup: [postgres],
-          testTimeout: 20_000,
+          ...limits,
           ...together,
         },
       },
       'dashboard/vite.config.ts',
+      { test: { name: 'e2e', include: ['test/e2e/**/*.test.ts'], ...processLimits, ...systems } },
       {
         test: {
-          name: 'e2e',
-          include: ['test/e2e/**/*.test.ts'],
-          ...processes,
-          maxWorkers: 2,
-          sequence: { groupOrder: 1 },
+          name: 'faults',
+          include: ['test/faults/{faults*,judges}.test.ts'],
+          ...processLimits,
+          ...systems,
         },
-      },
-      {
-        test: { name: 'faults', include: ['test/faults/{faults,judges}.test.ts'], ...processes, ...alone },
       },
       {
         test: {
           name: 'browser',
           include: ['test/browser/**/*.test.ts'],
           globalSetup: ['test/browser/global-setup.ts'],
-          ...processes,
+          ...processLimits,
           ...alone,
         },
       },

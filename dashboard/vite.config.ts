@@ -1,3 +1,4 @@
+import { availableParallelism } from 'node:os'
 import { svelte } from '@sveltejs/vite-plugin-svelte'
 import { svelteTesting } from '@testing-library/svelte/vite'
 import { defineConfig } from 'vitest/config'
@@ -15,7 +16,7 @@ export default defineConfig(({ mode }) => ({
   server: { proxy: { '/api': { target: COORDINATOR, ws: true } } },
   test: {
     name: 'dashboard',
-    maxWorkers: '100%',
+    maxWorkers: availableParallelism() + 1,
     environment: 'jsdom',
     include: ['src/**/*.test.ts'],
     setupFiles: ['src/testkit/setup.ts'],

@@ -1,6 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { instanceId } from '../../shared/src/core/ids.ts'
-import { agentProcess, send } from '../faults/processes.ts'
+import { agentProcess, send, workloadProcesses } from '../faults/processes.ts'
 import { type Fleet, startFleet } from './support/fleet.ts'
 import { until } from './support/programs.ts'
 
@@ -50,11 +50,14 @@ test('a primary that boots again while the coordinator is away has a new epoch f
   const before = await fleet.protectedAgent('agent-b')
   const { cloud } = fleet.rig
   const primary = instanceId(before.instance_id ?? '')
-  const back = fleet.rig.restartCoordinator(10_000)
-  await new Promise((resolve) => setTimeout(resolve, 500))
+  const workload = () => workloadProcesses(primary, fleet.directoryOf(primary))
+  const first = workload()
+  fleet.rig.coordinator.kill()
+  await fleet.rig.coordinator.ended
   cloud.crash(primary)
   await cloud.reboot(primary)
-  await back
+  await until('the workload is started again', () => workload().some((pid) => !first.includes(pid)))
+  await fleet.rig.restartCoordinator(0)
   const after = await fleet.untilProtected('agent-b')
   expect(after.instance_id).toBe(primary)
   const { body } = await fleet.call('GET', '/api/agents/agent-b/epochs')

@@ -3,10 +3,14 @@ import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { isServing, primaryOf, untilAgent } from '../../coordinator/src/demo/rig.ts'
+import { seconds } from '../../shared/src/core/time.ts'
 import { type Fleet, startFleet } from './support/fleet.ts'
 import { agentProgram, endAll, run, until } from './support/programs.ts'
 
 /** An agent without a replica, whose snapshots are all that is left when its instance is lost. */
+
+/** A loss without a word shows in the API after this long, and not only after ten seconds. */
+const LOST_SOON = { cloud: { describeLag: seconds(2) } }
 
 const base = mkdtempSync(join(tmpdir(), 'understudy-snapshots-'))
 const store = join(base, 'store')
@@ -14,19 +18,22 @@ let fleet: Fleet
 
 beforeAll(async () => {
   mkdirSync(store)
-  fleet = await startFleet((usual) => (facts) => {
-    const machine = usual(facts)
-    return {
-      ...machine,
-      env: {
-        ...machine.env,
-        AUTO_REPLICA_ENABLED: 'false',
-        UNDERSTUDY_SNAPSHOT_STORE: store,
-        UNDERSTUDY_SNAPSHOT_INTERVAL: '1',
-        UNDERSTUDY_SNAPSHOT_KEEP: '5',
-      },
-    }
-  })
+  fleet = await startFleet(
+    (usual) => (facts) => {
+      const machine = usual(facts)
+      return {
+        ...machine,
+        env: {
+          ...machine.env,
+          AUTO_REPLICA_ENABLED: 'false',
+          UNDERSTUDY_SNAPSHOT_STORE: store,
+          UNDERSTUDY_SNAPSHOT_INTERVAL: '1',
+          UNDERSTUDY_SNAPSHOT_KEEP: '5',
+        },
+      }
+    },
+    LOST_SOON,
+  )
   await fleet.agent('agent-s')
 })
 afterEach(endAll)

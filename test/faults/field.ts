@@ -122,8 +122,11 @@ export async function startField(): Promise<Field> {
         await within('a machine boots again', MACHINE, rig.cloud.reboot(instanceId(member.instance)))
     await untilAgent(rig.operator, id, 'serving again', isServing, 40_000)
     const { replicas, successor_id: successor } = await rig.operator.agent(id)
+    // One that has ended with the primary may still be listed: nobody has missed it yet.
+    const lives = (instance: string | null) => instance !== null && isRunning(memberOf(instance))
     const usable = replicas.filter(
-      ({ is_active, notice, status }) => is_active && !notice && status !== 'failed',
+      ({ is_active, notice, status, instance_id: instance }) =>
+        is_active && !notice && status !== 'failed' && lives(instance),
     )
     const worth = ({ instance_id: instance, status }: AgentView['replicas'][number]): number =>
       Number(instance === successor) * 2 + Number(status === 'ready')

@@ -222,7 +222,8 @@ test('one replica that reads nothing holds up neither the others nor the workloa
     await primary.seal(name, millis(10_000), false)
     expect(await fullPicture(to)).toEqual(picture)
   }
-  expect(slowest).toBeLessThan(1000)
+  // The stalled one is held for as long as all of this takes: a write that waited for it would have hung.
+  expect(slowest).toBeLessThan(5000)
 })
 
 test('a bandwidth limit holds for what is sent, and not for a seal', async () => {

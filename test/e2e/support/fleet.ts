@@ -67,7 +67,7 @@ export interface Fleet {
 }
 
 /** No call of the API takes as long as this. */
-const CALL_LIMIT = 30_000
+const CALL_LIMIT = 60_000
 
 export interface Answer {
   readonly status: number

@@ -33,8 +33,8 @@ export interface StartOptions {
   readonly cwd?: string
 }
 
-/** A program that has not ended by then hangs. */
-const LIMIT = 30_000
+/** Longer than anything takes where a dozen processes share two processors; what hangs ends here. */
+const LIMIT = 60_000
 const started = new Set<ChildProcess>()
 
 /** Starts a program with an environment that holds nothing of ours but `env` and where compiled code is kept. */
