@@ -42,9 +42,10 @@ import type { Flight } from './flight.ts'
 import type { RunnerPorts } from './group-runner.ts'
 import { createHousekeeping } from './housekeeping.ts'
 import { createLinkEvents, type LinkEvents } from './link-events.ts'
-import { createMoves } from './moves.ts'
+import { createMoves, type MoveBy } from './moves.ts'
 import { createOffers } from './offers.ts'
 import { readOpenMoves } from './open-moves.ts'
+import { createStandbyKeeper } from './policies/standby-keeper.ts'
 import { createPresenceBook } from './presence.ts'
 import { createRegistry, type Entry } from './registry.ts'
 import { createReplicaStore } from './replica-store.ts'
@@ -91,7 +92,7 @@ export interface Failover extends Service {
     caller: string | undefined,
   ): Promise<ReplicaView>
   plan(agentId: AgentId, id: ReplicaId): Promise<PromotionPlan>
-  promote(agentId: AgentId, id: ReplicaId, body: PromoteRequest): Promise<FailoverResponse>
+  promote(agentId: AgentId, id: ReplicaId, body: PromoteRequest, by?: MoveBy): Promise<FailoverResponse>
   terminationImminent(agentId: AgentId, body: TerminationImminentRequest): Promise<FailoverResponse>
   rebalance(agentId: AgentId, body: RebalanceRequest): Promise<RebalanceResponse>
   /** An operator has seen that an instance has ended. */
@@ -109,7 +110,7 @@ export interface FailoverOptions {
   readonly commit: GroupCommit
   readonly fleet: FleetStore
   readonly incidents: Incidents
-  readonly interruptions: Pick<Interruptions, 'ledger' | 'afterSignal'>
+  readonly interruptions: Interruptions
   readonly cloud: Cloud
   readonly address: Address
   readonly clock: Clock
@@ -118,6 +119,8 @@ export interface FailoverOptions {
   readonly coordinatorUrl: string
   /** HEARTBEAT_TIMEOUT: when an agent is shown as offline. */
   readonly offlineAfter: Millis
+  /** How long a replica that was made because of a risk is kept when the risk is over. */
+  readonly replicaCooldown: Millis
   readonly createJoinToken: (agentId: AgentId, replicaId: ReplicaId) => Promise<string>
   readonly voting: Voting
   readonly send: (instance: InstanceId, message: CoordinatorMessage) => boolean
@@ -202,7 +205,10 @@ export function createFailover(options: FailoverOptions): Failover {
     interruptions: options.interruptions,
     clock,
     log,
-    protect: (entry, incident) => standbys.protect(entry, incident),
+    standbys: {
+      usable: (entry) => standbys.usable(entry),
+      protect: (...asked) => standbys.protect(...asked),
+    },
   })
   const voters = createVoterEvents({ registry, presence, incidents, voting, clock, log, send: tell })
   const links = createLinkEvents({
@@ -252,6 +258,14 @@ export function createFailover(options: FailoverOptions): Failover {
     clock,
     log,
     onWanted: standbys.tryWanted,
+  })
+
+  const keeper = createStandbyKeeper({
+    ...{ registry, fleet, standbys, moves, clock, log },
+    interruptions: options.interruptions,
+    ranked: () => Promise.resolve([]),
+    canLaunch: cloud.canLaunch,
+    cooldown: options.replicaCooldown,
   })
 
   async function noticedPools(): Promise<ReadonlySet<string>> {
@@ -314,7 +328,7 @@ export function createFailover(options: FailoverOptions): Failover {
         standbys
           .finishLaunches(entry)
           .catch((error: unknown) => log.error({ event: 'replica.launch_failed', err: error }))
-      await runServices([offers, housekeeping], signal)
+      await runServices([offers, housekeeping, keeper], signal)
     },
     onNewAgent: (agentId) => {
       registry.ensure(agentId)
@@ -352,10 +366,10 @@ export function createFailover(options: FailoverOptions): Failover {
       const entry = registry.get(agentId)
       return moves.plan(entry, await standbys.row(entry, id))
     },
-    async promote(agentId, id, body) {
+    async promote(agentId, id, body, by) {
       const entry = registry.get(agentId)
       const row = await standbys.row(entry, id)
-      return respond(entry, moves.promote(entry, row, body))
+      return respond(entry, moves.promote(entry, row, body, by))
     },
     terminationImminent: async (agentId, body) => {
       const entry = registry.get(agentId)

@@ -9,6 +9,7 @@ import {
 } from '@understudy/shared/core/time'
 import type { OpenIncident } from '@understudy/shared/failover/group'
 import type { Loss, ResponseAction } from '@understudy/shared/protocol/incidents'
+import type { MoveCause } from './incident-names.ts'
 
 /**
  * What is measured while one incident runs, on the coordinator's monotonic clock. Pure data; the group's runner fills
@@ -16,6 +17,8 @@ import type { Loss, ResponseAction } from '@understudy/shared/protocol/incidents
  */
 export interface Flight {
   incident: OpenIncident
+  /** Who has asked for it, where it is a planned move. */
+  cause: MoveCause
   /** T+0: when anybody first noticed. */
   readonly zero: Mono
   /** The members have decided and done it while this coordinator was away; it hears of it afterwards. */
@@ -51,6 +54,7 @@ export interface LastWord {
 
 export const newFlight = (incident: OpenIncident, zero: Mono, oldEpoch: number, lastHeard: Mono): Flight => ({
   incident,
+  cause: 'operator',
   zero,
   elsewhere: false,
   oldEpoch,

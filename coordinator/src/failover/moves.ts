@@ -5,12 +5,19 @@ import { type Group, mayPromote, runsAlone, silenceOf } from '@understudy/shared
 import type { PromoteRequest, PromotionPlan } from '@understudy/shared/protocol/replicas'
 import type { FleetStore, Incidents } from '../fleet/fleet.ts'
 import type { ReplicaRow } from '../storage/database.ts'
+import type { MoveCause } from './incident-names.ts'
 import type { Offers } from './offers.ts'
 import type { PresenceBook } from './presence.ts'
 import type { Entry } from './registry.ts'
 
 /** A move by hand is called off when it is not done by then; until the release the old primary just runs on. */
 const PLANNED_BUDGET = seconds(60)
+
+/** Who has asked for a planned move, and why. An operator, who need not say, if left out. */
+export interface MoveBy {
+  readonly cause: MoveCause
+  readonly why: string
+}
 
 /** What a move by hand would do, and doing it. */
 export interface Moves {
@@ -19,7 +26,7 @@ export interface Moves {
    * Starts the move and returns its incident. The same call again, while it runs, returns the same incident.
    * @throws AppError `stale_epoch`, `not_ready`, `busy` with the present facts
    */
-  promote(entry: Entry, row: ReplicaRow, request: PromoteRequest): IncidentId
+  promote(entry: Entry, row: ReplicaRow, request: PromoteRequest, by?: MoveBy): IncidentId
 }
 
 export function createMoves(parts: {
@@ -73,7 +80,7 @@ export function createMoves(parts: {
     return said?.find(({ instanceId }) => instanceId === target)
   }
 
-  function promote(entry: Entry, row: ReplicaRow, request: PromoteRequest): IncidentId {
+  function promote(entry: Entry, row: ReplicaRow, request: PromoteRequest, by?: MoveBy): IncidentId {
     const { runner } = entry
     const { group, flight } = runner
     const facts = { epoch: group.epoch, primary: group.primary ?? null, phase: group.phase.kind }
@@ -102,12 +109,8 @@ export function createMoves(parts: {
       })
     const why = mayPromote(group, target, clock.mono())
     if (why !== undefined) throw refused(group, why)
-    runner.dispatch({
-      kind: 'promote',
-      target,
-      budget: PLANNED_BUDGET,
-      keepOld: request.demote_old_primary ?? true,
-    })
+    const keepOld = request.demote_old_primary ?? true
+    runner.dispatch({ kind: 'promote', target, budget: PLANNED_BUDGET, keepOld }, by && sightingOf(by))
     const id = runner.flight?.incident.id
     if (!id) throw refused(runner.group, 'the move could not be started')
     return id
@@ -124,6 +127,8 @@ export function createMoves(parts: {
       facts: { epoch, primary: primary ?? null, phase: phase.kind, reason: why },
     })
   }
+
+  const sightingOf = ({ cause, why }: MoveBy) => ({ at: clock.mono(), via: cause, why })
 
   return { plan, promote }
 }

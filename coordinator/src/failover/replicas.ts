@@ -26,6 +26,8 @@ export interface ReplicaRequest {
   readonly incident: IncidentId | null
   readonly pool: string | null
   readonly excludeZones: readonly string[]
+  /** Why one is wanted, in a sentence. */
+  readonly reason: string
 }
 
 export interface CreatedReplica {
@@ -130,6 +132,7 @@ export function createReplicas(ports: ReplicaPorts): Replicas {
       spotPrice: prices.get(poolId(first))?.spotPrice ?? null,
       createdBy: request.createdBy,
       incident: request.incident,
+      reason: reasonIn(request, choice),
     })
     const token = await ports.createJoinToken(agentId, row.id as ReplicaId)
     log.info({ event: 'replica.created', agent: agentId, replica: row.id, type: row.type, pool: row.pool_id })
@@ -205,9 +208,15 @@ export function createReplicas(ports: ReplicaPorts): Replicas {
         incident: null,
         pool: body.pool_id ?? null,
         excludeZones: body.exclude_zones ?? [],
+        reason: `asked for by ${body.created_by ?? actor}`,
       })
     },
   }
+}
+
+const reasonIn = ({ reason }: ReplicaRequest, choice: readonly PoolChoice[]): string => {
+  const chosen = choice.find((pool) => pool.chosen)
+  return chosen ? `${reason}; ${chosen.pool_id} is ${chosen.because}` : reason
 }
 
 /** The choice as it turned out, where the first pool had no capacity. */

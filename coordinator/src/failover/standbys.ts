@@ -1,7 +1,12 @@
 import { AppError, messageOf } from '@understudy/shared/core/app-error'
-import { instanceId as asInstanceId, type IncidentId, type ReplicaId } from '@understudy/shared/core/ids'
+import {
+  type AgentId,
+  instanceId as asInstanceId,
+  type IncidentId,
+  type ReplicaId,
+} from '@understudy/shared/core/ids'
 import { type Clock, plus, seconds } from '@understudy/shared/core/time'
-import type { ReplicaView } from '@understudy/shared/protocol/agents'
+import type { ReplicaType, ReplicaView } from '@understudy/shared/protocol/agents'
 import type { EmergencyReplicaRequest, EmergencyReplicaResponse } from '@understudy/shared/protocol/failover'
 import type {
   CreateReplicaRequest,
@@ -16,12 +21,20 @@ import type { Flight } from './flight.ts'
 import type { LinkEvents } from './link-events.ts'
 import type { Entry, Wanted } from './registry.ts'
 import type { ReplicaStore } from './replica-store.ts'
-import type { Replicas } from './replicas.ts'
+import type { CreatedReplica, Replicas } from './replicas.ts'
 import type { Views } from './views.ts'
 
 /** A replica that could not be made is tried again after this long. */
 const WANTED_AGAIN = seconds(10)
 const TERMINATE_TIMEOUT = 10_000
+/** Who has made a replica that nobody asked for. */
+const OURSELVES = 'understudy'
+
+const wantedBecause: Readonly<Record<Wanted['why'], string>> = {
+  notice: 'a notice, and no replica was ready',
+  replaced: 'the primary was replaced and has no standby',
+  lost: 'the last standby was lost, or there was none when the primary was',
+}
 
 /** The replicas of each agent: asked for by hand, by a notice or by a loss; given up; their progress. */
 export interface Standbys {
@@ -34,8 +47,20 @@ export interface Standbys {
   remove(entry: Entry, id: ReplicaId): Promise<ReplicaView>
   /** What a replica says of its progress over HTTP. @throws AppError `conflict`, `forbidden` */
   note(entry: Entry, id: ReplicaId, body: SyncStatusRequest, caller: string | undefined): Promise<ReplicaView>
+  /** Those that count on: neither under notice nor lost. */
+  usable(entry: Entry): readonly ReplicaRow[]
+  /** One is being launched at this moment. */
+  isMaking(entry: Entry): boolean
   /** A replica that counts on, made if there is none. */
-  protect(entry: Entry, incident: IncidentId): Promise<{ replicaId: string; created: boolean }>
+  protect(
+    entry: Entry,
+    incident: IncidentId,
+    why: string,
+  ): Promise<{ readonly row: ReplicaRow; readonly created: boolean }>
+  /** One more, of our own accord. @throws AppError `no_capacity`, `conflict` */
+  add(entry: Entry, type: ReplicaType, why: string): Promise<ReplicaRow>
+  /** Ends one that is not needed any more. @throws AppError `conflict`, `busy` */
+  release(entry: Entry, id: ReplicaId, why: string): Promise<void>
   /** Makes a replica now, or as soon as one can be made. */
   want(entry: Entry, why: Wanted['why'], flight: Flight | undefined): void
   /** Makes the replica that is wanted, or says why not and leaves it for later. */
@@ -57,6 +82,9 @@ export function createStandbys(parts: {
 }): Standbys {
   const { fleet, store, replicas, cloud, views, clock, log, onChange } = parts
 
+  /** Replicas that are being launched and in no book yet. */
+  const underWay = new Map<AgentId, Promise<CreatedReplica>>()
+
   const rowOf = async (entry: Entry, id: ReplicaId): Promise<ReplicaRow> =>
     [...entry.replicas.values()].find((row) => row.id === id) ?? (await store.get(entry.agentId, id))
 
@@ -65,9 +93,8 @@ export function createStandbys(parts: {
     onChange(entry)
   }
 
-  /** One that counts on: neither under notice nor lost. */
-  function usable(entry: Entry): ReplicaRow | undefined {
-    return [...entry.replicas.values()].find((row) => {
+  function usable(entry: Entry): readonly ReplicaRow[] {
+    return [...entry.replicas.values()].filter((row) => {
       const member =
         row.instance_id === null ? undefined : entry.runner.group.members.get(asInstanceId(row.instance_id))
       return member === undefined || (member.noticedBy === undefined && !member.gone && !member.retired)
@@ -76,20 +103,31 @@ export function createStandbys(parts: {
 
   async function make(
     entry: Entry,
-    type: 'automatic-rebalance' | 'automatic-termination',
+    type: ReplicaType,
     createdBy: string,
     incident: IncidentId | null,
-  ) {
-    const made = await replicas.create({
-      agentId: entry.agentId,
-      type,
-      createdBy,
-      incident,
+    reason: string,
+  ): Promise<CreatedReplica> {
+    const { agentId } = entry
+    const making = replicas.create({
+      ...{ agentId, type, createdBy, incident, reason },
       pool: null,
       excludeZones: [],
     })
-    keep(entry, made.row)
-    return made
+    underWay.set(agentId, making)
+    try {
+      const made = await making
+      keep(entry, made.row)
+      return made
+    } finally {
+      underWay.delete(agentId)
+    }
+  }
+
+  /** One that is there, or is being made at this moment; undefined when there is none. */
+  async function present(entry: Entry): Promise<ReplicaRow | undefined> {
+    const making = underWay.get(entry.agentId)
+    return making ? (await making).row : usable(entry)[0]
   }
 
   async function finishLaunches(entry: Entry): Promise<void> {
@@ -110,12 +148,22 @@ export function createStandbys(parts: {
     if (!wanted) return
     entry.wanted = undefined
     const agent = await fleet.mustAgent(agentId)
-    if (usable(entry)) return
+    if (usable(entry).length > 0) return
+    if (underWay.has(agentId)) {
+      entry.wanted = { ...wanted, tryAt: plus(clock.mono(), WANTED_AGAIN) }
+      return
+    }
     if (agent.auto_replica_enabled !== 1 && runner.group.phase.kind !== 'relaunching')
       return void log.info({ event: 'replica.not_automatic', agent: agentId, why: wanted.why })
     try {
       const incident = runner.flight?.incident.id ?? null
-      const { row } = await make(entry, 'automatic-termination', 'understudy', incident)
+      const { row } = await make(
+        entry,
+        'automatic-termination',
+        OURSELVES,
+        incident,
+        wantedBecause[wanted.why],
+      )
       if (runner.flight) runner.flight.replicaId = row.id
     } catch (error) {
       const refusal = messageOf(error)
@@ -134,6 +182,25 @@ export function createStandbys(parts: {
     parts.sendOrder(entry, instance, { kind: 'fence', epoch: entry.runner.group.epoch })
     await cloud.terminate(instance, AbortSignal.timeout(TERMINATE_TIMEOUT))
     await fleet.patchInstance(instance, { retired: 1, terminated_at: clock.now() })
+  }
+
+  async function remove(entry: Entry, row: ReplicaRow): Promise<ReplicaView> {
+    if (row.is_active !== 1) {
+      if (row.status !== 'promoted') return views.replica(entry, row)
+      throw new AppError('conflict', `the replica ${row.id} was promoted: it is no standby any more`, {
+        hint: 'To end a primary, promote another replica first.',
+      })
+    }
+    const { phase } = entry.runner.group
+    if ('target' in phase && phase.target === row.instance_id)
+      throw new AppError('busy', `${row.instance_id} is about to become primary`, {
+        hint: 'Wait for the move to end, then look again.',
+      })
+    if (row.instance_id !== null) await end(entry, row.instance_id)
+    entry.replicas.delete(row.id)
+    await store.setStatus(row, 'terminated')
+    onChange(entry)
+    return views.replica(entry, await store.get(entry.agentId, row.id as ReplicaId))
   }
 
   return {
@@ -164,7 +231,7 @@ export function createStandbys(parts: {
           hint: `The primary is ${primary}.`,
           facts: { primary, epoch: group.epoch },
         })
-      const existing = usable(entry)
+      const existing = await present(entry)
       if (existing)
         return {
           replica: views.replica(entry, existing),
@@ -173,28 +240,16 @@ export function createStandbys(parts: {
           choice: [],
         }
       const type = body.signal_type === 'termination-notice' ? 'automatic-termination' : 'automatic-rebalance'
-      const { row, choice } = await make(entry, type, actor, flight?.incident.id ?? null)
+      const { row, choice } = await make(
+        entry,
+        type,
+        actor,
+        flight?.incident.id ?? null,
+        body.reason ?? `${actor} has seen a signal`,
+      )
       return { replica: views.replica(entry, row), replica_id: row.id, created: true, choice: [...choice] }
     },
-    async remove(entry, id) {
-      const row = await rowOf(entry, id)
-      if (row.is_active !== 1) {
-        if (row.status !== 'promoted') return views.replica(entry, row)
-        throw new AppError('conflict', `the replica ${id} was promoted: it is no standby any more`, {
-          hint: 'To end a primary, promote another replica first.',
-        })
-      }
-      const { phase } = entry.runner.group
-      if ('target' in phase && phase.target === row.instance_id)
-        throw new AppError('busy', `${row.instance_id} is about to become primary`, {
-          hint: 'Wait for the move to end, then look again.',
-        })
-      if (row.instance_id !== null) await end(entry, row.instance_id)
-      entry.replicas.delete(row.id)
-      await store.setStatus(row, 'terminated')
-      onChange(entry)
-      return views.replica(entry, await store.get(entry.agentId, id))
-    },
+    remove: async (entry, id) => remove(entry, await rowOf(entry, id)),
     async note(entry, id, body, caller) {
       const row = await rowOf(entry, id)
       if (row.is_active !== 1)
@@ -218,11 +273,19 @@ export function createStandbys(parts: {
       onChange(entry)
       return views.replica(entry, await store.get(entry.agentId, id))
     },
-    async protect(entry, incident) {
-      const existing = usable(entry)
-      if (existing) return { replicaId: existing.id, created: false }
-      const { row } = await make(entry, 'automatic-rebalance', 'understudy', incident)
-      return { replicaId: row.id, created: true }
+    usable,
+    isMaking: ({ agentId }) => underWay.has(agentId),
+    async protect(entry, incident, why) {
+      const existing = await present(entry)
+      if (existing) return { row: existing, created: false }
+      const { row } = await make(entry, 'automatic-rebalance', OURSELVES, incident, why)
+      return { row, created: true }
+    },
+    add: async (entry, type, why) => (await make(entry, type, OURSELVES, null, why)).row,
+    async release(entry, id, why) {
+      const row = await rowOf(entry, id)
+      await store.setReason(id, `let go: ${why}`)
+      await remove(entry, row)
     },
     want(entry, why, flight) {
       entry.wanted = { why, tryAt: clock.mono() }

@@ -39,6 +39,8 @@ export interface SignalLedger {
   noticed(instanceId: string, at: Instant): Promise<void>
   /** With their outcomes as of now, the newest first. */
   all(): Promise<readonly SignalRecord[]>
+  /** Those that were seen since then, the newest first. */
+  since(at: Instant): Promise<readonly SignalRecord[]>
   ofPool(poolId: string, limit: number): Promise<readonly SignalRecord[]>
 }
 
@@ -103,6 +105,10 @@ export function createSignalLedger(db: Kysely<Schema>, clock: Clock): SignalLedg
           .execute()
       }),
     all: async () => (await inOrder(() => read().execute())).map((row) => toRecord(row, clock.now())),
+    since: async (at) =>
+      (await inOrder(() => read().where('signal.detected_at', '>=', Math.floor(at)).execute())).map((row) =>
+        toRecord(row, clock.now()),
+      ),
     ofPool: async (poolId, limit) =>
       (await inOrder(() => read().where('signal.pool_id', '=', poolId).limit(limit).execute())).map((row) =>
         toRecord(row, clock.now()),

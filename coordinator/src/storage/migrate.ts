@@ -12,6 +12,7 @@ import { modelTasks } from './migrations/0008-model-tasks.ts'
 import { pipeline } from './migrations/0009-pipeline.ts'
 import { lab } from './migrations/0010-lab.ts'
 import { signalOutcomes } from './migrations/0011-signal-outcomes.ts'
+import { policies } from './migrations/0014-policies.ts'
 import type { Schema } from './schema.ts'
 
 /** In order; a name never changes once it was released, and nothing goes backwards. */
@@ -27,6 +28,7 @@ const migrations: Record<string, Migration> = {
   '0009-pipeline': pipeline,
   '0010-lab': lab,
   '0011-signal-outcomes': signalOutcomes,
+  '0014-policies': policies,
 }
 
 /**

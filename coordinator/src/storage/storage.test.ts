@@ -50,6 +50,7 @@ describe.each(dialects)('a database on %s', (dialect) => {
       '0009-pipeline',
       '0010-lab',
       '0011-signal-outcomes',
+      '0014-policies',
     ]
     expect(await pendingMigrations(db)).toEqual(all)
     expect(await migrate(db)).toEqual(all)
