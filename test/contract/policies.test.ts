@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, test } from 'vitest'
+import { instant, millis } from '../../shared/src/core/time.ts'
 import type { ReplicaView } from '../../shared/src/protocol/agents.ts'
 import { type Bench, startBench, until } from './bench.ts'
 import type { Puppet } from './puppet.ts'
@@ -121,4 +122,50 @@ test('as many standbys are kept as an agent is to have, each in a pool of its ow
   const replicas = await replicasOf('kept')
   expect(new Set([POOL, ...replicas.map(({ pool_id }) => pool_id)]).size).toBe(3)
   expect(replicas[0]?.reason).toContain('2 are to be kept at all times; ')
+}, 30_000)
+
+const notice = (puppet: Puppet, seconds: number) =>
+  puppet.report({
+    ...{
+      kind: 'notice',
+      signal: 'termination-notice',
+      noticeId: `n-${puppet.instance}`,
+      action: 'terminate',
+    },
+    ...{ time: instant(Date.now() + seconds * 1000), ageMillis: millis(0) },
+  })
+const openOf = async (agent: string) =>
+  (await bench.call('GET', `/api/incidents?agent_id=${agent}`)).body.items[0]
+const stepOf = async (agent: string, name: string) =>
+  (await openOf(agent))?.steps.find(({ step }: { step: string }) => step === name)
+
+test('a notice without a replica: one is made, what it costs is told, and the primary is to make a snapshot', async () => {
+  const primary = await bench.primary('alone', POOL)
+  notice(primary, 120)
+  await until(async () => (await stepOf('alone', 'replica-launched')) !== undefined)
+  expect((await stepOf('alone', 'replica-launched')).detail).toMatch(
+    /^a notice, and no replica was ready; \S+ is the safest that is left .* \$0\.\d{4} per hour$/,
+  )
+  await until(async () => (await stepOf('alone', 'counts-on-snapshot')) !== undefined)
+  expect((await stepOf('alone', 'counts-on-snapshot')).detail).toMatch(
+    /^i-bench\d+ is launching, and how long it takes cannot be said yet; 1\d\d(\.\d)? s are left\. It takes over/,
+  )
+  await until(async () => (await stepOf('alone', 'emergency-snapshot'))?.reported_by === primary.instance)
+}, 30_000)
+
+test('where no spot pool has capacity an agent that may is helped on demand, and another is told why not', async () => {
+  const primaries = { may: await bench.primary('may', POOL), 'may-not': await bench.primary('may-not', POOL) }
+  await set('may', { on_demand_fallback: true })
+  for (const { id } of bench.cloud.market.states()) bench.cloud.market.force(id, 'surge')
+  for (const primary of Object.values(primaries)) notice(primary, 120)
+  await until(async () => (await stepOf('may', 'replica-launched')) !== undefined)
+  const [bought] = await replicasOf('may')
+  expect(bought).toMatchObject({ life_cycle: 'on-demand', instance_id: expect.stringMatching(/^i-bench/) })
+  expect(bought?.reason).toMatch(
+    /; \S+ is the cheapest that is large enough, \$0\.\d{4} per hour on demand, \$-?0\.\d{4} more than the primary on spot$/,
+  )
+  expect((await stepOf('may', 'no-spot-capacity')).detail).toContain('an instance on demand is started')
+  await until(async () => (await stepOf('may-not', 'no-spot-capacity')) !== undefined)
+  expect((await stepOf('may-not', 'no-spot-capacity')).detail).toContain('on_demand_fallback is off')
+  expect((await replicasOf('may-not')).filter(({ is_active }) => is_active)).toEqual([])
 }, 30_000)

@@ -41,11 +41,14 @@ import { listEpochs } from './epochs.ts'
 import type { Flight } from './flight.ts'
 import type { RunnerPorts } from './group-runner.ts'
 import { createHousekeeping } from './housekeeping.ts'
+import { createNotes } from './incident-notes.ts'
 import { createLinkEvents, type LinkEvents } from './link-events.ts'
 import { createMoves, type MoveBy } from './moves.ts'
 import { createOffers } from './offers.ts'
 import { readOpenMoves } from './open-moves.ts'
+import { createRescue } from './policies/rescue.ts'
 import { createStandbyKeeper } from './policies/standby-keeper.ts'
+import { createStandbyRisks } from './policies/standby-risks.ts'
 import { createPresenceBook } from './presence.ts'
 import { createRegistry, type Entry } from './registry.ts'
 import { createReplicaStore } from './replica-store.ts'
@@ -136,6 +139,8 @@ export function createFailover(options: FailoverOptions): Failover {
   const offers = createOffers(cloud, clock, log)
   const presence = createPresenceBook(clock)
 
+  const note = createNotes(incidents, clock)
+
   const ports: RunnerPorts = {
     db,
     commit: options.commit,
@@ -186,6 +191,7 @@ export function createFailover(options: FailoverOptions): Failover {
     return agentId === undefined ? undefined : registry.find(agentId)
   }
 
+  const risks = createStandbyRisks(options.interruptions, log)
   const replicas = createReplicas({
     fleet,
     store,
@@ -196,6 +202,7 @@ export function createFailover(options: FailoverOptions): Failover {
     coordinatorUrl: options.coordinatorUrl,
     createJoinToken: options.createJoinToken,
     groupOf: (agentId) => registry.find(agentId)?.runner.group,
+    risks,
     noticedPools,
   })
   const signals = createSignals({
@@ -234,6 +241,7 @@ export function createFailover(options: FailoverOptions): Failover {
     replicas,
     cloud,
     views,
+    note,
     clock,
     log,
     sendOrder: links.sendOrder,
@@ -248,6 +256,7 @@ export function createFailover(options: FailoverOptions): Failover {
     clock,
     onChange: (entry) => onChange(entry.agentId),
   })
+  const rescue = createRescue({ standbys, presence, send, note, clock })
   const housekeeping = createHousekeeping({
     registry,
     presence,
@@ -258,6 +267,7 @@ export function createFailover(options: FailoverOptions): Failover {
     clock,
     log,
     onWanted: standbys.tryWanted,
+    onWaiting: rescue.look,
   })
 
   const keeper = createStandbyKeeper({

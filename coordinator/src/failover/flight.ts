@@ -42,6 +42,8 @@ export interface Flight {
   restoredThrough: Instant | undefined
   /** A replica was made because of this incident. */
   emergency: boolean
+  /** The record says that no spot pool had capacity. */
+  toldEmpty: boolean
   readonly waiters: Set<() => void>
 }
 
@@ -68,6 +70,7 @@ export const newFlight = (incident: OpenIncident, zero: Mono, oldEpoch: number, 
   replicaId: undefined,
   restoredThrough: undefined,
   emergency: false,
+  toldEmpty: false,
   waiters: new Set(),
 })
 

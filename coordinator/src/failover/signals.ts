@@ -21,6 +21,7 @@ import type { Logger } from 'pino'
 import type { FleetStore, Incidents } from '../fleet/fleet.ts'
 import type { Interruptions } from '../interruptions/interruptions.ts'
 import type { InstanceRow, Kysely, Schema } from '../storage/database.ts'
+import { createNotes } from './incident-notes.ts'
 import { answerRebalance, type RebalanceAnswer } from './policies/rebalance-policy.ts'
 import type { Entry } from './registry.ts'
 import type { Standbys } from './standbys.ts'
@@ -72,6 +73,7 @@ export function createSignals(parts: {
   readonly standbys: Pick<Standbys, 'usable' | 'protect'>
 }): Signals {
   const { db, fleet, incidents, interruptions, clock, log, standbys } = parts
+  const note = createNotes(incidents, clock)
   /** One rebalance recommendation per instance and emission is one incident. */
   const rebalances = new Map<InstanceId, { time: Instant; outcome: Promise<RebalanceOutcome> }>()
   const onStandby = new Map<InstanceId, IncidentId>()
@@ -233,7 +235,7 @@ export function createSignals(parts: {
         automatic: agent.auto_replica_enabled === 1,
         hasStandby: standbys.usable(entry).length > 0,
       }
-      const answer = await carryOut(entry, id, answerRebalance(facts))
+      const answer = await carryOut(entry, id, answerRebalance(facts), probability.value)
       if (isNew) endAnswered(id, answer)
       return { incidentId: id, probability, threshold, ...answer }
     } catch (error) {
@@ -263,12 +265,14 @@ export function createSignals(parts: {
     entry: Entry,
     incident: IncidentId,
     { act, why }: RebalanceAnswer,
+    probability: number,
   ): Promise<Answered> {
     if (act === 'none') return { action: 'none', reason: why, replicaId: null }
     const { row, created } = await standbys.protect(
       entry,
       incident,
       'AWS recommends to rebalance the primary',
+      probability,
     )
     if (created) note(incident, 'replica-created', row.reason ?? row.pool_id)
     return {
@@ -277,19 +281,6 @@ export function createSignals(parts: {
       replicaId: row.id,
     }
   }
-
-  const note = (id: IncidentId, step: string, detail: string): void =>
-    incidents.step(id, {
-      step,
-      began: clock.mono(),
-      tookMillis: null,
-      ok: true,
-      reportedBy: 'coordinator',
-      clock: 'coordinator',
-      at: clock.now(),
-      uncertaintyMillis: 0,
-      detail,
-    })
 
   const wallTimeOf = (seenAt: Mono): Instant => plus(clock.now(), millis(-between(seenAt, clock.mono())))
 

@@ -1,4 +1,4 @@
-import { AppError, messageOf } from '@understudy/shared/core/app-error'
+import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
 import {
   type AgentId,
   instanceId as asInstanceId,
@@ -18,10 +18,11 @@ import type { Cloud } from '../cloud/cloud.ts'
 import type { FleetStore } from '../fleet/fleet.ts'
 import type { ReplicaRow } from '../storage/database.ts'
 import type { Flight } from './flight.ts'
+import type { Notes } from './incident-notes.ts'
 import type { LinkEvents } from './link-events.ts'
 import type { Entry, Wanted } from './registry.ts'
 import type { ReplicaStore } from './replica-store.ts'
-import type { CreatedReplica, Replicas } from './replicas.ts'
+import type { CreatedReplica, ReplicaRequest, Replicas } from './replicas.ts'
 import type { Views } from './views.ts'
 
 /** A replica that could not be made is tried again after this long. */
@@ -30,11 +31,15 @@ const TERMINATE_TIMEOUT = 10_000
 /** Who has made a replica that nobody asked for. */
 const OURSELVES = 'understudy'
 
+const NOT_ON_DEMAND = 'on_demand_fallback is off, so it is tried again'
+
 const wantedBecause: Readonly<Record<Wanted['why'], string>> = {
   notice: 'a notice, and no replica was ready',
   replaced: 'the primary was replaced and has no standby',
   lost: 'the last standby was lost, or there was none when the primary was',
 }
+
+type Wish = Omit<ReplicaRequest, 'agentId' | 'pool' | 'excludeZones'>
 
 /** The replicas of each agent: asked for by hand, by a notice or by a loss; given up; their progress. */
 export interface Standbys {
@@ -56,6 +61,7 @@ export interface Standbys {
     entry: Entry,
     incident: IncidentId,
     why: string,
+    primaryRisk: number,
   ): Promise<{ readonly row: ReplicaRow; readonly created: boolean }>
   /** One more, of our own accord. @throws AppError `no_capacity`, `conflict` */
   add(entry: Entry, type: ReplicaType, why: string): Promise<ReplicaRow>
@@ -75,12 +81,13 @@ export function createStandbys(parts: {
   readonly replicas: Replicas
   readonly cloud: Cloud
   readonly views: Pick<Views, 'replica'>
+  readonly note: Notes
   readonly clock: Clock
   readonly log: Logger
   readonly sendOrder: LinkEvents['sendOrder']
   readonly onChange: (entry: Entry) => void
 }): Standbys {
-  const { fleet, store, replicas, cloud, views, clock, log, onChange } = parts
+  const { fleet, store, replicas, cloud, views, note, clock, log, onChange } = parts
 
   /** Replicas that are being launched and in no book yet. */
   const underWay = new Map<AgentId, Promise<CreatedReplica>>()
@@ -101,19 +108,9 @@ export function createStandbys(parts: {
     })
   }
 
-  async function make(
-    entry: Entry,
-    type: ReplicaType,
-    createdBy: string,
-    incident: IncidentId | null,
-    reason: string,
-  ): Promise<CreatedReplica> {
+  async function make(entry: Entry, wish: Wish): Promise<CreatedReplica> {
     const { agentId } = entry
-    const making = replicas.create({
-      ...{ agentId, type, createdBy, incident, reason },
-      pool: null,
-      excludeZones: [],
-    })
+    const making = replicas.create({ agentId, pool: null, excludeZones: [], ...wish })
     underWay.set(agentId, making)
     try {
       const made = await making
@@ -143,6 +140,34 @@ export function createStandbys(parts: {
     }
   }
 
+  /** In another spot pool; where none has capacity while an incident runs, on demand, if the agent may. */
+  async function makeWanted(entry: Entry, why: Wanted['why'], mayBuy: boolean): Promise<ReplicaRow> {
+    const incident = entry.runner.flight?.incident.id ?? null
+    const wish: Wish = {
+      ...{ type: 'automatic-termination', createdBy: OURSELVES, incident },
+      reason: wantedBecause[why],
+      primaryRisk: why === 'notice' ? 1 : undefined,
+    }
+    const tell = (row: ReplicaRow) => {
+      if (incident !== null) note(incident, 'replica-launched', row.reason ?? row.pool_id)
+      return row
+    }
+    try {
+      return tell((await make(entry, wish)).row)
+    } catch (error) {
+      if (incident === null || !isAppError(error, 'no_capacity')) throw error
+      const said = messageOf(error)
+      if (!mayBuy) {
+        if (!entry.runner.flight?.toldEmpty)
+          note(incident, 'no-spot-capacity', `${said}; ${NOT_ON_DEMAND}`, false)
+        if (entry.runner.flight) entry.runner.flight.toldEmpty = true
+        throw error
+      }
+      note(incident, 'no-spot-capacity', `${said}: an instance on demand is started`, false)
+      return tell((await make(entry, { ...wish, lifeCycle: 'on-demand' })).row)
+    }
+  }
+
   async function tryWanted(entry: Entry): Promise<void> {
     const { wanted, runner, agentId } = entry
     if (!wanted) return
@@ -156,14 +181,7 @@ export function createStandbys(parts: {
     if (agent.auto_replica_enabled !== 1 && runner.group.phase.kind !== 'relaunching')
       return void log.info({ event: 'replica.not_automatic', agent: agentId, why: wanted.why })
     try {
-      const incident = runner.flight?.incident.id ?? null
-      const { row } = await make(
-        entry,
-        'automatic-termination',
-        OURSELVES,
-        incident,
-        wantedBecause[wanted.why],
-      )
+      const row = await makeWanted(entry, wanted.why, agent.on_demand_fallback === 1)
       if (runner.flight) runner.flight.replicaId = row.id
     } catch (error) {
       const refusal = messageOf(error)
@@ -240,13 +258,11 @@ export function createStandbys(parts: {
           choice: [],
         }
       const type = body.signal_type === 'termination-notice' ? 'automatic-termination' : 'automatic-rebalance'
-      const { row, choice } = await make(
-        entry,
-        type,
-        actor,
-        flight?.incident.id ?? null,
-        body.reason ?? `${actor} has seen a signal`,
-      )
+      const { row, choice } = await make(entry, {
+        ...{ type, createdBy: actor, incident: flight?.incident.id ?? null },
+        reason: body.reason ?? `${actor} has seen a signal`,
+        primaryRisk: 1,
+      })
       return { replica: views.replica(entry, row), replica_id: row.id, created: true, choice: [...choice] }
     },
     remove: async (entry, id) => remove(entry, await rowOf(entry, id)),
@@ -275,13 +291,20 @@ export function createStandbys(parts: {
     },
     usable,
     isMaking: ({ agentId }) => underWay.has(agentId),
-    async protect(entry, incident, why) {
+    async protect(entry, incident, reason, primaryRisk) {
       const existing = await present(entry)
       if (existing) return { row: existing, created: false }
-      const { row } = await make(entry, 'automatic-rebalance', OURSELVES, incident, why)
-      return { row, created: true }
+      const wish = {
+        type: 'automatic-rebalance',
+        createdBy: OURSELVES,
+        incident,
+        reason,
+        primaryRisk,
+      } as const
+      return { row: (await make(entry, wish)).row, created: true }
     },
-    add: async (entry, type, why) => (await make(entry, type, OURSELVES, null, why)).row,
+    add: async (entry, type, reason) =>
+      (await make(entry, { type, createdBy: OURSELVES, incident: null, reason })).row,
     async release(entry, id, why) {
       const row = await rowOf(entry, id)
       await store.setReason(id, `let go: ${why}`)
