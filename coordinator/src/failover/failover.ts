@@ -46,8 +46,7 @@ import { createLinkEvents, type LinkEvents } from './link-events.ts'
 import { createMoves, type MoveBy } from './moves.ts'
 import { createOffers } from './offers.ts'
 import { readOpenMoves } from './open-moves.ts'
-import { createRescue } from './policies/rescue.ts'
-import { createStandbyKeeper } from './policies/standby-keeper.ts'
+import { createPolicies } from './policies/policies.ts'
 import { createStandbyRisks } from './policies/standby-risks.ts'
 import { createPresenceBook } from './presence.ts'
 import { createRegistry, type Entry } from './registry.ts'
@@ -256,7 +255,12 @@ export function createFailover(options: FailoverOptions): Failover {
     clock,
     onChange: (entry) => onChange(entry.agentId),
   })
-  const rescue = createRescue({ standbys, presence, send, note, clock })
+  const policies = createPolicies({
+    ...{ registry, fleet, standbys, moves, presence, offers, risks, send, note, clock, log },
+    interruptions: options.interruptions,
+    canLaunch: cloud.canLaunch,
+    cooldown: options.replicaCooldown,
+  })
   const housekeeping = createHousekeeping({
     registry,
     presence,
@@ -267,15 +271,7 @@ export function createFailover(options: FailoverOptions): Failover {
     clock,
     log,
     onWanted: standbys.tryWanted,
-    onWaiting: rescue.look,
-  })
-
-  const keeper = createStandbyKeeper({
-    ...{ registry, fleet, standbys, moves, clock, log },
-    interruptions: options.interruptions,
-    ranked: () => Promise.resolve([]),
-    canLaunch: cloud.canLaunch,
-    cooldown: options.replicaCooldown,
+    onWaiting: policies.onWaiting,
   })
 
   async function noticedPools(): Promise<ReadonlySet<string>> {
@@ -338,7 +334,7 @@ export function createFailover(options: FailoverOptions): Failover {
         standbys
           .finishLaunches(entry)
           .catch((error: unknown) => log.error({ event: 'replica.launch_failed', err: error }))
-      await runServices([offers, housekeeping, keeper], signal)
+      await runServices([offers, housekeeping, policies.keeper], signal)
     },
     onNewAgent: (agentId) => {
       registry.ensure(agentId)
