@@ -209,7 +209,7 @@ export function createGroupRunner(
   }
 
   function certified(
-    { epoch, term, primary }: Proposal,
+    { epoch, term, primary, forced }: Proposal,
     of: Flight | undefined,
     began: Mono,
     replicaId: string | null,
@@ -217,7 +217,8 @@ export function createGroupRunner(
     if (!of || term !== epoch) return
     of.target = primary
     of.replicaId = replicaId ?? of.replicaId
-    timed(of, 'epoch-moved', began, true, `epoch ${epoch} belongs to ${primary}`)
+    const evidence = forced ? '; forced: every other voter has ended, has resigned or consents' : ''
+    timed(of, 'epoch-moved', began, true, `epoch ${epoch} belongs to ${primary}${evidence}`)
   }
 
   async function drain(epoch: number): Promise<void> {
@@ -296,10 +297,7 @@ export function createGroupRunner(
       elsewhere: elsewhere !== undefined,
     })
     if (elsewhere || again !== undefined) return
-    const said =
-      sighting?.via === 'members'
-        ? `${incident.instance} gives its epoch up by itself`
-        : (sighting?.why ?? '')
+    const said = sighting?.why ?? ''
     const silent = `nothing was heard from ${incident.instance} for ${Math.round(between(heard, now))} ms`
     record(incident.id, stepNameOf(incident), began, true, trigger === 'silence' ? silent : said)
   }

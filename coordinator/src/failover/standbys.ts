@@ -148,24 +148,22 @@ export function createStandbys(parts: {
       reason: wantedBecause[why],
       primaryRisk: why === 'notice' ? 1 : undefined,
     }
-    const tell = (row: ReplicaRow) => {
-      if (incident !== null) note(incident, 'replica-launched', row.reason ?? row.pool_id)
-      return row
-    }
-    try {
-      return tell((await make(entry, wish)).row)
-    } catch (error) {
-      if (incident === null || !isAppError(error, 'no_capacity')) throw error
-      const said = messageOf(error)
-      if (!mayBuy) {
-        if (!entry.runner.flight?.toldEmpty)
-          note(incident, 'no-spot-capacity', `${said}; ${NOT_ON_DEMAND}`, false)
-        if (entry.runner.flight) entry.runner.flight.toldEmpty = true
-        throw error
-      }
-      note(incident, 'no-spot-capacity', `${said}: an instance on demand is started`, false)
-      return tell((await make(entry, { ...wish, lifeCycle: 'on-demand' })).row)
-    }
+    const { row } = await make(entry, wish).catch((error: unknown) => {
+      if (!entry.runner.flight || !isAppError(error, 'no_capacity')) throw error
+      tellEmpty(entry.runner.flight, messageOf(error), mayBuy)
+      if (!mayBuy) throw error
+      return make(entry, { ...wish, lifeCycle: 'on-demand' })
+    })
+    if (incident !== null) note(incident, 'replica-launched', row.reason ?? row.pool_id)
+    return row
+  }
+
+  /** Once for each incident: it is tried every few seconds. */
+  function tellEmpty(flight: Flight, said: string, mayBuy: boolean): void {
+    if (flight.toldEmpty) return
+    flight.toldEmpty = true
+    const next = mayBuy ? ': an instance on demand is started' : `; ${NOT_ON_DEMAND}`
+    note(flight.incident.id, 'no-spot-capacity', `${said}${next}`, false)
   }
 
   async function tryWanted(entry: Entry): Promise<void> {
