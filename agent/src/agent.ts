@@ -26,7 +26,7 @@ import { createHandOverWatch } from './role/hand-over-watch.ts'
 import { createHooks } from './role/hooks.ts'
 import { createRole } from './role/role.ts'
 import { openRoleStore } from './role/role-store.ts'
-import { openSnapshots, situationOf, startOnWhole } from './snapshot/snapshot.ts'
+import { createEmergencySnapshot, openSnapshots, situationOf, startOnWhole } from './snapshot/snapshot.ts'
 import { copyReport, roleStatus, streamHeartbeat, streamStatus } from './status/agent-status.ts'
 import { degradationsOf } from './status/degradations.ts'
 import { openLocalSockets } from './status/local-sockets.ts'
@@ -241,6 +241,12 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     }
   }
 
+  const emergencySnapshot = createEmergencySnapshot({
+    service: snapshots.service,
+    report: (report) => link.report(report),
+    clock,
+  })
+
   function onMessage(message: CoordinatorMessage): void {
     switch (message.type) {
       case 'welcome':
@@ -255,6 +261,8 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
           voter.dial({ ...message.upstream, epoch: message.order.epoch })
         }
         return role.dispatch({ kind: 'order', order: message.order })
+      case 'snapshot':
+        return emergencySnapshot(message.incident)
       case 'credential':
         link.useCredential(message.credential)
         voter.useCredential(message.credential)

@@ -136,6 +136,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     policy,
     coordinatorUrl: url,
     offlineAfter: seconds(config.heartbeat_timeout),
+    replicaCooldown: hours(config.replica_cooldown),
     createJoinToken: (agentId, replicaId) => createJoinToken({ agentId, replicaId, instanceId: null }),
     voting,
     send: (instance, message) => links.send(instance, message),

@@ -131,9 +131,14 @@ test('live: a replica in the cheap pool, which takes over by a planned switch; t
   expect(old.role).toBe('fenced')
   await until(() => actedOn(DEAR))
   const { items } = (await bench.call('GET', '/api/agents/a/switches')).body
-  expect(items).toMatchObject([{ new_instance_id: puppet.instance, success: true }])
+  expect(items).toMatchObject([
+    { new_instance_id: puppet.instance, success: true, switch_reason: 'automatic-switch' },
+  ])
   const { items: incidents } = (await bench.call('GET', '/api/incidents')).body
-  expect(incidents).toMatchObject([{ agent_id: 'a', trigger: 'planned', outcome: 'promoted' }])
+  expect(incidents).toMatchObject([
+    { agent_id: 'a', trigger: 'planned', outcome: 'promoted', signal_type: 'automatic-move' },
+  ])
+  expect(incidents[0].seen_via).toMatchObject([{ via: 'decision' }])
 
   expect(await run()).toMatchObject({ acted: 0, decisions: { STAY: 1 }, actions: [] })
   expect((await agentOf('a')).instance_id).toBe(puppet.instance)

@@ -2,10 +2,12 @@ import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { agentId, instanceId } from '@understudy/shared/core/ids'
+import { seededRandom } from '@understudy/shared/core/random'
 import { systemClock } from '@understudy/shared/core/time'
 import { parsePool, poolId } from '@understudy/shared/market/pool'
 import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
+import { createImdsClient } from '../../agent/src/imds/imds-client.ts'
 import type { Address, Cloud, LaunchSpec } from '../../coordinator/src/cloud/cloud.ts'
 import { createManualCloud } from '../../coordinator/src/cloud/manual/manual-cloud.ts'
 import { serveControl } from '../../coordinator/src/cloud/simulated/control-api.ts'
@@ -91,6 +93,13 @@ describe.each([
     await expect(world.cloud.launch(spec('r3', 'x9.huge@us-east-1a'), soon())).rejects.toMatchObject({
       code: 'input_invalid',
     })
+  })
+
+  test('on demand an instance can be had where spot has no capacity, and knows that it is none', async () => {
+    world.behind.market.force('m5.large@us-east-1a', 'surge')
+    const { instanceId: id } = await world.cloud.launch({ ...spec('r1'), lifeCycle: 'on-demand' }, soon())
+    const imds = createImdsClient(world.behind.imdsOf(id).endpoint, systemClock, seededRandom(1))
+    expect(await imds.get('meta-data/instance-life-cycle', soon())).toBe('on-demand')
   })
 
   test('ending an instance ends it; ending it again, or one that is not there, is no error', async () => {

@@ -64,6 +64,8 @@ test('a primary that ran alone is replaced on the word of an operator, once', as
   await until(async () => (await agent()).phase === 'steady')
   const incident = (await bench.call('GET', `/api/incidents/${said.body.incident_id}`)).body
   expect(incident).toMatchObject({ outcome: 'promoted', trigger: 'silence' })
+  const moved = incident.steps.find(({ step }: { step: string }) => step === 'epoch-moved')
+  expect(moved.detail).toMatch(/; forced: every other voter has ended, has resigned or consents$/)
 
   expect((await gone(primary)).status).toBe(200)
   const { items } = (await bench.call('GET', '/api/incidents')).body

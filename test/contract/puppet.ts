@@ -268,6 +268,7 @@ export async function connectPuppet(options: {
       const { policy, key, coordinatorStart, coordinatorStartProof } = message
       voter.welcome(policy, key, coordinatorStart, coordinatorStartProof)
     }
+    if (message.type === 'snapshot') puppet.step(message.incident, 'emergency-snapshot')
     if (message.type !== 'order') return
     orders.push(message.order)
     puppet.onOrder(message.order)

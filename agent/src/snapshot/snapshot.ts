@@ -13,6 +13,7 @@ import { createSnapshotWriter } from './snapshot-writer.ts'
 import { openState } from './state.ts'
 import { discardedIn } from './state-directories.ts'
 
+export { createEmergencySnapshot } from './emergency-snapshot.ts'
 export type { Recovery } from './recovery.ts'
 export { describeRestored, throughOf } from './restore.ts'
 export { listSnapshots, restoreCommand, snapshotCommand } from './snapshot-commands.ts'

@@ -39,6 +39,8 @@ export interface PoolOffer {
 export interface LaunchSpec {
   readonly requestId: string
   readonly pool: Pool
+  /** `spot` if not said. */
+  readonly lifeCycle?: 'spot' | 'on-demand' | undefined
   readonly agentId: AgentId
   /** How the new instance finds its coordinator and says who it is. */
   readonly userData: { readonly coordinatorUrl: string; readonly joinToken: string }

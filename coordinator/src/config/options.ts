@@ -162,6 +162,12 @@ export const coordinatorOptions = {
     value: '<seconds>',
     doc: 'After how much silence an agent is shown as offline, in seconds',
   },
+  replica_cooldown: {
+    schema: number(0.001, 168).default(2),
+    env: 'UNDERSTUDY_REPLICA_COOLDOWN',
+    value: '<hours>',
+    doc: 'How long a replica that was made because the primary was at risk is kept when no notice has followed, in hours',
+  },
   heartbeat_interval: {
     schema: number(0.05, 30).default(0.15),
     env: 'UNDERSTUDY_HEARTBEAT_INTERVAL',

@@ -47,6 +47,7 @@ const changeOf = (certificate: Certificate, more: { fresh?: boolean } = {}) => (
   certificate,
   incident: null,
   trigger: null,
+  cause: null,
   fresh: false,
   retirePrevious: false,
   priceOf: () => null,

@@ -10,16 +10,20 @@ import {
   type Proposal,
 } from '@understudy/shared/failover/certificate'
 import type { Trigger } from '@understudy/shared/failover/group'
+import type { SwitchView } from '@understudy/shared/protocol/incidents'
 import { certificateSchema } from '@understudy/shared/protocol/voter-messages'
 import { raiseStart } from '../identity/identity.ts'
 import type { Kysely, Schema, Transaction } from '../storage/database.ts'
 import type { GroupCommit } from '../storage/group-commit.ts'
+import type { MoveCause } from './incident-names.ts'
 
 /** A certificate, and what the record of a change of primary says beside it. */
 export interface CertifiedChange {
   readonly certificate: Certificate
   readonly incident: IncidentId | null
   readonly trigger: Trigger | null
+  /** Who has asked for it; null where nobody did. */
+  readonly cause: MoveCause | null
   readonly fresh: boolean
   /** The old primary is given nothing to do any more. */
   readonly retirePrevious: boolean
@@ -288,10 +292,19 @@ async function recordSwitch(
     .execute()
 }
 
-function reasonOf({ trigger, fresh, certificate }: CertifiedChange, previous: InstanceId): string {
+const plannedReasons: Readonly<Record<MoveCause, SwitchView['switch_reason']>> = {
+  operator: 'manual',
+  decision: 'automatic-switch',
+  rebalance: 'automatic-rebalance',
+}
+
+function reasonOf(
+  { trigger, cause, fresh, certificate }: CertifiedChange,
+  previous: InstanceId,
+): SwitchView['switch_reason'] {
   if (fresh) return 'relaunch'
   if (trigger === 'drill') return 'drill'
-  if (trigger === 'planned') return 'manual'
+  if (trigger === 'planned') return plannedReasons[cause ?? 'operator']
   // It gave the epoch up itself, also where nobody was there who could have told it to.
   const gaveUp = certificate.votes.some(({ voter }) => voter === previous)
   return trigger === 'notice' || gaveUp ? 'automatic-interruption-failover' : 'automatic-loss-failover'

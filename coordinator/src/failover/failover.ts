@@ -41,10 +41,13 @@ import { listEpochs } from './epochs.ts'
 import type { Flight } from './flight.ts'
 import type { RunnerPorts } from './group-runner.ts'
 import { createHousekeeping } from './housekeeping.ts'
+import { createNotes } from './incident-notes.ts'
 import { createLinkEvents, type LinkEvents } from './link-events.ts'
-import { createMoves } from './moves.ts'
+import { createMoves, type MoveBy } from './moves.ts'
 import { createOffers } from './offers.ts'
 import { readOpenMoves } from './open-moves.ts'
+import { createPolicies } from './policies/policies.ts'
+import { createStandbyRisks } from './policies/standby-risks.ts'
 import { createPresenceBook } from './presence.ts'
 import { createRegistry, type Entry } from './registry.ts'
 import { createReplicaStore } from './replica-store.ts'
@@ -91,7 +94,7 @@ export interface Failover extends Service {
     caller: string | undefined,
   ): Promise<ReplicaView>
   plan(agentId: AgentId, id: ReplicaId): Promise<PromotionPlan>
-  promote(agentId: AgentId, id: ReplicaId, body: PromoteRequest): Promise<FailoverResponse>
+  promote(agentId: AgentId, id: ReplicaId, body: PromoteRequest, by?: MoveBy): Promise<FailoverResponse>
   /** Begins a rehearsal and returns its incident. @throws AppError `stale_epoch`, `not_ready`, `busy`, `not_found` */
   drill(agentId: AgentId, id: ReplicaId, expectedEpoch: number): Promise<IncidentId>
   /** Resolves when the incident has ended, or the time is up. */
@@ -113,7 +116,7 @@ export interface FailoverOptions {
   readonly commit: GroupCommit
   readonly fleet: FleetStore
   readonly incidents: Incidents
-  readonly interruptions: Pick<Interruptions, 'ledger' | 'afterSignal'>
+  readonly interruptions: Interruptions
   readonly cloud: Cloud
   readonly address: Address
   readonly clock: Clock
@@ -122,6 +125,8 @@ export interface FailoverOptions {
   readonly coordinatorUrl: string
   /** HEARTBEAT_TIMEOUT: when an agent is shown as offline. */
   readonly offlineAfter: Millis
+  /** How long a replica that was made because of a risk is kept when the risk is over. */
+  readonly replicaCooldown: Millis
   readonly createJoinToken: (agentId: AgentId, replicaId: ReplicaId) => Promise<string>
   readonly voting: Voting
   readonly send: (instance: InstanceId, message: CoordinatorMessage) => boolean
@@ -136,6 +141,8 @@ export function createFailover(options: FailoverOptions): Failover {
   const store = createReplicaStore(db, clock)
   const offers = createOffers(cloud, clock, log)
   const presence = createPresenceBook(clock)
+
+  const note = createNotes(incidents, clock)
 
   const ports: RunnerPorts = {
     db,
@@ -191,6 +198,7 @@ export function createFailover(options: FailoverOptions): Failover {
     return agentId === undefined ? undefined : registry.find(agentId)
   }
 
+  const risks = createStandbyRisks(options.interruptions, log)
   const replicas = createReplicas({
     fleet,
     store,
@@ -201,6 +209,7 @@ export function createFailover(options: FailoverOptions): Failover {
     coordinatorUrl: options.coordinatorUrl,
     createJoinToken: options.createJoinToken,
     groupOf: (agentId) => registry.find(agentId)?.runner.group,
+    risks,
     noticedPools,
   })
   const signals = createSignals({
@@ -210,7 +219,10 @@ export function createFailover(options: FailoverOptions): Failover {
     interruptions: options.interruptions,
     clock,
     log,
-    protect: (entry, incident) => standbys.protect(entry, incident),
+    standbys: {
+      usable: (entry) => standbys.usable(entry),
+      protect: (...asked) => standbys.protect(...asked),
+    },
   })
   const voters = createVoterEvents({ registry, presence, incidents, voting, clock, log, send: tell })
   const links = createLinkEvents({
@@ -236,6 +248,7 @@ export function createFailover(options: FailoverOptions): Failover {
     replicas,
     cloud,
     views,
+    note,
     clock,
     log,
     sendOrder: links.sendOrder,
@@ -251,6 +264,12 @@ export function createFailover(options: FailoverOptions): Failover {
     clock,
     onChange: (entry) => onChange(entry.agentId),
   })
+  const policies = createPolicies({
+    ...{ registry, fleet, standbys, moves, presence, offers, risks, send, note, clock, log },
+    interruptions: options.interruptions,
+    canLaunch: cloud.canLaunch,
+    cooldown: options.replicaCooldown,
+  })
   const housekeeping = createHousekeeping({
     registry,
     presence,
@@ -261,6 +280,7 @@ export function createFailover(options: FailoverOptions): Failover {
     clock,
     log,
     onWanted: standbys.tryWanted,
+    onWaiting: policies.onWaiting,
   })
 
   function noticedPools(): ReadonlySet<string> {
@@ -322,7 +342,7 @@ export function createFailover(options: FailoverOptions): Failover {
         standbys
           .finishLaunches(entry)
           .catch((error: unknown) => log.error({ event: 'replica.launch_failed', err: error }))
-      await runServices([offers, housekeeping], signal)
+      await runServices([offers, housekeeping, policies.keeper], signal)
     },
     onNewAgent: (agentId) => {
       registry.ensure(agentId)
@@ -360,10 +380,10 @@ export function createFailover(options: FailoverOptions): Failover {
       const entry = registry.get(agentId)
       return moves.plan(entry, await standbys.row(entry, id))
     },
-    async promote(agentId, id, body) {
+    async promote(agentId, id, body, by) {
       const entry = registry.get(agentId)
       const row = await standbys.row(entry, id)
-      return respond(entry, moves.promote(entry, row, body))
+      return respond(entry, moves.promote(entry, row, body, by))
     },
     async drill(agentId, id, expectedEpoch) {
       const entry = registry.get(agentId)

@@ -9,6 +9,7 @@ import {
 } from '@understudy/shared/core/time'
 import type { OpenIncident } from '@understudy/shared/failover/group'
 import type { Loss, ResponseAction } from '@understudy/shared/protocol/incidents'
+import type { MoveCause } from './incident-names.ts'
 
 /**
  * What is measured while one incident runs, on the coordinator's monotonic clock. Pure data; the group's runner fills
@@ -16,6 +17,8 @@ import type { Loss, ResponseAction } from '@understudy/shared/protocol/incidents
  */
 export interface Flight {
   incident: OpenIncident
+  /** Who has asked for it, where it is a planned move. */
+  cause: MoveCause
   /** T+0: when anybody first noticed. */
   readonly zero: Mono
   /** The members have decided and done it while this coordinator was away; it hears of it afterwards. */
@@ -39,6 +42,8 @@ export interface Flight {
   restoredThrough: Instant | undefined
   /** A replica was made because of this incident. */
   emergency: boolean
+  /** The record says that no spot pool had capacity. */
+  toldEmpty: boolean
   readonly waiters: Set<() => void>
 }
 
@@ -51,6 +56,7 @@ export interface LastWord {
 
 export const newFlight = (incident: OpenIncident, zero: Mono, oldEpoch: number, lastHeard: Mono): Flight => ({
   incident,
+  cause: 'operator',
   zero,
   elsewhere: false,
   oldEpoch,
@@ -64,6 +70,7 @@ export const newFlight = (incident: OpenIncident, zero: Mono, oldEpoch: number, 
   replicaId: undefined,
   restoredThrough: undefined,
   emergency: false,
+  toldEmpty: false,
   waiters: new Set(),
 })
 

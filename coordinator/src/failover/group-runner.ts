@@ -28,7 +28,7 @@ import type { Incidents } from '../fleet/fleet.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
 import type { GroupCommit } from '../storage/group-commit.ts'
 import { type Flight, type LastWord, newFlight, resultOf } from './flight.ts'
-import { signalOf, stepNameOf, viaOf } from './incident-names.ts'
+import { causeOf, signalOf, stepNameOf, viaOf } from './incident-names.ts'
 import { noteOutcome } from './switches.ts'
 import { createVoteWriter } from './vote-writer.ts'
 
@@ -87,6 +87,8 @@ export interface GroupRunner {
 export interface Sighting {
   readonly at: Mono
   readonly via: string
+  /** What it says beyond that, in a sentence. */
+  readonly why?: string
 }
 
 export function createGroupRunner(
@@ -172,7 +174,7 @@ export function createGroupRunner(
     const { proposal, record: facts } = effect
     const began = clock.mono()
     const of = facts?.incident?.id === flight?.incident.id ? flight : undefined
-    const written = await inWriting(proposal, facts && of, writer.cast(effect))
+    const written = await inWriting(proposal, facts && of, writer.cast(effect, of?.cause ?? null))
     if (!written) return
     if (written.kind === 'spent')
       return dispatch({ kind: 'vote-refused', epoch: proposal.epoch, voted: written.voted })
@@ -191,7 +193,11 @@ export function createGroupRunner(
     const of = facts.incident?.id === flight?.incident.id ? flight : undefined
     if (isNewest && facts.previous !== certificate.proposal.primary)
       ports.onCommitted(agent, facts.previous, certificate.proposal.primary)
-    const written = await inWriting(certificate.proposal, isNewest ? of : undefined, writer.record(effect))
+    const written = await inWriting(
+      certificate.proposal,
+      isNewest ? of : undefined,
+      writer.record(effect, of?.cause ?? null),
+    )
     if (written && isNewest) certified(certificate.proposal, of, began, written.replicaId)
   }
 
@@ -203,7 +209,7 @@ export function createGroupRunner(
   }
 
   function certified(
-    { epoch, term, primary }: Proposal,
+    { epoch, term, primary, forced }: Proposal,
     of: Flight | undefined,
     began: Mono,
     replicaId: string | null,
@@ -211,7 +217,8 @@ export function createGroupRunner(
     if (!of || term !== epoch) return
     of.target = primary
     of.replicaId = replicaId ?? of.replicaId
-    timed(of, 'epoch-moved', began, true, `epoch ${epoch} belongs to ${primary}`)
+    const evidence = forced ? '; forced: every other voter has ended, has resigned or consents' : ''
+    timed(of, 'epoch-moved', began, true, `epoch ${epoch} belongs to ${primary}${evidence}`)
   }
 
   async function drain(epoch: number): Promise<void> {
@@ -276,11 +283,12 @@ export function createGroupRunner(
     flight = newFlight({ ...incident, trigger }, began, before.epoch, heard)
     flight.elsewhere = elsewhere !== undefined
     flight.sealed = gaveUp
+    flight.cause = causeOf(sighting?.via)
     incidents.open({
       id: incident.id,
       agentId: agent,
       instanceId: incident.instance,
-      signalType: signalOf(trigger),
+      signalType: signalOf(trigger, flight.cause),
       trigger,
       via: elsewhere ? 'members' : (sighting?.via ?? viaOf(incident)),
       detected: { mono: began, wall: plus(clock.now(), millis(-between(began, now))) },
@@ -289,7 +297,7 @@ export function createGroupRunner(
       elsewhere: elsewhere !== undefined,
     })
     if (elsewhere || again !== undefined) return
-    const said = sighting?.via === 'members' ? `${incident.instance} gives its epoch up by itself` : ''
+    const said = sighting?.why ?? ''
     const silent = `nothing was heard from ${incident.instance} for ${Math.round(between(heard, now))} ms`
     record(incident.id, stepNameOf(incident), began, true, trigger === 'silence' ? silent : said)
   }

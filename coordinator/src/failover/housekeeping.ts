@@ -29,8 +29,10 @@ export function createHousekeeping(parts: {
   readonly clock: Clock
   readonly log: Logger
   readonly onWanted: (entry: Entry) => Promise<void>
+  /** What a notice that waits for a replica comes to. */
+  readonly onWaiting: (entry: Entry) => void
 }): Service {
-  const { registry, presence, fleet, replicas, departures, cloud, clock, log, onWanted } = parts
+  const { registry, presence, fleet, replicas, departures, cloud, clock, log, onWanted, onWaiting } = parts
   const asked = () => AbortSignal.timeout(5000)
 
   /** A promise that ends before the next tick is not waited for any longer than it lasts. */
@@ -53,6 +55,7 @@ export function createHousekeeping(parts: {
       if (row.status === 'launching' && clock.now() - row.created_at > JOIN_WITHIN)
         await giveUp(entry, row.instance_id, `it did not join within ${JOIN_WITHIN / 60_000} minutes`)
     if (entry.wanted && now >= entry.wanted.tryAt) await onWanted(entry)
+    onWaiting(entry)
   }
 
   /** A standby that has said nothing for a while, and is not forgotten already; the primary's silence is the group's own business. */

@@ -3,9 +3,17 @@ import type { SignalType } from '@understudy/shared/protocol/incidents'
 
 /** How what began an incident is called in its record. */
 
-export const signalOf = (trigger: Trigger): SignalType => {
+/** Who has asked for a planned move: an operator, the decision pipeline, or the policy for rebalance recommendations. */
+export const moveCauses = ['operator', 'decision', 'rebalance'] as const
+export type MoveCause = (typeof moveCauses)[number]
+
+export const causeOf = (via: string | undefined): MoveCause =>
+  moveCauses.find((cause) => cause === via) ?? 'operator'
+
+export const signalOf = (trigger: Trigger, cause: MoveCause): SignalType => {
   if (trigger === 'notice') return 'termination-notice'
-  return trigger === 'silence' ? 'instance-lost' : 'operator-request'
+  if (trigger === 'silence') return 'instance-lost'
+  return cause === 'operator' ? 'operator-request' : 'automatic-move'
 }
 
 export const viaOf = ({ trigger }: OpenIncident): string => {

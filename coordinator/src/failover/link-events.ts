@@ -255,7 +255,8 @@ export function createLinkEvents(parts: {
     const known = runner.flight
     if (known) nameRelease(known, instance, report)
     else if (left) incidents.lossTold(incidents.idOf(incident), lossOfRest(left))
-    const sighting = { at: clock.mono(), via: 'members' }
+    const why = `${instance} gives its epoch up by itself`
+    const sighting = { at: clock.mono(), via: 'members', why }
     runner.dispatch({ kind: 'released', instance, epoch, target, vote }, sighting)
     // It hands over by itself, and this is the first that is heard of it.
     const begun = entry.runner.flight

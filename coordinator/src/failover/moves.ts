@@ -5,12 +5,19 @@ import { type Group, mayPromote, runsAlone, silenceOf } from '@understudy/shared
 import type { PromoteRequest, PromotionPlan } from '@understudy/shared/protocol/replicas'
 import type { FleetStore, Incidents } from '../fleet/fleet.ts'
 import type { ReplicaRow } from '../storage/database.ts'
+import type { MoveCause } from './incident-names.ts'
 import type { Offers } from './offers.ts'
 import type { PresenceBook } from './presence.ts'
 import type { Entry } from './registry.ts'
 
 /** A move by hand is called off when it is not done by then; until the release the old primary just runs on. */
 const PLANNED_BUDGET = seconds(60)
+
+/** Who has asked for a planned move, and why. An operator, who need not say, if left out. */
+export interface MoveBy {
+  readonly cause: MoveCause
+  readonly why: string
+}
 
 /** What a move by hand would do, and doing it. */
 export interface Moves {
@@ -19,7 +26,7 @@ export interface Moves {
    * Starts the move and returns its incident. The same call again, while it runs, returns the same incident.
    * @throws AppError `stale_epoch`, `not_ready`, `busy` with the present facts
    */
-  promote(entry: Entry, row: ReplicaRow, request: PromoteRequest): IncidentId
+  promote(entry: Entry, row: ReplicaRow, request: PromoteRequest, by?: MoveBy): IncidentId
   /**
    * The same as a rehearsal: only where nothing else is under way, and with the old primary as a standby afterwards.
    * @throws AppError like `promote`
@@ -78,11 +85,11 @@ export function createMoves(parts: {
     return said?.find(({ instanceId }) => instanceId === target)
   }
 
-  function promote(
+  function start(
     entry: Entry,
     row: ReplicaRow,
     request: PromoteRequest,
-    trigger: 'planned' | 'drill' = 'planned',
+    { trigger, by }: { readonly trigger: 'planned' | 'drill'; readonly by?: MoveBy | undefined },
   ): IncidentId {
     const { runner } = entry
     const { group, flight } = runner
@@ -112,13 +119,11 @@ export function createMoves(parts: {
       })
     const why = mayPromote(group, target, clock.mono())
     if (why !== undefined) throw refused(group, why)
-    runner.dispatch({
-      kind: 'promote',
-      target,
-      budget: PLANNED_BUDGET,
-      keepOld: request.demote_old_primary ?? true,
-      trigger,
-    })
+    const keepOld = request.demote_old_primary ?? true
+    runner.dispatch(
+      { kind: 'promote', target, budget: PLANNED_BUDGET, keepOld, trigger },
+      by && sightingOf(by),
+    )
     const id = runner.flight?.incident.id
     if (!id) throw refused(runner.group, 'the move could not be started')
     return id
@@ -143,10 +148,17 @@ export function createMoves(parts: {
         hint: `Wait for its end: GET /api/incidents/${flight.incident.id}`,
         facts: { epoch: group.epoch, phase: group.phase.kind, incident: flight.incident.id },
       })
-    return promote(entry, row, { expected_epoch: expectedEpoch, demote_old_primary: true }, 'drill')
+    const request = { expected_epoch: expectedEpoch, demote_old_primary: true }
+    return start(entry, row, request, { trigger: 'drill' })
   }
 
-  return { plan, promote: (entry, row, request) => promote(entry, row, request), drill }
+  const sightingOf = ({ cause, why }: MoveBy) => ({ at: clock.mono(), via: cause, why })
+
+  return {
+    plan,
+    drill,
+    promote: (entry, row, request, by) => start(entry, row, request, { trigger: 'planned', by }),
+  }
 }
 
 const instanceOf = (row: ReplicaRow): InstanceId | undefined =>

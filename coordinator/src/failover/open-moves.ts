@@ -4,6 +4,7 @@ import type { OpenIncident, OpenMove, Trigger } from '@understudy/shared/failove
 import type { Incidents } from '../fleet/fleet.ts'
 import type { IncidentRow, Kysely, Schema, SwitchRow } from '../storage/database.ts'
 import { type Flight, newFlight } from './flight.ts'
+import { causeOf } from './incident-names.ts'
 
 /** A move by hand is given this long again. */
 const PLANNED_AGAIN = seconds(60)
@@ -66,6 +67,7 @@ async function readOne(
   const flight: Flight = {
     // Who was taken for lost has not been heard since, or this is told as soon as it is.
     ...newFlight(incident, zero, row.old_epoch, trigger === 'silence' ? zero : now),
+    cause: causeOf((JSON.parse(row.seen_via) as { via: string }[])[0]?.via),
     quietFrom: frozen && plus(zero, millis(frozen.t_ms)),
     sealed: done('final-sync', row.instance_id) !== undefined,
     target: last ? asInstanceId(last.new_instance_id) : undefined,

@@ -34,8 +34,10 @@ export interface Entry {
   readonly lastWords: Map<InstanceId, LastWord>
   /** Instances that are to be ended, and from when on. */
   readonly dying: Map<InstanceId, Mono>
-  /** The primary's instance has a rebalance recommendation or a planned maintenance event. */
+  /** The primary's instance, while a notice may follow a rebalance recommendation for it. */
   atRisk: InstanceId | undefined
+  /** An instance with a planned maintenance event. */
+  inMaintenance: InstanceId | undefined
   /** A replica is wanted and could not be made yet. */
   wanted: Wanted | undefined
   shown: { state: string; since: Instant }
@@ -101,6 +103,7 @@ export function createRegistry(parts: {
       lastWords: new Map(),
       dying: new Map(),
       atRisk: undefined,
+      inMaintenance: undefined,
       wanted: undefined,
       shown: { state: '', since: clock.now() },
     }

@@ -1,10 +1,11 @@
 import { fromUsd } from '@understudy/shared/core/money'
 import { instant } from '@understudy/shared/core/time'
+import { advisorHazard } from '@understudy/shared/interruption/advisor-rate'
 import { type InterruptionBand, parsePool, poolId } from '@understudy/shared/market/pool'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { PoolOffer } from '../cloud/cloud.ts'
-import { type SelectionInput, selectPools } from './replica-selection.ts'
+import { type SelectionInput, selectOnDemand, selectPools } from './replica-selection.ts'
 
 const offer = (id: string, usd: number, band: InterruptionBand | null = 1, onDemand = 0.1): PoolOffer => ({
   pool: parsePool(id),
@@ -28,6 +29,7 @@ const select = (input: Partial<SelectionInput>) =>
     offers,
     current: parsePool('m5.large@us-east-1a'),
     aim: 'cheapest',
+    riskOf: ({ interruptionBand }) => 12 * advisorHazard(interruptionBand),
     excludeZones: [],
     noticedPools: new Set(),
     takenPools: new Set(),
@@ -56,9 +58,28 @@ test('in an emergency the safest comes first, then the cheapest', () => {
   expect(best({ aim: 'safest', offers: equal })).toBe('m5.large@us-east-1c')
 })
 
-test('a pool of which nothing is known is as bad as the worst', () => {
-  const some = [offer('m5.large@us-east-1b', 0.01, null), offer('m5.large@us-east-1c', 0.04, 4)]
-  expect(best({ aim: 'safest', offers: some })).toBe('m5.large@us-east-1c')
+test('of risks that hardly differ the cheaper pool is taken', () => {
+  const some = [offer('m5.large@us-east-1b', 0.05), offer('m5.large@us-east-1c', 0.04)]
+  const riskOf = ({ spotPrice }: PoolOffer) => (spotPrice === fromUsd(0.04) ? 0.0102 : 0.01)
+  expect(best({ aim: 'safest', offers: some, riskOf })).toBe('m5.large@us-east-1c')
+})
+
+test('on demand: as large, of the same architecture, the cheapest, never where a replica is', () => {
+  const all = [
+    offer('m5.large@us-east-1a', 0.2, 1, 0.11),
+    offer('c5.large@us-east-1d', 0.2, 1, 0.09),
+    offer('c5.large@us-east-1b', 0.2, 1, 0.08),
+    offer('m6g.large@us-east-1b', 0.2, 1, 0.07),
+    offer('m5.xlarge@us-east-1b', 0.2, 1, 0.01),
+  ]
+  const of = (more: Partial<SelectionInput>) =>
+    selectOnDemand({
+      ...{ offers: all, current: parsePool('m5.large@us-east-1a'), excludeZones: [], takenPools: new Set() },
+      ...more,
+    }).map(({ pool }) => poolId(pool))
+  expect(of({})).toEqual(['c5.large@us-east-1b', 'c5.large@us-east-1d', 'm5.large@us-east-1a'])
+  expect(of({ excludeZones: ['us-east-1b'] })[0]).toBe('c5.large@us-east-1d')
+  expect(of({ takenPools: new Set(['c5.large@us-east-1b']) })[0]).toBe('c5.large@us-east-1d')
 })
 
 test.each([
@@ -70,7 +91,7 @@ test.each([
   ['c5.large@us-east-1d', { takenPools: new Set(['c5.large@us-east-1d']) }, 'another replica'],
   ['c5.large@us-east-1d', { emptyPools: new Set(['c5.large@us-east-1d']) }, 'no capacity'],
   ['m5.large@us-east-1c', {}, 'dearer by $0.0070 per hour'],
-  ['m5.large@us-east-1b', { aim: 'safest' }, 'more interruptions (15-20% a month)'],
+  ['m5.large@us-east-1b', { aim: 'safest' }, 'likelier lost (0.0032 within 12 h'],
   ['c5.large@us-east-1d', {}, 'the cheapest that is left, $0.0330 per hour'],
 ] as const)('%s with %j is explained: %s', (pool, input, text) => {
   expect(why(input, pool)).toContain(text)

@@ -1,4 +1,5 @@
 import { toUsd } from '@understudy/shared/core/money'
+import { riskClass } from '@understudy/shared/interruption/co-interruption'
 import { interruptionBands, type Pool, poolId } from '@understudy/shared/market/pool'
 import type { PoolChoice } from '@understudy/shared/protocol/replicas'
 import type { PoolOffer } from '../cloud/cloud.ts'
@@ -9,6 +10,8 @@ export interface SelectionInput {
   readonly current: Pool | undefined
   /** A replica made by hand is to be cheap; one made because of a signal is to be safe. */
   readonly aim: 'cheapest' | 'safest'
+  /** P(a standby there is lost within 12 h), by itself or together with those that it stands beside. */
+  readonly riskOf: (offer: PoolOffer) => number
   readonly excludeZones: readonly string[]
   /** Pools in which an instance of ours has an open notice. */
   readonly noticedPools: ReadonlySet<string>
@@ -27,27 +30,45 @@ export interface Selection {
 /**
  * Which pools a replica may go into, best first, and why every other one was passed over. Pure.
  *
- * Never the primary's own pool or zone: what takes the primary would take the replica too. Where the primary is in the
- * cheapest pool, the cheapest that is left is the second cheapest, as the customer has it.
+ * Never the primary's own pool or zone: what takes the primary would take the replica too; and never a pool that another replica is
+ * in. Where the primary is in the cheapest pool, the cheapest that is left is the second cheapest, as the customer has it.
  */
 export function selectPools(input: SelectionInput): Selection {
   const judged = input.offers.map((offer) => ({ offer, refusal: refusalOf(offer, input) }))
   const ranked = judged
     .filter(({ refusal }) => refusal === undefined)
     .map(({ offer }) => offer)
-    .sort(input.aim === 'cheapest' ? byPrice : bySafety)
+    .sort(input.aim === 'cheapest' ? byPrice : bySafety(input.riskOf))
   const [best] = ranked
-  const choice = judged.map(({ offer, refusal }) => toChoice(offer, refusal, best, input.aim))
+  const choice = judged.map(({ offer, refusal }) => toChoice(offer, refusal, best, input))
   return { ranked, choice: choice.sort((a, b) => Number(b.chosen) - Number(a.chosen)) }
 }
 
 const byPrice = (a: PoolOffer, b: PoolOffer): number =>
   a.spotPrice - b.spotPrice || (poolId(a.pool) < poolId(b.pool) ? -1 : 1)
 
-/** An unknown band is as bad as the worst. */
-const bandOf = ({ interruptionBand }: PoolOffer): number => interruptionBand ?? interruptionBands.length
+const bySafety =
+  (riskOf: SelectionInput['riskOf']) =>
+  (a: PoolOffer, b: PoolOffer): number =>
+    riskClass(riskOf(a)) - riskClass(riskOf(b)) || byPrice(a, b)
 
-const bySafety = (a: PoolOffer, b: PoolOffer): number => bandOf(a) - bandOf(b) || byPrice(a, b)
+/**
+ * Pools for an instance on demand, where spot has no capacity: as large, of the same architecture, the cheapest first. Its own zone is
+ * as good as another: what is on demand is not taken back.
+ */
+export function selectOnDemand(
+  input: Pick<SelectionInput, 'offers' | 'current' | 'excludeZones' | 'takenPools'>,
+): readonly PoolOffer[] {
+  const { offers, current, excludeZones, takenPools } = input
+  return offers
+    .filter(
+      ({ pool }) =>
+        !excludeZones.includes(pool.availabilityZone) &&
+        !takenPools.has(poolId(pool)) &&
+        (!current || (sizeOf(pool) === sizeOf(current) && isArm(pool) === isArm(current))),
+    )
+    .sort((a, b) => a.onDemandPrice - b.onDemandPrice || (poolId(a.pool) < poolId(b.pool) ? -1 : 1))
+}
 
 function refusalOf({ pool, spotPrice, onDemandPrice }: PoolOffer, input: SelectionInput): string | undefined {
   const { current, excludeZones, noticedPools, takenPools, emptyPools } = input
@@ -77,29 +98,37 @@ function toChoice(
   offer: PoolOffer,
   refusal: string | undefined,
   best: PoolOffer | undefined,
-  aim: SelectionInput['aim'],
+  { aim, riskOf }: SelectionInput,
 ): PoolChoice {
   const chosen = offer === best
   return {
     pool_id: poolId(offer.pool),
     chosen,
-    because: chosen ? reasonFor(offer, aim) : (refusal ?? reasonAgainst(offer, best, aim)),
+    because: chosen ? reasonFor(offer, aim, riskOf) : (refusal ?? reasonAgainst(offer, best, aim, riskOf)),
     spot_price: toUsd(offer.spotPrice),
     interruption_band: bandName(offer),
+    risk: riskOf(offer),
   }
 }
 
 const bandName = ({ interruptionBand }: PoolOffer): string | null =>
   interruptionBand === null ? null : interruptionBands[interruptionBand]
 
-const reasonFor = (offer: PoolOffer, aim: SelectionInput['aim']): string =>
+const reasonFor = (offer: PoolOffer, aim: SelectionInput['aim'], riskOf: SelectionInput['riskOf']): string =>
   aim === 'cheapest'
     ? `the cheapest that is left, $${toUsd(offer.spotPrice).toFixed(4)} per hour`
-    : `the safest that is left (${bandName(offer) ?? 'unknown'} interruptions a month), then the cheapest`
+    : `the safest that is left (lost within 12 h with a probability of ${shown(riskOf(offer))}), then the cheapest, $${toUsd(offer.spotPrice).toFixed(4)} per hour`
 
-function reasonAgainst(offer: PoolOffer, best: PoolOffer | undefined, aim: SelectionInput['aim']): string {
+function reasonAgainst(
+  offer: PoolOffer,
+  best: PoolOffer | undefined,
+  aim: SelectionInput['aim'],
+  riskOf: SelectionInput['riskOf'],
+): string {
   if (!best) return 'not needed'
-  if (aim === 'safest' && bandOf(offer) > bandOf(best))
-    return `more interruptions (${bandName(offer) ?? 'unknown'} a month)`
+  if (aim === 'safest' && riskClass(riskOf(offer)) > riskClass(riskOf(best)))
+    return `likelier lost (${shown(riskOf(offer))} within 12 h, by itself or together with those it would stand beside)`
   return `dearer by $${toUsd((offer.spotPrice - best.spotPrice) as PoolOffer['spotPrice']).toFixed(4)} per hour`
 }
+
+const shown = (probability: number): string => Number(probability.toPrecision(2)).toString()

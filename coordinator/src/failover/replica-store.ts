@@ -18,6 +18,9 @@ export interface ReplicaStore {
     readonly createdBy: string
     readonly incident: IncidentId | null
     readonly instanceId?: InstanceId
+    readonly reason?: string
+    /** `spot` if not said. */
+    readonly lifeCycle?: string
   }): Promise<ReplicaRow>
   get(agentId: AgentId, id: ReplicaId): Promise<ReplicaRow>
   list(agentId: AgentId): Promise<readonly ReplicaRow[]>
@@ -25,6 +28,7 @@ export interface ReplicaStore {
   /** The standby that an instance is; undefined for a primary and for one that was let go. */
   ofInstance(instanceId: InstanceId): Promise<ReplicaRow | undefined>
   attach(id: string, instanceId: InstanceId): Promise<void>
+  setReason(id: string, reason: string): Promise<void>
   setPool(id: string, pool: string, spotPrice: MicroUsd | null): Promise<void>
   setStatus(row: Pick<ReplicaRow, 'id' | 'agent_id'>, status: ReplicaStatus, failure?: string): Promise<void>
   setProgress(
@@ -35,7 +39,7 @@ export interface ReplicaStore {
 
 export function createReplicaStore(db: Kysely<Schema>, clock: Clock): ReplicaStore {
   return {
-    create: ({ agentId, type, pool, spotPrice, createdBy, incident, instanceId }) =>
+    create: ({ agentId, type, pool, spotPrice, createdBy, incident, instanceId, reason, lifeCycle }) =>
       db.transaction().execute(async (tx) => {
         const row: ReplicaRow = {
           id: asReplicaId(randomUUID()),
@@ -53,6 +57,8 @@ export function createReplicaStore(db: Kysely<Schema>, clock: Clock): ReplicaSto
           lag_ms: null,
           failure: null,
           incident_id: incident,
+          reason: reason ?? null,
+          life_cycle: lifeCycle ?? 'spot',
           created_at: clock.now(),
           ready_at: null,
           promoted_at: null,
@@ -98,6 +104,9 @@ export function createReplicaStore(db: Kysely<Schema>, clock: Clock): ReplicaSto
         .set({ instance_id: instanceId })
         .where('id', '=', id)
         .execute()
+    },
+    async setReason(id, reason) {
+      await db.updateTable('replica_instances').set({ reason }).where('id', '=', id).execute()
     },
     async setPool(id, pool, spotPrice) {
       await db

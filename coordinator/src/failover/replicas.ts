@@ -1,5 +1,6 @@
 import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
 import type { AgentId, IncidentId, InstanceId, ReplicaId } from '@understudy/shared/core/ids'
+import { microUsd, toUsd } from '@understudy/shared/core/money'
 import { type Clock, minutes } from '@understudy/shared/core/time'
 import type { Group } from '@understudy/shared/failover/group'
 import { type Pool, parsePool, poolId } from '@understudy/shared/market/pool'
@@ -10,7 +11,8 @@ import type { Cloud, PoolOffer } from '../cloud/cloud.ts'
 import type { FleetStore } from '../fleet/fleet.ts'
 import type { ReplicaRow } from '../storage/database.ts'
 import type { Offers } from './offers.ts'
-import { selectPools } from './replica-selection.ts'
+import type { StandbyRisks } from './policies/standby-risks.ts'
+import { selectOnDemand, selectPools } from './replica-selection.ts'
 import type { ReplicaStore } from './replica-store.ts'
 
 /** More standbys than this are never useful to one agent. */
@@ -26,6 +28,12 @@ export interface ReplicaRequest {
   readonly incident: IncidentId | null
   readonly pool: string | null
   readonly excludeZones: readonly string[]
+  /** Why one is wanted, in a sentence. */
+  readonly reason: string
+  /** P(the primary is interrupted soon), where that is known better than from its pool alone. */
+  readonly primaryRisk?: number | undefined
+  /** `spot` if not said. */
+  readonly lifeCycle?: 'on-demand' | undefined
 }
 
 export interface CreatedReplica {
@@ -44,6 +52,7 @@ export interface ReplicaPorts {
   readonly log: Logger
   readonly coordinatorUrl: string
   readonly createJoinToken: (agentId: AgentId, replicaId: ReplicaId) => Promise<string>
+  readonly risks: StandbyRisks
   readonly groupOf: (agentId: AgentId) => Group | undefined
   /** Pools in which any instance of ours has an open notice. */
   readonly noticedPools: () => ReadonlySet<string>
@@ -90,10 +99,18 @@ export function createReplicas(ports: ReplicaPorts): Replicas {
       )
     const group = groupOf(request.agentId)
     const active = await store.active(request.agentId)
+    const current = await poolOf(group?.primary)
+    if (request.lifeCycle === 'on-demand') return onDemand(request, known, current, active)
     const { ranked, choice } = selectPools({
       offers: known,
-      current: await poolOf(group?.primary),
+      current,
       aim: request.type === 'manual' ? 'cheapest' : 'safest',
+      riskOf: await ports.risks.beside({
+        primary: current,
+        primaryRisk: request.primaryRisk,
+        others: active.map((row) => row.pool_id),
+        bandOf: (id) => prices.get(id)?.interruptionBand ?? null,
+      }),
       excludeZones: request.excludeZones,
       noticedPools: ports.noticedPools(),
       takenPools: new Set(active.map((row) => row.pool_id)),
@@ -106,6 +123,29 @@ export function createReplicas(ports: ReplicaPorts): Replicas {
       retryable: true,
       facts: { reasons },
     })
+  }
+
+  function onDemand(
+    { agentId, excludeZones }: ReplicaRequest,
+    known: readonly PoolOffer[],
+    current: Pool | undefined,
+    active: readonly ReplicaRow[],
+  ) {
+    const takenPools = new Set(active.map((row) => row.pool_id))
+    const ranked = selectOnDemand({ offers: known, current, excludeZones, takenPools })
+    const [best] = ranked
+    if (!best)
+      throw new AppError('no_capacity', `no type is left for an instance of ${agentId} on demand`, {
+        hint: 'Delete a replica that is not needed: none is started in the pool of another.',
+        retryable: true,
+      })
+    const before = known.find(({ pool }) => current && poolId(pool) === poolId(current))
+    const chosen: PoolChoice = {
+      ...{ pool_id: poolId(best.pool), chosen: true, interruption_band: null, risk: 0 },
+      because: onDemandReason(best, before),
+      spot_price: toUsd(best.spotPrice),
+    }
+    return { ranked: ranked.map(({ pool }) => pool), choice: [chosen], prices: new Map<string, PoolOffer>() }
   }
 
   async function poolOf(instance: InstanceId | undefined): Promise<Pool | undefined> {
@@ -130,6 +170,8 @@ export function createReplicas(ports: ReplicaPorts): Replicas {
       spotPrice: prices.get(poolId(first))?.spotPrice ?? null,
       createdBy: request.createdBy,
       incident: request.incident,
+      reason: reasonIn(request, choice),
+      ...(request.lifeCycle ? { lifeCycle: request.lifeCycle } : {}),
     })
     const token = await ports.createJoinToken(agentId, row.id as ReplicaId)
     log.info({ event: 'replica.created', agent: agentId, replica: row.id, type: row.type, pool: row.pool_id })
@@ -153,6 +195,7 @@ export function createReplicas(ports: ReplicaPorts): Replicas {
           {
             requestId: `${row.id}/${id}`,
             pool,
+            ...(row.life_cycle === 'on-demand' ? { lifeCycle: 'on-demand' } : {}),
             agentId: row.agent_id as AgentId,
             userData: { coordinatorUrl: ports.coordinatorUrl, joinToken },
           },
@@ -205,9 +248,22 @@ export function createReplicas(ports: ReplicaPorts): Replicas {
         incident: null,
         pool: body.pool_id ?? null,
         excludeZones: body.exclude_zones ?? [],
+        reason: `asked for by ${body.created_by ?? actor}`,
       })
     },
   }
+}
+
+const onDemandReason = ({ onDemandPrice }: PoolOffer, before: PoolOffer | undefined): string => {
+  const costs = `$${toUsd(onDemandPrice).toFixed(4)} per hour on demand`
+  return before
+    ? `the cheapest that is large enough, ${costs}, $${toUsd(microUsd(onDemandPrice - before.spotPrice)).toFixed(4)} more than the primary on spot`
+    : `the cheapest that is large enough, ${costs}`
+}
+
+const reasonIn = ({ reason }: ReplicaRequest, choice: readonly PoolChoice[]): string => {
+  const chosen = choice.find((pool) => pool.chosen)
+  return chosen ? `${reason}; ${chosen.pool_id} is ${chosen.because}` : reason
 }
 
 /** The choice as it turned out, where the first pool had no capacity. */

@@ -16,18 +16,24 @@ function withoutCapacity() {
   const signals = createSignals({
     clock: time.clock,
     log: pino({ level: 'silent' }),
-    protect: () => Promise.reject(new AppError('no_capacity', 'no pool is left')),
+    standbys: {
+      usable: () => [],
+      protect: () => Promise.reject(new AppError('no_capacity', 'no pool is left')),
+    },
     fleet: {
-      mustAgent: () => Promise.resolve({ rebalance_threshold: 0.3, auto_replica_enabled: 1 }),
-      instance: () => Promise.resolve({ pool_id: 'm5.large@us-east-1a' }),
+      mustAgent: () =>
+        Promise.resolve({ rebalance_threshold: 0.3, auto_replica_enabled: 1, on_rebalance: 'replica' }),
+      instance: () => Promise.resolve({ pool_id: 'm5.large@us-east-1a', launched_at: null }),
     },
     interruptions: {
+      estimate: () => Promise.resolve({ value: 0.01 }),
       afterSignal: () => Promise.resolve({ value: 0.4, because: 'of a test' }),
       ledger: { open: () => Promise.resolve({ incidentId: 'one', isNew: true }) },
     },
     incidents: {
       newId: () => incidentId('one'),
       open: () => undefined,
+      step: () => undefined,
       seen: (id: string) => seen.push(id),
       close: (_: string, { why }: { why: string }) => closed.push(why),
     },

@@ -3,6 +3,7 @@ import { incidentId as asIncidentId, type IncidentId, type InstanceId } from '@u
 import {
   between,
   type Clock,
+  hours,
   type Instant,
   instant,
   type Mono,
@@ -11,14 +12,19 @@ import {
   seconds,
 } from '@understudy/shared/core/time'
 import type { AfterSignal } from '@understudy/shared/interruption/rebalance-posterior'
+import { FOLLOWED_WITHIN } from '@understudy/shared/interruption/signal-outcome'
 import { parsePool } from '@understudy/shared/market/pool'
+import { onRebalanceSchema } from '@understudy/shared/protocol/agents'
 import type { RebalanceResponse } from '@understudy/shared/protocol/failover'
 import type { Report } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
 import type { FleetStore, Incidents } from '../fleet/fleet.ts'
 import type { Interruptions } from '../interruptions/interruptions.ts'
-import type { Kysely, Schema } from '../storage/database.ts'
+import type { InstanceRow, Kysely, Schema } from '../storage/database.ts'
+import { createNotes } from './incident-notes.ts'
+import { answerRebalance, type RebalanceAnswer } from './policies/rebalance-policy.ts'
 import type { Entry } from './registry.ts'
+import type { Standbys } from './standbys.ts'
 
 /** A notice whose time is over still has the instance running: it is acted on as fast as possible. */
 const OVERDUE_BUDGET = seconds(5)
@@ -44,6 +50,8 @@ export interface RebalanceOutcome {
   readonly replicaId: string | null
 }
 
+type Answered = Pick<RebalanceOutcome, 'action' | 'reason' | 'replicaId'>
+
 /** What AWS says about instances, from whichever path it comes; every thing it says becomes one incident. */
 export interface Signals {
   onNotice(entry: Entry, instance: InstanceId, sighting: NoticeSighting): void
@@ -59,13 +67,13 @@ export function createSignals(parts: {
   readonly db: Kysely<Schema>
   readonly fleet: FleetStore
   readonly incidents: Incidents
-  readonly interruptions: Pick<Interruptions, 'ledger' | 'afterSignal'>
+  readonly interruptions: Pick<Interruptions, 'ledger' | 'afterSignal' | 'estimate'>
   readonly clock: Clock
   readonly log: Logger
-  /** Makes a replica in the safest pool; undefined when one is on its way already. */
-  readonly protect: (entry: Entry, incident: IncidentId) => Promise<{ replicaId: string; created: boolean }>
+  readonly standbys: Pick<Standbys, 'usable' | 'protect'>
 }): Signals {
-  const { db, fleet, incidents, interruptions, clock, log, protect } = parts
+  const { db, fleet, incidents, interruptions, clock, log, standbys } = parts
+  const note = createNotes(incidents, clock)
   /** One rebalance recommendation per instance and emission is one incident. */
   const rebalances = new Map<InstanceId, { time: Instant; outcome: Promise<RebalanceOutcome> }>()
   const onStandby = new Map<InstanceId, IncidentId>()
@@ -169,6 +177,19 @@ export function createSignals(parts: {
     return outcome
   }
 
+  /** P(interruption within 2 h) by age, pool and hour alone, to compare with; null where it cannot be had. */
+  async function hazardOf({ pool_id, launched_at }: InstanceRow): Promise<number | null> {
+    const launchedAt = launched_at === null ? null : instant(launched_at)
+    const question = { pool: parsePool(pool_id), launchedAt, hours: FOLLOWED_WITHIN / hours(1) }
+    return interruptions.estimate(question).then(
+      ({ value }) => value,
+      (error: unknown) => {
+        log.warn({ event: 'signal.no_estimate', pool: pool_id, why: messageOf(error) })
+        return null
+      },
+    )
+  }
+
   async function rebalanceOnce(
     entry: Entry,
     instance: InstanceId,
@@ -205,15 +226,16 @@ export function createSignals(parts: {
       })
     else incidents.seen(id, via, seenAt)
     if (instance === runner.group.primary) entry.atRisk = instance
+    if (isNew) note(id, 'probability-estimated', probabilityText(probability, await hazardOf(row)))
     try {
-      const answer = await decide(
-        entry,
-        instance,
-        id,
-        probability,
-        threshold,
-        agent.auto_replica_enabled === 1,
-      )
+      const facts = {
+        ...{ instance, isPrimary: instance === runner.group.primary, threshold },
+        probability: probability.value,
+        policy: onRebalanceSchema.parse(agent.on_rebalance),
+        automatic: agent.auto_replica_enabled === 1,
+        hasStandby: standbys.usable(entry).length > 0,
+      }
+      const answer = await carryOut(entry, id, answerRebalance(facts), probability.value)
       if (isNew) endAnswered(id, answer)
       return { incidentId: id, probability, threshold, ...answer }
     } catch (error) {
@@ -224,10 +246,7 @@ export function createSignals(parts: {
   }
 
   /** Whatever came of it: one that stayed open would hold up every move of the agent. */
-  function endAnswered(
-    id: IncidentId,
-    { action, reason, replicaId }: Pick<RebalanceOutcome, 'action' | 'reason' | 'replicaId'>,
-  ): void {
+  function endAnswered(id: IncidentId, { action, reason, replicaId }: Answered): void {
     incidents.close(id, {
       outcome: 'no-action',
       why: reason,
@@ -242,29 +261,25 @@ export function createSignals(parts: {
     })
   }
 
-  /** The primary runs on whatever is decided: a recommendation is no deadline. */
-  async function decide(
+  async function carryOut(
     entry: Entry,
-    instance: InstanceId,
     incident: IncidentId,
-    probability: AfterSignal,
-    threshold: number,
-    automatic: boolean,
-  ): Promise<Pick<RebalanceOutcome, 'action' | 'reason' | 'replicaId'>> {
-    const p = probability.value.toFixed(2)
-    const none = (reason: string) => ({ action: 'none' as const, reason, replicaId: null })
-    if (instance !== entry.runner.group.primary) return none(`${instance} is not the primary`)
-    if (probability.value <= threshold)
-      return none(`the probability of ${p} is not above the threshold of ${threshold}`)
-    if (!automatic) return none(`the probability is ${p}, but replicas may not be created automatically`)
-    const { replicaId, created } = await protect(entry, incident)
-    return created
-      ? {
-          action: 'created-emergency-replica',
-          reason: `the probability of ${p} is above ${threshold}: a replica is made in the safest pool`,
-          replicaId,
-        }
-      : { action: 'replica-exists', reason: `the probability is ${p}; a replica is there already`, replicaId }
+    { act, why }: RebalanceAnswer,
+    probability: number,
+  ): Promise<Answered> {
+    if (act === 'none') return { action: 'none', reason: why, replicaId: null }
+    const { row, created } = await standbys.protect(
+      entry,
+      incident,
+      'AWS recommends to rebalance the primary',
+      probability,
+    )
+    if (created) note(incident, 'replica-created', row.reason ?? row.pool_id)
+    return {
+      action: created ? 'created-emergency-replica' : 'replica-exists',
+      reason: why,
+      replicaId: row.id,
+    }
   }
 
   const wallTimeOf = (seenAt: Mono): Instant => plus(clock.now(), millis(-between(seenAt, clock.mono())))
@@ -288,8 +303,8 @@ export function createSignals(parts: {
     onMaintenance(entry, instance, event) {
       log.warn({ event: 'notice.maintenance', agent: entry.agentId, instance, ...event })
       if (instance !== entry.runner.group.primary) return
-      if (event.state === 'active') entry.atRisk = instance
-      else if (entry.atRisk === instance) entry.atRisk = undefined
+      if (event.state === 'active') entry.inMaintenance = instance
+      else if (entry.inMaintenance === instance) entry.inMaintenance = undefined
     },
     onTargetLifecycle(entry, instance, state) {
       log.info({ event: 'notice.target_lifecycle', agent: entry.agentId, instance, state })
@@ -309,3 +324,10 @@ export function createSignals(parts: {
     rebalance,
   }
 }
+
+const probabilityText = ({ value, because }: AfterSignal, hazard: number | null): string =>
+  `${value.toFixed(2)} that a notice follows: ${because}${
+    hazard === null
+      ? ''
+      : `; by age, hour and history of the pool alone it would be ${hazard.toFixed(4)} within 2 h`
+  }`

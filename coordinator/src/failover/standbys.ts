@@ -1,7 +1,12 @@
-import { AppError, messageOf } from '@understudy/shared/core/app-error'
-import { instanceId as asInstanceId, type IncidentId, type ReplicaId } from '@understudy/shared/core/ids'
+import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
+import {
+  type AgentId,
+  instanceId as asInstanceId,
+  type IncidentId,
+  type ReplicaId,
+} from '@understudy/shared/core/ids'
 import { between, type Clock, plus, seconds } from '@understudy/shared/core/time'
-import type { ReplicaView } from '@understudy/shared/protocol/agents'
+import type { ReplicaType, ReplicaView } from '@understudy/shared/protocol/agents'
 import type { EmergencyReplicaRequest, EmergencyReplicaResponse } from '@understudy/shared/protocol/failover'
 import type {
   CreateReplicaRequest,
@@ -13,10 +18,11 @@ import type { Cloud } from '../cloud/cloud.ts'
 import type { FleetStore } from '../fleet/fleet.ts'
 import type { ReplicaRow } from '../storage/database.ts'
 import type { Flight } from './flight.ts'
+import type { Notes } from './incident-notes.ts'
 import type { LinkEvents } from './link-events.ts'
 import type { Entry, Wanted } from './registry.ts'
 import type { ReplicaStore } from './replica-store.ts'
-import type { Replicas } from './replicas.ts'
+import type { CreatedReplica, ReplicaRequest, Replicas } from './replicas.ts'
 import type { Views } from './views.ts'
 
 /** A replica that could not be made is tried again after this long. */
@@ -24,6 +30,18 @@ const WANTED_AGAIN = seconds(10)
 /** A replica in the place of one that was promoted lets the moves of other agents go first, for so long. */
 const AFTER_OTHERS = seconds(10)
 const TERMINATE_TIMEOUT = 10_000
+/** Who has made a replica that nobody asked for. */
+const OURSELVES = 'understudy'
+
+const NOT_ON_DEMAND = 'on_demand_fallback is off, so it is tried again'
+
+const wantedBecause: Readonly<Record<Wanted['why'], string>> = {
+  notice: 'a notice, and no replica was ready',
+  replaced: 'the primary was replaced and has no standby',
+  lost: 'the last standby was lost, or there was none when the primary was',
+}
+
+type Wish = Omit<ReplicaRequest, 'agentId' | 'pool' | 'excludeZones'>
 
 /** The replicas of each agent: asked for by hand, by a notice or by a loss; given up; their progress. */
 export interface Standbys {
@@ -36,8 +54,21 @@ export interface Standbys {
   remove(entry: Entry, id: ReplicaId): Promise<ReplicaView>
   /** What a replica says of its progress over HTTP. @throws AppError `conflict`, `forbidden` */
   note(entry: Entry, id: ReplicaId, body: SyncStatusRequest, caller: string | undefined): Promise<ReplicaView>
+  /** Those that count on: neither under notice nor lost. */
+  usable(entry: Entry): readonly ReplicaRow[]
+  /** One is being launched at this moment. */
+  isMaking(entry: Entry): boolean
   /** A replica that counts on, made if there is none. */
-  protect(entry: Entry, incident: IncidentId): Promise<{ replicaId: string; created: boolean }>
+  protect(
+    entry: Entry,
+    incident: IncidentId,
+    why: string,
+    primaryRisk: number,
+  ): Promise<{ readonly row: ReplicaRow; readonly created: boolean }>
+  /** One more, of our own accord. @throws AppError `no_capacity`, `conflict` */
+  add(entry: Entry, type: ReplicaType, why: string): Promise<ReplicaRow>
+  /** Ends one that is not needed any more. @throws AppError `conflict`, `busy` */
+  release(entry: Entry, id: ReplicaId, why: string): Promise<void>
   /** Makes a replica now, or as soon as one can be made. */
   want(entry: Entry, why: Wanted['why'], flight: Flight | undefined): void
   /** Makes the replica that is wanted, or says why not and leaves it for later. */
@@ -52,6 +83,7 @@ export function createStandbys(parts: {
   readonly replicas: Replicas
   readonly cloud: Cloud
   readonly views: Pick<Views, 'replica'>
+  readonly note: Notes
   readonly clock: Clock
   readonly log: Logger
   readonly sendOrder: LinkEvents['sendOrder']
@@ -59,7 +91,10 @@ export function createStandbys(parts: {
   readonly isMoving: () => boolean
   readonly onChange: (entry: Entry) => void
 }): Standbys {
-  const { fleet, store, replicas, cloud, views, clock, log, onChange } = parts
+  const { fleet, store, replicas, cloud, views, note, clock, log, onChange } = parts
+
+  /** Replicas that are being launched and in no book yet. */
+  const underWay = new Map<AgentId, Promise<CreatedReplica>>()
 
   const rowOf = async (entry: Entry, id: ReplicaId): Promise<ReplicaRow> =>
     [...entry.replicas.values()].find((row) => row.id === id) ?? (await store.get(entry.agentId, id))
@@ -69,31 +104,31 @@ export function createStandbys(parts: {
     onChange(entry)
   }
 
-  /** One that counts on: neither under notice nor lost. */
-  function usable(entry: Entry): ReplicaRow | undefined {
-    return [...entry.replicas.values()].find((row) => {
+  function usable(entry: Entry): readonly ReplicaRow[] {
+    return [...entry.replicas.values()].filter((row) => {
       const member =
         row.instance_id === null ? undefined : entry.runner.group.members.get(asInstanceId(row.instance_id))
       return member === undefined || (member.noticedBy === undefined && !member.gone && !member.retired)
     })
   }
 
-  async function make(
-    entry: Entry,
-    type: 'automatic-rebalance' | 'automatic-termination',
-    createdBy: string,
-    incident: IncidentId | null,
-  ) {
-    const made = await replicas.create({
-      agentId: entry.agentId,
-      type,
-      createdBy,
-      incident,
-      pool: null,
-      excludeZones: [],
-    })
-    keep(entry, made.row)
-    return made
+  async function make(entry: Entry, wish: Wish): Promise<CreatedReplica> {
+    const { agentId } = entry
+    const making = replicas.create({ agentId, pool: null, excludeZones: [], ...wish })
+    underWay.set(agentId, making)
+    try {
+      const made = await making
+      keep(entry, made.row)
+      return made
+    } finally {
+      underWay.delete(agentId)
+    }
+  }
+
+  /** One that is there, or is being made at this moment; undefined when there is none. */
+  async function present(entry: Entry): Promise<ReplicaRow | undefined> {
+    const making = underWay.get(entry.agentId)
+    return making ? (await making).row : usable(entry)[0]
   }
 
   async function finishLaunches(entry: Entry): Promise<void> {
@@ -113,17 +148,46 @@ export function createStandbys(parts: {
   const letsOthersGoFirst = ({ why, since }: Wanted): boolean =>
     why === 'replaced' && between(since, clock.mono()) < AFTER_OTHERS && parts.isMoving()
 
+  /** In another spot pool; where none has capacity while an incident runs, on demand, if the agent may. */
+  async function makeWanted(entry: Entry, why: Wanted['why'], mayBuy: boolean): Promise<ReplicaRow> {
+    const incident = entry.runner.flight?.incident.id ?? null
+    const wish: Wish = {
+      ...{ type: 'automatic-termination', createdBy: OURSELVES, incident },
+      reason: wantedBecause[why],
+      primaryRisk: why === 'notice' ? 1 : undefined,
+    }
+    const { row } = await make(entry, wish).catch((error: unknown) => {
+      if (!entry.runner.flight || !isAppError(error, 'no_capacity')) throw error
+      tellEmpty(entry.runner.flight, messageOf(error), mayBuy)
+      if (!mayBuy) throw error
+      return make(entry, { ...wish, lifeCycle: 'on-demand' })
+    })
+    if (incident !== null) note(incident, 'replica-launched', row.reason ?? row.pool_id)
+    return row
+  }
+
+  /** Once for each incident: it is tried every few seconds. */
+  function tellEmpty(flight: Flight, said: string, mayBuy: boolean): void {
+    if (flight.toldEmpty) return
+    flight.toldEmpty = true
+    const next = mayBuy ? ': an instance on demand is started' : `; ${NOT_ON_DEMAND}`
+    note(flight.incident.id, 'no-spot-capacity', `${said}${next}`, false)
+  }
+
   async function tryWanted(entry: Entry): Promise<void> {
     const { wanted, runner, agentId } = entry
     if (!wanted || letsOthersGoFirst(wanted)) return
     entry.wanted = undefined
     const agent = await fleet.mustAgent(agentId)
-    if (usable(entry)) return
+    if (usable(entry).length > 0) return
+    if (underWay.has(agentId)) {
+      entry.wanted = { ...wanted, tryAt: plus(clock.mono(), WANTED_AGAIN) }
+      return
+    }
     if (agent.auto_replica_enabled !== 1 && runner.group.phase.kind !== 'relaunching')
       return void log.info({ event: 'replica.not_automatic', agent: agentId, why: wanted.why })
     try {
-      const incident = runner.flight?.incident.id ?? null
-      const { row } = await make(entry, 'automatic-termination', 'understudy', incident)
+      const row = await makeWanted(entry, wanted.why, agent.on_demand_fallback === 1)
       if (runner.flight) runner.flight.replicaId = row.id
     } catch (error) {
       const refusal = messageOf(error)
@@ -142,6 +206,25 @@ export function createStandbys(parts: {
     parts.sendOrder(entry, instance, { kind: 'fence', epoch: entry.runner.group.epoch })
     await cloud.terminate(instance, AbortSignal.timeout(TERMINATE_TIMEOUT))
     await fleet.patchInstance(instance, { retired: 1, terminated_at: clock.now() })
+  }
+
+  async function remove(entry: Entry, row: ReplicaRow): Promise<ReplicaView> {
+    if (row.is_active !== 1) {
+      if (row.status !== 'promoted') return views.replica(entry, row)
+      throw new AppError('conflict', `the replica ${row.id} was promoted: it is no standby any more`, {
+        hint: 'To end a primary, promote another replica first.',
+      })
+    }
+    const { phase } = entry.runner.group
+    if ('target' in phase && phase.target === row.instance_id)
+      throw new AppError('busy', `${row.instance_id} is about to become primary`, {
+        hint: 'Wait for the move to end, then look again.',
+      })
+    if (row.instance_id !== null) await end(entry, row.instance_id)
+    entry.replicas.delete(row.id)
+    await store.setStatus(row, 'terminated')
+    onChange(entry)
+    return views.replica(entry, await store.get(entry.agentId, row.id as ReplicaId))
   }
 
   return {
@@ -172,7 +255,7 @@ export function createStandbys(parts: {
           hint: `The primary is ${primary}.`,
           facts: { primary, epoch: group.epoch },
         })
-      const existing = usable(entry)
+      const existing = await present(entry)
       if (existing)
         return {
           replica: views.replica(entry, existing),
@@ -181,28 +264,14 @@ export function createStandbys(parts: {
           choice: [],
         }
       const type = body.signal_type === 'termination-notice' ? 'automatic-termination' : 'automatic-rebalance'
-      const { row, choice } = await make(entry, type, actor, flight?.incident.id ?? null)
+      const { row, choice } = await make(entry, {
+        ...{ type, createdBy: actor, incident: flight?.incident.id ?? null },
+        reason: body.reason ?? `${actor} has seen a signal`,
+        primaryRisk: 1,
+      })
       return { replica: views.replica(entry, row), replica_id: row.id, created: true, choice: [...choice] }
     },
-    async remove(entry, id) {
-      const row = await rowOf(entry, id)
-      if (row.is_active !== 1) {
-        if (row.status !== 'promoted') return views.replica(entry, row)
-        throw new AppError('conflict', `the replica ${id} was promoted: it is no standby any more`, {
-          hint: 'To end a primary, promote another replica first.',
-        })
-      }
-      const { phase } = entry.runner.group
-      if ('target' in phase && phase.target === row.instance_id)
-        throw new AppError('busy', `${row.instance_id} is about to become primary`, {
-          hint: 'Wait for the move to end, then look again.',
-        })
-      if (row.instance_id !== null) await end(entry, row.instance_id)
-      entry.replicas.delete(row.id)
-      await store.setStatus(row, 'terminated')
-      onChange(entry)
-      return views.replica(entry, await store.get(entry.agentId, id))
-    },
+    remove: async (entry, id) => remove(entry, await rowOf(entry, id)),
     async note(entry, id, body, caller) {
       const row = await rowOf(entry, id)
       if (row.is_active !== 1)
@@ -226,11 +295,26 @@ export function createStandbys(parts: {
       onChange(entry)
       return views.replica(entry, await store.get(entry.agentId, id))
     },
-    async protect(entry, incident) {
-      const existing = usable(entry)
-      if (existing) return { replicaId: existing.id, created: false }
-      const { row } = await make(entry, 'automatic-rebalance', 'understudy', incident)
-      return { replicaId: row.id, created: true }
+    usable,
+    isMaking: ({ agentId }) => underWay.has(agentId),
+    async protect(entry, incident, reason, primaryRisk) {
+      const existing = await present(entry)
+      if (existing) return { row: existing, created: false }
+      const wish = {
+        type: 'automatic-rebalance',
+        createdBy: OURSELVES,
+        incident,
+        reason,
+        primaryRisk,
+      } as const
+      return { row: (await make(entry, wish)).row, created: true }
+    },
+    add: async (entry, type, reason) =>
+      (await make(entry, { type, createdBy: OURSELVES, incident: null, reason })).row,
+    async release(entry, id, why) {
+      const row = await rowOf(entry, id)
+      await store.setReason(id, `let go: ${why}`)
+      await remove(entry, row)
     },
     want(entry, why, flight) {
       entry.wanted = { why, since: clock.mono(), tryAt: clock.mono() }

@@ -54,7 +54,7 @@ export function createViews(parts: {
         heardAt: primary?.heardAt,
         spotPrice: offer?.spotPrice ?? null,
         onDemandPrice: offer?.onDemandPrice ?? null,
-        atRisk: entry.atRisk !== undefined && entry.atRisk === group.primary,
+        atRisk: group.primary !== undefined && [entry.atRisk, entry.inMaintenance].includes(group.primary),
         stateSince: entry.shown.since,
         now: { wall: clock.now(), mono: clock.mono() },
         offlineAfter,

@@ -37,7 +37,7 @@ async function writerOf() {
   )
   const cast = (epoch: number) => {
     const proposal = firstProposal(id, epoch, p, { [p]: key.publicKey, [COORDINATOR]: key.publicKey })
-    return writer.cast({ kind: 'vote', proposal, votes: [], record: undefined })
+    return writer.cast({ kind: 'vote', proposal, votes: [], record: undefined }, null)
   }
   const row = () =>
     db.selectFrom('agents').select(['voted_epoch', 'outdated']).where('id', '=', id).executeTakeFirstOrThrow()

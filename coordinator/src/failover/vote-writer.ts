@@ -9,15 +9,16 @@ import { proposalDigest } from '@understudy/shared/protocol/vote-signing'
 import type { Logger } from 'pino'
 import type { GroupCommit } from '../storage/group-commit.ts'
 import { type CertifiedChange, castVote, recordCertificate } from './certificates.ts'
+import type { MoveCause } from './incident-names.ts'
 
 const RETRY = millis(250)
 
 /** Votes and certificates of one agent on their way into the database, in the order in which they came about. */
 export interface VoteWriter {
   /** Our vote is in the database, and with it the certificate that it completes; undefined when two certificates clash. */
-  cast(effect: GroupEffect & { kind: 'vote' }): Promise<Cast | Spent | undefined>
+  cast(effect: GroupEffect & { kind: 'vote' }, cause: MoveCause | null): Promise<Cast | Spent | undefined>
   /** undefined when it is not the newest here, or must not be. */
-  record(effect: GroupEffect & { kind: 'record' }): Promise<Written | undefined>
+  record(effect: GroupEffect & { kind: 'record' }, cause: MoveCause | null): Promise<Written | undefined>
   /** Every member has told what it knows: this database is as new as it can be. */
   informed(): Promise<void>
   /** Holds back what is given later, from when everything before is written until `done`. */
@@ -69,10 +70,12 @@ export function createVoteWriter(
   const changeOf = (
     certificate: Certificate,
     { incident, previous, fresh }: RecordFacts,
+    cause: MoveCause | null,
   ): CertifiedChange => ({
     certificate,
     incident: incident?.id ?? null,
     trigger: incident?.trigger ?? null,
+    cause,
     fresh,
     retirePrevious: incident !== undefined && !incident.keepOld && previous === incident.instance,
     priceOf,
@@ -89,7 +92,7 @@ export function createVoteWriter(
     )
 
   return {
-    cast: ({ proposal, votes, record }) =>
+    cast: ({ proposal, votes, record }, cause) =>
       inOrder(async () => {
         const { epoch } = proposal
         const digest = proposalDigest(proposal)
@@ -100,7 +103,7 @@ export function createVoteWriter(
           digest,
           votes: all.map(({ voter, signature: signed }) => ({ voter, signature: signed })),
         }
-        const own = { proposal, digest, completes: record && changeOf(certificate, record) }
+        const own = { proposal, digest, completes: record && changeOf(certificate, record, cause) }
         const outcome = await untilWritten(epoch, () => castVote(commit, clock, own))
         if (outcome.kind === 'conflict') return conflict(epoch, digest, outcome.known)
         if (outcome.kind === 'cast') return { kind: 'cast', replicaId: outcome.replicaId, signature }
@@ -113,10 +116,10 @@ export function createVoteWriter(
         })
         return { kind: 'spent', voted: outcome.epoch }
       }),
-    record: ({ certificate, facts }) =>
+    record: ({ certificate, facts }, cause) =>
       inOrder(async () => {
         const { epoch } = certificate.proposal
-        const change = changeOf(certificate, facts)
+        const change = changeOf(certificate, facts, cause)
         const outcome = await untilWritten(epoch, () => recordCertificate(commit, clock, change))
         if (outcome.kind === 'conflict') return conflict(epoch, certificate.digest, outcome.known)
         return outcome.kind === 'newest' ? { replicaId: outcome.replicaId } : undefined

@@ -213,6 +213,8 @@ export function toReplicaView(row: ReplicaRow, live: ReplicaLive): ReplicaView {
     lag_bytes: lag?.lagBytes ?? null,
     lag_ms: lag ? Math.round(lag.lagMillis) : row.lag_ms,
     notice: member?.noticedBy !== undefined,
+    life_cycle: row.life_cycle,
+    reason: row.reason,
     failure: row.failure ?? troubleOf(row, live.degraded),
   }
 }

@@ -2,7 +2,7 @@ import { AppError } from '@understudy/shared/core/app-error'
 import type { AgentId, InstanceId } from '@understudy/shared/core/ids'
 import type { Clock, Instant } from '@understudy/shared/core/time'
 import { type Pool, poolId } from '@understudy/shared/market/pool'
-import type { AgentSettings } from '@understudy/shared/protocol/agents'
+import { type AgentSettings, onRebalanceSchema } from '@understudy/shared/protocol/agents'
 import type { AgentRow, InstanceRow, Kysely, Schema } from '../storage/database.ts'
 
 export interface NewAgent {
@@ -51,6 +51,9 @@ export const defaultSettings: AgentSettings = {
   manual_replica_enabled: true,
   terminate_after_switch: true,
   rebalance_threshold: 0.3,
+  on_rebalance: 'replica',
+  min_replicas: 0,
+  on_demand_fallback: false,
 }
 
 export function createFleetStore(
@@ -155,12 +158,14 @@ export function createFleetStore(
 }
 
 /** Yes and no are 1 and 0 in both databases. */
-function toColumns<T extends SettingsPatch>(settings: T): { [K in keyof T]: number } {
+function toColumns<T extends SettingsPatch>(settings: T): SettingsColumns<T> {
   const columns = Object.entries(settings)
     .filter(([, value]) => value !== undefined)
-    .map(([key, value]) => [key, Number(value)])
-  return Object.fromEntries(columns) as { [K in keyof T]: number }
+    .map(([key, value]) => [key, typeof value === 'string' ? value : Number(value)])
+  return Object.fromEntries(columns) as SettingsColumns<T>
 }
+
+type SettingsColumns<T> = { [K in keyof T]: T[K] extends string | undefined ? string : number }
 
 export const settingsOf = (row: AgentRow): AgentSettings => ({
   auto_switch_enabled: row.auto_switch_enabled === 1,
@@ -168,4 +173,7 @@ export const settingsOf = (row: AgentRow): AgentSettings => ({
   manual_replica_enabled: row.manual_replica_enabled === 1,
   terminate_after_switch: row.terminate_after_switch === 1,
   rebalance_threshold: row.rebalance_threshold,
+  on_rebalance: onRebalanceSchema.parse(row.on_rebalance),
+  min_replicas: row.min_replicas,
+  on_demand_fallback: row.on_demand_fallback === 1,
 })

@@ -7,6 +7,7 @@ import {
   type Mono,
   minutes,
 } from '@understudy/shared/core/time'
+import { learnTogether } from '@understudy/shared/interruption/co-interruption'
 import {
   createInterruptionEstimator,
   type Estimate,
@@ -67,6 +68,8 @@ export interface Interruptions {
   readonly ledger: SignalLedger
   /** P(interruption within 12 h) of pools, for one decision. */
   rates(): Promise<(pool: Pool, band: InterruptionBand | null) => number>
+  /** P(an instance in the second pool is interrupted together with one in the first), by our own history. */
+  together(): Promise<(a: Pool, b: Pool) => number>
   /** Of a pool, or of an instance in it. @throws AppError `input_invalid` */
   estimate(question: InstanceQuestion): Promise<InterruptionView>
   /** P(termination | AWS recommends a rebalance of an instance in this pool). */
@@ -82,6 +85,8 @@ interface Known {
   readonly book: RateBook
   readonly estimator: InterruptionEstimator
   readonly own: ReadonlyMap<string, PoolHistory>
+  /** Made when it is first asked for. */
+  readonly together: () => (a: Pool, b: Pool) => number
 }
 
 export function createInterruptions(parts: {
@@ -112,6 +117,7 @@ export function createInterruptions(parts: {
       book,
       estimator: createInterruptionEstimator(book, learnt(multipliers, lives, book, bands)),
       own: new Map(history.map((each) => [poolId(each.pool), each])),
+      together: once(() => learnTogether(lives.map((life) => ({ ...life, pool: parsePool(life.poolId) })))),
     }
   }
 
@@ -123,6 +129,7 @@ export function createInterruptions(parts: {
       return (pool, band) =>
         estimator.probability({ pool, band, bandAge: null, now, hours: HORIZON_HOURS, age: null })
     },
+    together: async () => (await known()).together(),
     async estimate({ pool, band: given, launchedAt, hours: ahead = HORIZON_HOURS }) {
       const { estimator, own } = await known()
       const now = clock.now()
@@ -146,6 +153,14 @@ export function createInterruptions(parts: {
       }
     },
     afterSignal: async (pool) => probabilityAfterSignal(await past(), placeOf(pool)),
+  }
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined
+  return () => {
+    made ??= { value: make() }
+    return made.value
   }
 }
 

@@ -39,6 +39,8 @@ export interface SignalLedger {
   noticed(instanceId: string, at: Instant): Promise<void>
   /** With their outcomes as of now, the newest first: at most `most`, ten thousand, which is more than the odds of a family need. */
   latest(): Promise<readonly SignalRecord[]>
+  /** Those that were seen since then, the newest first. */
+  since(at: Instant): Promise<readonly SignalRecord[]>
   ofPool(poolId: string, limit: number): Promise<readonly SignalRecord[]>
 }
 
@@ -106,6 +108,10 @@ export function createSignalLedger(db: Kysely<Schema>, clock: Clock, most = LATE
       }),
     latest: async () =>
       (await inOrder(() => read().limit(most).execute())).map((row) => toRecord(row, clock.now())),
+    since: async (at) =>
+      (await inOrder(() => read().where('signal.detected_at', '>=', Math.floor(at)).execute())).map((row) =>
+        toRecord(row, clock.now()),
+      ),
     ofPool: async (poolId, limit) =>
       (await inOrder(() => read().where('signal.pool_id', '=', poolId).limit(limit).execute())).map((row) =>
         toRecord(row, clock.now()),

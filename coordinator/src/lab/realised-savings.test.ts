@@ -75,7 +75,7 @@ describe.each(dialects)('savings of switches that happened, on %s', (dialect) =>
       .values({
         ...{ id: 'r1', agent_id: 'shop', instance_id: 'i-0new', type: 'manual', status: 'promoted' },
         ...{ pool_id: NEW, created_by: made ? `decision ${id}` : 'ada', is_active: 0, sync_percent: 100 },
-        ...{ bytes_done: 0, bytes_total: 0, created_at: time.clock.now() },
+        ...{ bytes_done: 0, bytes_total: 0, life_cycle: 'spot', created_at: time.clock.now() },
       })
       .execute()
     await time.advance(minutes(10))

@@ -165,7 +165,7 @@ async function countSwitches(
     .selectFrom('instance_switches')
     .select((eb) => ['agent_id', eb.fn.countAll().as('count')])
     .where('switched_at', '>=', since)
-    .where('switch_reason', '=', 'manual')
+    .where('switch_reason', 'in', ['manual', 'automatic-switch', 'automatic-rebalance'])
     .groupBy('agent_id')
   if (id !== undefined) query = query.where('agent_id', '=', id)
   const rows = await query.execute()

@@ -14,6 +14,7 @@ import { lab } from './migrations/0010-lab.ts'
 import { signalOutcomes } from './migrations/0011-signal-outcomes.ts'
 import { actedPredictions } from './migrations/0012-acted-predictions.ts'
 import { decisionsKept } from './migrations/0013-decisions-kept.ts'
+import { policies } from './migrations/0014-policies.ts'
 import { notifications } from './migrations/0015-notifications.ts'
 import { coveringPrices } from './migrations/0016-covering-prices.ts'
 import type { Schema } from './schema.ts'
@@ -33,6 +34,7 @@ const migrations: Record<string, Migration> = {
   '0011-signal-outcomes': signalOutcomes,
   '0012-acted-predictions': actedPredictions,
   '0013-decisions-kept': decisionsKept,
+  '0014-policies': policies,
   '0015-notifications': notifications,
   '0016-covering-prices': coveringPrices,
 }

@@ -77,6 +77,11 @@ export interface AgentRow {
   manual_replica_enabled: number
   terminate_after_switch: number
   rebalance_threshold: number
+  /** ignore, replica, handover. */
+  on_rebalance: string
+  /** Standbys that it is to have at all times. */
+  min_replicas: number
+  on_demand_fallback: number
   replica_count: number
   state_directories: number
   last_heartbeat_at: number | null
@@ -127,6 +132,10 @@ export interface ReplicaRow {
   lag_ms: number | null
   failure: string | null
   incident_id: string | null
+  /** Why it was made, and why in this pool; then why it was let go. */
+  reason: string | null
+  /** spot, on-demand. */
+  life_cycle: string
   created_at: number
   ready_at: number | null
   promoted_at: number | null

@@ -52,6 +52,7 @@ describe.each(dialects)('a database on %s', (dialect) => {
       '0011-signal-outcomes',
       '0012-acted-predictions',
       '0013-decisions-kept',
+      '0014-policies',
       '0015-notifications',
       '0016-covering-prices',
     ]

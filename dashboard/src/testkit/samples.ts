@@ -28,6 +28,8 @@ export const sampleReplica = (changes: Partial<ReplicaView> = {}): ReplicaView =
   lag_bytes: 0,
   lag_ms: 0,
   notice: false,
+  life_cycle: 'spot',
+  reason: null,
   failure: null,
   ...changes,
 })
@@ -71,6 +73,9 @@ export const sampleAgent = (changes: Partial<AgentView> = {}): AgentView => ({
     manual_replica_enabled: true,
     terminate_after_switch: true,
     rebalance_threshold: 0.3,
+    on_rebalance: 'replica',
+    min_replicas: 0,
+    on_demand_fallback: false,
   },
   ...changes,
 })

@@ -8,7 +8,7 @@ import {
 } from './certificate.ts'
 import { considerNotice, handOver } from './group-change.ts'
 import { offer, votesFor } from './group-election.ts'
-import { after, fenceOrder, openIncident, patchMember, quiet, readyTargets } from './group-orders.ts'
+import { after, fenceOrder, handOverTargets, openIncident, patchMember, quiet } from './group-orders.ts'
 import type {
   Group,
   GroupContext,
@@ -193,6 +193,6 @@ function resume(group: Group, context: GroupContext): GroupStep {
   const { waiting } = group
   if (!waiting) return considerNotice(group, context)
   if (waiting.trigger === 'silence') return quiet(group)
-  const [target] = readyTargets(group, context.now)
+  const [target] = handOverTargets(group, context.now)
   return target ? handOver(group, waiting, target.instance, context) : quiet(group)
 }

@@ -6,6 +6,7 @@ import {
   after,
   emptyMember,
   handOverOrder,
+  handOverTargets,
   openIncident,
   patchMember,
   quiet,
@@ -108,7 +109,7 @@ export function considerNotice(group: Group, context: GroupContext, prefer?: Ins
     keepOld: false,
   }
   const opened: GroupEffect = { kind: 'incident-opened', incident }
-  const targets = readyTargets(group, context.now)
+  const targets = handOverTargets(group, context.now)
   const target = targets.find((member) => member.instance === prefer) ?? targets[0]
   if (target) return after([opened], handOver(group, incident, target.instance, context))
   return after([opened], waitForReplica(group, incident))
@@ -166,7 +167,7 @@ export function giveUpHandOver(
   const { now } = context
   if (incident.by !== undefined && between(now, incident.by) <= LAST_RESERVE)
     return quiet({ ...steady, waiting: incident }, failed)
-  const other = readyTargets(steady, now).find((member) => member.instance !== target)
+  const other = handOverTargets(steady, now).find((member) => member.instance !== target)
   if (other) return after([failed], handOver(steady, incident, other.instance, context))
   // The same replica again, once the primary vouches for it anew.
   return after([failed], waitForReplica(patchMember(steady, target, { attached: false }), incident))

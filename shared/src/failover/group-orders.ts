@@ -44,6 +44,18 @@ export function readyTargets(group: Group, now: Mono): readonly GroupMember[] {
     .sort((a, b) => a.lagBytes - b.lagBytes || (a.instance < b.instance ? -1 : 1))
 }
 
+/** What is as little behind as this is sent in the hand-over itself. */
+const CLOSE = 1024 * 1024
+
+/**
+ * Whom to hand over to, the best first: nothing is lost by it, so of those that are close behind the one with the least risk and price.
+ * After a loss it is the least far behind that counts (`readyTargets`).
+ */
+export const handOverTargets = (group: Group, now: Mono): readonly GroupMember[] => {
+  const behind = ({ lagBytes }: GroupMember): number => (lagBytes <= CLOSE ? 0 : lagBytes)
+  return readyTargets(group, now).toSorted((a, b) => behind(a) - behind(b) || a.merit - b.merit)
+}
+
 /**
  * A member that holds a whole copy by its own word, though nobody can say any more how old it is: what is left when the
  * primary has ended and this coordinator never heard it vouch for a replica. A retired primary's copy counts too.

@@ -103,6 +103,7 @@ export const unheard = (instance: InstanceId, now: Mono): GroupMember => ({
   hadCopy: false,
   attached: false,
   lagBytes: 0,
+  merit: 0,
   noticedBy: undefined,
   gone: false,
   released: false,

@@ -4,6 +4,7 @@ import { millis } from '../core/time.ts'
 import { certificateOf, keysOf } from '../testkit/certificates.ts'
 import { groupBench as bench, P, Q, R } from '../testkit/group-bench.ts'
 import { COORDINATOR } from './certificate.ts'
+import { handOverTargets, readyTargets } from './group-orders.ts'
 
 type Bench = ReturnType<typeof bench>
 
@@ -66,6 +67,29 @@ test('a successor stays one as long as it could take over, however much better a
   live(g, 5000, [R, Q])
   expect(successorOf(g)).toBe(R)
   expect(asked(g)).toBeUndefined()
+})
+
+test('of replicas that are close behind the best by risk and price becomes successor, and is handed over to', () => {
+  const g = bench([P, R, Q]).settle()
+  g.send({ kind: 'appraised', order: [Q, R] })
+  const says = (lagOfQ: number) =>
+    g.send({
+      kind: 'status',
+      instance: P,
+      epoch: 2,
+      replicas: [
+        { instance: R, attached: true, lagBytes: 0 },
+        { instance: Q, attached: true, lagBytes: lagOfQ },
+      ],
+    })
+  says(1024 * 1024 + 1)
+  expect(handOverTargets(g.group, g.now).map(({ instance }) => instance)).toEqual([R, Q])
+  says(1024 * 1024)
+  expect(handOverTargets(g.group, g.now).map(({ instance }) => instance)).toEqual([Q, R])
+  // After a loss every byte counts.
+  expect(readyTargets(g.group, g.now).map(({ instance }) => instance)).toEqual([R, Q])
+  g.send({ kind: 'notice', instance: P, left: millis(120_000) })
+  expect(asked(g)).toMatchObject({ primary: P, successor: Q })
 })
 
 test('a successor that could not take over for two seconds gives way to a replica that could', () => {

@@ -1,7 +1,7 @@
 import type { InstanceId } from '../core/ids.ts'
 import { between, seconds } from '../core/time.ts'
 import { designate } from './group-election.ts'
-import { quiet, readyTargets } from './group-orders.ts'
+import { handOverTargets, quiet } from './group-orders.ts'
 import type { Group, GroupContext, GroupStep } from './group-types.ts'
 
 /** A successor that could not take over for this long gives way to a replica that could. */
@@ -29,7 +29,7 @@ export function considerSuccessor(group: Group, context: GroupContext): GroupSte
 function successorOf(group: Group, { now }: GroupContext): InstanceId | undefined {
   const { certificate, members } = group
   const current = certificate?.proposal.successor ?? undefined
-  const ready = readyTargets(group, now)
+  const ready = handOverTargets(group, now)
   const member = current === undefined ? undefined : members.get(current)
   const isLost =
     !member ||

@@ -177,6 +177,8 @@ export interface GroupMember {
   /** Whether its stream is alive and close behind, in the primary's words. */
   readonly attached: boolean
   readonly lagBytes: number
+  /** Its place by risk and price, as the coordinator's owner of such things has it; 0 for the best, and for all if nobody said. */
+  readonly merit: number
   /** AWS will take the instance back at this moment. */
   readonly noticedBy: Mono | undefined
   readonly gone: boolean
@@ -241,6 +243,8 @@ export type GroupEvent =
    * database already.
    */
   | { readonly kind: 'outdated'; readonly voted: number }
+  /** Standbys by risk and price, the best first: whom to take of those that are equally close behind. */
+  | { readonly kind: 'appraised'; readonly order: readonly InstanceId[] }
   | { readonly kind: 'sync'; readonly instance: InstanceId; readonly sync: Exclude<Sync, 'unknown'> }
   /** AWS takes `instance` back, `left` from now. `prefer` is taken over by if it is ready. */
   | {

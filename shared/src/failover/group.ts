@@ -16,6 +16,7 @@ import { onBeat, onConnected, onOutdated, onVoter } from './group-contact.ts'
 import {
   after,
   followOrder,
+  handOverTargets,
   openIncident,
   patchMember,
   quiet,
@@ -74,6 +75,8 @@ export function stepGroup(group: Group, event: GroupEvent, context: GroupContext
         patchMember(group, event.instance, { sync: event.sync, hadCopy: event.sync === 'ready' }),
         context,
       )
+    case 'appraised':
+      return quiet(appraised(group, event.order))
     case 'notice':
       return onNotice(group, event, context)
     case 'notice-withdrawn':
@@ -166,6 +169,9 @@ function vouchedFor(group: Group, said: (GroupEvent & { kind: 'status' })['repli
   )
 }
 
+const appraised = (group: Group, order: readonly InstanceId[]): Group =>
+  order.reduce((g, instance, merit) => patchMember(g, instance, { merit }), group)
+
 /** What waited for a replica goes on as soon as one is ready. */
 function onSync(group: Group, context: GroupContext): GroupStep {
   const { now } = context
@@ -174,7 +180,7 @@ function onSync(group: Group, context: GroupContext): GroupStep {
   if (!group.waiting) return considerSuccessor(group, context)
   // Who is silent is replaced, not told to hand over; who is heard again goes on (group-time.ts).
   if (group.waiting.trigger === 'silence') return quiet(group)
-  const target = readyTargets(group, now)[0]
+  const target = handOverTargets(group, now)[0]
   return target ? handOver(group, group.waiting, target.instance, context) : quiet(group)
 }
 

@@ -46,10 +46,18 @@ export const replicaViewSchema = z
     lag_ms: z.number().nullable(),
     /** An interruption notice on the replica's own instance. */
     notice: z.boolean(),
+    /** `spot` or `on-demand`. */
+    life_cycle: z.string(),
+    /** Why it was made, and why in this pool; then why it was let go. */
+    reason: z.string().nullable(),
     failure: z.string().nullable(),
   })
   .meta({ id: 'Replica' })
 export type ReplicaView = z.infer<typeof replicaViewSchema>
+
+/** What a rebalance recommendation that is likely enough to be followed by a notice brings about. */
+export const onRebalanceSchema = z.enum(['ignore', 'replica', 'handover'])
+export type OnRebalance = z.infer<typeof onRebalanceSchema>
 
 export const settingsSchema = z
   .object({
@@ -58,6 +66,11 @@ export const settingsSchema = z
     manual_replica_enabled: z.boolean(),
     terminate_after_switch: z.boolean(),
     rebalance_threshold: z.number().min(0).max(1),
+    on_rebalance: onRebalanceSchema,
+    /** Standbys that are kept at all times; 0: only what a signal or a loss asks for. */
+    min_replicas: z.int().min(0).max(7),
+    /** Where no spot pool has capacity for a replica that is needed now, one is started on demand. */
+    on_demand_fallback: z.boolean(),
   })
   .meta({ id: 'AgentSettings' })
 export type AgentSettings = z.infer<typeof settingsSchema>

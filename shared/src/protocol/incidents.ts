@@ -6,6 +6,8 @@ export const signalTypeSchema = z.enum([
   'termination-notice',
   'instance-lost',
   'operator-request',
+  /** A planned move that nobody asked for: a decision, or the policy for rebalance recommendations. */
+  'automatic-move',
 ])
 export type SignalType = z.infer<typeof signalTypeSchema>
 
@@ -99,6 +101,8 @@ export const switchViewSchema = z
       'automatic-interruption-failover',
       'automatic-loss-failover',
       'manual',
+      'automatic-switch',
+      'automatic-rebalance',
       'relaunch',
       'drill',
     ]),

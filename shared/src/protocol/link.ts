@@ -290,6 +290,8 @@ export const coordinatorMessageSchema = z.discriminatedUnion('type', [
     replicas: z.array(z.object({ instanceId: instanceIdSchema, token: z.string().min(32).max(128) })).max(64),
   }),
   z.object({ type: z.literal('report-ack'), id: countSchema }),
+  /** Make a snapshot of the state now, if there is a store, and tell of it as a step of this incident. */
+  z.object({ type: z.literal('snapshot'), incident: incidentIdSchema }),
   /** A new credential; the old one ends when the new one is first used. */
   z.object({ type: z.literal('credential'), credential: z.string().max(200), expiresAt: instantSchema }),
   certificate,

@@ -20,6 +20,8 @@ export const poolChoiceSchema = z
     because: z.string(),
     spot_price: usdSchema.nullable(),
     interruption_band: z.string().nullable(),
+    /** P(a standby there is lost within 12 h), by itself or together with those that it stands beside. */
+    risk: z.number().min(0).max(1),
   })
   .meta({ id: 'PoolChoice' })
 export type PoolChoice = z.infer<typeof poolChoiceSchema>

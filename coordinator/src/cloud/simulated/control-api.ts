@@ -16,6 +16,7 @@ import type { SimulatedCloud } from './simulated-cloud.ts'
 const launchBodySchema = z.strictObject({
   requestId: z.string(),
   pool: z.strictObject({ instanceType: z.string(), availabilityZone: z.string() }),
+  lifeCycle: z.enum(['spot', 'on-demand']).optional(),
   agentId: agentIdSchema,
   userData: z.strictObject({ coordinatorUrl: z.string(), joinToken: z.string() }),
 })

@@ -5,15 +5,16 @@ import { zoneIdOf } from './catalog.ts'
 export const instanceItems = (instance: {
   readonly instanceId: string
   readonly pool: Pool
+  readonly lifeCycle?: 'spot' | 'on-demand' | undefined
   readonly privateIp: string
   readonly document: string
   readonly signature: string
 }): Record<string, string> => {
-  const { instanceId, pool, privateIp, document, signature } = instance
+  const { instanceId, pool, lifeCycle = 'spot', privateIp, document, signature } = instance
   return {
     'meta-data/instance-id': instanceId,
     'meta-data/instance-type': pool.instanceType,
-    'meta-data/instance-life-cycle': 'spot',
+    'meta-data/instance-life-cycle': lifeCycle,
     'meta-data/local-ipv4': privateIp,
     'meta-data/placement/availability-zone': pool.availabilityZone,
     'meta-data/placement/availability-zone-id': zoneIdOf(pool.availabilityZone),

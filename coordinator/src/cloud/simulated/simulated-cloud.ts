@@ -162,7 +162,7 @@ export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedC
     const id = poolId(spec.pool)
     const state = market.state(id)
     if (!state) throw new AppError('input_invalid', `the simulated region has no pool ${id}`)
-    if (!state.hasCapacity)
+    if (!state.hasCapacity && spec.lifeCycle !== 'on-demand')
       throw new AppError('no_capacity', `there is no Spot capacity in ${id}`, {
         hint: 'Try another pool; capacity comes back when the pool calms down.',
         retryable: true,
@@ -182,7 +182,14 @@ export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedC
     const imds = await startImdsSimulator({
       clock,
       items: {
-        ...instanceItems({ instanceId: id, pool, privateIp: '127.0.0.1', document, signature }),
+        ...instanceItems({
+          instanceId: id,
+          pool,
+          privateIp: '127.0.0.1',
+          document,
+          signature,
+          lifeCycle: spec.lifeCycle,
+        }),
         'meta-data/iam/security-credentials': ROLE_NAME,
         [`meta-data/iam/security-credentials/${ROLE_NAME}`]: () => roles.documentOf(id),
       },
@@ -375,7 +382,8 @@ export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedC
         if (!options.randomInterruptions) return
         for (const machine of machines.values()) {
           const hazard = market.state(poolId(machine.pool))?.interruptionsPerHour ?? 0
-          if (machine.state === 'running' && random() < 1 - Math.exp((-hazard * minutes) / 60))
+          const isSpot = machine.spec.lifeCycle !== 'on-demand'
+          if (isSpot && machine.state === 'running' && random() < 1 - Math.exp((-hazard * minutes) / 60))
             interrupt(machine.id, options.randomLead)
         }
       }),

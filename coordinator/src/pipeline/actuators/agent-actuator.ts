@@ -118,10 +118,9 @@ async function promote(
   { order, moves }: Move,
 ): Promise<AppError | undefined> {
   try {
-    await moves.promote(agentId(order.targetId), replicaId(id), {
-      expected_epoch: epoch,
-      demote_old_primary: false,
-    })
+    const how = { expected_epoch: epoch, demote_old_primary: false }
+    const by = { cause: 'decision', why: order.reason } as const
+    await moves.promote(agentId(order.targetId), replicaId(id), how, by)
     return undefined
   } catch (error) {
     if (isAppError(error)) return error

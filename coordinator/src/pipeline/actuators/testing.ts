@@ -25,7 +25,7 @@ export function createFakeMoves(): FakeMoves {
       ...{ pool_id: 'm5.large@ap-south-1b', availability_zone: 'ap-south-1b', instance_type: 'm5.large' },
       ...{ spot_price: 0.03, created_by: '', created_at: '', ready_at: null, promoted_at: null },
       ...{ terminated_at: null, sync_percent: 50, bytes_done: 0, bytes_total: 0, bytes_per_second: null },
-      ...{ lag_bytes: null, lag_ms: null, notice: false, failure: null },
+      ...{ lag_bytes: null, lag_ms: null, notice: false, failure: null, life_cycle: 'spot', reason: null },
       ...more,
     })
   const change = (id: string, more: Partial<ReplicaView>) => {

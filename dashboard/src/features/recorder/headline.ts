@@ -41,6 +41,7 @@ const signals: Readonly<Record<IncidentView['signal_type'], string>> = {
   'termination-notice': 'Interruption notice',
   'instance-lost': 'Loss without notice',
   'operator-request': 'Move by hand',
+  'automatic-move': 'Automatic move',
 }
 
 export const signalName = ({ trigger, signal_type: signal }: IncidentView): string =>
@@ -59,7 +60,7 @@ const paths: Readonly<Record<string, string>> = {
 /** `, seen via instance metadata, and the API 12 ms later`; nothing where the signal says it already. */
 export function seenVia({ signal_type: signal, seen_via: seen }: IncidentView): string {
   const [first, ...others] = seen.map(({ via, after_ms }) => ({ name: paths[via] ?? via, after_ms }))
-  if (!first || signal === 'operator-request') return ''
+  if (!first || signal === 'operator-request' || signal === 'automatic-move') return ''
   return [
     `, seen via ${first.name}`,
     ...others.map(({ name, after_ms }) => `and ${name} ${formatTook(after_ms)} later`),

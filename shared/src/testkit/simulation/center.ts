@@ -269,6 +269,7 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
       return
     }
     world.note(`an operator promotes ${target.instance}`)
+    dispatch({ kind: 'appraised', order: [...group.members.keys()].reverse() })
     dispatch({ kind: 'promote', target: target.instance, budget: millis(5000), keepOld: random() < 0.5 })
   }
 
