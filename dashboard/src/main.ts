@@ -15,13 +15,15 @@ import { THEME_KEY, Theme } from './ui/theme.svelte.ts'
 import { createTicker } from './ui/ticker.svelte.ts'
 import './styles/tokens.css'
 import './styles/base.css'
+import './styles/tables.css'
 
 const lessMotion = matchMedia('(prefers-reduced-motion: reduce)')
 const clock = systemClock
 const calm = createTicker(clock, () => millis(lessMotion.matches ? 1000 : 500))
 const quick = createTicker(clock, () => millis(lessMotion.matches ? 1000 : 100))
 
-const calls = createCalls(createHttp(window.fetch.bind(window), () => session.ended()))
+const http = createHttp(window.fetch.bind(window), () => session.ended())
+const calls = createCalls(http)
 const session = new Session(calls, clock)
 const announcer = new Announcer()
 const live = new Live(clock, calm, (before, after) => announcer.note(before, after))
@@ -52,7 +54,9 @@ if (target)
   mount(App, {
     target,
     props: {
+      http,
       calls,
+      clock,
       session,
       live,
       feed,
