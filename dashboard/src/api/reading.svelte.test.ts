@@ -1,5 +1,6 @@
 import { seconds } from '@understudy/shared/core/time'
 import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
+import { flushSync } from 'svelte'
 import { describe, expect, it } from 'vitest'
 import { refused } from '../testkit/answers.ts'
 import type { Answer } from './http.ts'
@@ -29,6 +30,19 @@ describe('a reading', () => {
     end()
     await time.advance(90_000)
     expect(asked()).toBe(2)
+  })
+
+  it('begins once in an effect, however often it is read', async () => {
+    const { reading, time, asked } = readingOf(Promise.resolve(ok('one')))
+    const end = $effect.root(() => {
+      $effect(() => reading.start())
+    })
+    flushSync()
+    await time.advance(1000)
+    flushSync()
+    await time.advance(1000)
+    expect([reading.value, asked()]).toEqual(['one', 1])
+    end()
   })
 
   it('keeps what it has when a later try fails, and says so', async () => {

@@ -1,4 +1,5 @@
 import type { Clock, Millis, Mono } from '@understudy/shared/core/time'
+import { untrack } from 'svelte'
 import type { Answer, Failure } from './http.ts'
 
 /** What was asked of the coordinator, and is asked again from time to time. What was read stays when a later try fails. */
@@ -40,7 +41,8 @@ export class Reading<T> {
 
   /** For an effect: returns what ends it. */
   start(): () => void {
-    void this.refresh()
+    // The effect is not to begin anew whenever something was read.
+    untrack(() => void this.refresh())
     return () => {
       this.#question += 1
       this.#cancel()

@@ -29,6 +29,12 @@ describe('lines of a chart', () => {
     expect(lines[0]?.values).toEqual([4, 5, 5, null])
   })
 
+  it('the time in which nothing is known is in the chart too', () => {
+    const { at, lines } = toGrid([series([point(0, null), point(3, 5), point(4, null), point(9, null)])], BUCKET)
+    expect([at[0], at.at(-1)]).toEqual([0, 10 * BUCKET])
+    expect(lines[0]?.values).toEqual([null, 5, 5, null, null])
+  })
+
   it('a gap parts a line, whatever other series have there', () => {
     const gap = series([point(0, 4), point(1, null), point(5, 6)], 'gap')
     const whole = series([point(0, 1), point(2, 1), point(3, 1), point(5, 1)], 'whole')

@@ -50,7 +50,13 @@ export function toGrid(all: readonly ChartSeries[], bucket: number): Grid {
       return values.size === 0 ? [] : [{ series, kind, values }]
     }),
   )
-  const at = [...new Set(sparse.flatMap(({ values }) => [...values.keys()]))].sort((a, b) => a - b)
+  // Where nothing is known at an end, there is room for it all the same.
+  const ends = all.flatMap(({ points }) => {
+    const [first, last] = [points[0], points.at(-1)]
+    return first && last ? [first.at, last.at + bucket] : []
+  })
+  const moments = [...ends, ...sparse.flatMap(({ values }) => [...values.keys()])]
+  const at = [...new Set(moments)].sort((a, b) => a - b)
   const lines = sparse.map(({ values, ...line }) => ({ ...line, values: spread(at, values) }))
   return { at, lines }
 }
