@@ -234,7 +234,7 @@ test.each([
     ['#/lab', 'Pipeline'],
     ['#/decisions', 'Timeline'],
     ['#/switches', 'Latest first'],
-    [`#/agents/${agent?.id}`, 'Settings'],
+    [`#/agents/${agent?.id}`, 'Sync lag'],
   ]
   const findings: Record<string, readonly string[]> = {}
   for (const [hash, there] of places) {

@@ -30,7 +30,10 @@ describe('lines of a chart', () => {
   })
 
   it('the time in which nothing is known is in the chart too', () => {
-    const { at, lines } = toGrid([series([point(0, null), point(3, 5), point(4, null), point(9, null)])], BUCKET)
+    const { at, lines } = toGrid(
+      [series([point(0, null), point(3, 5), point(4, null), point(9, null)])],
+      BUCKET,
+    )
     expect([at[0], at.at(-1)]).toEqual([0, 10 * BUCKET])
     expect(lines[0]?.values).toEqual([null, 5, 5, null, null])
   })

@@ -6,6 +6,7 @@ type Loader<P extends Route['page']> = () => Promise<{ default: Component<PagePr
 
 /** Pages that are loaded when they are first looked at: each is a file of its own. */
 const lazyPages = {
+  agent: () => import('../agent/AgentPage.svelte'),
   lab: () => import('../lab/LabPage.svelte'),
   switches: () => import('../switches/SwitchesPage.svelte'),
   decisions: () => import('../decisions/DecisionsPage.svelte'),
