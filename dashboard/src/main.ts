@@ -9,6 +9,7 @@ import { Session } from './api/session.svelte.ts'
 import { FleetActions } from './features/fleet/fleet-actions.svelte.ts'
 import { showRecorder } from './features/recorder/show-recorder.ts'
 import { Announcer } from './features/shell/announcer.svelte.ts'
+import { createPageParts } from './features/shell/page-parts.ts'
 import { StatusLine } from './features/shell/status-line.svelte.ts'
 import { Router } from './router.svelte.ts'
 import { THEME_KEY, Theme } from './ui/theme.svelte.ts'
@@ -49,22 +50,24 @@ const actions = new FleetActions({
 })
 window.addEventListener('online', () => session.state.kind === 'signed-in' && feed.retry())
 
+const router = new Router(window)
+const theme = new Theme(document.documentElement, (name) => localStorage.setItem(THEME_KEY, name))
+
 const target = document.getElementById('app')
 if (target)
   mount(App, {
     target,
     props: {
-      http,
+      app: createPageParts({ http, calls, clock, live, actions, line, router, theme, calm, quick, session }),
       calls,
-      clock,
       session,
       live,
       feed,
       line,
       actions,
       announcer,
-      router: new Router(window),
-      theme: new Theme(document.documentElement, (name) => localStorage.setItem(THEME_KEY, name)),
+      router,
+      theme,
       calm,
       quick,
     },

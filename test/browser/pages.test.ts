@@ -15,6 +15,7 @@ import { launchBrowser } from './chromium.ts'
 const [agent] = demoAgents(1).map((one) => ({ ...one, replica: false }))
 const HOSTILE = '<img src=x onerror="throw 1">'
 const POOL = 'm5.large@us-east-1a'
+const PATIENT = { timeout: 15_000 }
 const MODEL = fileURLToPath(new URL('../../models/registry/price-instability/1.0.0', import.meta.url))
 
 let rig: Rig
@@ -81,10 +82,11 @@ const isTooWide = (on: Page) =>
   on.evaluate<boolean>('document.documentElement.scrollWidth > document.documentElement.clientWidth')
 
 test('a page is shown with its title as the next thing that is read, and its figures are those of the API', async () => {
+  const told = page.waitForResponse('**/api/pools?*')
   await go('Pools')
   const title = page.getByRole('heading', { name: 'Pools', level: 1 })
   await title.and(page.locator(':focus')).waitFor()
-  const { items } = await ask(poolListSchema, '/api/pools?limit=1000')
+  const { items } = poolListSchema.parse(await (await told).json())
   const known = items.filter(({ instance_type: type }) => type === 'm5.large')
   expect(known.length).toBeGreaterThan(2)
   for (const { instance_type: type, availability_zone: zone, spot_price: price } of known) {
@@ -134,9 +136,9 @@ test('a chart has the colours of the theme, also after it was changed', async ()
         if (data[i + 3] === 255 && wanted.every((part, k) => Math.abs(data[i + k] - part) < 3)) return true
       return false
     })()`)
-  await expect.poll(drawn).toBe(true)
+  await expect.poll(drawn, PATIENT).toBe(true)
   await page.getByRole('button', { name: 'Dark theme' }).click()
-  await expect.poll(drawn).toBe(true)
+  await expect.poll(drawn, PATIENT).toBe(true)
   await page.getByRole('button', { name: 'Light theme' }).click()
 })
 
@@ -240,7 +242,7 @@ test.each([
   for (const [hash, there] of places) {
     await looked.evaluate(`location.hash = ${JSON.stringify(hash)}`)
     await looked.getByRole('heading', { name: there, exact: true }).waitFor()
-    await looked.getByText(/^Loading /).waitFor({ state: 'detached' })
+    await expect.poll(() => looked.getByText(/^Loading /).count(), PATIENT).toBe(0)
     findings[hash] = await axeFindings(looked)
     if (await isTooWide(looked)) findings[hash] = [...(findings[hash] ?? []), 'wider than the screen']
   }

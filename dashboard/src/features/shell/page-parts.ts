@@ -3,6 +3,7 @@ import type { Calls } from '../../api/calls.ts'
 import type { Http } from '../../api/http.ts'
 import type { Live } from '../../api/live.svelte.ts'
 import type { LivePicture } from '../../api/live-picture.ts'
+import type { Session } from '../../api/session.svelte.ts'
 import type { Route } from '../../route.ts'
 import type { Router } from '../../router.svelte.ts'
 import type { Theme } from '../../ui/theme.svelte.ts'
@@ -35,3 +36,23 @@ export interface PageProps<P extends Route['page']> {
   readonly app: PageParts
   readonly route: Extract<Route, { page: P }>
 }
+
+/** One object for as long as the app lives: a page is not to begin anew with every frame. */
+export const createPageParts = ({
+  session,
+  ...parts
+}: Omit<PageParts, 'picture' | 'blocked' | 'isAdmin'> & { readonly session: Session }): PageParts => ({
+  ...parts,
+  get picture() {
+    const { picture } = parts.live
+    if (!picture) throw new Error('a page is shown before there is a picture')
+    return picture
+  },
+  get blocked() {
+    return parts.actions.blocked
+  },
+  get isAdmin() {
+    const { state } = session
+    return state.kind === 'signed-in' && state.role === 'admin'
+  },
+})
