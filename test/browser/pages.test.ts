@@ -45,7 +45,11 @@ async function open({ width, dark = false }: { width: number; dark?: boolean }):
   })
   context.setDefaultTimeout(15_000)
   const opened = await context.newPage()
-  opened.on('console', (message) => message.type() === 'error' && complaints.push(message.text()))
+  opened.on(
+    'console',
+    (message) =>
+      message.type() === 'error' && complaints.push(`${message.text()} (${message.location().url})`),
+  )
   opened.on('pageerror', (error) => complaints.push(String(error)))
   opened.on('request', (request) => {
     const { origin } = new URL(request.url())
