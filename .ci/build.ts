@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
 import { build } from 'vite'
 import { buildDashboard, dashboardFolder } from './dashboard-build.ts'
+import { dashboardWeights } from './dashboard-weight.ts'
 
 /**
  * `pnpm build`: what is put on machines, in `dist/`. One JavaScript file for the agent, one for its second thread, and
@@ -26,7 +27,7 @@ const budgets: Readonly<Record<string, number>> = {
   'coordinator.js': 4400 * 1024,
   'coordinator-model-host.js': 64 * 1024,
   'coordinator-s3.js': 800 * 1024,
-  'dashboard/assets': 200 * 1024,
+  'dashboard/assets': 420 * 1024,
   [DEFAULT_MODEL]: 1024 * 1024,
 }
 
@@ -148,6 +149,11 @@ async function weigh(files: readonly string[]): Promise<void> {
     const size = sizes.get(name) ?? 0
     const ok = size > 0 && size <= budget
     say(`${ok ? 'ok  ' : 'FAIL'} dist/${name.padEnd(18)} ${kib(size).padStart(10)} of at most ${kib(budget)}`)
+    if (!ok) process.exitCode = 1
+  }
+  for (const { what, bytes, budget } of await dashboardWeights(join(target, 'dashboard'))) {
+    const ok = bytes > 0 && bytes <= budget
+    say(`${ok ? 'ok  ' : 'FAIL'} ${what}: ${bytes} of at most ${budget} bytes, compressed`)
     if (!ok) process.exitCode = 1
   }
 }

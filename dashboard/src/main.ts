@@ -9,19 +9,22 @@ import { Session } from './api/session.svelte.ts'
 import { FleetActions } from './features/fleet/fleet-actions.svelte.ts'
 import { showRecorder } from './features/recorder/show-recorder.ts'
 import { Announcer } from './features/shell/announcer.svelte.ts'
+import { createPageParts } from './features/shell/page-parts.ts'
 import { StatusLine } from './features/shell/status-line.svelte.ts'
 import { Router } from './router.svelte.ts'
 import { THEME_KEY, Theme } from './ui/theme.svelte.ts'
 import { createTicker } from './ui/ticker.svelte.ts'
 import './styles/tokens.css'
 import './styles/base.css'
+import './styles/tables.css'
 
 const lessMotion = matchMedia('(prefers-reduced-motion: reduce)')
 const clock = systemClock
 const calm = createTicker(clock, () => millis(lessMotion.matches ? 1000 : 500))
 const quick = createTicker(clock, () => millis(lessMotion.matches ? 1000 : 100))
 
-const calls = createCalls(createHttp(window.fetch.bind(window), () => session.ended()))
+const http = createHttp(window.fetch.bind(window), () => session.ended())
+const calls = createCalls(http)
 const session = new Session(calls, clock)
 const announcer = new Announcer()
 const live = new Live(clock, calm, (before, after) => announcer.note(before, after))
@@ -47,11 +50,15 @@ const actions = new FleetActions({
 })
 window.addEventListener('online', () => session.state.kind === 'signed-in' && feed.retry())
 
+const router = new Router(window)
+const theme = new Theme(document.documentElement, (name) => localStorage.setItem(THEME_KEY, name))
+
 const target = document.getElementById('app')
 if (target)
   mount(App, {
     target,
     props: {
+      app: createPageParts({ http, calls, clock, live, actions, line, router, theme, calm, quick, session }),
       calls,
       session,
       live,
@@ -59,8 +66,8 @@ if (target)
       line,
       actions,
       announcer,
-      router: new Router(window),
-      theme: new Theme(document.documentElement, (name) => localStorage.setItem(THEME_KEY, name)),
+      router,
+      theme,
       calm,
       quick,
     },

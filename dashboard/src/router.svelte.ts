@@ -23,4 +23,9 @@ export class Router {
     this.#window.history.replaceState(null, '', hrefOf(route))
     this.#route = route
   }
+
+  /** As if a link to it had been followed. */
+  go(route: Route): void {
+    this.#window.location.hash = hrefOf(route)
+  }
 }

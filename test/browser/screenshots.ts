@@ -24,6 +24,7 @@ async function main(): Promise<void> {
   const rig = await startRig({
     seed: 1,
     programs: findPrograms(),
+    coordinatorEnv: { UNDERSTUDY_DEFAULT_MODEL: 'true' },
     onCounters: (all) => {
       counters = all.map(({ agent, ...rest }) => ({ agent_id: agent, ...rest }))
     },
@@ -71,6 +72,16 @@ async function takeAll(browser: Browser, url: string): Promise<void> {
     await page.getByRole('button', { name: /^Promote a replica of api-1/ }).click()
     await page.getByText('Starts serving').waitFor()
   })
+  await fetch(`${url}/api/v1/ml/decisions/run`, { method: 'POST' })
+  await take(browser, `${url}/#/pools?pool=m5.large%40us-east-1a`, 'pools-light-1280', 'light', 1280)
+  await take(browser, `${url}/#/agents/${HERO}`, 'agent-dark-1280', 'dark', 1280)
+  await take(browser, `${url}/#/models`, 'models-light-1280', 'light', 1280)
+  await take(browser, `${url}/#/decisions`, 'decisions-dark-1280', 'dark', 1280, async (page) => {
+    await page.getByRole('listitem').filter({ hasText: 'web-1' }).getByRole('button').first().click()
+    await page.getByText('Safety gate').waitFor()
+  })
+  await take(browser, `${url}/#/lab`, 'lab-light-1280', 'light', 1280)
+  await take(browser, `${url}/#/pools`, 'pools-dark-390', 'dark', 390)
 }
 
 async function take(
@@ -88,11 +99,11 @@ async function take(
   })
   const page = await context.newPage()
   await page.goto(url)
-  await page.getByRole('table').waitFor()
+  await page.getByRole('main').getByRole('heading').nth(1).waitFor()
   await prepare(page)
   // Long enough for the first second of numbers to settle.
   await page.waitForTimeout(1500)
-  await page.screenshot({ path: join(folder, `${name}.png`), fullPage: name.startsWith('fleet') })
+  await page.screenshot({ path: join(folder, `${name}.png`), fullPage: !name.startsWith('promote') })
   await context.close()
 }
 

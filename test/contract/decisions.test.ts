@@ -82,6 +82,13 @@ describe.each(dialects)('decisions on %s', (dialect: Dialect) => {
     const store = createDecisionStore(bench.db)
     const replayed = await store.replay(body.decision_id)
     expect(replayed).toMatchObject({ same: true, outcome: { decision: { decision: 'EVACUATE' } } })
+    const trace = await bench.call('GET', `/api/v1/ml/decisions/${body.decision_id}/trace`)
+    expect(trace).toMatchObject({ status: 200, body: { decision_id: body.decision_id, same: true } })
+    const timeless = body.trace.map(({ ms: _, ...stage }: { ms: number }) => stage)
+    expect(trace.body.trace).toEqual(timeless)
+    expect(trace.body.ranked.length).toBeGreaterThan(0)
+    const unknown = await bench.call('GET', `/api/v1/ml/decisions/${crypto.randomUUID()}/trace`)
+    expect(unknown).toMatchObject({ status: 404, body: { code: 'not_found' } })
     await bench.db
       .updateTable('decision_execution_log')
       .set({ outcome_sha256: 'other' })

@@ -70,6 +70,12 @@ describe.each(dialects)('prices on %s', (dialect: Dialect) => {
       { at: at(15), price: null, data_source: null, confidence: null },
     ])
     expect(buckets).toEqual({ total: 4, primary: 1, replica: 2, history: 0, interpolated: 0, missing: 1 })
+    const ofPool = await bench.call('GET', `/api/pools/${pool}/pricing?from=${at(0)}&to=${at(20)}`)
+    expect([ofPool.status, ofPool.body.points]).toEqual([200, points])
+    expect(await bench.call('GET', '/api/pools/c6i.large/pricing')).toMatchObject({
+      status: 400,
+      body: { code: 'input_invalid' },
+    })
   })
 
   test('only who is primary can have sampled as one; the rows of others count for nothing', async () => {

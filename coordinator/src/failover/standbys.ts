@@ -3,9 +3,11 @@ import {
   type AgentId,
   instanceId as asInstanceId,
   type IncidentId,
+  type InstanceId,
   type ReplicaId,
 } from '@understudy/shared/core/ids'
 import { between, type Clock, plus, seconds } from '@understudy/shared/core/time'
+import type { Order } from '@understudy/shared/failover/orders'
 import type { ReplicaType, ReplicaView } from '@understudy/shared/protocol/agents'
 import type { EmergencyReplicaRequest, EmergencyReplicaResponse } from '@understudy/shared/protocol/failover'
 import type {
@@ -19,7 +21,6 @@ import type { FleetStore } from '../fleet/fleet.ts'
 import type { ReplicaRow } from '../storage/database.ts'
 import type { Flight } from './flight.ts'
 import type { Notes } from './incident-notes.ts'
-import type { LinkEvents } from './link-events.ts'
 import type { Entry, Wanted } from './registry.ts'
 import type { ReplicaStore } from './replica-store.ts'
 import type { CreatedReplica, ReplicaRequest, Replicas } from './replicas.ts'
@@ -86,7 +87,8 @@ export function createStandbys(parts: {
   readonly note: Notes
   readonly clock: Clock
   readonly log: Logger
-  readonly sendOrder: LinkEvents['sendOrder']
+  /** False when the instance is not connected. */
+  readonly sendOrder: (entry: Entry, instance: InstanceId, order: Order) => boolean
   /** Some agent is without a primary, or about to be. */
   readonly isMoving: () => boolean
   readonly onChange: (entry: Entry) => void

@@ -28,7 +28,7 @@ import {
   priceSubmissionSchema,
   savingsSchema,
 } from '@understudy/shared/protocol/market'
-import { timeSchema } from '@understudy/shared/protocol/primitives'
+import { poolIdSchema, timeSchema } from '@understudy/shared/protocol/primitives'
 import {
   type Api,
   type Audit,
@@ -111,6 +111,22 @@ export function marketRoutes(ports: MarketRoutesPorts): Api {
         const range = rangeOf({ from, to }, clock.now(), DAY, MOST_DAYS)
         const series = await market.series(pool, range)
         return c.json(seriesView(pool, range, series, points), 200)
+      },
+    )
+    .openapi(
+      route({
+        method: 'get',
+        path: '/api/pools/{pool_id}/pricing',
+        summary: 'The price of a pool over time, whether or not an agent is there; at most `points` of it',
+        middleware: viewer,
+        request: { params: poolParams, query: priceSeriesQuerySchema.omit({ pool: true }) },
+        responses: { 200: answer('The series', priceSeriesSchema), ...problems },
+      }),
+      async (c) => {
+        const { from, to, points } = c.req.valid('query')
+        const { pool_id: pool } = c.req.valid('param')
+        const range = rangeOf({ from, to }, clock.now(), DAY, MOST_DAYS)
+        return c.json(seriesView(pool, range, await market.series(pool, range), points), 200)
       },
     )
     .openapi(
@@ -225,6 +241,7 @@ export function marketRoutes(ports: MarketRoutesPorts): Api {
     .route('/', poolRoutes(ports.pools))
 }
 
+const poolParams = z.object({ pool_id: poolIdSchema })
 const rangeQuery = z.strictObject({ from: timeSchema.optional(), to: timeSchema.optional() })
 
 /**

@@ -1,6 +1,7 @@
 import type { CycleView, DecisionView } from '@understudy/shared/protocol/decision-log'
+import type { DecisionTrace } from '@understudy/shared/protocol/decisions'
 import type { Cycle, Decided } from './batch.ts'
-import type { ListedDecision } from './decision-store.ts'
+import type { ListedDecision, Replayed } from './decision-store.ts'
 
 const iso = (at: number): string => new Date(at).toISOString()
 
@@ -91,3 +92,18 @@ export function fromCycle({ decision }: Decided, { actions }: Cycle): DecisionVi
     execution_time_ms: made.durationMs,
   }
 }
+
+const MOST_RANKED = 20
+
+export const toTraceView = (id: string, { outcome, same }: Replayed): DecisionTrace => ({
+  decision_id: id,
+  same,
+  trace: outcome.trace.map(({ stage, dropped, ...counts }) => ({ stage, ...counts, dropped: [...dropped] })),
+  ranked: outcome.ranked.slice(0, MOST_RANKED).map(({ id: pool, offer, score, risk }) => ({
+    pool_id: pool,
+    spot_price: offer.spotUsd,
+    effective_cost: score?.effectiveUsd ?? null,
+    p_instability_12h: risk?.instability12h ?? null,
+    p_interruption_12h: risk?.interruption12h ?? null,
+  })),
+})

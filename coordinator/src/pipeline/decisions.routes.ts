@@ -6,6 +6,7 @@ import {
   type DecisionFrame,
   decisionListSchema,
 } from '@understudy/shared/protocol/decision-log'
+import { decisionTraceSchema } from '@understudy/shared/protocol/decisions'
 import { agentIdSchema, instanceIdSchema, timeSchema } from '@understudy/shared/protocol/primitives'
 import {
   type Api,
@@ -23,7 +24,7 @@ import {
 import { listenTo, type Stream } from '../live/live.ts'
 import type { Batch } from './batch.ts'
 import type { DecisionStore } from './decision-store.ts'
-import { toCycleView, toDecisionView } from './decision-views.ts'
+import { toCycleView, toDecisionView, toTraceView } from './decision-views.ts'
 
 /** So many decisions a page gets when it comes. */
 const LATEST = 50
@@ -39,7 +40,7 @@ const listQuery = pageQuery.extend({
 
 /** Decisions that were made, as a list and as they are made; and a cycle by hand. */
 export function decisionRoutes(parts: {
-  readonly store: Pick<DecisionStore, 'list'>
+  readonly store: Pick<DecisionStore, 'list' | 'replay'>
   readonly stream: Stream<DecisionFrame>
   readonly batch: Batch
   readonly audit: Audit
@@ -69,6 +70,20 @@ export function decisionRoutes(parts: {
           after: positionOf(cursor),
         })
         return c.json({ items: rows.map(toDecisionView), next: cursorAfter(rows, limit, (row) => row) }, 200)
+      },
+    )
+    .openapi(
+      route({
+        method: 'get',
+        path: '/api/v1/ml/decisions/{id}/trace',
+        summary: 'A decision made again from its stored input: every stage, and why each pool fell',
+        middleware: requireRole('viewer'),
+        request: { params: z.object({ id: z.uuid() }) },
+        responses: { 200: answer('The stages', decisionTraceSchema), ...problems },
+      }),
+      async (c) => {
+        const { id } = c.req.valid('param')
+        return c.json(toTraceView(id, await store.replay(id)), 200)
       },
     )
     .openapi(

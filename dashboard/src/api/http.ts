@@ -19,7 +19,7 @@ export type Answer<T> =
   | (Failure & { readonly ok: false })
 
 export interface Call {
-  readonly method: 'GET' | 'POST' | 'DELETE'
+  readonly method: 'GET' | 'POST' | 'PUT' | 'PATCH' | 'DELETE'
   readonly path: string
   readonly body?: unknown
   /** The same key is the same wish: it is carried out once, however often it is sent. */
@@ -62,7 +62,7 @@ export function createHttp(fetch: typeof globalThis.fetch, onSignedOut: () => vo
 /** After these the request may have been carried out all the same. */
 const OUTCOME_UNKNOWN: ReadonlySet<number> = new Set([500, 502, 504])
 
-function failureOf(status: number, body: unknown): Failure {
+export function failureOf(status: number, body: unknown): Failure {
   const problem = isProblem(body) ? body : undefined
   const unknown = OUTCOME_UNKNOWN.has(status) || (status >= 500 && !problem)
   return {
@@ -93,7 +93,7 @@ function unanswered(late: boolean, timeout: number): Failure {
 const isProblem = (body: unknown): body is Problem =>
   typeof body === 'object' && body !== null && 'detail' in body && 'code' in body
 
-function parseJson(text: string): unknown {
+export function parseJson(text: string): unknown {
   try {
     return JSON.parse(text)
   } catch {

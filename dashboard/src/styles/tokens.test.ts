@@ -39,6 +39,10 @@ describe.each(themes)('the %s theme', (theme) => {
     expect(worst(name, theme, surfaces)).toBeGreaterThanOrEqual(3),
   )
 
+  it.each([1, 2, 3, 4, 5, 6])('line %i of a chart can be seen on a panel', (line) =>
+    expect(worst(`series-${line}`, theme, ['surface'])).toBeGreaterThanOrEqual(3),
+  )
+
   it('a strong button can be read', () =>
     expect(worst('on-accent', theme, ['accent'])).toBeGreaterThanOrEqual(4.5))
 

@@ -1,6 +1,8 @@
 import type { AgentView, ReplicaView } from '@understudy/shared/protocol/agents'
+import type { DecisionView } from '@understudy/shared/protocol/decision-log'
 import type { IncidentStep, IncidentView } from '@understudy/shared/protocol/incidents'
 import type { LiveFrame } from '@understudy/shared/protocol/live'
+import type { PoolView } from '@understudy/shared/protocol/market'
 import type { PromotionPlan } from '@understudy/shared/protocol/replicas'
 
 /** What the coordinator sends, as it sends it; every test changes what it is about. */
@@ -199,4 +201,53 @@ export const sampleSnapshot = (
     incidents: Object.fromEntries(incidents.map((incident) => [incident.id, incident])),
     demo: { seed: 1, story: [], counters: [] },
   },
+})
+
+export const samplePool = (poolId: string, changes: Partial<PoolView> = {}): PoolView => {
+  const [type = '', zone = ''] = poolId.split('@')
+  return {
+    pool_id: poolId,
+    instance_type: type,
+    availability_zone: zone,
+    az_id: null,
+    region: zone.slice(0, -1),
+    spot_price: 0.04,
+    price_at: '2026-11-21T02:55:00.000Z',
+    data_source: 'history',
+    confidence: 1,
+    on_demand_price: 0.096,
+    discount_percent: 58.33,
+    interruption_band: 1,
+    interruption_range: '5-10%',
+    band_as_of: '2026-11-20T00:00:00.000Z',
+    risk: null,
+    ...changes,
+  }
+}
+
+export const sampleDecision = (changes: Partial<DecisionView> = {}): DecisionView => ({
+  id: '5f0b3c4e-2f1d-4c58-9a2e-0c6f9a3f6a01',
+  at: '2026-11-21T02:40:00.000Z',
+  cycle_id: '0f0b3c4e-2f1d-4c58-9a2e-0c6f9a3f6a02',
+  agent_id: 'agent-demo-1',
+  instance_id: 'i-demo001',
+  pool_id: 'm5.large@us-east-1a',
+  pipeline_mode: 'CLUSTER_FULL',
+  decision: 'STAY',
+  code: 'ALREADY_BEST',
+  reason: 'no pool is cheaper by enough',
+  aws_signal: 'NONE',
+  crash_probability: 0.04,
+  p_interruption_12h: 0.001,
+  risk_source: 'MODEL',
+  model: 'model-0123456789ab',
+  target_pool_id: null,
+  gain: null,
+  action: null,
+  alert: null,
+  actuator: null,
+  actuator_level: 'dry_run',
+  result: null,
+  execution_time_ms: 2,
+  ...changes,
 })

@@ -6,8 +6,10 @@ import {
   formatDay,
   formatPool,
   formatPrice,
+  formatShare,
   formatT,
   formatTook,
+  formatUsd,
 } from './format.ts'
 
 describe('formatting', () => {
@@ -44,6 +46,21 @@ describe('formatting', () => {
     [212_000, '212 KB'],
     [64 * 2 ** 20, '67.1 MB'],
   ])('shows %d bytes as %s', (bytes, text) => expect(formatBytes(bytes)).toBe(text))
+
+  it.each([
+    [0, '0%'],
+    [0.00044, '0.04%'],
+    [0.0123, '1.2%'],
+    [0.384, '38%'],
+    [-0.0512, '-5.1%'],
+    [null, '–'],
+  ])('shows the share %f as %s', (share, text) => expect(formatShare(share)).toBe(text))
+
+  it.each([
+    [1234.5, '$1,234.50'],
+    [-0.125, '−$0.13'],
+    [0, '$0.00'],
+  ])('shows %f dollars as %s', (usd, text) => expect(formatUsd(usd)).toBe(text))
 
   it('shows what is not known as a dash', () => {
     expect(formatPrice(null)).toBe('–')

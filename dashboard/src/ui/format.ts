@@ -44,6 +44,21 @@ export const formatNumberOf = (count: number, one: string, many = `${one}s`): st
 /** Dollars per hour as the Spot market quotes them; the column or the sentence says the unit. */
 export const formatPrice = (usd: number | null): string => (usd === null ? NOTHING : usd.toFixed(4))
 
+/** A share of 1 in per cent, with as many digits as it has to say: `0.04%`, `1.2%`, `38%`. */
+export function formatShare(share: number | null): string {
+  if (share === null) return NOTHING
+  const percent = share * 100
+  const size = Math.abs(percent)
+  return `${percent.toFixed(size === 0 || size >= 9.95 ? 0 : size >= 0.95 ? 1 : 2)}%`
+}
+
+/** An amount of money, as on a bill; a negative one with a real minus sign. */
+export const formatUsd = (usd: number): string =>
+  `${usd < 0 ? '−' : ''}$${Math.abs(usd).toLocaleString('en-US', { minimumFractionDigits: 2, maximumFractionDigits: 2 })}`
+
+/** `2026-11-21` */
+export const formatDate = (time: string): string => new Date(time).toISOString().slice(0, 10)
+
 /** `14:02:07 UTC` */
 export const formatClock = (time: string): string => `${new Date(time).toISOString().slice(11, 19)} UTC`
 

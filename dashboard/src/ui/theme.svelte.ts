@@ -15,6 +15,10 @@ export class Theme {
     this.#name = root.dataset.theme === 'dark' ? 'dark' : 'light'
   }
 
+  get name(): ThemeName {
+    return this.#name
+  }
+
   get other(): ThemeName {
     return this.#name === 'dark' ? 'light' : 'dark'
   }

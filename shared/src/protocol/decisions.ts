@@ -21,6 +21,34 @@ export const evaluateRequestSchema = z
 
 const probabilitySchema = z.number().min(0).max(1)
 
+const stageTraceSchema = z.object({
+  stage: z.string(),
+  in: countSchema,
+  out: countSchema,
+  dropped: z.array(z.object({ id: z.string(), code: z.string(), reason: z.string() })),
+})
+
+/** A stored decision, made again from its input. */
+export const decisionTraceSchema = z
+  .object({
+    decision_id: z.uuid(),
+    /** Every byte came out as it did then. */
+    same: z.boolean(),
+    trace: z.array(stageTraceSchema),
+    /** What was left after all stages, the best first; at most 20. USD per hour. */
+    ranked: z.array(
+      z.object({
+        pool_id: poolIdSchema,
+        spot_price: z.number(),
+        effective_cost: z.number().nullable(),
+        p_instability_12h: probabilitySchema.nullable(),
+        p_interruption_12h: probabilitySchema.nullable(),
+      }),
+    ),
+  })
+  .meta({ id: 'DecisionTrace' })
+export type DecisionTrace = z.infer<typeof decisionTraceSchema>
+
 export const evaluateResponseSchema = z
   .object({
     decision: z.enum(decisionNames),
@@ -49,15 +77,7 @@ export const evaluateResponseSchema = z
     alert: z.string().nullable(),
     suggestion: z.string().nullable(),
     gain: z.number().nullable(),
-    trace: z.array(
-      z.object({
-        stage: z.string(),
-        in: countSchema,
-        out: countSchema,
-        ms: z.number().nonnegative(),
-        dropped: z.array(z.object({ id: z.string(), code: z.string(), reason: z.string() })),
-      }),
-    ),
+    trace: z.array(stageTraceSchema.extend({ ms: z.number().nonnegative() })),
     at: timeSchema,
   })
   .meta({ id: 'Evaluation' })

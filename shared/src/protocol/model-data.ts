@@ -50,8 +50,10 @@ export type ModelData = z.infer<typeof modelDataSchema>
 export const listedModelsSchema = modelListSchema
   .extend({ items: z.array(modelViewSchema.extend({ data: modelDataSchema })) })
   .meta({ id: 'ListedModels' })
+export type ListedModels = z.infer<typeof listedModelsSchema>
 
 export const modelPageSchema = modelDetailsSchema.extend({ data: modelDataSchema }).meta({ id: 'ModelPage' })
+export type ModelPage = z.infer<typeof modelPageSchema>
 
 const scope = {
   /** The active one when it is not given. */
@@ -119,3 +121,4 @@ export type GapFillTask = z.infer<typeof gapFillTaskSchema>
 export const gapFillHistorySchema = z
   .object({ items: z.array(gapFillTaskSchema), next: z.string().nullable() })
   .meta({ id: 'ModelGapFills' })
+export type GapFills = z.infer<typeof gapFillHistorySchema>

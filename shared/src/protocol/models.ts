@@ -113,6 +113,7 @@ export const activationListSchema = z
     intact: z.boolean(),
   })
   .meta({ id: 'ModelActivations' })
+export type Activations = z.infer<typeof activationListSchema>
 
 export const modelDetailsSchema = modelViewSchema
   .extend({

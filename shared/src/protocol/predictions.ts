@@ -191,3 +191,4 @@ export const modelAlertsSchema = z
     voluntary_moves: z.object({ allowed: z.boolean(), why: z.string().nullable() }),
   })
   .meta({ id: 'ModelAlerts' })
+export type ModelAlerts = z.infer<typeof modelAlertsSchema>

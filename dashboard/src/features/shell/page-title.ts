@@ -5,8 +5,16 @@ import { wordsOf } from '../recorder/step-words.ts'
 
 const names: Readonly<Record<Route['page'], string>> = {
   fleet: 'Fleet',
+  agent: 'Agent',
   incidents: 'Incidents',
   incident: 'Incident',
+  switches: 'Switches',
+  pools: 'Pools',
+  models: 'Models',
+  model: 'Model',
+  'gap-filler': 'Gap filler',
+  lab: 'Lab',
+  decisions: 'Decisions',
   nowhere: 'Nothing here',
 }
 

@@ -1,0 +1,51 @@
+import type { ExperimentResults, ExperimentView } from '@understudy/shared/protocol/experiments'
+import type {
+  ExperimentLog,
+  LabConfig,
+  LabConfigChange,
+  LabModel,
+  ModelPerformance,
+  PipelineStatus,
+} from '@understudy/shared/protocol/lab'
+import { type Answer, type Http, newKey } from './http.ts'
+
+interface Page<T> {
+  readonly items: readonly T[]
+  readonly next: string | null
+}
+
+/** What the Lab asks and does. */
+export interface LabCalls {
+  models(): Promise<Answer<Page<LabModel>>>
+  config(target: string): Promise<Answer<LabConfig>>
+  change(target: string, change: LabConfigChange): Promise<Answer<LabConfig>>
+  assign(target: string, modelId: string): Promise<Answer<{ readonly took_ms: number }>>
+  status(target: string): Promise<Answer<PipelineStatus>>
+  logs(target: string): Promise<Answer<Page<ExperimentLog>>>
+  performance(modelId: string): Promise<Answer<ModelPerformance>>
+  experiments(): Promise<Answer<Page<ExperimentView>>>
+  results(id: string): Promise<Answer<ExperimentResults>>
+  start(id: string): Promise<Answer<ExperimentView>>
+  stop(id: string): Promise<Answer<ExperimentView>>
+}
+
+export function createLabCalls(http: Http): LabCalls {
+  const LAB = '/api/v1/lab'
+  const name = encodeURIComponent
+  const get = <T>(path: string): Promise<Answer<T>> => http<T>({ method: 'GET', path: `${LAB}${path}` })
+  const send = <T>(method: 'POST' | 'PUT', path: string, body: unknown): Promise<Answer<T>> =>
+    http<T>({ method, path: `${LAB}${path}`, body, key: newKey() })
+  return {
+    models: () => get('/models?limit=100'),
+    config: (target) => get(`/config/${name(target)}`),
+    change: (target, change) => send('PUT', `/config/${name(target)}`, change),
+    assign: (target, modelId) => send('POST', '/assign-model', { instance_id: target, model_id: modelId }),
+    status: (target) => get(`/pipeline-status/${name(target)}`),
+    logs: (target) => get(`/experiments/${name(target)}?limit=20`),
+    performance: (modelId) => get(`/experiments/model/${name(modelId)}`),
+    experiments: () => get('/experiments?limit=50'),
+    results: (id) => get(`/experiments/${name(id)}/results`),
+    start: (id) => send('POST', `/experiments/${name(id)}/start`, {}),
+    stop: (id) => send('POST', `/experiments/${name(id)}/stop`, {}),
+  }
+}

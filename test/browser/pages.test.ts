@@ -1,0 +1,255 @@
+import { fileURLToPath } from 'node:url'
+import { poolListSchema, priceFetchSchema } from '@understudy/shared/protocol/market'
+import { modelListSchema } from '@understudy/shared/protocol/models'
+import type { Browser, Locator, Page, Route } from 'playwright-core'
+import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest'
+import type { z } from 'zod'
+import { findPrograms } from '../../coordinator/src/commands/demo.ts'
+import { demoAgents, startFleet } from '../../coordinator/src/demo/fleet-story.ts'
+import { type Rig, startRig } from '../../coordinator/src/demo/rig.ts'
+import { axeFindings } from './axe.ts'
+import { launchBrowser } from './chromium.ts'
+
+/** The pages beside the fleet: one coordinator with one agent and a history of prices, one browser. In this order. */
+
+const [agent] = demoAgents(1).map((one) => ({ ...one, replica: false }))
+const HOSTILE = '<img src=x onerror="throw 1">'
+const POOL = 'm5.large@us-east-1a'
+const PATIENT = { timeout: 15_000 }
+const MODEL = fileURLToPath(new URL('../../models/registry/price-instability/1.0.0', import.meta.url))
+
+let rig: Rig
+let browser: Browser
+let page: Page
+/** What the browser complained about, on any page. */
+const complaints: string[] = []
+
+beforeAll(async () => {
+  rig = await startRig({ seed: 1, programs: findPrograms() })
+  browser = await launchBrowser(inject('chromium'))
+  if (agent) await startFleet(rig, [agent], 5, () => {})
+  await rig.operator.joinToken('agent-hostile', HOSTILE, 'acme')
+  await fetchHistory()
+  page = await open({ width: 1280 })
+})
+afterAll(async () => {
+  await browser?.close()
+  await rig?.close()
+})
+afterEach(() => expect(complaints.splice(0)).toEqual([]))
+
+async function open({ width, dark = false }: { width: number; dark?: boolean }): Promise<Page> {
+  const context = await browser.newContext({
+    viewport: { width, height: 900 },
+    colorScheme: dark ? 'dark' : 'light',
+  })
+  context.setDefaultTimeout(15_000)
+  const opened = await context.newPage()
+  opened.on(
+    'console',
+    (message) =>
+      message.type() === 'error' && complaints.push(`${message.text()} (${message.location().url})`),
+  )
+  opened.on('pageerror', (error) => complaints.push(String(error)))
+  opened.on('request', (request) => {
+    const { origin } = new URL(request.url())
+    if (origin !== rig.coordinator.url) complaints.push(`asked ${origin}`)
+  })
+  await opened.goto(rig.coordinator.url)
+  await opened.getByRole('table').waitFor()
+  return opened
+}
+
+async function ask<T>(schema: z.ZodType<T>, path: string, body?: unknown): Promise<T> {
+  const post = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }
+  const response = await fetch(`${rig.coordinator.url}${path}`, body === undefined ? {} : post)
+  return schema.parse(await response.json())
+}
+
+async function fetchHistory(): Promise<void> {
+  const path = '/api/v1/ml/pricing/fetch'
+  const wanted = { instance_types: ['m5.large'], regions: ['us-east-1'], days: 2 }
+  let fetched = await ask(priceFetchSchema, path, wanted)
+  while (['queued', 'running'].includes(fetched.status)) {
+    await new Promise((resolve) => setTimeout(resolve, 100))
+    fetched = await ask(priceFetchSchema, `${path}/${fetched.task_id}`)
+  }
+  expect(fetched).toMatchObject({ status: 'done', error: null })
+}
+
+const go = (to: string) =>
+  page.getByRole('navigation', { name: 'Pages' }).getByRole('link', { name: to }).click()
+const textOf = async (locator: Locator) =>
+  ((await locator.textContent()) ?? '').replaceAll(/\s+/g, ' ').trim()
+const focused = (locator: Locator) => locator.and(page.locator(':focus')).isVisible()
+const isTooWide = (on: Page) =>
+  on.evaluate<boolean>('document.documentElement.scrollWidth > document.documentElement.clientWidth')
+
+test('a page is shown with its title as the next thing that is read, and its figures are those of the API', async () => {
+  const told = page.waitForResponse('**/api/pools?*')
+  await go('Pools')
+  const title = page.getByRole('heading', { name: 'Pools', level: 1 })
+  await title.and(page.locator(':focus')).waitFor()
+  const { items } = poolListSchema.parse(await (await told).json())
+  const known = items.filter(({ instance_type: type }) => type === 'm5.large')
+  expect(known.length).toBeGreaterThan(2)
+  for (const { instance_type: type, availability_zone: zone, spot_price: price } of known) {
+    const cell = page.getByRole('link', { name: `${type} ${zone}: $${price?.toFixed(4)} per hour` })
+    expect(await textOf(cell)).toContain(price?.toFixed(4))
+  }
+  const here = page.getByRole('link', {
+    name: new RegExp(`^m5.large us-east-1a: .* primary of ${agent?.name} here$`),
+  })
+  expect(await here.count()).toBe(1)
+})
+
+test('a chart is walked by keyboard and says what it shows, and its table has every value', async () => {
+  await page.getByRole('link', { name: /^m5.large us-east-1a: / }).click()
+  const chart = page.getByRole('slider', { name: /^Spot price of m5.large/ })
+  await chart.focus()
+  await page.keyboard.press('Home')
+  const first = await chart.getAttribute('aria-valuetext')
+  await page.keyboard.press('ArrowRight')
+  const second = await chart.getAttribute('aria-valuetext')
+  expect(first).toMatch(/^m5\.large · us-east-1a, \d{4}-\d\d-\d\d \d\d:\d\d UTC: /)
+  expect(second).not.toBe(first)
+  await page.getByText('View as table').click()
+  const [row] = await page
+    .getByRole('table', { name: /the latest first$/ })
+    .locator('tbody tr')
+    .all()
+  await page.keyboard.press('Escape')
+  await chart.focus()
+  await page.keyboard.press('End')
+  const told = await chart.getAttribute('aria-valuetext')
+  const [moment = ''] = /\d{4}-\d\d-\d\d \d\d:\d\d/.exec(told ?? '') ?? []
+  expect(await textOf(row as Locator)).toContain(moment)
+})
+
+test('a chart has the colours of the theme, also after it was changed', async () => {
+  const drawn = () =>
+    page.evaluate<boolean>(`(() => {
+      const probe = document.createElement('span')
+      probe.style.color = 'var(--series-1)'
+      document.body.append(probe)
+      const wanted = getComputedStyle(probe).color.match(/\\d+/g).map(Number)
+      probe.remove()
+      const canvas = document.querySelector('canvas')
+      const { data } = canvas.getContext('2d').getImageData(0, 0, canvas.width, canvas.height)
+      for (let i = 0; i < data.length; i += 4)
+        if (data[i + 3] === 255 && wanted.every((part, k) => Math.abs(data[i + k] - part) < 3)) return true
+      return false
+    })()`)
+  await expect.poll(drawn, PATIENT).toBe(true)
+  await page.getByRole('button', { name: 'Dark theme' }).click()
+  await expect.poll(drawn, PATIENT).toBe(true)
+  await page.getByRole('button', { name: 'Light theme' }).click()
+})
+
+test('what cannot be read says so and can be tried again', async () => {
+  const away = (route: Route) =>
+    route.fulfill({
+      status: 503,
+      contentType: 'application/problem+json',
+      body: JSON.stringify({
+        title: 'Not now',
+        detail: 'the market is away',
+        code: 'unavailable',
+        status: 503,
+      }),
+    })
+  await page.route('**/api/v1/ml/models/list*', away)
+  await go('Models')
+  await page.getByText('The market is away.').waitFor()
+  await page.unroute('**/api/v1/ml/models/list*')
+  await page.getByRole('button', { name: 'Try again: the versions' }).click()
+  await page.getByText('No model counts').waitFor()
+  expect(complaints.splice(0)).toEqual([expect.stringContaining('503')])
+})
+
+test('a model is uploaded, activated and said to count, by keyboard', async () => {
+  const upload = page.getByRole('button', { name: 'Upload model' })
+  expect(await upload.getAttribute('title')).toBe('Choose the model and its manifest first.')
+  await page.getByLabel('Model (.onnx)').setInputFiles(`${MODEL}/model.onnx`)
+  await page.getByLabel('Manifest (.json)').setInputFiles(`${MODEL}/manifest.json`)
+  await upload.focus()
+  await page.keyboard.press('Enter')
+  await page.getByText('It has passed its trial.').waitFor({ timeout: 60_000 })
+
+  const activate = page.getByRole('button', { name: /^Activate the pending price-instability 1\.0\.0/ })
+  await activate.focus()
+  const dialog = page.getByRole('dialog')
+  await page.route('**/api/admin/ml-models/activate', (route) => route.abort())
+  await page.keyboard.press('Enter')
+  expect(await focused(dialog.getByRole('button', { name: 'Keep it as it is' }))).toBe(true)
+  const confirm = dialog.getByRole('button', { name: 'Activate price-instability 1.0.0' })
+  await confirm.focus()
+  await page.keyboard.press('Enter')
+  await dialog.getByText('The outcome is unknown.').waitFor()
+  expect(complaints.splice(0)).toEqual([expect.stringContaining('ERR_FAILED')])
+  await page.unroute('**/api/admin/ml-models/activate')
+  await page.keyboard.press('Enter')
+  await dialog.waitFor({ state: 'detached' })
+  await page.getByRole('status').filter({ hasText: 'price-instability 1.0.0 counts from now on' }).waitFor()
+  const { items } = await ask(modelListSchema, '/api/v1/ml/models/list')
+  expect(items.map(({ name, status }) => [name, status])).toEqual([['price-instability', 'active']])
+  await page.getByText(`trained until ${items[0]?.trained_until}`).first().waitFor()
+})
+
+test('a decision comes by itself, and shows its stages and why each pool fell', async () => {
+  await go('Decisions')
+  await page.getByText('No decisions so far.').waitFor()
+  await page.getByText('New ones are shown as they are made.').waitFor()
+  await page.getByRole('button', { name: 'Decide now' }).click()
+  const line = page.getByRole('listitem').filter({ hasText: agent?.name ?? '' })
+  await line.getByRole('button').first().click()
+  await line.getByText('every byte came out as it did then').waitFor()
+  await line.getByText('Safety gate').waitFor()
+})
+
+test('the Lab shows which stages are passed over, and why', async () => {
+  await go('Lab')
+  await page.getByLabel('Version').selectOption({ index: 1 })
+  await page.getByRole('button', { name: 'Assign model' }).click()
+  await page.getByRole('status').filter({ hasText: 'from now on' }).waitFor({ timeout: 30_000 })
+  const packing = page.getByRole('list', { name: 'Stages of the pipeline' }).getByRole('listitem')
+  await packing.filter({ hasText: 'Bin packing' }).getByText('Bypassed in Lab Mode.').waitFor()
+  await page.getByText('None so far. One is registered').waitFor()
+})
+
+test('a name is shown as it is written, and never run', async () => {
+  await go('Decisions')
+  const options = await page.getByLabel('Agent').locator('option').allTextContents()
+  expect(options).toContain(HOSTILE)
+  expect(await page.locator('img').count()).toBe(0)
+})
+
+test.each([
+  { width: 1280, dark: false },
+  { width: 1280, dark: true },
+  { width: 390, dark: false },
+  { width: 390, dark: true },
+])('axe finds nothing at $width px, dark: $dark', async (look) => {
+  const looked = await open(look)
+  const { items } = await ask(modelListSchema, '/api/v1/ml/models/list')
+  const places: readonly (readonly [hash: string, there: string])[] = [
+    [`#/pools?pool=${encodeURIComponent(POOL)}`, 'Catalog'],
+    ['#/models', 'Ledger'],
+    [`#/models/${items[0]?.model_id}`, 'Features'],
+    ['#/gap-filler', 'History'],
+    ['#/lab', 'Pipeline'],
+    ['#/decisions', 'Timeline'],
+    ['#/switches', 'Latest first'],
+    [`#/agents/${agent?.id}`, 'Sync lag'],
+  ]
+  const findings: Record<string, readonly string[]> = {}
+  for (const [hash, there] of places) {
+    await looked.evaluate(`location.hash = ${JSON.stringify(hash)}`)
+    await looked.getByRole('heading', { name: there, exact: true }).waitFor()
+    await expect.poll(() => looked.getByText(/^Loading /).count(), PATIENT).toBe(0)
+    findings[hash] = await axeFindings(looked)
+    if (await isTooWide(looked)) findings[hash] = [...(findings[hash] ?? []), 'wider than the screen']
+  }
+  expect(findings).toEqual(Object.fromEntries(places.map(([hash]) => [hash, []])))
+  await looked.context().close()
+})
