@@ -132,6 +132,14 @@ test('a pool without enough prices has no row, and the reason is said', async ()
     'r5.large@sa-east-1a': 'SHORT_HISTORY',
     'x1.large@sa-east-1a': 'NO_PRICES',
   })
+  const all = features.rows(manifest, 'sa-east-1', hour(END))
+  expect([...all.left.keys()].sort()).toEqual(['c5.2xlarge@sa-east-1a', 'r5.large@sa-east-1a'])
+  const width = names.length
+  for (const [i, { id }] of all.pools.entries())
+    expect([...all.values.subarray(i * width, (i + 1) * width)], `${id}, among others`).toEqual([
+      ...features.rows(manifest, 'sa-east-1', hour(END), [id]).values,
+    ])
+  expect(all.values).toHaveLength(all.pools.length * width)
   const late = features.rows(manifest, 'sa-east-1', instant(hour(END + 6) + BUCKET), asked.slice(0, 1))
   expect([...late.left.values()]).toEqual(['STALE_PRICE'])
   const needs = manifestOf([{ name: 'headroom', nullable: false }])
@@ -141,6 +149,23 @@ test('a pool without enough prices has no row, and the reason is said', async ()
   ])
   expect([...without.left]).toEqual([['c5.xlarge@sa-east-1a', 'FEATURE_UNKNOWN']])
   expect(without.values).toHaveLength(1)
+})
+
+test('an on-demand price that becomes another one counts from the next hour on', async () => {
+  await record(200)
+  now = hour(200)
+  const prices = createPoolPrices(market, () => now)
+  await prices.refresh()
+  let price = microUsd(1e9)
+  const features = createPoolFeatures(prices, () => price)
+  const headroom = (at: Instant) =>
+    features.rows(manifestOf([{ name: 'headroom', nullable: true }]), 'sa-east-1', at, [
+      'c5.large@sa-east-1a',
+    ]).values[0] as number
+  const before = headroom(now)
+  price = microUsd(2e9)
+  expect(headroom(instant(now + BUCKET))).toBeCloseTo(before, 5)
+  expect(headroom(hour(201)) - before).toBeCloseTo(Math.log(2), 5)
 })
 
 test('a model with features that nobody computes is told so', () => {

@@ -50,7 +50,9 @@ interface RegionTable {
   readonly pools: readonly PricedPool[]
   readonly rowOf: ReadonlyMap<string, number>
   readonly values: Float32Array
-  readonly madeAt: Instant
+  /** In the order of `given`. */
+  readonly onDemand: readonly (MicroUsd | undefined)[]
+  checkedAt: Instant
   /** Of the rows: a path whose price is too old by then counts as none. */
   readonly moment: { at: Instant }
 }
@@ -66,18 +68,27 @@ export function createPoolFeatures(
 ): PoolFeatures {
   const tables = new Map<string, RegionTable>()
 
+  /** To make one for thousands of pools takes longer than to use it: only where an on-demand price is another one. */
+  function isCurrent(table: RegionTable, at: Instant): boolean {
+    if (at - table.checkedAt < TABLE_KEPT) return true
+    if (table.given.some(({ pool }, i) => onDemandOf(pool) !== table.onDemand[i])) return false
+    table.checkedAt = at
+    return true
+  }
+
   function tableOf(names: readonly FeatureName[], region: string, at: Instant): RegionTable {
     const key = `${region} ${names.join(' ')}`
     const known = tables.get(key)
     const given = prices.inRegion(region)
-    if (known && known.given === given && at - known.madeAt < TABLE_KEPT) return known
+    if (known && known.given === given && isCurrent(known, at)) return known
     if (tables.size >= MOST_TABLES) tables.clear()
     const byId = new Map(given.map((priced) => [priced.id, priced]))
     const moment = { at }
+    const onDemand = given.map(({ pool }) => onDemandOf(pool))
     const table = createFeatureTable(
-      given.map((priced) => ({
+      given.map((priced, i) => ({
         pool: priced.pool,
-        onDemand: onDemandOf(priced.pool),
+        onDemand: onDemand[i],
         get path() {
           const { known } = priced
           return known && moment.at - known.until <= OLDEST_PRICE ? known.path : NOTHING
@@ -91,7 +102,8 @@ export function createPoolFeatures(
       pools: table.pools.map((pool) => byId.get(poolId(pool)) as PricedPool),
       rowOf: new Map(table.pools.map((pool, row) => [poolId(pool), row])),
       values: new Float32Array(given.length * names.length),
-      madeAt: at,
+      onDemand,
+      checkedAt: at,
       moment,
     }
     tables.set(key, made)
@@ -105,43 +117,53 @@ export function createPoolFeatures(
       moment.at = at
       table.rowsAt(at, values)
       const width = names.length
-      const needed = Uint8Array.from(input.features, ({ nullable }) => Number(!nullable))
-      const ids = only && [...new Set(only)]
-      const count = ids ? ids.length : pools.length
-      const out = new Float32Array(count * width)
+      const needed = input.features.flatMap(({ nullable }, j) => (nullable ? [] : [j]))
       const kept: PricedPool[] = []
+      const rowsKept: number[] = []
       const left = new Map<string, LeftOut>()
-      for (let i = 0; i < count; i += 1) {
-        const row = ids ? rowOf.get(ids[i] as string) : i
+      const look = (id: string, row: number | undefined): void => {
         const why = row === undefined ? 'NO_PRICES' : whyNot(pools[row], at, values, row * width, needed)
-        if (why) left.set((ids?.[i] ?? pools[i]?.id) as string, why)
-        else copyRow(values, row as number, out, kept.push(pools[row as number] as PricedPool) - 1, width)
+        if (why) left.set(id, why)
+        else {
+          rowsKept.push(row as number)
+          kept.push(pools[row as number] as PricedPool)
+        }
       }
-      return { at, pools: kept, values: out.subarray(0, kept.length * width), left }
+      if (only) for (const id of new Set(only)) look(id, rowOf.get(id))
+      else for (const [row, { id }] of pools.entries()) look(id, row)
+      return { at, pools: kept, values: takeRows(values, rowsKept, width), left }
     },
   }
 }
 
-/** Element by element: a view of each of thousands of rows costs more than the row. */
-function copyRow(from: Float32Array, row: number, to: Float32Array, at: number, width: number): void {
-  for (let j = 0; j < width; j += 1) to[at * width + j] = from[row * width + j] as number
+/** In one copy for each stretch of rows that follow each other: mostly all of them. */
+function takeRows(from: Float32Array, rows: readonly number[], width: number): Float32Array {
+  const out = new Float32Array(rows.length * width)
+  for (let start = 0, end = 1; start < rows.length; start = end, end += 1) {
+    while (end < rows.length && rows[end] === (rows[end - 1] as number) + 1) end += 1
+    const first = rows[start] as number
+    out.set(from.subarray(first * width, (first + end - start) * width), start * width)
+  }
+  return out
 }
 
-/** @param start of its row in `values` */
+/**
+ * @param start of its row in `values`
+ * @param needed columns that may not be missing
+ */
 function whyNot(
   priced: PricedPool | undefined,
   at: Instant,
   values: Float32Array,
   start: number,
-  needed: Uint8Array,
+  needed: readonly number[],
 ): LeftOut | undefined {
   const known = priced?.known
   const age = known ? priceAge(known, at) : Number.POSITIVE_INFINITY
   if (!known || age === Number.POSITIVE_INFINITY) return 'NO_PRICES'
   if (age > OLDEST_PRICE) return 'STALE_PRICE'
   if (at - known.from < SHORTEST_HISTORY) return 'SHORT_HISTORY'
-  for (let j = 0; j < needed.length; j += 1)
-    if (needed[j] === 1 && Number.isNaN(values[start + j])) return 'FEATURE_UNKNOWN'
+  for (const j of needed) if (Number.isNaN(values[start + j])) return 'FEATURE_UNKNOWN'
   return undefined
 }
 
