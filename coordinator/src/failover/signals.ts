@@ -20,11 +20,10 @@ import type { Report } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
 import type { FleetStore, Incidents } from '../fleet/fleet.ts'
 import type { Interruptions } from '../interruptions/interruptions.ts'
-import type { InstanceRow, Kysely, Schema } from '../storage/database.ts'
+import type { InstanceRow, Kysely, ReplicaRow, Schema } from '../storage/database.ts'
 import { createNotes } from './incident-notes.ts'
 import { answerRebalance, type RebalanceAnswer } from './policies/rebalance-policy.ts'
 import type { Entry } from './registry.ts'
-import type { Standbys } from './standbys.ts'
 
 /** A notice whose time is over still has the instance running: it is acted on as fast as possible. */
 const OVERDUE_BUDGET = seconds(5)
@@ -63,6 +62,17 @@ export interface Signals {
   rebalance(entry: Entry, instance: InstanceId, sighting: NoticeSighting): Promise<RebalanceOutcome>
 }
 
+/** Who has standbys, and makes one where there is none. */
+interface StandbyMaker {
+  usable(entry: Entry): readonly ReplicaRow[]
+  protect(
+    entry: Entry,
+    incident: IncidentId,
+    why: string,
+    primaryRisk: number,
+  ): Promise<{ readonly row: ReplicaRow; readonly created: boolean }>
+}
+
 export function createSignals(parts: {
   readonly db: Kysely<Schema>
   readonly fleet: FleetStore
@@ -70,7 +80,7 @@ export function createSignals(parts: {
   readonly interruptions: Pick<Interruptions, 'ledger' | 'afterSignal' | 'estimate'>
   readonly clock: Clock
   readonly log: Logger
-  readonly standbys: Pick<Standbys, 'usable' | 'protect'>
+  readonly standbys: StandbyMaker
 }): Signals {
   const { db, fleet, incidents, interruptions, clock, log, standbys } = parts
   const note = createNotes(incidents, clock)
