@@ -10,13 +10,13 @@ export interface AtRest extends Idle {
   readonly compared: boolean
 }
 
-/** With 1 GiB it takes some 20 s on two cores with nothing else to do; longer, and it is watched all the same. */
+/** With 1 GiB it takes some 20 s on two quiet cores. After this it is watched all the same. */
 const COMPARED_WITHIN = 90_000
 const LOOK_EVERY = 500
 /** What the last question and the last answer have begun is over by then. */
 const CALM = 3000
 
-/** Every agent process below `directory`, with nobody writing, once the comparison of the first copy is over. */
+/** Every agent below `directory`, with nobody writing, once the comparison of the first copy is over. */
 export async function watchAgents(directory: string, forSeconds: number): Promise<readonly AtRest[]> {
   if (forSeconds === 0) return []
   const pids = findProcesses('/agent.yaml', directory)

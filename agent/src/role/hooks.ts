@@ -9,7 +9,7 @@ import { killMarked, WORKLOAD_KEY } from './process-tree.ts'
 
 /** Output that is kept of one hook: the end, where the reason stands. */
 const KEPT_OUTPUT = 16 * 1024
-/** A workload that is up is noticed soon; one that takes long is asked less often, and asking takes a third of the time at most. */
+/** Who is up is noticed soon, who takes long is asked less often, and asking takes a third of the time at most. */
 const HEALTH_PAUSE = { least: millis(10), most: millis(100), share: 1 / 40 }
 const HTTP_TIMEOUT = millis(2000)
 
