@@ -7,7 +7,7 @@ import { toPoints } from '../chart/price-series.ts'
 /** Nobody can tell more colours than these apart. */
 const COLOURS = 6
 /** More lines than these hide each other. */
-export const MOST_LINES = 20
+const MOST_LINES = 20
 
 /** Pools that an agent could run in: those of its type in its region, its own first, then standbys, then by price. */
 export function poolsOf(agent: AgentView, pools: readonly PoolView[]): readonly PoolView[] {

@@ -45,7 +45,7 @@ export function poolMaps(pools: readonly PoolView[]): readonly PoolMap[] {
 }
 
 /** A price that has not been heard of for longer than this is not one of now. */
-export const OLD_AFTER = 6 * 3_600_000
+const OLD_AFTER = 6 * 3_600_000
 
 export const isOld = ({ price_at: at }: PoolView, now: Instant): boolean =>
   at !== null && now - Date.parse(at) > OLD_AFTER
