@@ -72,7 +72,11 @@ async function takeAll(browser: Browser, url: string): Promise<void> {
     await page.getByRole('button', { name: /^Promote a replica of api-1/ }).click()
     await page.getByText('Starts serving').waitFor()
   })
-  await fetch(`${url}/api/v1/ml/decisions/run`, { method: 'POST' })
+  const decided = await fetch(`${url}/api/v1/ml/decisions/run`, {
+    method: 'POST',
+    headers: { connection: 'close' },
+  })
+  await decided.text()
   await take(browser, `${url}/#/pools?pool=m5.large%40us-east-1a`, 'pools-light-1280', 'light', 1280)
   await take(browser, `${url}/#/agents/${HERO}`, 'agent-dark-1280', 'dark', 1280)
   await take(browser, `${url}/#/models`, 'models-light-1280', 'light', 1280)

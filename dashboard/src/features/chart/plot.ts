@@ -19,7 +19,8 @@ export interface PlotPorts {
   readonly width: number
   /** A colour of the theme by the name of its token. */
   readonly colour: (token: string) => string
-  readonly formatTime: (at: number) => string
+  /** @param step from one label to the next, in ms */
+  readonly formatTime: (at: number, step: number) => string
   readonly formatValue: (value: number) => string
   /** The pointer is at this moment and value; undefined when it has left. */
   readonly onpoint: (at: { readonly moment: number; readonly value: number } | undefined) => void
@@ -97,7 +98,15 @@ function optionsOf(grid: Grid, ports: PlotPorts, size: { width: number; height: 
     tzDate: (seconds) => uPlot.tzDate(new Date(seconds * 1000), 'Etc/UTC'),
     scales: { y: { range: (_, low, high) => rangeOf(low, high) } },
     axes: [
-      { ...axis, space: 70, values: (_, splits) => splits.map((seconds) => formatTime(seconds * 1000)) },
+      {
+        ...axis,
+        space: 70,
+        size: 30,
+        values: (_, splits) => {
+          const step = ((splits[1] ?? Number.POSITIVE_INFINITY) - (splits[0] ?? 0)) * 1000
+          return splits.map((seconds) => formatTime(seconds * 1000, step))
+        },
+      },
       { ...axis, size: 64, values: (_, splits) => splits.map(formatValue) },
     ],
     series: [

@@ -26,7 +26,7 @@ export const toPoints = ({ points }: PriceSeries): readonly ChartPoint[] =>
 
 /** What of the range is known, and how. */
 export function coverageSentence({ buckets, decimated, points }: PriceSeries): string {
-  const part = (count: number) => `${Math.round((100 * count) / Math.max(1, buckets.total))}%`
+  const part = (count: number) => shareOf(count, buckets.total)
   const parts = [
     [buckets.primary + buckets.replica, 'measured'],
     [buckets.history, 'history'],
@@ -38,4 +38,12 @@ export function coverageSentence({ buckets, decimated, points }: PriceSeries): s
     ? ` ${points.length} of ${buckets.total} points are shown: the extremes of each stretch.`
     : ''
   return `${said.join(', ')}.${shown}`
+}
+
+/** In whole per cent; neither none nor all where it is only nearly so. */
+function shareOf(count: number, total: number): string {
+  const percent = (100 * count) / Math.max(1, total)
+  if (count > 0 && percent < 1) return 'under 1%'
+  if (count < total && percent > 99) return 'over 99%'
+  return `${Math.round(percent)}%`
 }
