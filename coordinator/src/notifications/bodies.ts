@@ -37,7 +37,7 @@ export function outgoingOf({ target }: Receiver, message: Message, now: Instant)
 }
 
 /** In Slack's text these three begin something; everything else is as it is. */
-export const escapeForSlack = (value: string): string =>
+const escapeForSlack = (value: string): string =>
   value.replaceAll('&', '&amp;').replaceAll('<', '&lt;').replaceAll('>', '&gt;')
 
 export const escapeFor = ({ target }: Receiver): ((value: string) => string) =>

@@ -105,7 +105,7 @@ export function createCourier(parts: {
   }
 }
 
-export function settledOf(
+function settledOf(
   attempt: Attempt,
   row: Pick<OutboxRow, 'attempts' | 'created_at' | 'next_at'>,
   now: Instant,

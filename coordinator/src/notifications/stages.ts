@@ -16,8 +16,7 @@ const TROUBLE: ReadonlySet<string> = new Set([
 ])
 
 /** What a step means for somebody who is to be told of it. */
-export const isTrouble = ({ step, ok }: Pick<IncidentStep, 'step' | 'ok'>): boolean =>
-  !ok || TROUBLE.has(step)
+const isTrouble = ({ step, ok }: Pick<IncidentStep, 'step' | 'ok'>): boolean => !ok || TROUBLE.has(step)
 
 /**
  * The stages that an incident has reached, in order. Each is told once; trouble only while nobody can say how it ends,
