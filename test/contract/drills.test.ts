@@ -46,9 +46,10 @@ test('a drill is a planned move of its own kind: it counts neither as a switch b
     { switch_reason: 'drill', new_instance_id: puppet.instance },
   ])
   expect((await bench.call('GET', '/api/savings')).body).toMatchObject({ switches: 0, switch_cost: 0 })
-  expect((await bench.call('GET', '/metrics')).body).toMatch(
-    /understudy_failovers_total\{outcome="promoted",trigger="drill"\} 1[\s\S]*understudy_failover_no_primary_seconds_count 0/,
-  )
+  const counted =
+    /understudy_failovers_total\{outcome="promoted",trigger="drill"\} 1[\s\S]*understudy_failover_no_primary_seconds_count 0/
+  // Counted as soon as it is shown.
+  await until(async () => counted.test((await bench.call('GET', '/metrics')).body))
   expect(await instances()).toEqual(before)
   const audited = await bench.db.selectFrom('audit_log').select(['action', 'object']).execute()
   expect(audited).toContainEqual({ action: 'agent.drill', object: 'a' })
@@ -87,4 +88,26 @@ test('without a ready replica, to strangers and while something is open a drill 
   primary.onOrder = (order) => primary.obey(order)
   await until(async () => (await drillOf('a', first.body.id)).ended_at !== null)
   expect((await bench.call('GET', '/api/agents/a/switches')).body.items).toHaveLength(1)
+})
+
+test('a coordinator that is restarted in the middle of a drill brings it to its end', async () => {
+  bench = await startBench()
+  const primary = await bench.primary('a')
+  const { puppet } = await bench.replica('a', primary)
+  // It does not get to it before the coordinator has ended.
+  primary.onOrder = () => undefined
+  const begun = await bench.call('POST', '/api/agents/a/drills', {})
+  await bench.stop()
+  expect(await bench.db.selectFrom('drills').select(['status', 'ended_at']).execute()).toEqual([
+    { status: 'moving', ended_at: null },
+  ])
+  primary.onOrder = (order) => primary.obey(order)
+  await bench.start(primary, puppet)
+  await until(async () => (await drillOf('a', begun.body.id)).ended_at !== null)
+  const drill = await drillOf('a', begun.body.id)
+  // Either it went through with it, or it says that it did not; it is over in any case, and of its kind.
+  expect(['done', 'failed']).toContain(drill.status)
+  expect((await bench.call('GET', '/api/incidents')).body.items).toMatchObject([
+    { id: drill.moves[0].incident_id, trigger: 'drill', outcome: drill.moves[0].outcome },
+  ])
 })

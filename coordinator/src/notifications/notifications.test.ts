@@ -339,6 +339,10 @@ receivers:
     ['receivers:\n  - { name: a, kind: slack, channel: c, tokn: x }\n', 'notify.yaml:2: receivers[0]'],
     ['receivers:\n  - name: a\n   kind: [\n', 'notify.yaml:'],
     ['recievers: []\n', 'receivers'],
+    [
+      'receivers:\n  - { name: a, kind: slack, channel: c, url: "http://s.example/", token: { env: TOKEN } }\n',
+      'a token goes over it',
+    ],
     ['receivers:\n  - { name: a, kind: webhook, url: x, secrets: [whsec_abc] }\n', 'no secret is written'],
     [
       'receivers:\n  - { name: a, kind: webhook, url: x, secrets: [{ env: UNDERSTUDY_X }] }\n',

@@ -99,7 +99,10 @@ describe.each(dialects)('the outbox on %s', (dialect) => {
     notifications.onIncident(anIncident(ENDED))
     await until(() => said.length === 2)
     expect(said).toEqual(['there receipt', 'there outcome'])
-    await until(async () => (await notifications.receivers())[0]?.last_error !== null)
+    await until(async () => {
+      const [away, there] = await notifications.receivers()
+      return away?.last_error !== null && there?.waiting === 0
+    })
     expect(await notifications.receivers()).toMatchObject([
       { name: 'away', waiting: 2, last_error: 'connect ECONNREFUSED' },
       { name: 'there', waiting: 0 },

@@ -84,6 +84,16 @@ test('loopback is refused unless somebody allows it, by its address and by a nam
   expect(heard).toEqual([])
 })
 
+test('a proxy that cannot be one is said, and breaks nothing', async () => {
+  expect(
+    await post(open({ httpsProxy: 'no proxy at all', httpProxy: 'neither' }), 'https://ops.example/'),
+  ).toMatchObject({
+    ok: false,
+    status: null,
+    error: expect.any(String),
+  })
+})
+
 test('a proxy is used, but for those that NO_PROXY names', async () => {
   const proxy = await listen((_, response) => response.writeHead(200).end())
   const there = await listen((_, response) => response.end())

@@ -30,9 +30,16 @@ export function createPoster(
   timeLimit: Millis = TIME_LIMIT,
 ): Poster {
   const options: Agent.Options = { connections: 1, pipelining: 1, maxHeaderSize: MOST_READ, allowH2: false }
-  // A proxy looks names up itself; it may well be on this machine.
-  const anywhere = new EnvHttpProxyAgent({ ...options, ...proxies })
-  const guarded = new EnvHttpProxyAgent({ ...options, ...proxies, connect: { lookup: guardedLookup() } })
+  const open: { anywhere?: Dispatcher; guarded?: Dispatcher } = {}
+  /** Made when it is first needed: a proxy that cannot be one is trouble of who is told something, and of nobody else. */
+  const dispatcherOf = ({ allowLocal }: Receiver): Dispatcher => {
+    // A proxy looks names up itself; it may well be on this machine.
+    const connect = allowLocal ? {} : { connect: { lookup: guardedLookup() } }
+    const which = allowLocal ? 'anywhere' : 'guarded'
+    const dispatcher = open[which] ?? new EnvHttpProxyAgent({ ...options, ...proxies, ...connect })
+    open[which] = dispatcher
+    return dispatcher
+  }
 
   return {
     async post(receiver, message, signal) {
@@ -50,7 +57,7 @@ export function createPoster(
         const answer = await request(receiver.url, {
           method: 'POST',
           ...outgoingOf(receiver, message, clock.now()),
-          dispatcher: receiver.allowLocal ? anywhere : guarded,
+          dispatcher: dispatcherOf(receiver),
           signal: AbortSignal.any([signal, limit]),
         })
         return attemptOf(receiver, {
@@ -65,7 +72,7 @@ export function createPoster(
       }
     },
     async close() {
-      await Promise.all([anywhere.destroy(), guarded.destroy()])
+      await Promise.all([open.anywhere?.destroy(), open.guarded?.destroy()])
     },
   }
 }

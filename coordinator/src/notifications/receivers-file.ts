@@ -128,6 +128,8 @@ function toReceiver(entry: ReceiverEntry, complain: Complain, around: Surroundin
   const { sources } = around
   const url = typeof entry.url === 'string' ? entry.url : read(entry.url, ['url'], complain, sources)
   if (url !== undefined) checkAddress(url, entry.allow_local, complain)
+  if (url !== undefined && entry.kind === 'slack' && isOpenHttp(url))
+    complain(['url'], 'must be an https address: a token goes over it')
   return {
     name: entry.name,
     url: url ?? '',
@@ -150,6 +152,9 @@ function checkAddress(url: string, allowLocal: boolean, complain: Complain): voi
   if (!allowLocal && isLocalHost(parsed.hostname))
     complain(['url'], `${parsed.hostname} is this machine or its link; allow_local: true lets it be told`)
 }
+
+const isOpenHttp = (url: string): boolean =>
+  URL.canParse(url) && new URL(url).protocol === 'http:' && !isLocalHost(new URL(url).hostname)
 
 function targetOf(entry: ReceiverEntry, complain: Complain, sources: ReceiversSources): Target {
   if (entry.kind === 'slack') {
