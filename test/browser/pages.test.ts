@@ -219,6 +219,7 @@ test('the Lab shows which stages are passed over, and why', async () => {
 
 test('a name is shown as it is written, and never run', async () => {
   await go('Decisions')
+  await page.getByRole('heading', { name: 'Decisions', level: 1 }).waitFor()
   const options = await page.getByLabel('Agent').locator('option').allTextContents()
   expect(options).toContain(HOSTILE)
   expect(await page.locator('img').count()).toBe(0)
