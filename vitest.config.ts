@@ -19,7 +19,7 @@ const together = { maxWorkers: availableParallelism() + 1 }
 /** Whole systems with leases of a second run beside each other, which leaves some of the cores, but not beside computing. */
 const systems = { ...together, sequence: { groupOrder: 1 } }
 
-/** What looks at a page that moves has the machine for itself, after everything else. */
+/** What measures times, or looks at a page that moves, has the machine for itself: one file at a time, after everything else. */
 const alone = { maxWorkers: 1, sequence: { groupOrder: 2 } }
 
 /** Starts a real PostgreSQL for those tests that ask for one. */
@@ -73,9 +73,9 @@ export default defineConfig({
       {
         test: {
           name: 'faults',
-          include: ['test/faults/{faults*,judges}.test.ts'],
+          include: ['test/faults/{faults,judges}.test.ts'],
           ...processLimits,
-          ...systems,
+          ...alone,
         },
       },
       {

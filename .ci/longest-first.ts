@@ -43,8 +43,7 @@ const seconds: Readonly<Record<string, number>> = {
   'test/e2e/running-agent.test.ts': 25,
   'test/e2e/snapshots.test.ts': 40,
   'test/e2e/whole-system.test.ts': 70,
-  'test/faults/faults.test.ts': 110,
-  'test/faults/faults-further.test.ts': 110,
+  'test/faults/faults.test.ts': 180,
   'test/faults/mutations.test.ts': 12,
 }
 
