@@ -12,7 +12,7 @@ import { takeDefaultModel } from './default-model.ts'
 import { firstBroken } from './ledger.ts'
 import { createModelStore, type ModelStore, modelView, noModel } from './model-store.ts'
 import { MOST_UPLOAD, receiveUpload, type UploadRequest } from './receive-upload.ts'
-import { createRefresh, type Refresh } from './refresh.ts'
+import { createRefresh, type Refresh, refreshWhenDue } from './refresh.ts'
 import { createRegistry, type Registry } from './registry.ts'
 import { createServing, type Prediction, type Serving } from './serving.ts'
 import { createSessions, type OpenSession, type Sessions } from './sessions.ts'
@@ -267,16 +267,7 @@ export function createModels(ports: ModelsPorts): Models {
     const began = clock.now()
     await everyPeriod(clock, minutes(10), signal, async () => {
       await sweep()
-      if (period === undefined || !serving.active) return
-      const last = (await refresh.last()) ?? began
-      if (clock.now() - last < period) return
-      try {
-        const { status, detail } = await refresh.run('scheduled', 'coordinator')
-        log.info({ event: 'model.refreshed', status, detail })
-      } catch (error) {
-        if (!isAppError(error)) throw error
-        log.warn({ event: 'model.not_refreshed', why: error.message })
-      }
+      if (period !== undefined && serving.active) await refreshWhenDue(refresh, period, { began, clock, log })
     })
   }
 }

@@ -1,7 +1,8 @@
 import { randomUUID } from 'node:crypto'
-import { AppError, messageOf } from '@understudy/shared/core/app-error'
-import type { Clock } from '@understudy/shared/core/time'
+import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
+import type { Clock, Instant, Millis } from '@understudy/shared/core/time'
 import type { RefreshRun } from '@understudy/shared/protocol/models'
+import type { Logger } from 'pino'
 import type { Kysely, ModelRefreshRow, Schema } from '../storage/database.ts'
 import { toTime } from './model-store.ts'
 import type { Registry } from './registry.ts'
@@ -115,5 +116,22 @@ export function createRefresh(
         .where('status', '=', 'in_progress')
         .execute()
     },
+  }
+}
+
+/** @param began when the coordinator did: where none was made yet, the period runs from there */
+export async function refreshWhenDue(
+  refresh: Pick<Refresh, 'last' | 'run'>,
+  period: Millis,
+  { began, clock, log }: { readonly began: Instant; readonly clock: Clock; readonly log: Logger },
+): Promise<void> {
+  const last = (await refresh.last()) ?? began
+  if (clock.now() - last < period) return
+  try {
+    const { status, detail } = await refresh.run('scheduled', 'coordinator')
+    log.info({ event: 'model.refreshed', status, detail })
+  } catch (error) {
+    if (!isAppError(error)) throw error
+    log.warn({ event: 'model.not_refreshed', why: error.message })
   }
 }

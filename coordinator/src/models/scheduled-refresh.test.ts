@@ -1,33 +1,42 @@
-import { hours, minutes } from '@understudy/shared/core/time'
+import { AppError } from '@understudy/shared/core/app-error'
+import { hours } from '@understudy/shared/core/time'
+import type { RefreshRun } from '@understudy/shared/protocol/models'
 import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
+import { pino } from 'pino'
 import { expect, test } from 'vitest'
-import { startModelBench, until } from './bench-testing.ts'
-import { logistic, testModel } from './testing.ts'
+import { refreshWhenDue } from './refresh.ts'
 
-test('with MODEL_REFRESH=daily the active version is refreshed a day after the start and after the last time, not before', async () => {
-  const time = createVirtualTime(Date.now())
-  const bench = await startModelBench('sqlite', { clock: time.clock, refresh: 'daily' })
-  try {
-    await bench.activated(testModel())
-    const pid = bench.pidOf('active')
-    const history = () => bench.models.refresh.history(undefined, 10)
-    // It looks every ten minutes: exactly to that moment, so that no limit of a process passes by.
-    const look = () => time.advance(minutes(10))
-    await look()
-    time.jumpWall(hours(23))
-    await look()
-    expect(await history()).toEqual([])
-    time.jumpWall(hours(1))
-    await look()
-    await until(async () => (await history())[0]?.status === 'completed')
-    expect(await history()).toMatchObject([{ trigger: 'scheduled', actor: 'coordinator' }])
-    await until(() => bench.pidOf('active') !== pid)
-    expect(await bench.ask()).toBeCloseTo(logistic(1), 6)
-    await bench.restart()
-    await until(() => bench.models.serving.active !== undefined)
-    await look()
-    expect(await history(), 'a restart adds none').toHaveLength(1)
-  } finally {
-    await bench.close()
+test('a daily refresh is made a day after the start and after the last one, also over a restart, and one that fails stops nothing', async () => {
+  const time = createVirtualTime()
+  const made: number[] = []
+  let busy = false
+  const refresh = {
+    last: () => Promise.resolve(made.at(-1)),
+    run(trigger: string, actor: string) {
+      if (busy) return Promise.reject(new AppError('busy', 'a refresh is under way'))
+      expect([trigger, actor]).toEqual(['scheduled', 'coordinator'])
+      made.push(time.clock.now())
+      return Promise.resolve({ status: 'completed', detail: '' } as RefreshRun)
+    },
   }
+  const of = () => ({ began: time.clock.now(), clock: time.clock, log: pino({ level: 'silent' }) })
+  let start = of()
+  const look = () => refreshWhenDue(refresh, hours(24), start)
+  await time.advance(hours(23))
+  await look()
+  expect(made).toEqual([])
+  await time.advance(hours(1))
+  busy = true
+  await look()
+  expect(made).toEqual([])
+  busy = false
+  await look()
+  expect(made).toHaveLength(1)
+  await time.advance(hours(23))
+  start = of()
+  await look()
+  expect(made, 'a restart adds none').toHaveLength(1)
+  await time.advance(hours(1))
+  await look()
+  expect(made, 'and puts none off').toHaveLength(2)
 })
