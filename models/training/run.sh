@@ -1,6 +1,7 @@
 #!/bin/sh
 # Makes the Python environment once (exact versions, checked by hash) and runs one of the programs here in it.
 #   run.sh train [--out DIR]      run.sh evaluate --model DIR --prices FILE [--on-demand FILE]
+#   run.sh install                makes the environment only
 set -eu
 here=$(cd "$(dirname "$0")" && pwd)
 venv=${MODELS_VENV:-$here/.venv}
@@ -16,4 +17,5 @@ if ! cmp -s "$here/requirements.txt" "$venv/installed"; then
 fi
 program=$1
 shift
+[ "$program" != install ] || exit 0
 exec "$venv/bin/python" "$here/$program.py" "$@"

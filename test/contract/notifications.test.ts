@@ -68,7 +68,11 @@ test('a move is told when it begins and when it ends: signed to a webhook, in on
   }
   const payloads = to('/secret-path').map(({ body }) => notificationPayloadSchema.parse(JSON.parse(body)))
   expect(payloads).toMatchObject([
-    { type: 'incident.receipt', data: { incident: { id: incident.id, outcome: 'running' } } },
+    // It has the incident as it was when it was written down: a quick move may be over by then.
+    {
+      type: 'incident.receipt',
+      data: { incident: { id: incident.id, outcome: expect.stringMatching(/^(running|promoted)$/) } },
+    },
     {
       type: 'incident.outcome',
       data: {
