@@ -15,6 +15,7 @@ import type { AgentView } from '../../shared/src/protocol/agents.ts'
 import { within } from '../within.ts'
 import { isProtected } from './failover-cases.ts'
 import type { CasePlan } from './failover-plan.ts'
+import { NO_MORE_STANDBYS } from './failover-programs.ts'
 import type { Measured } from './failover-report.ts'
 import { type Run, toRun } from './failover-run.ts'
 import { GATE_HOOKS, type GateInstance } from './gate-server.ts'
@@ -61,6 +62,7 @@ export async function runMany(plan: CasePlan, means: Means): Promise<Measured> {
     programs,
     logLevel: 'warn',
     coordinatorEnv: COORDINATOR_ENV,
+    agentEnv: NO_MORE_STANDBYS,
     // A calm market: capacity is not what is measured.
     cloud: { bootMillis: () => BOOT, marketMinutesPerSecond: 0 },
     image: (usual) =>

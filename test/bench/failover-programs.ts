@@ -8,6 +8,9 @@ import type { RigPrograms } from '../../coordinator/src/demo/rig.ts'
 
 const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url))
 
+/** Notices by the dozen within minutes are a market in which the coordinator would add standbys of its own. */
+export const NO_MORE_STANDBYS = { REBALANCE_THRESHOLD: '1' } as const
+
 /** From sources: quicker to begin with, but not what runs in production. */
 export const sourcePrograms: () => RigPrograms = findPrograms
 

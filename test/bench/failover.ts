@@ -17,7 +17,7 @@ import {
   MANY_SECONDS,
   planFailover,
 } from './failover-plan.ts'
-import { bundledPrograms, sourcePrograms } from './failover-programs.ts'
+import { bundledPrograms, NO_MORE_STANDBYS, sourcePrograms } from './failover-programs.ts'
 import { aimsOf, type Measured, nameOfPlan, summarize, toJson, toTable } from './failover-report.ts'
 import type { CaseRuns } from './failover-run.ts'
 import { type Budget, createBudget } from './limits.ts'
@@ -150,6 +150,7 @@ async function runState(
     programs,
     ballastMib: stateMib,
     logLevel: 'warn',
+    agentEnv: NO_MORE_STANDBYS,
     image,
     cloud: { bootMillis: () => [1000, 1000] },
   })

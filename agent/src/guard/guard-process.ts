@@ -45,7 +45,7 @@ export function startGuardProcess(bash: string, key: string, events: GuardEvents
   }
 
   const write = (line: string) => {
-    child?.stdin?.write(`${line}\n`, () => {
+    child?.stdin?.write(`${line};\n`, () => {
       if (waiting === undefined || ended) return
       const next = waiting
       waiting = undefined
@@ -94,7 +94,7 @@ export function startGuardProcess(bash: string, key: string, events: GuardEvents
     },
     leave() {
       waiting = undefined
-      child?.stdin?.end('bye\n')
+      child?.stdin?.end('bye;\n')
     },
     kill() {
       child?.kill('SIGKILL')

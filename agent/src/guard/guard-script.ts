@@ -3,7 +3,8 @@
  * machine cannot start one any more: everything is a builtin, and everything it knows comes from /proc.
  *
  * Arguments: the mark in the environment of the workload, the process id of the agent, and the control group of the
- * agent's own systemd service or nothing. On its input come `until <boot time in 10 ms>`, `solo`, `idle`, `bye`; on its
+ * agent's own systemd service or nothing. On its input come `until <boot time in 10 ms>;`, `solo;`, `idle;`, `bye;`, a line
+ * each: the semicolon tells a line that is whole from one whose rest is still to come, when the time of a `read` is up. On its
  * output go `ready`, `unfit <why>`, `killed <processes> at <boot time>`, `left <processes> at <boot time>`.
  *
  * Who belongs to the workload is the rule of role/process-tree.ts.
@@ -114,10 +115,12 @@ end_workload() {
 }
 
 follow() {
-  case $1 in
-    solo | idle) state=$1 ;;
+  local said=\${1%;}
+  rest= late=1
+  case $said in
+    solo | idle) state=$said ;;
     bye) exit 0 ;;
-    'until '*) [[ \${1#until } =~ ^[0-9]{1,15}$ ]] && state=until deadline=$((10#\${1#until })) ;;
+    'until '*) [[ \${said#until } =~ ^[0-9]{1,15}$ ]] && state=until deadline=$((10#\${said#until })) ;;
   esac
 }
 
@@ -154,10 +157,10 @@ while :; do
   fi
   if IFS= read -r "\${pause[@]}" line; then
     follow "$rest$line"
-    rest=
-    late=1
   elif (($? > 128)); then
     rest+=$line
+    # The last that it read before a standstill may have been the end of a line.
+    [[ $rest == *\\; ]] && follow "$rest"
   else
     # The agent has ended, and has not said goodbye.
     [[ $state == idle ]] || end_workload

@@ -5,8 +5,9 @@ import { millis, mono } from '@understudy/shared/core/time'
 import { defaultLeasePolicy } from '@understudy/shared/failover/lease'
 import { afterEach, expect, test } from 'vitest'
 import { until } from '../replication/testing.ts'
-import { killMarked } from '../role/process-tree.ts'
+import { killMarked, WORKLOAD_KEY } from '../role/process-tree.ts'
 import { bootTime } from './boot-time.ts'
+import { GUARD_SCRIPT } from './guard-script.ts'
 import { freshKey, runs, startHolder, startModule, startWorkload, testGuard } from './testing.ts'
 
 const cleanups: (() => unknown)[] = []
@@ -226,6 +227,25 @@ test('a guard that was stopped looks at the clock first, but believes what was s
   const continued = bootTime()
   process.kill(pid, 'SIGCONT')
   expect((await workload.ended) - continued).toBeLessThanOrEqual(LATE)
+})
+
+test('a line that is whole counts, also where the end of the line was not seen before the time was up', async () => {
+  const key = keyOfTest()
+  const workload = await startWorkload(key)
+  const args = [`${WORKLOAD_KEY}=${key}`, String(process.pid), '']
+  const guard = spawn('bash', ['-c', 'eval "$GUARD"', 'guard', ...args], {
+    env: { PATH: process.env.PATH, LC_ALL: 'C', GUARD: GUARD_SCRIPT },
+    stdio: ['pipe', 'pipe', 'ignore'],
+  })
+  cleanups.push(() => guard.kill('SIGKILL'))
+  const later = Math.floor((bootTime() + 60_000) / 10)
+  guard.stdin.write(`until ${later};\nuntil ${later}`)
+  await settled(300)
+  expect(runs(workload.pid)).toBe(true)
+  guard.stdin.write(';')
+  await settled(300)
+  guard.stdin.write('\nuntil 0;')
+  await workload.ended
 })
 
 test('signals for the end of a unit do not end the guard; one that is killed is started again and knows what was said', async () => {

@@ -12,6 +12,7 @@ export interface ImageOptions {
   readonly logLevel: string
   /** In the environment of everything that the demo starts, so that nothing can be left behind. */
   readonly mark: Readonly<Record<string, string>>
+  readonly agentEnv?: Readonly<Record<string, string>>
   /** MiB of state that the workload has from the beginning. */
   readonly ballastMib?: number
 }
@@ -39,6 +40,7 @@ export function createDemoImage(options: ImageOptions): MachineImage {
         JOIN_TOKEN: facts.joinToken,
         IMDS_ENDPOINT: facts.imdsEndpoint,
         LOG_LEVEL: options.logLevel,
+        ...options.agentEnv,
       },
     }
   }

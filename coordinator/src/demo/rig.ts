@@ -46,6 +46,8 @@ export interface RigOptions {
   readonly image?: (usual: MachineImage) => MachineImage
   /** Settings of the coordinator, by environment variable. */
   readonly coordinatorEnv?: Readonly<Record<string, string>>
+  /** Settings of every agent, likewise. */
+  readonly agentEnv?: Readonly<Record<string, string>>
   readonly onCounters?: (counters: (JudgeAnswer & { kind: 'counters' })['counters']) => void
 }
 
@@ -95,6 +97,7 @@ export async function startRig(options: RigOptions): Promise<Rig> {
         witnessFile,
         logLevel: level,
         mark: broom.mark,
+        ...(options.agentEnv === undefined ? {} : { agentEnv: options.agentEnv }),
         ...(options.ballastMib === undefined ? {} : { ballastMib: options.ballastMib }),
       }),
     ),

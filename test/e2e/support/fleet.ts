@@ -82,6 +82,8 @@ export async function startFleet(
   const rig = await startRig({
     seed: 11,
     programs,
+    // So many interruptions in so short a time would have standbys made that no test has asked for.
+    agentEnv: { REBALANCE_THRESHOLD: '1' },
     ...options,
     image: (usual) => image(faulty(usual)),
     cloud: { bootMillis: () => [300, 600], ...options.cloud },
