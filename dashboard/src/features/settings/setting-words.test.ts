@@ -1,7 +1,20 @@
-import type { NotificationReceiver } from '@understudy/shared/protocol/notifications'
+import {
+  type NotificationReceiver,
+  notificationKinds,
+  notificationStages,
+} from '@understudy/shared/protocol/notifications'
 import type { SettingView } from '@understudy/shared/protocol/settings'
 import { expect, test } from 'vitest'
-import { attemptWords, originOf, receiverMark, shownValue, testSentence } from './setting-words.ts'
+import {
+  allOr,
+  attemptWords,
+  kinds,
+  originOf,
+  receiverMark,
+  shownValue,
+  stages,
+  testSentence,
+} from './setting-words.ts'
 
 const setting = (changes: Partial<SettingView> = {}): SettingView => ({
   name: 'api_port',
@@ -45,4 +58,14 @@ test('what came of an attempt and of a test is said with its reason', () => {
   expect(
     testSentence({ receiver: 'pager', ok: false, status: null, took_ms: 9, error: 'ECONNREFUSED' }),
   ).toContain('not taken the test message: ECONNREFUSED')
+})
+
+test('who is told of everything is told of all, whatever else is named', () => {
+  expect([Object.keys(stages), Object.keys(kinds)].map((names) => names.toSorted())).toEqual(
+    [notificationStages, notificationKinds].map((names) => [...names].toSorted()),
+  )
+  expect([allOr(notificationStages, stages), allOr(['receipt', 'failure'], stages)]).toEqual([
+    'all',
+    'receipt, failure',
+  ])
 })

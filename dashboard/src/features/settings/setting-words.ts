@@ -1,6 +1,8 @@
 import type {
   NotificationDelivery,
+  NotificationKind,
   NotificationReceiver,
+  NotificationStage,
   NotificationTest,
 } from '@understudy/shared/protocol/notifications'
 import type { SettingView } from '@understudy/shared/protocol/settings'
@@ -62,6 +64,23 @@ export function testSentence({ receiver, ok, status, took_ms: took, error }: Not
     : `${receiver} has not taken the test message${answer}: ${error ?? 'no reason was given'}.`
 }
 
+/** Each of them, so that `all` can be said; the protocol's own list would bring its schemas along. */
+export const stages: Readonly<Record<NotificationStage, true>> = {
+  receipt: true,
+  trouble: true,
+  outcome: true,
+  failure: true,
+  alert: true,
+}
+export const kinds: Readonly<Record<NotificationKind, true>> = {
+  notice: true,
+  silence: true,
+  planned: true,
+  rebalance: true,
+  drill: true,
+  alert: true,
+}
+
 /** All of them, or which. */
-export const someOrAll = (some: readonly string[], all: number): string =>
-  some.length === 0 || some.length === all ? 'all' : some.join(', ')
+export const allOr = (some: readonly string[], all: Readonly<Record<string, true>>): string =>
+  Object.keys(all).every((one) => some.includes(one)) ? 'all' : some.join(', ')
