@@ -8,12 +8,14 @@ import { type Clock, hours, plus, seconds } from '@understudy/shared/core/time'
 import type { LeasePolicy } from '@understudy/shared/failover/lease'
 import type { IncidentView } from '@understudy/shared/protocol/incidents'
 import type { DemoView } from '@understudy/shared/protocol/live'
+import type { SettingView } from '@understudy/shared/protocol/settings'
 import type { Context } from 'hono'
 import type { Logger } from 'pino'
 import type { Address, Cloud } from './cloud/cloud.ts'
 import type { PriceSources } from './cloud/price-sources.ts'
 import { environmentOf } from './config/environment.ts'
 import type { CoordinatorConfig } from './config/options.ts'
+import { settingsRoutes } from './config/settings.routes.ts'
 import { type Decisions, openDecisions } from './decisions.ts'
 import { drillRoutes } from './drills/drills.routes.ts'
 import { createDrills } from './drills/drills.ts'
@@ -28,6 +30,8 @@ import {
   defaultSettings,
   type IdentityVerifier,
 } from './fleet/fleet.ts'
+import { auditRoutes } from './http/audit.routes.ts'
+import { createAuditLog } from './http/audit-log.ts'
 import { healthRoutes } from './http/health.routes.ts'
 import {
   type Api,
@@ -62,6 +66,8 @@ import { COORDINATOR_VERSION } from './version.ts'
 
 export interface CoordinatorParts {
   readonly config: CoordinatorConfig
+  /** What is shown of it. */
+  readonly settings?: readonly SettingView[]
   readonly mode: 'demo' | 'serve'
   readonly database: OpenDatabase
   readonly cloud: Cloud
@@ -238,6 +244,8 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     ...market.routes,
     ...decisions.routes,
     notificationRoutes(notifications, audit),
+    settingsRoutes(parts.settings ?? []),
+    auditRoutes(createAuditLog(db)),
     liveRoutes(links, voters, topics),
     ...(parts.extraRoutes ? [parts.extraRoutes((demo) => topics.showDemo(demo), failover)] : []),
   ])

@@ -11,6 +11,7 @@ describe('the route', () => {
     ['#/incidents?agent=agent-demo-1', { page: 'incidents', agent: 'agent-demo-1' }],
     ['#/incidents/7cda17a9', { page: 'incident', id: '7cda17a9' }],
     ['#/incidents/7cda17a9?step=5', { page: 'incident', id: '7cda17a9', step: 5 }],
+    ['#/incidents/7cda17a9?compare=all', { page: 'incident', id: '7cda17a9', compare: 'all' }],
     ['#/switches?agent=a&reason=manual', { page: 'switches', agent: 'a', reason: 'manual' }],
     [
       '#/pools?pool=m5.large%40us-east-1a&range=7d',
@@ -21,6 +22,11 @@ describe('the route', () => {
     ['#/gap-filler', { page: 'gap-filler' }],
     ['#/lab?target=i-lab-test-001', { page: 'lab', target: 'i-lab-test-001' }],
     ['#/decisions?decision=SWITCH', { page: 'decisions', decision: 'SWITCH' }],
+    ['#/settings', { page: 'settings' }],
+    [
+      '#/settings?actor=ada&action=agent.settings',
+      { page: 'settings', actor: 'ada', action: 'agent.settings' },
+    ],
   ]
 
   it.each(routes)('%s is read and written', (hash, route) => {

@@ -3,7 +3,7 @@ export type Route =
   | { readonly page: 'fleet'; readonly agent?: string }
   | { readonly page: 'agent'; readonly id: string; readonly range?: string; readonly pool?: string }
   | { readonly page: 'incidents'; readonly agent?: string }
-  | { readonly page: 'incident'; readonly id: string; readonly step?: number }
+  | { readonly page: 'incident'; readonly id: string; readonly step?: number; readonly compare?: string }
   | { readonly page: 'switches'; readonly agent?: string; readonly reason?: string }
   | {
       readonly page: 'pools'
@@ -21,6 +21,13 @@ export type Route =
       readonly decision?: string
       readonly open?: string
     }
+  | {
+      readonly page: 'settings'
+      /** What of the changes is shown. */
+      readonly actor?: string
+      readonly action?: string
+      readonly object?: string
+    }
   | { readonly page: 'nowhere' }
 
 type Page = Exclude<Route['page'], 'nowhere'>
@@ -37,7 +44,7 @@ const places: readonly Place[] = [
   { page: 'fleet', section: '', id: false, query: ['agent'] },
   { page: 'agent', section: 'agents', id: true, query: ['range', 'pool'] },
   { page: 'incidents', section: 'incidents', id: false, query: ['agent'] },
-  { page: 'incident', section: 'incidents', id: true, query: ['step'] },
+  { page: 'incident', section: 'incidents', id: true, query: ['step', 'compare'] },
   { page: 'switches', section: 'switches', id: false, query: ['agent', 'reason'] },
   { page: 'pools', section: 'pools', id: false, query: ['search', 'pool', 'range'] },
   { page: 'models', section: 'models', id: false, query: [] },
@@ -45,6 +52,7 @@ const places: readonly Place[] = [
   { page: 'gap-filler', section: 'gap-filler', id: false, query: [] },
   { page: 'lab', section: 'lab', id: false, query: ['target', 'experiment'] },
   { page: 'decisions', section: 'decisions', id: false, query: ['agent', 'decision', 'open'] },
+  { page: 'settings', section: 'settings', id: false, query: ['actor', 'action', 'object'] },
 ]
 
 export function parseRoute(hash: string): Route {

@@ -1,4 +1,5 @@
 import { formatMillis, millis } from '@understudy/shared/core/time'
+import { drillViewSchema } from '@understudy/shared/protocol/drills'
 import type { IncidentView } from '@understudy/shared/protocol/incidents'
 import { switchViewSchema } from '@understudy/shared/protocol/incidents'
 import type { Browser, Locator, Page } from 'playwright-core'
@@ -215,6 +216,33 @@ test.each([
   await looked.context().close()
 })
 
+test('a drill says first what it does, then how it went, and nothing is ended for it', async () => {
+  const before = await rig.operator.agent(id)
+  await page.goto(`${rig.coordinator.url}/#/agents/${id}`)
+  const begin = page.getByRole('button', { name: `Drill ${name}…` })
+  await expect.poll(() => begin.getAttribute('title'), { timeout: 15_000 }).toBeNull()
+  await begin.click()
+  await expectFacts({ Stops: before.instance_id ?? '', 'If it fails': 'the old primary runs on' })
+  expect(await focused(dialog().getByRole('button', { name: `Leave ${name} as it is` }))).toBe(true)
+  await dialog().getByLabel('Move back').uncheck()
+  await dialog()
+    .getByRole('button', { name: `Drill ${name}`, exact: true })
+    .click()
+  await dialog().waitFor({ state: 'detached' })
+  const report = page.getByRole('region', { name: 'The latest drill' })
+  await report.getByText('It works').waitFor()
+
+  const [drill, ...others] = await drillsOf(id)
+  expect(others).toEqual([])
+  const [move] = drill?.moves ?? []
+  expect(move).toMatchObject({ from_instance_id: before.instance_id, outcome: 'promoted' })
+  expect(await textOf(report)).toContain(`nobody served for ${formatMillis(move?.no_primary_ms ?? 0)}`)
+  await report.getByRole('link', { name: 'Flight recorder out' }).click()
+  await page.getByLabel('Compare with the median of').selectOption('all')
+  await page.getByText('no earlier move of all agents with the same cause (Drill) has succeeded').waitFor()
+  expect(new URL(page.url()).hash).toBe(`#/incidents/${move?.incident_id}?compare=all`)
+})
+
 async function expectFacts(wanted: Record<string, string>): Promise<void> {
   for (const [fact, value] of Object.entries(wanted)) {
     const told = dialog().locator(`dt:text-is("${fact}") + dd`)
@@ -231,6 +259,11 @@ async function expectToldAsRecorded(recorder: Locator, incident: IncidentView | 
   expect(told).toContain(`moved to ${incident?.new_pool_id?.split('@')[1]} in`)
   expect(told).toContain(formatMillis(incident?.failover_time_ms ?? 0))
   expect(told).toContain(`No primary for ${formatMillis(incident?.no_primary_ms ?? 0)}`)
+}
+
+async function drillsOf(agent: string) {
+  const response = await fetch(`${rig.coordinator.url}/api/agents/${agent}/drills`)
+  return z.object({ items: z.array(drillViewSchema) }).parse(await response.json()).items
 }
 
 async function switchesOf(agent: string) {

@@ -1,9 +1,15 @@
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { createServer } from 'node:http'
+import type { AddressInfo } from 'node:net'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { poolListSchema, priceFetchSchema } from '@understudy/shared/protocol/market'
 import { modelListSchema } from '@understudy/shared/protocol/models'
+import { auditEntrySchema } from '@understudy/shared/protocol/settings'
 import type { Browser, Locator, Page, Route } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest'
-import type { z } from 'zod'
+import { z } from 'zod'
 import { findPrograms } from '../../coordinator/src/commands/demo.ts'
 import { demoAgents, startFleet } from '../../coordinator/src/demo/fleet-story.ts'
 import { type Rig, startRig } from '../../coordinator/src/demo/rig.ts'
@@ -21,11 +27,20 @@ const MODEL = fileURLToPath(new URL('../../models/registry/price-instability/1.0
 let rig: Rig
 let browser: Browser
 let page: Page
+/** Is told of incidents. */
+const receiver = createServer((_, response) => response.writeHead(204).end())
+const directory = mkdtempSync(join(tmpdir(), 'understudy-pages-'))
 /** What the browser complained about, on any page. */
 const complaints: string[] = []
 
 beforeAll(async () => {
-  rig = await startRig({ seed: 1, programs: findPrograms() })
+  await new Promise<void>((resolve) => receiver.listen(0, '127.0.0.1', resolve))
+  const { port } = receiver.address() as AddressInfo
+  const notifications = join(directory, 'notify.yaml')
+  const told = { name: 'pager', kind: 'webhook', url: `http://127.0.0.1:${port}/hook`, allow_local: true }
+  writeFileSync(notifications, JSON.stringify({ receivers: [told] }))
+  const coordinatorEnv = { UNDERSTUDY_NOTIFICATIONS: notifications }
+  rig = await startRig({ seed: 1, programs: findPrograms(), coordinatorEnv })
   browser = await launchBrowser(inject('chromium'))
   if (agent) await startFleet(rig, [agent], 5, () => {})
   await rig.operator.joinToken('agent-hostile', HOSTILE, 'acme')
@@ -35,6 +50,9 @@ beforeAll(async () => {
 afterAll(async () => {
   await browser?.close()
   await rig?.close()
+  receiver.closeAllConnections()
+  receiver.close()
+  rmSync(directory, { recursive: true, force: true })
 })
 afterEach(() => expect(complaints.splice(0)).toEqual([]))
 
@@ -218,6 +236,25 @@ test('the Lab shows which stages are passed over, and why', async () => {
   await page.getByText('None so far. One is registered').waitFor()
 })
 
+test('the settings say where each value is from, who is told, and what was changed', async () => {
+  await go('Settings')
+  const port = page
+    .getByRole('row')
+    .filter({ has: page.getByRole('rowheader', { name: 'api_port', exact: true }) })
+  expect(await textOf(port)).toContain('environment, API_PORT')
+  const secret = page.getByRole('row').filter({ has: page.getByRole('rowheader', { name: 'db_password' }) })
+  expect(await textOf(secret)).toContain('not set')
+  await page.getByRole('button', { name: 'Send a test to pager' }).click()
+  const pager = page.getByRole('region', { name: 'Receiver pager' })
+  await pager.getByText('pager has taken the test message with status 204').waitFor()
+  const { items } = await ask(z.object({ items: z.array(auditEntrySchema) }), '/api/audit?object=pager')
+  expect(items).toMatchObject([{ actor: 'demo', action: 'notification.test', after: { ok: true } }])
+  await page.getByLabel('What', { exact: true }).fill('notification.test')
+  await page.keyboard.press('Enter')
+  await page.getByRole('cell', { name: 'notification.test' }).waitFor()
+  expect(new URL(page.url()).hash).toBe('#/settings?action=notification.test')
+})
+
 test('a name is shown as it is written, and never run', async () => {
   await go('Decisions')
   await page.getByRole('heading', { name: 'Decisions', level: 1 }).waitFor()
@@ -243,6 +280,7 @@ test.each([
     ['#/decisions', 'Timeline'],
     ['#/switches', 'Latest first'],
     [`#/agents/${agent?.id}`, 'Sync lag'],
+    ['#/settings', 'Configuration'],
   ]
   const findings: Record<string, readonly string[]> = {}
   for (const [hash, there] of places) {

@@ -1,5 +1,6 @@
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net'
 import { setTimeout as sleep } from 'node:timers/promises'
+import { cutOff } from '../../coordinator/src/cloud/simulated/cut-off.ts'
 
 /** What becomes of the bytes from one party to another. */
 export interface Conditions {
@@ -103,7 +104,7 @@ export async function openGate(
   async function admit(dialled: Socket): Promise<void> {
     dialled.on('error', () => undefined)
     const route = await routeOf(dialled)
-    if (isClosed || !route || isCut(route)) return void dialled.resetAndDestroy()
+    if (isClosed || !route || isCut(route)) return cutOff(dialled)
     const target = connect({ port: route.port, host: '127.0.0.1', noDelay: true })
     target.on('error', () => undefined)
     const pair: Pair = { route, sockets: [dialled, target] }
@@ -124,7 +125,7 @@ export async function openGate(
     for (const { sockets } of chosen)
       for (const socket of sockets) {
         if (socket.connecting) socket.destroy()
-        else socket.resetAndDestroy()
+        else cutOff(socket)
       }
   }
   return {

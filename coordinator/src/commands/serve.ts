@@ -8,7 +8,7 @@ import { createManualCloud, createNoAddress } from '../cloud/manual/manual-cloud
 import { createRemoteCloud, type RemoteCloud } from '../cloud/simulated/remote-cloud.ts'
 import type { Invocation } from '../command-line.ts'
 import { databasePlace } from '../config/database-place.ts'
-import { loadConfig } from '../config/load.ts'
+import { loadSettings } from '../config/load.ts'
 import { ignoredSettings } from '../config/ml-server-options.ts'
 import type { CoordinatorConfig } from '../config/options.ts'
 import { loadReceivers } from '../config/receivers.ts'
@@ -19,18 +19,21 @@ import { migrate } from '../storage/migrate.ts'
 
 /** Runs until a signal comes. @throws AppError when it cannot start */
 export async function serve({ configFile, settings }: Invocation): Promise<number> {
-  return run(loadConfig(configFile, settings, process.env), 'serve')
+  return run(loadSettings(configFile, settings, process.env), 'serve')
 }
 
 /** The same coordinator with the doors open, for the demo that has started it. */
 export async function serveForDemo(): Promise<number> {
-  const config = loadConfig(undefined, {}, process.env)
-  if (!isLoopback(config.api_host))
+  const loaded = loadSettings(undefined, {}, process.env)
+  if (!isLoopback(loaded.config.api_host))
     throw new AppError('config_invalid', 'the demo listens on the loopback address only')
-  return run(config, 'demo')
+  return run(loaded, 'demo')
 }
 
-async function run(config: CoordinatorConfig, mode: 'serve' | 'demo'): Promise<number> {
+async function run(
+  { config, settings }: ReturnType<typeof loadSettings>,
+  mode: 'serve' | 'demo',
+): Promise<number> {
   const log = createLog(config)
   for (const note of ignoredSettings(config)) log.warn({ event: 'config.ignored', note })
   const stop = stopOnSignals(log)
@@ -44,6 +47,7 @@ async function run(config: CoordinatorConfig, mode: 'serve' | 'demo'): Promise<n
     const lost = await takeDatabase(database, stop, log)
     const coordinator = await startCoordinator({
       config,
+      settings,
       mode,
       database,
       cloud: world.cloud,

@@ -1,8 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { AppError, messageOf } from '@understudy/shared/core/app-error'
 import { resolveOptions } from '@understudy/shared/core/options'
+import type { SettingView } from '@understudy/shared/protocol/settings'
 import { parse } from 'yaml'
 import { type CoordinatorConfig, coordinatorOptions } from './options.ts'
+import { settingsView } from './settings-view.ts'
 
 /** Flags over environment over file over defaults. @throws AppError `config_invalid` with every problem at once */
 export function loadConfig(
@@ -10,13 +12,22 @@ export function loadConfig(
   flags: Readonly<Record<string, unknown>>,
   env: Readonly<Record<string, string | undefined>>,
 ): CoordinatorConfig {
-  const { values } = resolveOptions(coordinatorOptions, {
+  return loadSettings(file, flags, env).config
+}
+
+/** The same, with what is shown of it. @throws AppError `config_invalid` with every problem at once */
+export function loadSettings(
+  file: string | undefined,
+  flags: Readonly<Record<string, unknown>>,
+  env: Readonly<Record<string, string | undefined>>,
+): { readonly config: CoordinatorConfig; readonly settings: readonly SettingView[] } {
+  const { values, origins } = resolveOptions(coordinatorOptions, {
     flags,
     env,
     file: file === undefined ? {} : readConfigFile(file),
     readSecret: (path) => readFileSync(path, 'utf8'),
   })
-  return values
+  return { config: values, settings: settingsView(coordinatorOptions, values, origins) }
 }
 
 function readConfigFile(file: string): Record<string, unknown> {

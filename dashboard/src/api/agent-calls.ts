@@ -1,12 +1,27 @@
 import type { AgentSettings, AgentView } from '@understudy/shared/protocol/agents'
+import type { DrillView } from '@understudy/shared/protocol/drills'
 import type { CreateReplicaResponse } from '@understudy/shared/protocol/replicas'
 import { type Answer, type Http, newKey } from './http.ts'
+
+export interface DrillPage {
+  readonly items: readonly DrillView[]
+  readonly next: string | null
+}
+
+export interface DrillWish {
+  readonly replicaId: string
+  readonly switchBack: boolean
+  readonly key: string
+}
 
 /** What the page of one agent does, beside what can be done from the fleet. */
 export interface AgentCalls {
   change(id: string, settings: Partial<AgentSettings>): Promise<Answer<AgentView>>
   /** In that pool. */
   createIn(id: string, poolId: string): Promise<Answer<CreateReplicaResponse>>
+  /** The latest first. */
+  drills(id: string): Promise<Answer<DrillPage>>
+  beginDrill(id: string, wish: DrillWish): Promise<Answer<DrillView>>
 }
 
 export function createAgentCalls(http: Http): AgentCalls {
@@ -15,5 +30,13 @@ export function createAgentCalls(http: Http): AgentCalls {
     change: (id, settings) => http({ method: 'PATCH', path: agent(id), body: settings, key: newKey() }),
     createIn: (id, poolId) =>
       http({ method: 'POST', path: `${agent(id)}/replicas`, body: { pool_id: poolId }, key: newKey() }),
+    drills: (id) => http({ method: 'GET', path: `${agent(id)}/drills?limit=10` }),
+    beginDrill: (id, { replicaId, switchBack, key }) =>
+      http({
+        method: 'POST',
+        path: `${agent(id)}/drills`,
+        body: { replica_id: replicaId, switch_back: switchBack },
+        key,
+      }),
   }
 }

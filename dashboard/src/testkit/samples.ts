@@ -1,5 +1,6 @@
 import type { AgentView, ReplicaView } from '@understudy/shared/protocol/agents'
 import type { DecisionView } from '@understudy/shared/protocol/decision-log'
+import type { DrillView } from '@understudy/shared/protocol/drills'
 import type { IncidentStep, IncidentView } from '@understudy/shared/protocol/incidents'
 import type { LiveFrame } from '@understudy/shared/protocol/live'
 import type { PoolView } from '@understudy/shared/protocol/market'
@@ -251,3 +252,39 @@ export const sampleDecision = (changes: Partial<DecisionView> = {}): DecisionVie
   execution_time_ms: 2,
   ...changes,
 })
+
+/** A rehearsal that has gone well, the first of its agent. */
+export const sampleDrill = (changes: Partial<DrillView> = {}): DrillView => {
+  const none = { count: 0, failed: 0, last_at: null, detect_to_promoted_ms: null, no_primary_ms: null }
+  return {
+    id: '1f0b3c4e-2f1d-4c58-9a2e-0c6f9a3f6a03',
+    agent_id: 'agent-demo-1',
+    agent_name: 'api-1',
+    status: 'done',
+    reason: 'i-demo006 took over; i-demo001 stands by',
+    requested_by: 'demo',
+    switch_back: false,
+    started_at: '2026-11-21T02:40:00.000Z',
+    ended_at: '2026-11-21T02:40:01.000Z',
+    moves: [
+      {
+        direction: 'out',
+        incident_id: 'ffef6a9a-50c0-4654-abf5-03b50297e32b',
+        from_instance_id: 'i-demo001',
+        to_instance_id: 'i-demo006',
+        outcome: 'promoted',
+        outcome_reason: 'i-demo006 took over at epoch 2',
+        detect_to_promoted_ms: 412,
+        no_primary_ms: 180,
+        bytes_behind: 0,
+        loss: sampleIncident().loss,
+        health: { ok: true, said: 'healthy', took_ms: 12 },
+        steps: [],
+      },
+    ],
+    before: { drills: none, incidents: none },
+    comparison:
+      'nobody served for 180 ms: no drills before to compare with, no incidents before to compare with',
+    ...changes,
+  }
+}

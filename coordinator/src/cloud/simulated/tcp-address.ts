@@ -1,5 +1,6 @@
 import { type AddressInfo, connect, createServer, type Server, type Socket } from 'node:net'
 import { AppError } from '@understudy/shared/core/app-error'
+import { cutOff } from './cut-off.ts'
 
 /**
  * The address of one agent: a TCP port that leads to whichever instance is primary, as an Elastic IP would. Every
@@ -21,7 +22,7 @@ export async function openTcpAddress(port: number): Promise<TcpAddress> {
   const pairs = new Set<Socket>()
 
   const cut = () => {
-    for (const socket of pairs) socket.resetAndDestroy()
+    for (const socket of pairs) cutOff(socket)
     pairs.clear()
   }
   const assertFresh = (next: number) => {
@@ -39,7 +40,7 @@ export async function openTcpAddress(port: number): Promise<TcpAddress> {
     // A port that leads nowhere is as good as closed.
     client.on('error', () => client.destroy())
     if (!target) {
-      client.resetAndDestroy()
+      cutOff(client)
       return
     }
     const upstream = connect({ ...target, noDelay: true })
@@ -51,7 +52,7 @@ export async function openTcpAddress(port: number): Promise<TcpAddress> {
         upstream.destroy()
       })
     }
-    upstream.on('error', () => client.resetAndDestroy())
+    upstream.on('error', () => cutOff(client))
     client.pipe(upstream)
     upstream.pipe(client)
   })

@@ -1,7 +1,7 @@
 import { type Clock, type Millis, millis } from '@understudy/shared/core/time'
 import type { FailoverResponse } from '@understudy/shared/protocol/failover'
 import type { PromotionPlan } from '@understudy/shared/protocol/replicas'
-import type { Calls } from '../../api/calls.ts'
+import type { Calls, PromoteWish } from '../../api/calls.ts'
 import type { Answer, Failure } from '../../api/http.ts'
 import { materialChanges } from './promotion-facts.ts'
 
@@ -15,19 +15,19 @@ const REFRESH: Millis = millis(2000)
  */
 export type PromotePhase = 'deciding' | 'sending' | 'unknown'
 
-export interface PromotePorts {
-  readonly calls: Pick<Calls, 'plan' | 'promote'>
+export interface PromotePorts<T> {
+  readonly calls: Pick<Calls, 'plan'> & { promote(wish: PromoteWish): Promise<Answer<T>> }
   readonly clock: Clock
   readonly newKey: () => string
   readonly agentId: string
   readonly replicaId: string
   /** What came of the wish. It may come long after `close`. */
-  readonly onAnswer: (answer: Answer<FailoverResponse>) => void
+  readonly onAnswer: (answer: Answer<T>) => void
 }
 
-/** One decision about one promotion, from the first look at the facts to the answer. */
-export class PromoteFlow {
-  readonly #ports: PromotePorts
+/** One decision about one promotion, or one drill, from the first look at the facts to the answer. */
+export class PromoteFlow<T = FailoverResponse> {
+  readonly #ports: PromotePorts<T>
   #plan = $state.raw<PromotionPlan>()
   /** What the person in front of the page has had the time to read. */
   #read = $state.raw<PromotionPlan>()
@@ -38,7 +38,7 @@ export class PromoteFlow {
   #cancel = () => {}
   #closed = false
 
-  constructor(ports: PromotePorts) {
+  constructor(ports: PromotePorts<T>) {
     this.#ports = ports
   }
 
