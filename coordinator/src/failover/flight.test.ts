@@ -1,4 +1,4 @@
-import { type IncidentId, instanceId } from '@understudy/shared/core/ids'
+import { type IncidentId, type InstanceId, instanceId } from '@understudy/shared/core/ids'
 import { instant, millis, mono } from '@understudy/shared/core/time'
 import { expect, test } from 'vitest'
 import { gapOf, lossOf, newFlight, resultOf } from './flight.ts'
@@ -10,6 +10,7 @@ const incident = {
   by: undefined,
   keepOld: true,
 }
+const replica = instanceId('i-bcd')
 const flight = () => newFlight(incident, mono(10_000), 3, mono(9500))
 
 test('a gap is counted from the freeze, or from the last sign of life', () => {
@@ -18,15 +19,28 @@ test('a gap is counted from the freeze, or from the last sign of life', () => {
 })
 
 test('after a sealed hand-over nothing is missing', () => {
-  expect(lossOf({ ...flight(), sealed: true }, 'promoted', 500)).toMatchObject({
+  expect(lossOf({ ...flight(), sealedFor: replica }, 'promoted', 500)).toMatchObject({
     kind: 'none',
     at_most_ms: 0,
   })
 })
 
+test('what was sealed is on the replica that confirmed it and on the old primary, and on nobody who took over after them', () => {
+  const left = { bytes: 4096, names: 0 }
+  const sealed = { ...flight(), sealedFor: replica }
+  const kindWith = (heir: InstanceId) => lossOf({ ...sealed, heir }, 'promoted', 500).kind
+  expect(kindWith(replica)).toBe('none')
+  expect(kindWith(incident.instance)).toBe('none')
+  expect(kindWith(instanceId('i-cde'))).toBe('unknown')
+  expect(lossOf({ ...sealed, left, heir: instanceId('i-cde') }, 'promoted', 500)).toMatchObject({
+    kind: 'unknown',
+    bytes_behind: null,
+  })
+})
+
 test('what a deadline left no time for is a number, not nothing', () => {
   const left = { bytes: 4096, names: 1 }
-  expect(lossOf({ ...flight(), sealed: true, left }, 'promoted', 500)).toMatchObject({
+  expect(lossOf({ ...flight(), sealedFor: replica, left }, 'promoted', 500)).toMatchObject({
     kind: 'bounded',
     bytes_behind: 4096,
     sentence:

@@ -28,14 +28,16 @@ export interface Flight {
   lastHeard: Mono
   /** When its workload began to be frozen; undefined while it runs, or when nobody could tell. */
   quietFrom: Mono | undefined
-  /** It gave the epoch up after the replica had confirmed everything. */
-  sealed: boolean
+  /** The replica that it gave the epoch to once that one had confirmed everything. */
+  sealedFor: InstanceId | undefined
   /** What it gave up all the same, because of the deadline or because it could not be read. */
   left: { readonly bytes: number; readonly names: number } | undefined
   /** When the new primary passed its health check. */
   promotedAt: Mono | undefined
   /** What the old primary last said of the replica that took over. */
   lastWord: LastWord | undefined
+  /** Whom that is about: the last that was elected, though the database may not have it yet. */
+  heir: InstanceId | undefined
   target: InstanceId | undefined
   replicaId: string | undefined
   /** The new primary began with a snapshot of then instead of with nothing. */
@@ -62,10 +64,11 @@ export const newFlight = (incident: OpenIncident, zero: Mono, oldEpoch: number, 
   oldEpoch,
   lastHeard,
   quietFrom: undefined,
-  sealed: false,
+  sealedFor: undefined,
   left: undefined,
   promotedAt: undefined,
   lastWord: undefined,
+  heir: undefined,
   target: undefined,
   replicaId: undefined,
   restoredThrough: undefined,
@@ -146,8 +149,8 @@ export function lossOf(flight: Flight, outcome: 'promoted' | 'relaunched', heart
       bytes_behind: null,
       sentence: 'everything: no copy of the state was left and the workload began with an empty one',
     }
-  if (flight.left) return lossOfRest(flight.left)
-  if (flight.sealed)
+  if (hasSealed(flight) && flight.left) return lossOfRest(flight.left)
+  if (hasSealed(flight))
     return noLoss('nothing: the replica confirmed every byte before the old primary gave up its epoch')
   const { lastWord } = flight
   if (!lastWord?.safeThrough)
@@ -170,6 +173,10 @@ export function lossOf(flight: Flight, outcome: 'promoted' | 'relaunched', heart
     sentence: `at most what was written in the ${formatMillis(atMost)} after ${new Date(through).toISOString()}; everything before that is here`,
   }
 }
+
+/** Only the replica that confirmed the last of it, and the old primary itself, have what was sealed. */
+const hasSealed = ({ sealedFor, heir, incident }: Flight): boolean =>
+  sealedFor !== undefined && (heir === undefined || heir === sealedFor || heir === incident.instance)
 
 /** The old primary said what it gave up without. */
 export function lossOfRest({ bytes, names }: NonNullable<Flight['left']>): Loss {

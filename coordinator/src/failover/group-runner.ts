@@ -203,7 +203,8 @@ export function createGroupRunner(
 
   /** What was last heard is noted at once: the incident may end before the database has answered. */
   const inWriting = <T>({ epoch, term, primary }: Proposal, of: Flight | undefined, written: Promise<T>) => {
-    if (of && term === epoch) of.lastWord = ports.lastWordOn(agent, primary)
+    if (of && term === epoch)
+      Object.assign(of, { lastWord: ports.lastWordOn(agent, primary), heir: primary })
     writing = Promise.allSettled([writing, written]).then(() => undefined)
     return written
   }
@@ -282,7 +283,7 @@ export function createGroupRunner(
     const trigger = gaveUp ? 'notice' : incident.trigger
     flight = newFlight({ ...incident, trigger }, began, before.epoch, heard)
     flight.elsewhere = elsewhere !== undefined
-    flight.sealed = gaveUp
+    flight.sealedFor = gaveUp ? elsewhere?.proposal.primary : undefined
     flight.cause = causeOf(sighting?.via)
     incidents.open({
       id: incident.id,

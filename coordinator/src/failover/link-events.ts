@@ -266,12 +266,13 @@ export function createLinkEvents(parts: {
   function nameRelease(
     flight: Flight,
     instance: InstanceId,
-    { left, incident }: Report & { kind: 'released' },
+    { left, incident, target }: Report & { kind: 'released' },
   ): void {
-    flight.sealed = true
-    flight.left = left
     const { id } = flight.incident
-    if (incident === id || instance !== flight.incident.instance) return
+    if (instance !== flight.incident.instance) return
+    flight.sealedFor = target
+    flight.left = left
+    if (incident === id) return
     for (const step of incidents.alsoKnownAs(id, incident)) measure(flight, instance, step, step.began)
   }
 

@@ -1,4 +1,4 @@
-import { instanceId as asInstanceId, incidentId } from '@understudy/shared/core/ids'
+import { instanceId as asInstanceId, type InstanceId, incidentId } from '@understudy/shared/core/ids'
 import { between, type Clock, instant, type Mono, millis, plus, seconds } from '@understudy/shared/core/time'
 import type { OpenIncident, OpenMove, Trigger } from '@understudy/shared/failover/group'
 import type { Incidents } from '../fleet/fleet.ts'
@@ -39,12 +39,14 @@ async function readOne(
     .select(['epoch', 'instance_id'])
     .where('id', '=', row.agent_id)
     .executeTakeFirstOrThrow()
-  const last = await db
+  const switches = await db
     .selectFrom('instance_switches')
     .selectAll()
     .where('incident_id', '=', row.id)
     .orderBy('epoch', 'desc')
-    .executeTakeFirst()
+    .execute()
+  const [last] = switches
+  const given = switches.find(({ old_instance_id: from }) => from === row.instance_id)
   const at = whereItStood(row, last, agent)
   if (!at) return undefined
   const old = await db
@@ -69,11 +71,15 @@ async function readOne(
     ...newFlight(incident, zero, row.old_epoch, trigger === 'silence' ? zero : now),
     cause: causeOf((JSON.parse(row.seen_via) as { via: string }[])[0]?.via),
     quietFrom: frozen && plus(zero, millis(frozen.t_ms)),
-    sealed: done('final-sync', row.instance_id) !== undefined,
-    target: last ? asInstanceId(last.new_instance_id) : undefined,
+    sealedFor: done('final-sync', row.instance_id) && asId(given?.new_instance_id ?? row.new_instance_id),
+    heir: asId(last?.new_instance_id),
+    target: asId(last?.new_instance_id),
   }
   return { move: { incident, at }, flight }
 }
+
+const asId = (id: string | null | undefined): InstanceId | undefined =>
+  id == null ? undefined : asInstanceId(id)
 
 /** undefined when the records do not fit together, as after a change by hand. */
 function whereItStood(
