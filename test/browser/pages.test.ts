@@ -37,7 +37,8 @@ beforeAll(async () => {
   await new Promise<void>((resolve) => receiver.listen(0, '127.0.0.1', resolve))
   const { port } = receiver.address() as AddressInfo
   const notifications = join(directory, 'notify.yaml')
-  const told = { name: 'pager', kind: 'webhook', url: `http://127.0.0.1:${port}/hook`, allow_local: true }
+  const where = { url: `http://127.0.0.1:${port}/hook`, allow_local: true }
+  const told = { name: 'pager', kind: 'webhook', format: 'slack', ...where }
   writeFileSync(notifications, JSON.stringify({ receivers: [told] }))
   const coordinatorEnv = { UNDERSTUDY_NOTIFICATIONS: notifications }
   rig = await startRig({ seed: 1, programs: findPrograms(), coordinatorEnv })
@@ -132,16 +133,16 @@ test('a chart is walked by keyboard and says what it shows, and its table has ev
   expect(first).toMatch(/^m5\.large · us-east-1a, \d{4}-\d\d-\d\d \d\d:\d\d UTC: /)
   expect(second).not.toBe(first)
   await page.getByText('View as table').click()
-  const [row] = await page
+  const row = page
     .getByRole('table', { name: /the latest first$/ })
     .locator('tbody tr')
-    .all()
+    .first()
   await page.keyboard.press('Escape')
   await chart.focus()
   await page.keyboard.press('End')
   const told = await chart.getAttribute('aria-valuetext')
   const [moment = ''] = /\d{4}-\d\d-\d\d \d\d:\d\d/.exec(told ?? '') ?? []
-  expect(await textOf(row as Locator)).toContain(moment)
+  expect(await textOf(row)).toContain(moment)
 })
 
 test('a chart has the colours of the theme, also after it was changed', async () => {
