@@ -37,7 +37,8 @@ beforeAll(async () => {
   await new Promise<void>((resolve) => receiver.listen(0, '127.0.0.1', resolve))
   const { port } = receiver.address() as AddressInfo
   const notifications = join(directory, 'notify.yaml')
-  const told = { name: 'pager', kind: 'webhook', url: `http://127.0.0.1:${port}/hook`, allow_local: true }
+  const where = { url: `http://127.0.0.1:${port}/hook`, allow_local: true }
+  const told = { name: 'pager', kind: 'webhook', format: 'slack', ...where }
   writeFileSync(notifications, JSON.stringify({ receivers: [told] }))
   const coordinatorEnv = { UNDERSTUDY_NOTIFICATIONS: notifications }
   rig = await startRig({ seed: 1, programs: findPrograms(), coordinatorEnv })
