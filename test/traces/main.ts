@@ -9,7 +9,7 @@ import { singleSpot } from './account.ts'
 import { SPOT_SHARE } from './market.ts'
 import { leadAt, playTrace } from './play.ts'
 import { readSchedule } from './read.ts'
-import { cutStretch } from './schedule.ts'
+import { endsIn, harshestStretch } from './schedule.ts'
 import { AIM, isMet, type Row, toTable } from './table.ts'
 
 /** `pnpm traces`: real availability, played to a real coordinator and real agents on a simulated cloud. */
@@ -23,6 +23,8 @@ const TRACES: Readonly<Record<string, string>> = {
 }
 /** A new instance with the last snapshot serves so much later, in seconds: as in the backtest (docs/backtests.md). */
 const RESTART = 180
+/** So many stretches are drawn, and the harshest is played. */
+const DRAWS = 10
 /** Beside the play itself: start, first copy, reading everything back, end. */
 const AROUND = 40
 
@@ -37,7 +39,7 @@ of the time with capacity served) or two primaries ran at once.
   --speed N         seconds of the trace in a real second (default 180: an hour in 20 s)
   --minutes N       ends within so many real minutes; every trace gets an equal part, and 3 at most (default 15)
   --standbys N      standbys that are kept at all times, 1 to 7 (default 1)
-  --seed N          which stretch, and everything random of the cloud (default 1)
+  --seed N          which stretch (the harshest of ${DRAWS} that are drawn), and everything random of the cloud (default 1)
   --json            one object as the last line
   --help            this text
 `
@@ -128,9 +130,9 @@ async function play(name: string, flags: Flags, realSeconds: number): Promise<Ro
   if (realSeconds < 10) throw new Error('there is no time left for it: give more --minutes')
   const known = TRACES[name]
   const whole = readSchedule(known === undefined ? name : join(data, known))
-  const { from, schedule } = cutStretch(whole, realSeconds * speed, seed)
+  const { from, schedule } = harshestStretch(whole, realSeconds * speed, seed, DRAWS)
   say(
-    `${name}: ${(schedule.seconds / 3600).toFixed(1)} h from hour ${(from / 3600).toFixed(1)} on, ${speed} times as fast`,
+    `${name}: ${(schedule.seconds / 3600).toFixed(1)} h from hour ${(from / 3600).toFixed(1)} on, ${endsIn(schedule)} ends of capacity, ${speed} times as fast`,
   )
   const played = await playTrace(schedule, { programs: findPrograms(), seed, speed, standbys, say })
   say(

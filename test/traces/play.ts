@@ -1,4 +1,4 @@
-import { appendFileSync } from 'node:fs'
+import { appendFileSync, mkdirSync } from 'node:fs'
 import { join } from 'node:path'
 import { setTimeout as sleep } from 'node:timers/promises'
 import { messageOf } from '@understudy/shared/core/app-error'
@@ -36,12 +36,19 @@ export interface Played extends Account {
   /** Notices to the instance that served, and of these: another took over, with all that had been acknowledged. */
   readonly interruptions: number
   readonly survived: number
+  /** Notices to the instance that served while no other zone had capacity, so that there was no place for a standby. */
+  readonly alone: number
   /** Incidents in which the agent began again, from a snapshot or with nothing. */
   readonly relaunched: number
   /** Incidents that were still going on at the end. */
   readonly open: number
   /** Of each hand-over: from the last answer of the old primary to the first of the new one, as the coordinator has it. */
   readonly no_primary_ms: readonly number[]
+  /** What the coordinator wrote down of each incident, the last first. */
+  readonly incidents: readonly Pick<
+    IncidentView,
+    'trigger' | 'outcome' | 'outcome_reason' | 'no_primary_ms'
+  >[]
   readonly standby_interruptions: number
   readonly writes_acked: number
   readonly writes_lost: number
@@ -112,6 +119,7 @@ const withSnapshots =
   (facts) => {
     const machine = usual(facts)
     const store = join(facts.directory, '../../snapshots')
+    mkdirSync(store, { recursive: true })
     appendFileSync(
       join(facts.directory, 'agent.yaml'),
       `snapshot_store: ${JSON.stringify(store)}\nsnapshot_interval: 5\n`,
@@ -149,6 +157,7 @@ function createBook(
   const lead = duration(leadAt(speed))
   let ofPrimary = 0
   let ofOthers = 0
+  let alone = 0
   let began = false
 
   return {
@@ -167,8 +176,10 @@ function createBook(
         }
         if (machine.told || (machine.slot !== undefined && at < machine.slot.to)) continue
         machine.told = true
-        if (instanceId === serving) ofPrimary += 1
-        else ofOthers += 1
+        if (instanceId === serving) {
+          ofPrimary += 1
+          if (slotsAt(schedule, at).every((slot) => slot.zone === zone)) alone += 1
+        } else ofOthers += 1
         rig.cloud.interrupt(instanceId, lead)
       }
       began = true
@@ -180,7 +191,7 @@ function createBook(
         isNew: from >= 0,
         isAlive: to === undefined,
       })),
-    interruptions: () => ({ interruptions: ofPrimary, standby_interruptions: ofOthers }),
+    interruptions: () => ({ interruptions: ofPrimary, alone, standby_interruptions: ofOthers }),
   }
 }
 
@@ -190,6 +201,9 @@ function judged(incidents: readonly IncidentView[]) {
     survived: promoted.filter(({ loss }) => loss === null || loss.kind === 'none').length,
     relaunched: incidents.filter(({ outcome }) => outcome === 'relaunched').length,
     open: incidents.filter(({ outcome }) => outcome === 'running').length,
+    incidents: incidents.map(({ trigger, outcome, outcome_reason, no_primary_ms }) => ({
+      ...{ trigger, outcome, outcome_reason, no_primary_ms },
+    })),
     no_primary_ms: promoted.flatMap(({ no_primary_ms }) => no_primary_ms ?? []),
   }
 }

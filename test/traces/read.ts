@@ -15,7 +15,7 @@ const unpack = (bytes: Buffer): string =>
  * A folder of availability traces of one kind of instance, one file for each zone.
  * @throws AppError `input_invalid` naming the folder or the file
  */
-export function readFolder(folder: string): Schedule {
+function readFolder(folder: string): Schedule {
   const names = listed(folder).filter((name) => /\.json(\.gz)?$/.test(name))
   const traces = names.map((name) => readTrace({ name, text: unpack(readFileSync(join(folder, name))) }))
   const [first] = traces

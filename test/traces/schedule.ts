@@ -56,6 +56,23 @@ export function cutStretch(
   return { from, schedule: { seconds: length, zones: whole.zones, slots } }
 }
 
+/**
+ * Of `draws` stretches by `seed` the one in which capacity is taken away most often: in most hours of a trace nothing happens.
+ */
+export function harshestStretch(
+  whole: Schedule,
+  seconds: number,
+  seed: number,
+  draws: number,
+): ReturnType<typeof cutStretch> {
+  const drawn = Array.from({ length: draws }, (_, index) => cutStretch(whole, seconds, seed * draws + index))
+  const [harshest] = drawn.sort((a, b) => endsIn(b.schedule) - endsIn(a.schedule))
+  return harshest ?? cutStretch(whole, seconds, seed)
+}
+
+/** How often capacity is taken away. */
+export const endsIn = ({ slots }: Schedule): number => slots.filter(({ to }) => Number.isFinite(to)).length
+
 export const slotsAt = ({ slots }: Schedule, at: number, zone?: string): readonly Slot[] =>
   slots.filter((slot) => slot.from <= at && at < slot.to && (zone === undefined || slot.zone === zone))
 

@@ -2,7 +2,17 @@ import fc from 'fast-check'
 import { describe, expect, it } from 'vitest'
 import { account, singleSpot } from './account.ts'
 import { readLog } from './read.ts'
-import { capacitySpans, cutStretch, lengthOf, type Schedule, slotsAt, slotsOf, within } from './schedule.ts'
+import {
+  capacitySpans,
+  cutStretch,
+  endsIn,
+  harshestStretch,
+  lengthOf,
+  type Schedule,
+  slotsAt,
+  slotsOf,
+  within,
+} from './schedule.ts'
 
 const two: Schedule = {
   seconds: 100_000,
@@ -47,6 +57,19 @@ describe('a trace as a schedule', () => {
         expect(cutStretch(whole, length * 30, seed)).toEqual({ from, schedule })
       }),
     )
+  })
+
+  it('is played where it is harshest of what was drawn', () => {
+    const slots = Array.from({ length: 50 }, (_, n) => ({ zone: 'a', from: n * 100, to: n * 100 + 90 }))
+    const whole = {
+      seconds: 100_000,
+      zones: ['a'],
+      slots: [...slots, { zone: 'a', from: 6000, to: 100_000 }],
+    }
+    const harshest = harshestStretch(whole, 2000, 1, 200)
+    for (let seed = 200; seed < 400; seed += 1)
+      expect(endsIn(cutStretch(whole, 2000, seed).schedule)).toBeLessThanOrEqual(endsIn(harshest.schedule))
+    expect(endsIn(harshest.schedule)).toBeGreaterThan(10)
   })
 
   it('knows when any zone has capacity', () => {
