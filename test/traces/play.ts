@@ -50,8 +50,9 @@ export interface Played extends Account {
     'trigger' | 'outcome' | 'outcome_reason' | 'no_primary_ms'
   >[]
   readonly standby_interruptions: number
-  readonly writes_acked: number
-  readonly writes_lost: number
+  /** By a client that wrote all the time; null where nobody served at the end whom it could ask. */
+  readonly writes_acked: number | null
+  readonly writes_lost: number | null
   readonly overlaps: readonly string[]
 }
 
@@ -62,6 +63,7 @@ const WRITES_PER_SECOND = 10
 const LEAST_SILENCE = 0.3
 const START_WITHIN = 60_000
 const CLOSE_WITHIN = 20_000
+const READ_WITHIN = 15_000
 
 /** Two minutes of the trace, and never less than 8 s: an instance of the rig boots in a tenth of the time of a real one. */
 export const leadAt = (speed: number): number => Math.max(8, 120 / speed)
@@ -160,6 +162,11 @@ function createBook(
   let alone = 0
   let began = false
 
+  function notePrimary(at: number, zone: string): void {
+    ofPrimary += 1
+    if (slotsAt(schedule, at).every((slot) => slot.zone === zone)) alone += 1
+  }
+
   return {
     /** @param serving the instance that answered last */
     look(at: number, serving: string | undefined): void {
@@ -176,10 +183,8 @@ function createBook(
         }
         if (machine.told || (machine.slot !== undefined && at < machine.slot.to)) continue
         machine.told = true
-        if (instanceId === serving) {
-          ofPrimary += 1
-          if (slotsAt(schedule, at).every((slot) => slot.zone === zone)) alone += 1
-        } else ofOthers += 1
+        if (instanceId === serving) notePrimary(at, zone)
+        else ofOthers += 1
         rig.cloud.interrupt(instanceId, lead)
       }
       began = true
@@ -208,14 +213,14 @@ function judged(incidents: readonly IncidentView[]) {
   }
 }
 
-/** What the writing client says. Where nobody serves at the end, it cannot be asked: then nothing is known to be lost. */
 async function verified(rig: Rig): Promise<Pick<Played, 'writes_acked' | 'writes_lost' | 'overlaps'>> {
-  const { verdict } = await within('reading everything back', 30_000, rig.judge.verify(AGENT)).catch(() => ({
-    verdict: { acked: 0, missing: [], wrong: 0 },
-  }))
+  const answer = await within('reading everything back', READ_WITHIN, rig.judge.verify(AGENT)).catch(
+    () => undefined,
+  )
+  const verdict = answer?.verdict
   return {
-    writes_acked: verdict.acked,
-    writes_lost: verdict.missing.length + verdict.wrong,
+    writes_acked: verdict?.acked ?? null,
+    writes_lost: verdict ? verdict.missing.length + verdict.wrong : null,
     overlaps: await rig.judge.overlaps(rig.witnessFile),
   }
 }
