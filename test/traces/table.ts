@@ -19,7 +19,7 @@ export const AIM = 0.999
 const HEAD = [
   'trace',
   'stretch',
-  'interruptions survived; with no other zone',
+  'interruptions survived',
   'without a primary, s',
   'longest, s',
   'served',
@@ -36,7 +36,7 @@ export function toTable(rows: readonly Row[]): string {
 const cellsOf = ({ trace, from, zones, played, single }: Row): readonly string[] => [
   `${trace}, ${zones} zones`,
   `${hours(played.traced_seconds)} h from hour ${hours(from)}, ${hours(played.capacity_seconds)} h with capacity`,
-  `${played.survived} of ${played.interruptions}; ${played.alone}`,
+  `${played.survived} of ${played.interruptions}`,
   `${played.outage_seconds.toFixed(1)} in ${played.outages}`,
   played.longest_outage_seconds.toFixed(1),
   `${percent(played.served_share, 3)} (${percent(played.served_share_accelerated, 1)})`,
