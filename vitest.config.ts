@@ -39,7 +39,7 @@ export default defineConfig({
             '{agent,coordinator}/src/**/*.test.ts',
             '.ci/**/*.test.ts',
             'models/**/*.test.ts',
-            'test/bench/**/*.test.ts',
+            'test/{bench,traces}/**/*.test.ts',
             'test/faults/mutations.test.ts',
             simulation,
           ],

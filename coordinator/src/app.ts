@@ -143,6 +143,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     coordinatorUrl: url,
     offlineAfter: seconds(config.heartbeat_timeout),
     replicaCooldown: hours(config.replica_cooldown),
+    emptyPoolFor: seconds(config.empty_pool_for),
     createJoinToken: (agentId, replicaId) => createJoinToken({ agentId, replicaId, instanceId: null }),
     voting,
     send: (instance, message) => links.send(instance, message),

@@ -168,6 +168,12 @@ export const coordinatorOptions = {
     value: '<hours>',
     doc: 'How long a replica that was made because the primary was at risk is kept when no notice has followed, in hours',
   },
+  empty_pool_for: {
+    schema: number(0.1, 86_400).default(300),
+    env: 'UNDERSTUDY_EMPTY_POOL_FOR',
+    value: '<seconds>',
+    doc: 'How long a pool that has refused a launch is passed over, in seconds; a standby that no pool had room for is tried again after as long, and after a minute at the latest',
+  },
   heartbeat_interval: {
     schema: number(0.05, 30).default(0.15),
     env: 'UNDERSTUDY_HEARTBEAT_INTERVAL',

@@ -127,6 +127,8 @@ export interface FailoverOptions {
   readonly offlineAfter: Millis
   /** How long a replica that was made because of a risk is kept when the risk is over. */
   readonly replicaCooldown: Millis
+  /** How long a pool that refused a launch is passed over. */
+  readonly emptyPoolFor: Millis
   readonly createJoinToken: (agentId: AgentId, replicaId: ReplicaId) => Promise<string>
   readonly voting: Voting
   readonly send: (instance: InstanceId, message: CoordinatorMessage) => boolean
@@ -139,7 +141,7 @@ export interface FailoverOptions {
 export function createFailover(options: FailoverOptions): Failover {
   const { db, fleet, incidents, cloud, clock, log, voting, send, tell, onChange } = options
   const store = createReplicaStore(db, clock)
-  const offers = createOffers(cloud, clock, log)
+  const offers = createOffers(cloud, clock, log, options.emptyPoolFor)
   const presence = createPresenceBook(clock)
 
   const note = createNotes(incidents, clock)
@@ -269,6 +271,7 @@ export function createFailover(options: FailoverOptions): Failover {
     interruptions: options.interruptions,
     canLaunch: cloud.canLaunch,
     cooldown: options.replicaCooldown,
+    emptyPoolFor: options.emptyPoolFor,
   })
   const housekeeping = createHousekeeping({
     registry,

@@ -1,13 +1,11 @@
 import { messageOf } from '@understudy/shared/core/app-error'
 import type { Service } from '@understudy/shared/core/service'
-import { type Clock, everyPeriod, type Mono, millis } from '@understudy/shared/core/time'
+import { type Clock, everyPeriod, type Millis, type Mono, millis } from '@understudy/shared/core/time'
 import { poolId } from '@understudy/shared/market/pool'
 import type { Logger } from 'pino'
 import type { Cloud, PoolOffer } from '../cloud/cloud.ts'
 
 const REFRESH = millis(5000)
-/** A pool that refused a launch is passed over for this long. */
-const EMPTY_FOR = millis(5 * 60_000)
 
 /** The last known offers, so that looking at a price never waits for the cloud. */
 export interface Offers extends Service {
@@ -18,7 +16,8 @@ export interface Offers extends Service {
   emptyPools(): ReadonlySet<string>
 }
 
-export function createOffers(cloud: Cloud, clock: Clock, log: Logger): Offers {
+/** @param emptyFor how long a pool that refused a launch is passed over */
+export function createOffers(cloud: Cloud, clock: Clock, log: Logger, emptyFor: Millis): Offers {
   let offers: readonly PoolOffer[] = []
   const empty = new Map<string, Mono>()
 
@@ -35,7 +34,7 @@ export function createOffers(cloud: Cloud, clock: Clock, log: Logger): Offers {
     noteEmpty: (pool) => void empty.set(pool, clock.mono()),
     emptyPools() {
       const now = clock.mono()
-      for (const [pool, since] of empty) if (now - since > EMPTY_FOR) empty.delete(pool)
+      for (const [pool, since] of empty) if (now - since > emptyFor) empty.delete(pool)
       return new Set(empty.keys())
     },
     run: (signal) =>

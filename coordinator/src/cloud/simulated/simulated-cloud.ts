@@ -17,38 +17,19 @@ import {
 import { type Pool, poolId } from '@understudy/shared/market/pool'
 import type { Logger } from 'pino'
 import type { Address, Cloud, InstanceDescription, LaunchSpec } from '../cloud.ts'
-import { catalog } from './catalog.ts'
+import { type CatalogPool, catalog } from './catalog.ts'
 import { type Ec2QueryApi, startEc2QueryApi } from './ec2-query-api.ts'
 import { createIdentitySigner, type IdentitySigner } from './identity.ts'
 import { type ImdsSimulator, startImdsSimulator } from './imds-simulator.ts'
 import { instanceItems } from './instance-items.ts'
 import { type InstanceProcess, startInstanceProcess } from './instance-process.ts'
+import type { MachineImage } from './machine-image.ts'
 import { createMarket, type SimulatedMarket } from './market.ts'
 import { createPortAllocator } from './ports.ts'
 import { createSimulatedRoles, ROLE_NAME, type SimulatedRoles } from './simulated-roles.ts'
 import { openTcpAddress, type TcpAddress } from './tcp-address.ts'
 
-/** Where an instance's programs find themselves; what an image is given to make its files from. */
-export interface MachineFacts {
-  readonly instanceId: InstanceId
-  readonly agentId: AgentId
-  /** The disk of the instance. */
-  readonly directory: string
-  readonly imdsEndpoint: string
-  readonly ec2Endpoint: string
-  /** Where the address leads, once this is primary. */
-  readonly servicePort: number
-  readonly replicationPort: number
-  readonly voterPort: number
-  readonly coordinatorUrl: string
-  readonly joinToken: string
-}
-
-/** What a machine image does at boot: writes its files, then runs one program. */
-export type MachineImage = (facts: MachineFacts) => {
-  readonly command: readonly string[]
-  readonly env: Readonly<Record<string, string>>
-}
+export type { MachineFacts, MachineImage } from './machine-image.ts'
 
 export interface SimulatedCloudOptions {
   readonly seed: number
@@ -70,6 +51,9 @@ export interface SimulatedCloudOptions {
   readonly describeLag?: Millis
   /** Added to every call of the API, one way. */
   readonly apiDelay?: Millis
+  /** What is for sale, in place of the usual pools, and a market of one's own that has the same. */
+  readonly pools?: readonly CatalogPool[]
+  readonly market?: SimulatedMarket
 }
 
 /** The cloud as a person behind its curtain sees it: the two ports, and the strings to pull. */
@@ -132,7 +116,8 @@ const MARKET_TICK = millis(1000)
 export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedCloud {
   const { seed, clock, log, directory, image } = options
   const random = seededRandom(seed)
-  const market = createMarket(seed, catalog, () => clock.now())
+  const pools = options.pools ?? catalog
+  const market = options.market ?? createMarket(seed, pools, () => clock.now())
   const roles = createSimulatedRoles(clock)
   const signer: IdentitySigner = createIdentitySigner()
   const machines = new Map<InstanceId, Machine>()
@@ -145,7 +130,7 @@ export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedC
 
   let opened: Promise<Ec2QueryApi> | undefined
   const ec2Api = () => {
-    opened ??= startEc2QueryApi({ market, pools: catalog, roles, clock })
+    opened ??= startEc2QueryApi({ market, pools, roles, clock })
     return opened
   }
 
@@ -280,7 +265,7 @@ export function createSimulatedCloud(options: SimulatedCloudOptions): SimulatedC
     async offers(signal) {
       await apiDelay(signal)
       const at = clock.now()
-      return catalog.map((entry) => ({
+      return pools.map((entry) => ({
         pool: entry.pool,
         spotPrice: market.state(entry.id)?.price ?? entry.onDemandPrice,
         onDemandPrice: entry.onDemandPrice,

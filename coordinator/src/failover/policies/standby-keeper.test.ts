@@ -76,6 +76,7 @@ function scene() {
     ranked: () => Promise.resolve([]),
     canLaunch: true,
     cooldown: hours(2),
+    emptyPoolFor: minutes(5),
     clock: time.clock,
     log: pino({}, { write: (line: string) => logged.push(JSON.parse(line).event) }),
   } as unknown as Parameters<typeof createStandbyKeeper>[0])

@@ -29,7 +29,7 @@ import { planStandbys, type QuietAgent, type StandbyFacts, type StandbyPlan } fr
 const LOOK_EVERY = seconds(2)
 /** Rates change slowly, and reading them for a whole fleet takes a while. */
 const HAZARD_KEPT = minutes(1)
-/** What could not be done is not tried again before. */
+/** What could not be done is not tried again before, or before a pool that refused it is asked again. */
 const AGAIN_AFTER = minutes(1)
 
 /** What is remembered of an agent from one look to the next. */
@@ -54,10 +54,12 @@ export function createStandbyKeeper(parts: {
   readonly ranked: (entry: Entry) => Promise<readonly string[]>
   readonly canLaunch: boolean
   readonly cooldown: Millis
+  readonly emptyPoolFor: Millis
   readonly clock: Clock
   readonly log: Logger
 }): Service & { lookAtAll(): Promise<void> } {
   const { registry, fleet, interruptions, standbys, moves, ranked, canLaunch, cooldown, clock, log } = parts
+  const againAfter = Math.min(AGAIN_AFTER, parts.emptyPoolFor)
   const memories = new Map<AgentId, Memory>()
 
   function memoryOf(agent: AgentId): Memory {
@@ -76,7 +78,7 @@ export function createStandbyKeeper(parts: {
       const row = agents.get(entry.agentId)
       if (!row || !isQuiet(entry) || standbys.isMaking(entry)) continue
       await look(entry, row, signals).catch((error: unknown) => {
-        memoryOf(entry.agentId).notBefore = (clock.mono() + AGAIN_AFTER) as Mono
+        memoryOf(entry.agentId).notBefore = (clock.mono() + againAfter) as Mono
         log.warn({ event: 'standby.not_kept', agent: entry.agentId, why: messageOf(error) })
       })
     }
