@@ -181,3 +181,19 @@ test('a member that claims to have voted in an impossible epoch does not use up 
   g.wait(lease + 1, R)
   expect(g.group.phase).toMatchObject({ change: { proposal: { epoch: 3 } } })
 })
+
+test('a primary that could not get its epoch again and then falls silent is replaced in an incident of its own', () => {
+  const g = bench().settle()
+  // Its agent was started again, and its vote for a new epoch does not come.
+  g.connect(P, 'idle', { resigned: 2 })
+  g.wait(5100, P, R)
+  expect(g.group.phase).toMatchObject({ kind: 'failed' })
+  expect(g.group.waiting).toBeUndefined()
+  g.send({ kind: 'disconnected', instance: P })
+  const effects = g.wait(lease + 1, R)
+  const opened = effects.filter(({ kind }) => kind === 'incident-opened')
+  expect(opened).toMatchObject([{ incident: { trigger: 'silence', instance: P } }])
+  g.write()
+  g.win()
+  expect(g.find('record')).toMatchObject({ facts: { previous: P, incident: { instance: P } } })
+})

@@ -1,8 +1,8 @@
-import type { InstanceId } from '../../core/ids.ts'
+import type { IncidentId, InstanceId } from '../../core/ids.ts'
 import type { Random } from '../../core/random.ts'
 import type { Mono } from '../../core/time.ts'
 import type { Proposal, VoterId } from '../../failover/certificate.ts'
-import type { Group, GroupEvent, OpenIncident } from '../../failover/group.ts'
+import type { Group, GroupEvent } from '../../failover/group.ts'
 import type { LeasePolicy } from '../../failover/lease.ts'
 import type { Lease, Member, MemberEvent } from '../../failover/member-types.ts'
 import type { Voter, VoterEffect, VoterEvent, VoterMessage, VoterRecord } from '../../failover/voter.ts'
@@ -60,6 +60,14 @@ export interface Instance {
   releaseVote: (VoterEffect & { kind: 'released' })['vote']
 }
 
+/** What the records say of one incident. */
+export interface ToldIncident {
+  readonly id: IncidentId
+  readonly instance: InstanceId
+  readonly openedAt: number
+  closedAt: number | undefined
+}
+
 /** The coordinator: the group machine, its database, and the cloud that it asks. */
 export interface Center {
   readonly up: boolean
@@ -76,8 +84,8 @@ export interface Center {
   planned(): void
   takeBackup(): void
   isRecorded(digest: string): boolean
-  /** All that were ever opened. */
-  readonly opened: readonly OpenIncident[]
+  /** All that were ever opened, once for each time. */
+  readonly opened: readonly ToldIncident[]
 }
 
 /** What the parts of one simulated world know of each other. */
