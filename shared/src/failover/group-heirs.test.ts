@@ -197,3 +197,23 @@ test('a primary that could not get its epoch again and then falls silent is repl
   g.win()
   expect(g.find('record')).toMatchObject({ facts: { previous: P, incident: { instance: P } } })
 })
+
+test('a primary that hears of an election which was given up before of its own new epoch is told the certificate too', () => {
+  const g = bench().settle()
+  g.wait(lease + 1, R)
+  g.write()
+  g.pass(1)
+  g.beat(P)
+  g.beat(R, { hears: true })
+  g.wait(0)
+  g.connect(P, 'idle', { resigned: 2 })
+  g.agree()
+  g.wait(lease, P, R)
+  g.write()
+  expect(g.group).toMatchObject({ epoch: 4, phase: { kind: 'promoting', target: P } })
+  g.beat(P, { epoch: 2, office: false })
+  expect(g.kinds()).toEqual(['tell:votes'])
+  // R has added its vote for epoch 3 after all.
+  g.beat(P, { epoch: 3, office: false })
+  expect(g.kinds()).toEqual(['tell:certificate', 'tell:votes'])
+})
