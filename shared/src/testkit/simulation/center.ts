@@ -13,8 +13,9 @@ import {
   stepGroup,
 } from '../../failover/group.ts'
 import { on, simulatedIncident } from './instance.ts'
+import type { ToldIncident } from './judge.ts'
 import { sabotageGroup, sabotageMore } from './sabotage-center.ts'
-import type { Center, Instance, ToldIncident, World } from './world-parts.ts'
+import type { Center, Instance, World } from './world-parts.ts'
 
 const TICK = 100
 

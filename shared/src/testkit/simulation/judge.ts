@@ -1,7 +1,14 @@
 import type { IncidentId, InstanceId } from '../../core/ids.ts'
 import type { Certificate, VoterId } from '../../failover/certificate.ts'
 import { isElected, kindOfChange } from '../../failover/certificate.ts'
-import type { ToldIncident } from './world-parts.ts'
+
+/** What the records say of one incident. */
+export interface ToldIncident {
+  readonly id: IncidentId
+  readonly instance: InstanceId
+  readonly openedAt: number
+  closedAt: number | undefined
+}
 
 /**
  * Stands outside of the protocol and knows everything: what every instance does at one moment, every certificate that

@@ -1,4 +1,4 @@
-import type { IncidentId, InstanceId } from '../../core/ids.ts'
+import type { InstanceId } from '../../core/ids.ts'
 import type { Random } from '../../core/random.ts'
 import type { Mono } from '../../core/time.ts'
 import type { Proposal, VoterId } from '../../failover/certificate.ts'
@@ -7,7 +7,7 @@ import type { LeasePolicy } from '../../failover/lease.ts'
 import type { Lease, Member, MemberEvent } from '../../failover/member-types.ts'
 import type { Voter, VoterEffect, VoterEvent, VoterMessage, VoterRecord } from '../../failover/voter.ts'
 import type { EventQueue } from '../event-queue.ts'
-import type { Judge } from './judge.ts'
+import type { Judge, ToldIncident } from './judge.ts'
 import type { Network } from './network.ts'
 import type { Sabotage } from './options.ts'
 
@@ -58,14 +58,6 @@ export interface Instance {
   tickAt: number
   /** Its own, for the successor, of the last hand-over. */
   releaseVote: (VoterEffect & { kind: 'released' })['vote']
-}
-
-/** What the records say of one incident. */
-export interface ToldIncident {
-  readonly id: IncidentId
-  readonly instance: InstanceId
-  readonly openedAt: number
-  closedAt: number | undefined
 }
 
 /** The coordinator: the group machine, its database, and the cloud that it asks. */
