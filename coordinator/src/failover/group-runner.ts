@@ -203,8 +203,7 @@ export function createGroupRunner(
 
   /** What was last heard is noted at once: the incident may end before the database has answered. */
   const inWriting = <T>({ epoch, term, primary }: Proposal, of: Flight | undefined, written: Promise<T>) => {
-    if (of && term === epoch)
-      Object.assign(of, { lastWord: ports.lastWordOn(agent, primary), heir: primary })
+    if (of && term === epoch) Object.assign(of, { lastWord: ports.lastWordOn(agent, primary), heir: primary })
     writing = Promise.allSettled([writing, written]).then(() => undefined)
     return written
   }

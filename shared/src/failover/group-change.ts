@@ -173,7 +173,8 @@ export function giveUpHandOver(
   return after([failed], waitForReplica(patchMember(steady, target, { attached: false }), incident))
 }
 
-function incidentFor(
+/** The open incident, or one that begins with the loss of `instance`. */
+export function incidentFor(
   group: Group,
   instance: InstanceId,
   context: GroupContext,

@@ -127,7 +127,10 @@ export function onBeat(group: Group, event: GroupEvent & { kind: 'beat' }, { now
   // What it was told was lost, or came before it knew how to check it.
   const { phase } = heard
   const offer = phase.kind === 'promoting' && phase.target === instance ? phase.offer : undefined
-  return quiet(heard, offer ? { kind: 'tell', instance, message: offer } : news(instance, certificate))
+  // Votes say nothing to one that has a certificate which ours does not follow: an election that we gave up was won after all.
+  const isAside = epoch > certificate.proposal.previous.epoch
+  const told: GroupEffect[] = offer ? [{ kind: 'tell', instance, message: offer }] : []
+  return quiet(heard, ...(!offer || isAside ? [news(instance, certificate)] : []), ...told)
 }
 
 /** Our vote for somebody else is on its way to the disk: what we promise now would not be kept. */

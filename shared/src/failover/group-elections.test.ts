@@ -46,6 +46,15 @@ test('a successor that still hears the primary does not take its place', () => {
   expect(g.group.phase.kind).toBe('voting')
 })
 
+test('the last word that is waited for is acted on when it comes, not at the next tick', () => {
+  const g = bench().settle()
+  g.beat(R, { hears: true })
+  g.wait(lease + 1)
+  expect(g.group.phase.kind).toBe('steady')
+  g.beat(R, { hears: false })
+  expect(g.find('vote')?.proposal).toMatchObject({ epoch: 3, primary: R })
+})
+
 test('the next look is right after the promise to the primary ends, and there is none without a promise', () => {
   const g = bench().settle()
   g.beat(P)

@@ -7,13 +7,14 @@ import {
   giveUpHandOver,
   heirOf,
   heirToReplace,
+  incidentFor,
   relaunch,
   renew,
   replaceLost,
   thenPromote,
 } from './group-change.ts'
 import { elect, onChangeTick } from './group-election.ts'
-import { after, openIncident, quiet, silenceOf } from './group-orders.ts'
+import { after, quiet, silenceOf } from './group-orders.ts'
 import { considerSuccessor, isUnserved } from './group-succession.ts'
 import type { Group, GroupContext, GroupEffect, GroupStep, OpenIncident, Phase } from './group-types.ts'
 
@@ -93,7 +94,12 @@ function whileFailed(
   if (owner?.gone) return replaceLost(group, context)
   if (now < retryAt) return undefined
   const heir = isSilent(group, now) ? heirOf(group) : undefined
-  if (heir && !heir.hears) return elect(group, heir.instance, thenPromote(openIncident(group)), context)
+  if (heir && !heir.hears) {
+    // The incident of the failure is closed: what is lost by passing the primary over takes one of its own.
+    const { incident, opened } = incidentFor(group, primary, context)
+    const elected = elect(group, heir.instance, thenPromote(incident), context)
+    return elected && after(opened, elected)
+  }
   return owner?.connected ? renew(group, primary, context) : undefined
 }
 

@@ -59,7 +59,7 @@ export function stepGroup(group: Group, event: GroupEvent, context: GroupContext
     case 'disconnected':
       return quiet(patchMember(group, event.instance, { connected: false }))
     case 'beat':
-      return onBeat(group, event, context)
+      return onBeatOf(group, event, context)
     case 'status':
       return onStatus(group, event, context)
     case 'voter':
@@ -98,6 +98,14 @@ export function stepGroup(group: Group, event: GroupEvent, context: GroupContext
     case 'tick':
       return onTick(group, context)
   }
+}
+
+/** That the successor has lost the primary too may be all that was waited for: it is not left to the next tick. */
+function onBeatOf(group: Group, event: GroupEvent & { kind: 'beat' }, context: GroupContext): GroupStep {
+  const heard = group.members.get(event.instance)?.hears ?? false
+  const step = onBeat(group, event, context)
+  const isLost = heard && !event.hears && silenceOf(step.group, context.now) > group.policy.lease
+  return isLost ? after(step.effects, onTick(step.group, context)) : step
 }
 
 /** Nobody could be elected in its place without its own vote: the primary needs no lease, and silence replaces it never. */

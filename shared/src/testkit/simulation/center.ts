@@ -1,19 +1,23 @@
 import { agentId, type IncidentId, type InstanceId } from '../../core/ids.ts'
-import { type Mono, millis, mono } from '../../core/time.ts'
+import { between, type Mono, millis, mono } from '../../core/time.ts'
 import { type Certificate, COORDINATOR } from '../../failover/certificate.ts'
 import {
   type Group,
   type GroupEffect,
   type GroupEvent,
   mayPromote,
+  nextLook,
   type OpenIncident,
   type OpenMove,
   restoreGroup,
   stepGroup,
 } from '../../failover/group.ts'
 import { on, simulatedIncident } from './instance.ts'
+import type { ToldIncident } from './judge.ts'
 import { sabotageGroup, sabotageMore } from './sabotage-center.ts'
 import type { Center, Instance, World } from './world-parts.ts'
+
+const TICK = 100
 
 /** What the database holds. */
 interface Stored {
@@ -47,7 +51,7 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
   let inbox: (() => void)[] = []
   let crash: 'before' | 'after' | undefined
   let incidents = 0
-  const opened: OpenIncident[] = []
+  const opened: ToldIncident[] = []
   const closedIds = new Set<IncidentId>()
   let checked = new Map<InstanceId, number>()
   /** Writes are taken in order. */
@@ -144,7 +148,7 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
       case 'check-instance':
         return askCloud(effect.instance)
       case 'incident-opened':
-        opened.push(effect.incident)
+        opened.push({ ...effect.incident, openedAt: queue.now, closedAt: undefined })
         // Who was thought not to have taken over may have done so after all.
         closedIds.delete(effect.incident.id)
         stored.open = { incident: effect.incident, at: { kind: 'waiting' } }
@@ -155,12 +159,17 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
       case 'incident-closed':
         if (closedIds.has(effect.incident.id)) judge.violate(`I9: ${effect.incident.id} is closed twice`)
         closedIds.add(effect.incident.id)
+        ended(effect.incident.id)
         stored.open = undefined
         closed[effect.outcome] = (closed[effect.outcome] ?? 0) + 1
         return
       default:
         return
     }
+  }
+
+  function ended(incident: IncidentId): void {
+    for (const told of opened) if (told.id === incident) told.closedAt ??= queue.now
   }
 
   const toInstance = (id: InstanceId, { order }: GroupEffect & { kind: 'order' }) => {
@@ -250,8 +259,10 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
       if (restored) closedIds.clear()
       if (restored && backup) stored = restore(copyOf(backup), stored, 1000 * life)
       // An operator tries again.
-      if (stored.open?.incident.trigger === 'planned' && stored.open.at.kind === 'waiting')
+      if (stored.open?.incident.trigger === 'planned' && stored.open.at.kind === 'waiting') {
+        ended(stored.open.incident.id)
         stored.open = undefined
+      }
       group = load()
       world.note(`C is back (epoch ${group.epoch}, voted ${group.voted.epoch})`)
       if (stored.outdated) dispatch({ kind: 'outdated', voted: stored.voted.epoch })
@@ -321,8 +332,12 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
     opened,
   }
   const ticks = () => {
-    queue.at(queue.now + 100, () => {
+    queue.at(queue.now + TICK, () => {
       dispatch({ kind: 'tick' })
+      // As housekeeping.ts does: a promise that ends before the next tick is not waited for any longer than it lasts.
+      const next = nextLook(group, now())
+      const left = next === undefined ? TICK : between(now(), next) / rate
+      if (left < TICK) later(left, () => dispatch({ kind: 'tick' }))
       ticks()
     })
   }

@@ -2,6 +2,14 @@ import type { IncidentId, InstanceId } from '../../core/ids.ts'
 import type { Certificate, VoterId } from '../../failover/certificate.ts'
 import { isElected, kindOfChange } from '../../failover/certificate.ts'
 
+/** What the records say of one incident. */
+export interface ToldIncident {
+  readonly id: IncidentId
+  readonly instance: InstanceId
+  readonly openedAt: number
+  closedAt: number | undefined
+}
+
 /**
  * Stands outside of the protocol and knows everything: what every instance does at one moment, every certificate that
  * was ever made, and what was promised to clients.
@@ -24,8 +32,8 @@ export interface Judge {
   released(epoch: number, target: InstanceId, data: number): void
   /** I9: an epoch that is missing on the way from the newest certificate of the coordinator back to the first. */
   unrecorded(newest: Certificate | undefined, isRecorded: (digest: string) => boolean): number | undefined
-  /** I12, at the end: whatever was lost is in an incident that was opened. */
-  checkLosses(opened: readonly { readonly id: IncidentId; readonly instance: InstanceId }[]): void
+  /** I12, at the end: whatever was lost is in an incident that was opened, and not closed before. */
+  checkLosses(opened: readonly ToldIncident[]): void
 }
 
 export function createJudge(
@@ -107,10 +115,15 @@ export function createJudge(
     },
     checkLosses(opened) {
       for (const [digest, { lost, old }] of losses) {
-        const incident = incidents.get(digest)
-        const isSaid = opened.some(({ id, instance }) => id === incident || instance === old)
+        const at = madeAt.get(digest) ?? 0
+        // One that was over before says nothing of it. One that was open then does, whomever it began with: its certificate may
+        // be recorded late, or never when all who knew of it have ended, and it goes on until somebody serves.
+        const isSaid = opened.some(
+          ({ id, instance, openedAt, closedAt = at }) =>
+            id === incidents.get(digest) || (closedAt >= at && (openedAt <= at || instance === old)),
+        )
         // What was made a moment ago may still be on its way.
-        if (!isSaid && now() - (madeAt.get(digest) ?? 0) > 1500)
+        if (!isSaid && now() - at > 1500)
           violate(`I12: ${old} had ${lost} more than its heir, and no incident says so`)
       }
     },

@@ -2,12 +2,12 @@ import type { InstanceId } from '../../core/ids.ts'
 import type { Random } from '../../core/random.ts'
 import type { Mono } from '../../core/time.ts'
 import type { Proposal, VoterId } from '../../failover/certificate.ts'
-import type { Group, GroupEvent, OpenIncident } from '../../failover/group.ts'
+import type { Group, GroupEvent } from '../../failover/group.ts'
 import type { LeasePolicy } from '../../failover/lease.ts'
 import type { Lease, Member, MemberEvent } from '../../failover/member-types.ts'
 import type { Voter, VoterEffect, VoterEvent, VoterMessage, VoterRecord } from '../../failover/voter.ts'
 import type { EventQueue } from '../event-queue.ts'
-import type { Judge } from './judge.ts'
+import type { Judge, ToldIncident } from './judge.ts'
 import type { Network } from './network.ts'
 import type { Sabotage } from './options.ts'
 
@@ -76,8 +76,8 @@ export interface Center {
   planned(): void
   takeBackup(): void
   isRecorded(digest: string): boolean
-  /** All that were ever opened. */
-  readonly opened: readonly OpenIncident[]
+  /** All that were ever opened, once for each time. */
+  readonly opened: readonly ToldIncident[]
 }
 
 /** What the parts of one simulated world know of each other. */
