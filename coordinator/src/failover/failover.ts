@@ -7,7 +7,7 @@ import {
   type ReplicaId,
 } from '@understudy/shared/core/ids'
 import { runServices, type Service } from '@understudy/shared/core/service'
-import { type Clock, type Millis, plus, seconds } from '@understudy/shared/core/time'
+import { type Clock, type Millis, seconds } from '@understudy/shared/core/time'
 import type { LeasePolicy } from '@understudy/shared/failover/lease'
 import type { VoterMessage } from '@understudy/shared/failover/voter'
 import type { AgentView, EpochView, ReplicaView } from '@understudy/shared/protocol/agents'
@@ -38,13 +38,13 @@ import type { Kysely, Schema } from '../storage/database.ts'
 import type { GroupCommit } from '../storage/group-commit.ts'
 import { createDepartures } from './departures.ts'
 import { listEpochs } from './epochs.ts'
-import type { Flight } from './flight.ts'
 import type { RunnerPorts } from './group-runner.ts'
 import { createHousekeeping } from './housekeeping.ts'
 import { createNotes } from './incident-notes.ts'
 import { createLinkEvents, type LinkEvents } from './link-events.ts'
 import { createMoves, type MoveBy } from './moves.ts'
 import { createOffers } from './offers.ts'
+import { createOldPrimaries } from './old-primaries.ts'
 import { readOpenMoves } from './open-moves.ts'
 import { createPolicies } from './policies/policies.ts'
 import { createStandbyRisks } from './policies/standby-risks.ts'
@@ -59,10 +59,6 @@ import { listSwitches } from './switches.ts'
 import { createViews } from './views.ts'
 import { createVoterEvents, type VoterEvents } from './voter-events.ts'
 
-/** An old primary is left this long beyond its deadline before it is ended by us. */
-const AFTER_DEADLINE = seconds(30)
-/** An old primary that moved by hand has this long to say that it has stopped. */
-const AFTER_MOVE = seconds(10)
 /** How long a call waits for the move that it started. */
 const WAIT = seconds(25)
 
@@ -171,7 +167,7 @@ export function createFailover(options: FailoverOptions): Failover {
       entry?.replicas.delete(target)
       if (entry && entry.atRisk === previous) entry.atRisk = undefined
     },
-    onClosed,
+    onClosed: (...closed) => oldPrimaries.onClosed(...closed),
     onChange,
   }
   const registry = createRegistry({
@@ -183,6 +179,7 @@ export function createFailover(options: FailoverOptions): Failover {
     voting,
     signal: options.signal,
   })
+  const oldPrimaries = createOldPrimaries({ registry, fleet, clock })
 
   /** Which pool every known instance is in, without a look into the database. */
   const pools = new Map<
@@ -240,7 +237,7 @@ export function createFailover(options: FailoverOptions): Failover {
     clock,
     log,
     send,
-    onFenced,
+    onFenced: oldPrimaries.onFenced,
     onChange,
   })
   const views = createViews({ fleet, presence, offers, clock, offlineAfter: options.offlineAfter })
@@ -294,28 +291,6 @@ export function createFailover(options: FailoverOptions): Failover {
         if (pool) noticed.add(pool.poolId)
       }
     return noticed
-  }
-
-  function onClosed(agentId: AgentId, flight: Flight, outcome: 'promoted' | 'relaunched' | 'failed'): void {
-    const entry = registry.find(agentId)
-    const { incident } = flight
-    if (!entry || outcome === 'failed' || incident.keepOld) return
-    const now = clock.mono()
-    if (incident.trigger === 'notice')
-      entry.dying.set(incident.instance, plus(incident.by ?? now, AFTER_DEADLINE))
-    else void endAfterMove(entry, incident.instance)
-  }
-
-  async function endAfterMove(entry: Entry, instance: InstanceId): Promise<void> {
-    const agent = await fleet.mustAgent(entry.agentId)
-    if (agent.terminate_after_switch === 1) entry.dying.set(instance, plus(clock.mono(), AFTER_MOVE))
-  }
-
-  /** It has stopped, so there is nothing to wait for any more, unless AWS ends it anyway. */
-  function onFenced(entry: Entry, instance: InstanceId): void {
-    const at = entry.dying.get(instance)
-    const member = entry.runner.group.members.get(instance)
-    if (at !== undefined && member?.noticedBy === undefined) entry.dying.set(instance, clock.mono())
   }
 
   async function respond(entry: Entry, id: IncidentId): Promise<FailoverResponse> {
