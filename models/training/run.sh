@@ -18,4 +18,6 @@ fi
 program=$1
 shift
 [ "$program" != install ] || exit 0
+# What is made must not depend on the order of a set.
+export PYTHONHASHSEED=0
 exec "$venv/bin/python" "$here/$program.py" "$@"

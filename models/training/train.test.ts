@@ -63,7 +63,11 @@ function train(prices: string, name: string): string {
 }
 
 const python = (program: string, ...args: readonly string[]) =>
-  spawnSync(join(venv, 'bin/python'), [join(here, program), ...args], { encoding: 'utf8' })
+  spawnSync(join(venv, 'bin/python'), [join(here, program), ...args], {
+    encoding: 'utf8',
+    // As run.sh has it.
+    env: { ...process.env, PYTHONHASHSEED: '0' },
+  })
 
 /** Pools that now and then climb by 2 % every 5 h for a day, and otherwise stay where they are. */
 function madeUpMarket(): string {
