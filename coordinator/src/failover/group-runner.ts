@@ -1,15 +1,7 @@
-import { isAppError, messageOf } from '@understudy/shared/core/app-error'
+import { messageOf } from '@understudy/shared/core/app-error'
 import type { AgentId, IncidentId, InstanceId } from '@understudy/shared/core/ids'
 import type { MicroUsd } from '@understudy/shared/core/money'
-import {
-  between,
-  type Clock,
-  type Instant,
-  type Mono,
-  millis,
-  plus,
-  sleep,
-} from '@understudy/shared/core/time'
+import { between, type Clock, type Instant, type Mono, millis, plus } from '@understudy/shared/core/time'
 import { type Certificate, COORDINATOR, type Proposal } from '@understudy/shared/failover/certificate'
 import {
   type Group,
@@ -30,6 +22,7 @@ import type { GroupCommit } from '../storage/group-commit.ts'
 import { type Flight, type LastWord, newFlight, resultOf } from './flight.ts'
 import { causeOf, signalOf, stepNameOf, viaOf } from './incident-names.ts'
 import { noteOutcome } from './switches.ts'
+import { createTraffic } from './traffic.ts'
 import { createVoteWriter } from './vote-writer.ts'
 
 /** The cloud is asked about a silent instance this often. */
@@ -37,8 +30,6 @@ const CHECK_EVERY = millis(500)
 const CALL_TIMEOUT = 5000
 /** Steps of the group that say that something did not work. */
 const FAILURES: ReadonlySet<string> = new Set(['hand-over-failed', 'promotion-failed'])
-const RETRY = millis(250)
-const RETRY_SLOW = millis(2000)
 
 /** What the runner of one agent needs from the rest of the coordinator. */
 export interface RunnerPorts {
@@ -102,6 +93,16 @@ export function createGroupRunner(
   const { agent } = initial
   const log = ports.log.child({ agent })
   const writer = createVoteWriter(agent, { ...ports, log }, signal)
+  const traffic = createTraffic({
+    agent,
+    address,
+    clock,
+    log,
+    group: () => group,
+    timed,
+    routed: (epoch) => dispatch({ kind: 'routed', epoch }),
+    signal,
+  })
   const checked = new Map<InstanceId, Mono>()
   let group = initial
   /** As it was before the event whose effects are carried out. */
@@ -145,9 +146,9 @@ export function createGroupRunner(
       case 'record':
         return later('record', recordCertificate(effect))
       case 'drain-address':
-        return later('drain-address', drain(effect.epoch))
+        return later('drain-address', traffic.drain(effect.epoch, flight))
       case 'point-address':
-        return later('point-address', point(effect))
+        return later('point-address', traffic.point(effect.instance, flight))
       case 'replica-wanted':
         return ports.onReplicaWanted(agent, effect.why, flight)
       case 'check-instance':
@@ -219,39 +220,6 @@ export function createGroupRunner(
     of.replicaId = replicaId ?? of.replicaId
     const evidence = forced ? '; forced: every other voter has ended, has resigned or consents' : ''
     timed(of, 'epoch-moved', began, true, `epoch ${epoch} belongs to ${primary}${evidence}`)
-  }
-
-  async function drain(epoch: number): Promise<void> {
-    const began = clock.mono()
-    try {
-      const did = await address.drain({ agentId: agent, epoch }, AbortSignal.timeout(CALL_TIMEOUT))
-      if (did !== undefined) timed(flight, 'traffic-cut', began, true, did)
-    } catch (error) {
-      // The new primary's `point` cuts it too, and is tried until it works.
-      log.warn({ event: 'address.drain_failed', epoch, why: messageOf(error) })
-      timed(flight, 'traffic-cut', began, false, messageOf(error))
-    }
-  }
-
-  async function point({ epoch, instance }: GroupEffect & { kind: 'point-address' }): Promise<void> {
-    const mine = flight
-    for (let attempt = 0; group.epoch === epoch; attempt += 1) {
-      const began = clock.mono()
-      try {
-        const did = await address.point(
-          { agentId: agent, instanceId: instance, epoch },
-          AbortSignal.timeout(CALL_TIMEOUT),
-        )
-        if (did !== undefined) timed(mine, 'address-moved', began, true, did)
-        return dispatch({ kind: 'routed', epoch })
-      } catch (error) {
-        if (isAppError(error, 'stale_epoch')) return
-        log.error({ event: 'address.point_failed', epoch, attempt, why: messageOf(error) })
-        if (attempt === 0)
-          timed(mine, 'address-moved', began, false, `${messageOf(error)}; it is tried again`)
-        await sleep(clock, attempt < 10 ? RETRY : RETRY_SLOW, signal)
-      }
-    }
   }
 
   function check(instance: InstanceId): void {

@@ -7,6 +7,7 @@ import {
   emptyMember,
   handOverOrder,
   handOverTargets,
+  isAlone,
   openIncident,
   patchMember,
   quiet,
@@ -333,6 +334,8 @@ export function heirOf({ certificate, members }: Group): GroupMember | undefined
 function failed(group: Group, from: InstanceId, why: string, attempt: number, now: Mono): GroupStep {
   const retryAt = plus(now, millis(Math.min(1000 * 2 ** Math.min(attempt - 1, 10), RETRY_CAP)))
   const open = openIncident(group)
+  // Whoever gets it to serve in the end has no standby: the record of this move is closed by then.
+  const replacement = open && open.instance !== from && isAlone(group) ? [wanted('replaced')] : []
   const closed: GroupEffect[] = open
     ? [
         stepOf(open, 'promotion-failed', `${from}: ${why}`),
@@ -344,7 +347,8 @@ function failed(group: Group, from: InstanceId, why: string, attempt: number, no
         },
       ]
     : []
-  return quiet({ ...group, phase: { kind: 'failed', why, retryAt, attempt }, waiting: undefined }, ...closed)
+  const phase = { kind: 'failed', why, retryAt, attempt } as const
+  return quiet({ ...group, phase, waiting: undefined }, ...closed, ...replacement)
 }
 
 /** A change that could not get its votes. */

@@ -217,3 +217,36 @@ test('a primary that hears of an election which was given up before of its own n
   g.beat(P, { epoch: 3, office: false })
   expect(g.kinds()).toEqual(['tell:certificate', 'tell:votes'])
 })
+
+test('a new primary that stands still is waited for while nobody else could take over', () => {
+  const g = bench().settle()
+  g.send({ kind: 'gone', instance: P })
+  g.write()
+  g.win()
+  g.wait(4 * lease)
+  expect(g.group.phase).toMatchObject({ kind: 'promoting', target: R })
+  g.beat(R)
+  g.promoted()
+  g.send({ kind: 'routed', epoch: g.group.epoch })
+  expect(g.find('incident-closed')).toMatchObject({ outcome: 'promoted' })
+})
+
+test('it is not waited for long, and whoever serves in the end gets a standby', () => {
+  const g = bench().settle()
+  g.send({ kind: 'gone', instance: P })
+  g.write()
+  g.win()
+  g.wait(15_000)
+  expect(g.group.phase.kind).toBe('failed')
+  expect(g.find('incident-closed')).toMatchObject({ outcome: 'failed' })
+  expect(g.find('replica-wanted')).toMatchObject({ why: 'replaced' })
+})
+
+test('nor while another could take over', () => {
+  const g = bench(third).settle()
+  g.released()
+  g.write()
+  g.wait(2 * lease, P, Q)
+  expect(g.find('incident-closed')).toBeUndefined()
+  expect(g.group.phase).toMatchObject({ kind: 'voting', change: { proposal: { primary: P } } })
+})

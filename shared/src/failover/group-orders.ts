@@ -159,3 +159,10 @@ export function silenceOf(group: Group, now: Mono): Millis {
   const primary = group.primary === undefined ? undefined : group.members.get(group.primary)
   return primary ? between(primary.heardAt, now) : millis(0)
 }
+
+/** Nobody but the primary is left who could be its standby. */
+export const isAlone = ({ members, primary }: Group): boolean =>
+  ![...members.values()].some(
+    ({ instance, retired, gone, noticedBy }) =>
+      instance !== primary && !retired && !gone && noticedBy === undefined,
+  )

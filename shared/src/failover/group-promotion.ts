@@ -1,5 +1,5 @@
 import { afterFailedPromotion, considerNotice } from './group-change.ts'
-import { after, followOrder, patchMember, quiet, wanted } from './group-orders.ts'
+import { after, followOrder, isAlone, patchMember, quiet, wanted } from './group-orders.ts'
 import type { Group, GroupContext, GroupEffect, GroupEvent, GroupStep } from './group-types.ts'
 
 /** From a certificate to the end of its incident: the new primary is started, then traffic is led to it. */
@@ -48,11 +48,7 @@ export function onRouted(
         ? `no replica was ready: ${primary} started without what the old primary had`
         : `${primary} took over at epoch ${group.epoch}`,
   }
-  const alone = ![...steady.members.values()].some(
-    (member) =>
-      member.instance !== primary && !member.retired && !member.gone && member.noticedBy === undefined,
-  )
-  const replacement = alone && !returned ? [wanted('replaced')] : []
+  const replacement = isAlone(steady) && !returned ? [wanted('replaced')] : []
   return after([closed, ...replacement], considerNotice(steady, context))
 }
 

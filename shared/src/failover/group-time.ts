@@ -24,6 +24,8 @@ import type { Group, GroupContext, GroupEffect, GroupStep, OpenIncident, Phase }
 const SUSPECT_AFTER_BEATS = 2
 /** After our own restart a new primary is given this long to connect. */
 const CONNECT_WITHIN = millis(10_000)
+/** A new primary that nobody could replace may be silent for so long before its move is taken for failed. */
+const STALL = millis(15_000)
 
 export function onTick(before: Group, context: GroupContext): GroupStep {
   const { now } = context
@@ -113,9 +115,11 @@ function whilePromoting(
   if (hasResigned(group)) return afterFailedPromotion(group, primary, 'it was started again', context)
   // It goes on while its epoch is renewed: it is lost only when one that runs would be.
   if (group.wasUp) return isOver(group, context.now) ? replaceLost(group, context) : undefined
-  return hasFallenSilent(group, target, context.now)
-    ? afterFailedPromotion(group, target, 'it fell silent before the workload was up', context)
-    : undefined
+  if (!hasFallenSilent(group, target, context.now)) return undefined
+  const passed = afterFailedPromotion(group, target, 'it fell silent before the workload was up', context)
+  // With nobody to go on to, it is given the time of a stall: it may have the workload up already.
+  const isWaitedFor = passed.group.phase.kind === 'failed' && silenceOf(group, context.now) < STALL
+  return isWaitedFor ? undefined : passed
 }
 
 const onOpenChange = (
