@@ -37,8 +37,8 @@ export async function runCase(
   const ends = performance.now() + limit
   const failures: string[] = []
   try {
-    // After a loss the former instance comes back and is the next standby; after a notice it cannot.
-    const keepsInstances = plan.trigger === 'kill'
+    // After a loss the former instance comes back and is the next standby, as after a move by hand; after a notice it cannot.
+    const keepsInstances = plan.trigger === 'kill' || plan.trigger === 'planned'
     await rig.operator.change(AGENT.id, {
       auto_replica_enabled: !keepsInstances,
       terminate_after_switch: !keepsInstances,
