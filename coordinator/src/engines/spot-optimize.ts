@@ -26,12 +26,12 @@ export function createSpotOptimize(parts: {
     const region = await regionNow(asked.constraints.region)
     const output = engine.decide(toInput(asked, region), selected.configOf(engine))
     const at = new Date(region.now).toISOString()
-    const { decision, code, reason, alert, suggestion, risk_source } = output
+    const { code, reason, alert, suggestion, risk_source } = output
     const skipped: Record<string, number> = {}
     for (const one of output.skipped) skipped[one.code] = (skipped[one.code] ?? 0) + 1
     return {
       cluster_id: asked.cluster_id ?? null,
-      ...{ decision, code, reason, alert, suggestion, risk_source },
+      ...{ code, reason, alert, suggestion, risk_source },
       recommendations: output.ranked.slice(0, MOST_RECOMMENDED),
       execution_plan: output.allocation.map((share, i) => ({ step: i + 1, action: 'LAUNCH', ...share })),
       unplaced: output.unplaced,

@@ -134,7 +134,6 @@ const rankedSchema = z.object({
 })
 
 const verdictShape = {
-  decision: z.enum(decisionNames),
   code: z.string(),
   reason: z.string(),
   alert: z.string().nullable(),
@@ -144,6 +143,7 @@ const verdictShape = {
 const savingsAgainstSchema = z.enum(['current', 'on-demand']).nullable()
 
 export const spotOutputSchema = z.object({
+  decision: z.enum(decisionNames),
   ...verdictShape,
   action: z.string().nullable(),
   target_pool_id: z.string().nullable(),
