@@ -13,8 +13,6 @@ import { spotPolicy, toPipelineInput } from './spot-input.ts'
 import { toSpotOutput } from './spot-output.ts'
 import { spotSample } from './spot-sample.ts'
 
-export const SPOT_OPTIMIZER = 'spot_optimizer_v1'
-
 export interface SpotOptimizer extends Engine {
   decide(input: SpotInput, config: SpotConfig): SpotOutput
 }
@@ -26,7 +24,7 @@ export const createSpotOptimizer = (parts: {
   readonly standing: Engine['standing']
   readonly measured: Engine['measured']
 }): SpotOptimizer => ({
-  id: SPOT_OPTIMIZER,
+  id: 'spot_optimizer_v1',
   name: 'Spot optimizer',
   version: PIPELINE_VERSION,
   decision: 'spot-optimize',
