@@ -87,7 +87,7 @@ export const spotInputSchema = z
     /** Own ones of the past day. */
     interruptions: z
       .array(z.strictObject({ ...placeShape, at: timeSchema }))
-      .max(1000)
+      .max(200)
       .default([]),
     /** Voluntary moves that may begin now. */
     moves_left: countSchema.default(1),
