@@ -236,7 +236,7 @@ test('an engine is tried with its sample, told what is wrong with an input, and 
   const input = page.getByLabel('Input, as JSON')
   const attempt = page.getByRole('button', { name: 'Try this input' })
   await attempt.click()
-  await page.getByText(/^Decided in .* Nothing was kept\.$/).waitFor()
+  await page.getByText('Nothing was kept.').waitFor()
   expect(await page.getByLabel('Output, as JSON').inputValue()).toContain('"decision": "SWITCH"')
 
   const sample = await input.inputValue()
