@@ -252,7 +252,7 @@ test('an engine is tried with its sample, told what is wrong with an input, and 
   expect(await input.inputValue()).toBe(sample)
 
   await page.getByLabel('Configuration, as JSON').fill('{ "min_gain": 0.5 }')
-  await page.getByRole('button', { name: /^Select Spot optimizer/ }).press('Enter')
+  await page.getByRole('button', { name: /^Set Spot optimizer with this/ }).press('Enter')
   const dialog = page.getByRole('dialog')
   await dialog.getByText('min_gain: 0.5').waitFor()
   expect(await focused(dialog.getByRole('button', { name: /^Keep Spot optimizer/ }))).toBe(true)

@@ -100,23 +100,70 @@ export type SpotInput = z.infer<typeof spotInputSchema>
 /** As it is written, without what has a default. */
 export type SpotInputText = z.input<typeof spotInputSchema>
 
-/** What an operator may say otherwise; what is left out is as usual. */
+/** What an operator may say otherwise; what is left out is as usual. The descriptions are shown where it is set. */
 export const spotConfigSchema = z.strictObject({
-  ranking: z.enum(rankingNames).optional(),
-  /** Which probability counts as the cost of an interruption. */
-  hazard_from: z.enum(['interruption', 'instability']).optional(),
-  /** Types of up to this many times the size. */
-  upsize_multiplier: z.number().min(1).max(16).optional(),
-  /** A move must save at least this many USD per hour, and this share. */
-  min_gain: z.number().min(0).max(1000).optional(),
-  min_gain_share: probabilitySchema.optional(),
-  min_lifetime_hours: z.number().min(0).max(720).optional(),
-  max_switches_24h: z.int().min(0).max(1000).optional(),
-  /** Staying is given up once it has cost this many times what a move costs; null: never for that alone. */
-  patience: z.number().min(0).max(1000).nullable().optional(),
-  max_price_age_hours: z.number().positive().max(720).optional(),
-  max_pool_share: z.number().positive().max(1).optional(),
-  max_family_share: z.number().positive().max(1).optional(),
+  ranking: z
+    .enum(rankingNames)
+    .optional()
+    .describe('What pools are sorted by; usually effective-cost-v1. Or seed-v1, seed-linear'),
+  hazard_from: z
+    .enum(['interruption', 'instability'])
+    .optional()
+    .describe(
+      'Which probability counts as the cost of an interruption; usually interruption. Or instability',
+    ),
+  upsize_multiplier: z
+    .number()
+    .min(1)
+    .max(16)
+    .optional()
+    .describe('Types of up to this many times the size are taken; usually 2'),
+  min_gain: z
+    .number()
+    .min(0)
+    .max(1000)
+    .optional()
+    .describe('A move must save at least this many USD an hour of effective cost; usually 0.002'),
+  min_gain_share: probabilitySchema.optional().describe('And at least this share of it, 0 to 1; usually 0.1'),
+  min_lifetime_hours: z
+    .number()
+    .min(0)
+    .max(720)
+    .optional()
+    .describe('What has run for less than so many hours does not move; usually 4'),
+  max_switches_24h: z
+    .int()
+    .min(0)
+    .max(1000)
+    .optional()
+    .describe('Nor does what has moved this often within 24 h; usually 3'),
+  patience: z
+    .number()
+    .min(0)
+    .max(1000)
+    .nullable()
+    .optional()
+    .describe(
+      'Staying is given up once it has cost this many times the move; usually 1. null: never for that alone',
+    ),
+  max_price_age_hours: z
+    .number()
+    .positive()
+    .max(720)
+    .optional()
+    .describe('Prices that are older than so many hours do not count; usually 6'),
+  max_pool_share: z
+    .number()
+    .positive()
+    .max(1)
+    .optional()
+    .describe('Of several instances at most this share goes to one pool; usually 0.34'),
+  max_family_share: z
+    .number()
+    .positive()
+    .max(1)
+    .optional()
+    .describe('And at most this share to one family; usually 0.67'),
 })
 export type SpotConfig = z.infer<typeof spotConfigSchema>
 

@@ -8,6 +8,7 @@ import {
   outputSentence,
   placeOf,
   selectedSentence,
+  settable,
   wrongPlaces,
 } from './engine-words.ts'
 
@@ -40,6 +41,15 @@ describe('an engine', () => {
       selectedSentence({ ...set, before: before as never, after: after as never }, 'Spot optimizer'),
     ).toBe('Spot optimizer decides from the next decision on, min_gain: 0.01.')
   })
+})
+
+it('what can be set is what the schema of its configuration has', () => {
+  const properties = { min_gain: { type: 'number', description: 'at least this' }, other: {} }
+  expect(settable({ properties })).toEqual([
+    { name: 'min_gain', description: 'at least this' },
+    { name: 'other', description: 'other' },
+  ])
+  expect(settable({})).toEqual([])
 })
 
 describe('an output', () => {

@@ -30,6 +30,17 @@ export function configWords(config: Readonly<Record<string, unknown>>): string {
 export const selectedSentence = ({ after }: SelectEngineResult, name: string): string =>
   `${name} decides from the next decision on, ${configWords(after.config)}.`
 
+/** What can be set, by the JSON Schema of the configuration. */
+export function settable(
+  schema: Readonly<Record<string, unknown>>,
+): readonly { readonly name: string; readonly description: string }[] {
+  const properties = (schema.properties ?? {}) as Readonly<Record<string, { readonly description?: string }>>
+  return Object.entries(properties).map(([name, { description }]) => ({
+    name,
+    description: description ?? name,
+  }))
+}
+
 /** What an output says in words, where it does: `SWITCH (CHEAPER): it saves $0.0140 an hour.` */
 export function outputSentence(output: unknown): string | undefined {
   if (typeof output !== 'object' || output === null) return undefined
