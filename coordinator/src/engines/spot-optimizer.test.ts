@@ -41,8 +41,9 @@ describe('the spot optimizer', () => {
     expect(output.skipped.map(({ pool_id: id, code }) => [id, code]).sort()).toEqual([
       ['c5.large@us-east-1a', 'TOO_LITTLE_MEMORY'],
       ['m5a.large@us-east-1c', 'UNSAFE'],
-      ['m6i.large@us-east-1b', 'BAD_INPUT:spotUsd'],
+      ['m6i.large@us-east-1b', 'BAD_INPUT:spot_price'],
     ])
+    expect(output.skipped[0]?.reason).toBe('its spot_price makes no sense')
     const [best, own] = output.ranked
     expect(own?.pool_id).toBe('m5.large@us-east-1a')
     const gain = (own?.effective_cost ?? 0) - (best?.effective_cost ?? 0)

@@ -1,4 +1,4 @@
-import type { Candidate } from '@understudy/shared/pipeline/context'
+import type { Candidate, Drop } from '@understudy/shared/pipeline/context'
 import type { Outcome } from '@understudy/shared/pipeline/pipeline'
 import type { SpotOutput } from '@understudy/shared/protocol/spot-optimizer'
 
@@ -24,10 +24,25 @@ export function toSpotOutput(outcome: Outcome, count: number): SpotOutput {
     unplaced: count - placed,
     ...savingsOf(outcome, count),
     skipped: trace.flatMap(({ stage, dropped }) =>
-      dropped.map(({ id, code, reason }) => ({ pool_id: id, stage, code, reason })),
+      dropped.map((drop) => ({ pool_id: drop.id, stage, ...inOwnWords(drop) })),
     ),
     stages: trace.map(({ stage, in: before, out }) => ({ stage, in: before, out })),
   }
+}
+
+/** The pipeline's names of what an offer has, and those of the input. */
+const fields: Readonly<Record<string, string>> = {
+  spotUsd: 'spot_price',
+  onDemandUsd: 'on_demand_price',
+  memGib: 'memory_gib',
+  band: 'interruption_band',
+  priceAt: 'price_at',
+}
+
+function inOwnWords({ code, reason }: Drop): { readonly code: string; readonly reason: string } {
+  const [what, field = ''] = code.split(':')
+  const own = fields[field]
+  return own === undefined ? { code, reason } : { code: `${what}:${own}`, reason: reason.replace(field, own) }
 }
 
 const toRanked = ({ id, offer, risk, score, flags }: Candidate): SpotOutput['ranked'][number] => ({
