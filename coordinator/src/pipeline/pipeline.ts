@@ -133,7 +133,9 @@ export function openPipeline(parts: OpenPipelineParts): Pipeline {
       agent: createAgentActuator(failover, clock),
     },
     store: actions,
-    standingOf: createStanding({ targets, configs, actions, sourcesOf, voluntaryMovesAllowed, clock }),
+    standingOf: createStanding({
+      ...{ targets, configs, actions, sourcesOf, policyOf, voluntaryMovesAllowed, clock },
+    }),
     clock,
     log,
     onEnd({ decisionId, targetId, poolId, orderedAt }, result) {
