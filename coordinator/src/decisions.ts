@@ -7,6 +7,7 @@ import type { Logger } from 'pino'
 import type { Registry } from 'prom-client'
 import { openModelBucket } from './cloud/s3/model-bucket.ts'
 import type { CoordinatorConfig } from './config/options.ts'
+import { type Engines, openEngines } from './engines/engines.ts'
 import type { Failover } from './failover/failover.ts'
 import type { FleetStore } from './fleet/fleet.ts'
 import type { Api, Audit } from './http/http.ts'
@@ -101,14 +102,19 @@ export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
     voluntaryMovesAllowed: predictions.voluntaryMovesAllowed,
     cycleMinutes: config.decision_cycle,
     keptDays: config.decision_retention,
-    policy: {
+    policy: () => engines.spotPolicy(),
+    onDecision: (made) => lab.onDecision(made),
+    onLeft: predictions.left,
+    isTest: parts.isTest,
+  })
+  const engines: Engines = openEngines({
+    ...{ db, pipeline, audit, clock, log },
+    active: config.decision_engine_active,
+    settings: {
       tauAdmit: config.max_crash_probability,
       tauLeave: config.max_crash_probability,
       maxInterruptRate: config.max_historic_interrupt_rate,
     },
-    onDecision: (made) => lab.onDecision(made),
-    onLeft: predictions.left,
-    isTest: parts.isTest,
   })
   const lab: Lab = createLab({
     ...{ db, clock, log, models },
@@ -137,12 +143,16 @@ export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
       interruptionRoutes({ interruptions, poolsIn: market.poolsIn, instanceOf: placeOf(fleet) }),
       ...predictions.routes,
       ...pipeline.routes,
+      ...engines.routes,
       labRoutes(lab, audit),
       experimentRoutes(lab.experiments, lab.names, audit),
     ],
     services: [models, gapFiller, ...predictions.services, ...pipeline.services, ...labServices],
     riskOf: predictions.riskOf,
-    load: predictions.load,
+    async load() {
+      await engines.load()
+      await predictions.load()
+    },
   }
 }
 

@@ -22,6 +22,7 @@ describe('the route', () => {
     ['#/gap-filler', { page: 'gap-filler' }],
     ['#/lab?target=i-lab-test-001', { page: 'lab', target: 'i-lab-test-001' }],
     ['#/decisions?decision=SWITCH', { page: 'decisions', decision: 'SWITCH' }],
+    ['#/engines?engine=spot_optimizer_v1', { page: 'engines', engine: 'spot_optimizer_v1' }],
     ['#/settings', { page: 'settings' }],
     [
       '#/settings?actor=ada&action=agent.settings',

@@ -21,6 +21,7 @@ export type Route =
       readonly decision?: string
       readonly open?: string
     }
+  | { readonly page: 'engines'; readonly engine?: string }
   | {
       readonly page: 'settings'
       /** What of the changes is shown. */
@@ -52,6 +53,7 @@ const places: readonly Place[] = [
   { page: 'gap-filler', section: 'gap-filler', id: false, query: [] },
   { page: 'lab', section: 'lab', id: false, query: ['target', 'experiment'] },
   { page: 'decisions', section: 'decisions', id: false, query: ['agent', 'decision', 'open'] },
+  { page: 'engines', section: 'engines', id: false, query: ['engine'] },
   { page: 'settings', section: 'settings', id: false, query: ['actor', 'action', 'object'] },
 ]
 

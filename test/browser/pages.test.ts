@@ -4,6 +4,7 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import { engineListSchema, enginePageSchema } from '@understudy/shared/protocol/engines'
 import { poolListSchema, priceFetchSchema } from '@understudy/shared/protocol/market'
 import { modelListSchema } from '@understudy/shared/protocol/models'
 import { auditEntrySchema } from '@understudy/shared/protocol/settings'
@@ -227,6 +228,45 @@ test('a decision comes by itself, and shows its stages and why each pool fell', 
   await line.getByText('Safety gate').waitFor()
 })
 
+test('an engine is tried with its sample, told what is wrong with an input, and set by keyboard', async () => {
+  await go('Engines')
+  const card = page.getByRole('region', { name: /^Spot optimizer/ })
+  const { items } = await ask(engineListSchema, '/api/v1/ml/engines/list')
+  expect(await textOf(card)).toContain(`${items[0]?.engine_id}`)
+  const input = page.getByLabel('Input, as JSON')
+  const attempt = page.getByRole('button', { name: 'Try this input' })
+  await attempt.click()
+  await page.getByText('Nothing was kept.').waitFor()
+  expect(await page.getByLabel('Output, as JSON').inputValue()).toContain('"decision": "SWITCH"')
+
+  const sample = await input.inputValue()
+  await input.fill(sample.replace('0.031', '"cheap"'))
+  await attempt.click()
+  await page.getByText('offers[1].spot_price').waitFor()
+  expect(await input.getAttribute('aria-invalid')).toBe('true')
+  expect(complaints.splice(0)).toEqual([expect.stringContaining('400')])
+  await input.fill('{')
+  await page.getByText('This is no JSON.').waitFor()
+  expect(await attempt.getAttribute('aria-disabled')).toBe('true')
+  await page.getByRole('button', { name: 'Back to the sample' }).click()
+  expect(await input.inputValue()).toBe(sample)
+
+  await page.getByLabel('Configuration, as JSON').fill('{ "min_gain": 0.5 }')
+  await page.getByRole('button', { name: /^Set Spot optimizer with this/ }).press('Enter')
+  const dialog = page.getByRole('dialog')
+  await dialog.getByText('min_gain: 0.5').waitFor()
+  expect(await focused(dialog.getByRole('button', { name: /^Keep Spot optimizer/ }))).toBe(true)
+  await dialog.getByRole('button', { name: /^Set Spot optimizer/ }).press('Enter')
+  await dialog.waitFor({ state: 'detached' })
+  await page
+    .getByRole('status')
+    .filter({ hasText: 'decides from the next decision on, min_gain: 0.5' })
+    .waitFor()
+  await page.getByText('by demo,').waitFor()
+  const set = await ask(enginePageSchema, `/api/v1/ml/engines/${items[0]?.engine_id}/metadata`)
+  expect([set.config, set.revision, set.selected_by]).toEqual([{ min_gain: 0.5 }, 1, 'demo'])
+})
+
 test('the Lab shows which stages are passed over, and why', async () => {
   await go('Lab')
   await page.getByLabel('Version').selectOption({ index: 1 })
@@ -281,6 +321,7 @@ test.each([
     ['#/decisions', 'Timeline'],
     ['#/switches', 'Latest first'],
     [`#/agents/${agent?.id}`, 'Sync lag'],
+    ['#/engines', 'Try it'],
     ['#/settings', 'Configuration'],
   ]
   const findings: Record<string, readonly string[]> = {}

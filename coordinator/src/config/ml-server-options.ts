@@ -26,7 +26,7 @@ export const mlServerOptions = {
       .default('spot_optimizer_v1'),
     env: 'DECISION_ENGINE_ACTIVE',
     flag: false,
-    doc: 'The engine that decides for agents: spot_optimizer_v1, the decision pipeline, is the one there is',
+    doc: 'The engine that decides for agents until another is selected: spot_optimizer_v1, the decision pipeline, is the one there is',
   },
   local_prediction_store: {
     schema: z

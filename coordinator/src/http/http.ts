@@ -17,6 +17,7 @@ export {
 export { type Api, type AppEnv, createRoutes } from './env.ts'
 export { createIdempotency } from './idempotency.ts'
 export { cursorAfter, type Position, positionOf } from './position.ts'
+export { invalidInput } from './problems.ts'
 export {
   agentParams,
   answer,

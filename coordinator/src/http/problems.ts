@@ -24,10 +24,10 @@ function asAppError(error: unknown): AppError | undefined {
   return undefined
 }
 
-/** Names every place that is wrong; an unknown key is named as such. */
-export function invalidInput(error: z.core.$ZodError, target: string): AppError {
+/** Names every place that is wrong; an unknown key is named as such. `within` is where what was checked lies in the body. */
+export function invalidInput(error: z.core.$ZodError, target: string, within = ''): AppError {
   const errors = error.issues.flatMap((issue) => {
-    const base = issue.path.map((part) => `/${String(part)}`).join('')
+    const base = within + issue.path.map((part) => `/${String(part)}`).join('')
     if (issue.code === 'unrecognized_keys')
       return issue.keys.map((key) => ({ pointer: `${base}/${key}`, message: 'unknown key' }))
     return [{ pointer: base, message: issue.message }]

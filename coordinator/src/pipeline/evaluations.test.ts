@@ -18,6 +18,8 @@ import { typeFacts } from './type-facts.ts'
 
 const HERE = { instanceType: 'c5.large', availabilityZone: 'ap-south-1a' }
 
+const SETTINGS = { tauAdmit: 0.7, tauLeave: 0.7 }
+
 describe.each(dialects)('what is asked about by itself, on %s', (dialect) => {
   let database: OpenDatabase
   let time: VirtualTime
@@ -34,7 +36,7 @@ describe.each(dialects)('what is asked about by itself, on %s', (dialect) => {
     configs = createInstanceConfigs(db, clock)
     const common = {
       ...{ clock, configs, model, store: createDecisionStore(db), targets: createTargets(db, clock) },
-      policyOf: createPolicies({ tauAdmit: 0.7, tauLeave: 0.7 }),
+      policyOf: createPolicies(() => SETTINGS),
       sourcesOf: () =>
         Promise.resolve({
           ...{ pools: pools(), offered: [], factsOf: typeFacts([]) },

@@ -77,21 +77,27 @@ function bypassOf({ binPacking, rightSizing }: InstanceConfig): readonly Bypasse
   ]
 }
 
+const USUAL: Partial<Policy> = {}
+
 /** The policy for a target. @param tauReplica of its agent; the default where there is none */
 export type PolicyOf = (config: InstanceConfig, tauReplica: number | undefined) => Policy
 
 /**
  * The same policy is the same object, so that it is stored once.
- * @param settings what the operator has set otherwise, for all targets
+ * @param settingsNow what the operator has set otherwise, for all targets: the same object until it changes
  */
-export function createPolicies(settings: Partial<Policy> = {}): PolicyOf {
+export function createPolicies(settingsNow: () => Partial<Policy> = () => USUAL): PolicyOf {
   const policies = new Map<string, Policy>()
+  let settings: Partial<Policy> | undefined
   return ({ pipelineMode }, tauReplica) => {
+    const now = settingsNow()
+    if (now !== settings) policies.clear()
+    settings = now
     const key = `${pipelineMode}/${tauReplica}`
     const made = policies.get(key)
     if (made) return made
     const usual = defaultPolicy(pipelineMode)
-    const policy = { ...usual, ...settings, tauReplica: tauReplica ?? usual.tauReplica }
+    const policy = { ...usual, ...now, tauReplica: tauReplica ?? usual.tauReplica }
     policies.set(key, policy)
     return policy
   }

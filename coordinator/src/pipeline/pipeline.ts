@@ -2,7 +2,7 @@ import { INSTANCE_ID_PATTERN, instanceId } from '@understudy/shared/core/ids'
 import type { Service } from '@understudy/shared/core/service'
 import { type Clock, type Instant, instant, minutes } from '@understudy/shared/core/time'
 import type { Pool } from '@understudy/shared/market/pool'
-import type { Policy } from '@understudy/shared/pipeline/context'
+import type { OwnInterruption, PipelineInput, Policy } from '@understudy/shared/pipeline/context'
 import type { DecisionFrame } from '@understudy/shared/protocol/decision-log'
 import type { PoolView } from '@understudy/shared/protocol/market'
 import type { Logger } from 'pino'
@@ -31,7 +31,7 @@ import { createInstanceConfigs, type InstanceConfigs } from './instance-configs.
 import { pipelineRoutes } from './pipeline.routes.ts'
 import { createPolicies } from './pipeline-input.ts'
 import { createPipelineMetrics } from './pipeline-metrics.ts'
-import type { RegionSources } from './region-offers.ts'
+import { type RegionSources, regionOffers } from './region-offers.ts'
 import { createStanding } from './standing.ts'
 import { createTargets, openSignals } from './targets.ts'
 import { tellOfTried } from './tried.ts'
@@ -46,6 +46,18 @@ export interface Pipeline {
   readonly routes: readonly Api[]
   readonly services: readonly Service[]
   readonly configs: InstanceConfigs
+  /** Whether it decides by itself, in cycles, and why or why not. */
+  standing(): { readonly enabled: boolean; readonly reason: string }
+  /** The last decision that is kept. */
+  lastDecision(): Promise<{ readonly at: Instant; readonly durationMs: number } | null>
+  /** What a region offers now, scored by the active model. */
+  regionNow(region: string): Promise<ScoredRegion>
+}
+
+export interface ScoredRegion extends Pick<PipelineInput, 'offers' | 'model' | 'modelFailure'> {
+  readonly now: Instant
+  /** Own ones of the past day. */
+  readonly interruptions: readonly OwnInterruption[]
 }
 
 export interface OpenPipelineParts {
@@ -62,8 +74,8 @@ export interface OpenPipelineParts {
   readonly log: Logger
   /** ENV=TEST, or the demo: AWS's signals may be made up, and no cycle runs by itself. */
   readonly isTest: boolean
-  /** What holds for all targets in place of the defaults. */
-  readonly policy: Partial<Policy>
+  /** What holds for all targets in place of the defaults: the same object until it changes. */
+  readonly policy: () => Partial<Policy>
   /** Minutes from one cycle to the next; 0 is never. */
   readonly cycleMinutes: number
   /** Whether the models are good enough for voluntary moves. */
@@ -121,7 +133,9 @@ export function openPipeline(parts: OpenPipelineParts): Pipeline {
       agent: createAgentActuator(failover, clock),
     },
     store: actions,
-    standingOf: createStanding({ targets, configs, actions, sourcesOf, voluntaryMovesAllowed, clock }),
+    standingOf: createStanding({
+      ...{ targets, configs, actions, sourcesOf, policyOf, voluntaryMovesAllowed, clock },
+    }),
     clock,
     log,
     onEnd({ decisionId, targetId, poolId, orderedAt }, result) {
@@ -161,5 +175,23 @@ export function openPipeline(parts: OpenPipelineParts): Pipeline {
     ],
     services: [acting, ...(isTest || cycleMinutes === 0 ? [] : [cycles])],
     configs,
+    standing: () => cycleStanding(isTest, cycleMinutes),
+    async lastDecision() {
+      const [last] = await store.list({ limit: 1 })
+      return last ? { at: instant(last.at), durationMs: last.duration_ms } : null
+    },
+    async regionNow(region) {
+      const now = clock.now()
+      const offers = regionOffers(region, await sourcesOf(region))
+      return { now, ...(await model.score(offers, now)), interruptions: await targets.interruptions() }
+    },
   }
+}
+
+function cycleStanding(isTest: boolean, cycleMinutes: number): ReturnType<Pipeline['standing']> {
+  if (isTest)
+    return { enabled: false, reason: 'in ENV=TEST and in the demo it decides only when it is asked' }
+  if (cycleMinutes === 0)
+    return { enabled: false, reason: 'UNDERSTUDY_DECISION_CYCLE is 0: it decides only when it is asked' }
+  return { enabled: true, reason: `it decides for the whole fleet every ${cycleMinutes} min` }
 }

@@ -9,10 +9,10 @@ import {
 } from '@understudy/shared/core/time'
 import { parsePool, poolId, regionOf } from '@understudy/shared/market/pool'
 import type { Offer } from '@understudy/shared/pipeline/context'
-import { defaultPolicy } from '@understudy/shared/pipeline/policy'
 import { AGAIN_AFTER, type Order, type StandingNow } from '@understudy/shared/pipeline/preconditions'
 import type { ActionStore } from './action-store.ts'
 import type { InstanceConfigs } from './instance-configs.ts'
+import type { PolicyOf } from './pipeline-input.ts'
 import { type RegionSources, regionOffers } from './region-offers.ts'
 import type { Targets } from './targets.ts'
 
@@ -27,10 +27,11 @@ export function createStanding(parts: {
   readonly configs: Pick<InstanceConfigs, 'get'>
   readonly actions: Pick<ActionStore, 'lastFailure'>
   readonly sourcesOf: (region: string) => Promise<RegionSources>
+  readonly policyOf: PolicyOf
   readonly voluntaryMovesAllowed: () => StandingNow['voluntaryMoves']
   readonly clock: Clock
 }): (order: Order) => Promise<StandingNow> {
-  const { targets, configs, actions, clock } = parts
+  const { targets, configs, actions, policyOf, clock } = parts
   const kept = new Map<string, { until: Mono; offers: Promise<readonly Offer[]> }>()
 
   function offersIn(region: string): Promise<readonly Offer[]> {
@@ -61,7 +62,7 @@ export function createStanding(parts: {
       enabled: config.enabled,
       level: config.level,
       targetPrice: order.targetPoolId === null ? null : await priceOf(order.targetPoolId),
-      maxPriceAge: defaultPolicy(config.pipelineMode).maxPriceAge,
+      maxPriceAge: policyOf(config, undefined).maxPriceAge,
       lastFailure: await actions.lastFailure(order, instant(clock.now() - LOOKED_BACK)),
       movesLeft: await targets.movesLeft(order.targetId),
       voluntaryMoves: parts.voluntaryMovesAllowed(),

@@ -6,6 +6,7 @@ export interface DecisionSchema {
   decision_targets: DecisionTargetRow
   decision_actions: DecisionActionRow
   realised_savings: RealisedSavingsRow
+  decision_engines: DecisionEngineRow
 }
 
 export interface DecisionRow {
@@ -130,4 +131,19 @@ export interface RealisedSavingsRow {
   ended: string | null
   /** Null while prices may still come. */
   settled_at: number | null
+}
+
+/** An engine that somebody has selected. */
+export interface DecisionEngineRow {
+  id: string
+  /** What it decides: the last part of its path. */
+  decision: string
+  /** 1 for the one that counts among those of its decision. */
+  active: number
+  /** JSON: what was set otherwise than usual. */
+  config: string
+  /** Grows with every selection for its decision: two at once are one after the other. */
+  revision: number
+  selected_at: number
+  selected_by: string
 }

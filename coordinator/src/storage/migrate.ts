@@ -17,6 +17,7 @@ import { decisionsKept } from './migrations/0013-decisions-kept.ts'
 import { policies } from './migrations/0014-policies.ts'
 import { notifications } from './migrations/0015-notifications.ts'
 import { coveringPrices } from './migrations/0016-covering-prices.ts'
+import { engines } from './migrations/0018-engines.ts'
 import type { Schema } from './schema.ts'
 
 /** In order; a name never changes once it was released, and nothing goes backwards. */
@@ -37,6 +38,7 @@ const migrations: Record<string, Migration> = {
   '0014-policies': policies,
   '0015-notifications': notifications,
   '0016-covering-prices': coveringPrices,
+  '0018-engines': engines,
 }
 
 /**

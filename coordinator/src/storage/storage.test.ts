@@ -55,6 +55,7 @@ describe.each(dialects)('a database on %s', (dialect) => {
       '0014-policies',
       '0015-notifications',
       '0016-covering-prices',
+      '0018-engines',
     ]
     expect(await pendingMigrations(db)).toEqual(all)
     expect(await migrate(db)).toEqual(all)

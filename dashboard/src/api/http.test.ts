@@ -42,6 +42,19 @@ describe('a call', () => {
     expect(result).toMatchObject({ ok: false, kind: 'refused', detail: 'why', facts: { epoch: 3 } })
   })
 
+  it('a refusal names the places that were wrong, where there are any', async () => {
+    const errors = [{ pointer: '/input/now', message: 'no time' }]
+    const body = JSON.stringify({
+      title: 'The request is not valid',
+      detail: 'why',
+      code: 'input_invalid',
+      errors,
+    })
+    const { result } = await asked(async () => new Response(body, { status: 400 }))
+    expect(result).toMatchObject({ ok: false, errors })
+    expect((await asked(async () => problem(409, 'conflict'))).result).not.toHaveProperty('errors')
+  })
+
   it.each([500, 504])('after status %d nobody knows what has happened', async (status) => {
     const { result } = await asked(async () => problem(status, 'outcome_unknown'))
     expect(result).toMatchObject({ ok: false, kind: 'unknown' })

@@ -21,17 +21,27 @@ export class Asking {
 
   /** Shows the failure where it was asked for; says what came of it in the status line. */
   async ask<T>(call: Promise<Answer<T>>, said: (body: T) => string): Promise<T | undefined> {
+    const answer = await this.#settle(call)
+    if (!answer?.ok) return undefined
+    this.#line.say({ text: said(answer.body) })
+    return answer.body
+  }
+
+  /** The same of something that changes nothing: there is nothing to say when it is there. */
+  async look<T>(call: Promise<Answer<T>>): Promise<T | undefined> {
+    const answer = await this.#settle(call)
+    return answer?.ok ? answer.body : undefined
+  }
+
+  /** Undefined: another is under way. */
+  async #settle<T>(call: Promise<Answer<T>>): Promise<Answer<T> | undefined> {
     if (this.#busy) return undefined
     this.#busy = true
     this.#failure = undefined
     const answer = await call
     this.#busy = false
-    if (!answer.ok) {
-      this.#failure = answer
-      return undefined
-    }
-    this.#line.say({ text: said(answer.body) })
-    return answer.body
+    if (!answer.ok) this.#failure = answer
+    return answer
   }
 
   /** For a button without a dialog: the status line says both. `failed` is a sentence with "could not be". */

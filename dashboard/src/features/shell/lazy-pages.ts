@@ -13,6 +13,7 @@ const lazyPages = {
   models: () => import('../models/ModelsPage.svelte'),
   model: () => import('../models/ModelPage.svelte'),
   'gap-filler': () => import('../gap-filler/GapFillerPage.svelte'),
+  engines: () => import('../engines/EnginesPage.svelte'),
   settings: () => import('../settings/SettingsPage.svelte'),
   pools: () => import('../pools/PoolsPage.svelte'),
 } satisfies { readonly [P in Route['page']]?: Loader<P> }

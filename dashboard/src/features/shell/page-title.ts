@@ -15,6 +15,7 @@ const names: Readonly<Record<Route['page'], string>> = {
   'gap-filler': 'Gap filler',
   lab: 'Lab',
   decisions: 'Decisions',
+  engines: 'Engines',
   settings: 'Settings',
   nowhere: 'Nothing here',
 }
