@@ -165,7 +165,7 @@ export function createFailover(options: FailoverOptions): Failover {
     onCommitted: (agentId, previous, target) => {
       const entry = registry.find(agentId)
       entry?.replicas.delete(target)
-      if (entry && entry.atRisk === previous) entry.atRisk = undefined
+      if (entry && previous !== target && entry.atRisk === previous) entry.atRisk = undefined
     },
     onClosed: (...closed) => oldPrimaries.onClosed(...closed),
     onChange,

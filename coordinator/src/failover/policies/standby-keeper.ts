@@ -16,6 +16,12 @@ import {
 import { readyTargets } from '@understudy/shared/failover/group'
 import { FOLLOWED_WITHIN } from '@understudy/shared/interruption/signal-outcome'
 import { parsePool } from '@understudy/shared/market/pool'
+import {
+  planStandbys,
+  type QuietAgent,
+  type StandbyFacts,
+  type StandbyPlan,
+} from '@understudy/shared/policies/standby-plan'
 import { onRebalanceSchema, type ReplicaType } from '@understudy/shared/protocol/agents'
 import type { Logger } from 'pino'
 import type { FleetStore } from '../../fleet/fleet.ts'
@@ -24,7 +30,6 @@ import type { AgentRow, ReplicaRow } from '../../storage/database.ts'
 import type { Moves } from '../moves.ts'
 import type { Entry, Registry } from '../registry.ts'
 import type { Standbys } from '../standbys.ts'
-import { planStandbys, type QuietAgent, type StandbyFacts, type StandbyPlan } from './standby-plan.ts'
 
 const LOOK_EVERY = seconds(2)
 /** Rates change slowly, and reading them for a whole fleet takes a while. */
