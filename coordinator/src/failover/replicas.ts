@@ -4,6 +4,7 @@ import { microUsd, toUsd } from '@understudy/shared/core/money'
 import { type Clock, minutes } from '@understudy/shared/core/time'
 import type { Group } from '@understudy/shared/failover/group'
 import { type Pool, parsePool, poolId } from '@understudy/shared/market/pool'
+import type { SpotPlace } from '@understudy/shared/policies/spot-return'
 import type { ReplicaType } from '@understudy/shared/protocol/agents'
 import type { CreateReplicaRequest, PoolChoice } from '@understudy/shared/protocol/replicas'
 import type { Logger } from 'pino'
@@ -71,6 +72,8 @@ export interface Replicas {
    */
   finishLaunch(row: ReplicaRow): Promise<ReplicaRow>
   create(request: ReplicaRequest): Promise<CreatedReplica>
+  /** Where a replica that nobody has asked for would go now; undefined where no pool is left. */
+  best(agentId: AgentId): Promise<SpotPlace | undefined>
   /** By hand, with the operator's wishes checked. */
   createByHand(agentId: AgentId, body: CreateReplicaRequest, actor: string): Promise<CreatedReplica>
 }
@@ -234,6 +237,18 @@ export function createReplicas(ports: ReplicaPorts): Replicas {
 
   return {
     create,
+    async best(agentId) {
+      const request = { type: 'automatic-rebalance', createdBy: '', incident: null, reason: '' } as const
+      const { choice, prices } = await choosePools({
+        ...{ ...request, agentId, pool: null, excludeZones: [] },
+      }).catch((error: unknown) => {
+        if (isAppError(error, 'no_capacity')) return { choice: [], prices: new Map<string, PoolOffer>() }
+        throw error
+      })
+      const chosen = choice.find((pool) => pool.chosen)
+      const offer = chosen && prices.get(chosen.pool_id)
+      return offer && { pool: chosen.pool_id, spotPrice: offer.spotPrice, risk: chosen.risk }
+    },
     async finishLaunch(row) {
       const token = await ports.createJoinToken(row.agent_id as AgentId, row.id as ReplicaId)
       return launch(row, [parsePool(row.pool_id)], token, new Map())
