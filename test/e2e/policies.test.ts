@@ -109,6 +109,52 @@ async function served(id: string): Promise<AgentView> {
   return agent
 }
 
+/** The first: incidents of others would take its share of the moves that may be made at once. */
+test('a cheaper pool that is safe: a replica there takes over by a planned move, and then nothing moves any more', async () => {
+  const id = fresh('agent-c')
+  const { market } = fleet.rig.cloud
+  market.force(POOL, 'calm')
+  const before = await fleet.agent(id)
+  const { db } = database
+  // Who has only just been placed is left where it is.
+  await db
+    .updateTable('instances')
+    .set({ launched_at: Date.now() - 48 * HOUR })
+    .where('agent_id', '=', id)
+    .execute()
+  market.force(POOL, 'surge')
+  const history = (pool: string) => [{ price: market.state(pool)?.price ?? 0 }]
+  await addHistory(db, { [POOL]: history(POOL), [CHEAP]: history(CHEAP) })
+  const level = { enabled: true, actuator: 'agent', actuator_level: 'live' }
+  expect((await fleet.call('PUT', `/api/v1/lab/config/${id}`, level)).status).toBe(200)
+  const known = await fleet.known(id)
+  let decided: { decision_id: string }[] = []
+  await until('it is decided to move', async () => {
+    const { body } = await fleet.call('POST', '/api/v1/ml/decisions/run', {})
+    decided = body.actions.filter((action: { agent_id: string }) => action.agent_id === id)
+    return decided.length > 0
+  })
+  const incident = await fleet.incidentAfter(id, known)
+  expect(incident).toMatchObject({
+    ...{ signal_type: 'automatic-move', trigger: 'planned', outcome: 'promoted', loss: { kind: 'none' } },
+    ...{ new_pool_id: CHEAP, seen_via: [{ via: 'decision' }] },
+  })
+  const [move] = await fleet.switches(id)
+  expect(move).toMatchObject({ switch_reason: 'automatic-switch', new_pool_id: CHEAP, success: true })
+  expect(move?.new_instance_price).toBeLessThan(move?.old_instance_price ?? 0)
+  await until('the old instance is ended', () => stateOf(before.instance_id) === 'terminated')
+  const { body: again } = await fleet.call('POST', '/api/v1/ml/decisions/run', {})
+  expect(again.actions.filter((action: { agent_id: string }) => action.agent_id === id)).toEqual([])
+  expect(
+    poolId(
+      fleet.rig.cloud.instances().find(({ instanceId: id }) => id === incident.new_instance_id)
+        ?.pool as never,
+    ),
+  ).toBe(CHEAP)
+  market.force(POOL, 'calm')
+  await expectNothingLost(id)
+})
+
 test('a recommendation: a replica in the safest pool, the primary goes on, and it is let go when no notice has followed', async () => {
   const id = fresh('agent-r')
   const before = await fleet.agent(id)
@@ -276,47 +322,4 @@ test('primary and successor are lost together: a third copy takes over by a forc
   // No more is missing than the record says.
   const through = Date.parse(incident.loss?.state_through ?? '')
   expect(verdict.missing.filter((at) => at < through)).toEqual([])
-})
-
-test('a cheaper pool that is safe: a replica there takes over by a planned move, and then nothing moves any more', async () => {
-  const id = fresh('agent-c')
-  const before = await fleet.agent(id)
-  const { db } = database
-  // Who has only just been placed is left where it is.
-  await db
-    .updateTable('instances')
-    .set({ launched_at: Date.now() - 48 * HOUR })
-    .where('agent_id', '=', id)
-    .execute()
-  const { market } = fleet.rig.cloud
-  market.force(POOL, 'surge')
-  const history = (pool: string) => [{ price: market.state(pool)?.price ?? 0 }]
-  await addHistory(db, { [POOL]: history(POOL), [CHEAP]: history(CHEAP) })
-  const level = { enabled: true, actuator: 'agent', actuator_level: 'live' }
-  expect((await fleet.call('PUT', `/api/v1/lab/config/${id}`, level)).status).toBe(200)
-  const known = await fleet.known(id)
-  let decided: { decision_id: string }[] = []
-  await until('it is decided to move', async () => {
-    const { body } = await fleet.call('POST', '/api/v1/ml/decisions/run', {})
-    decided = body.actions.filter((action: { agent_id: string }) => action.agent_id === id)
-    return decided.length > 0
-  })
-  const incident = await fleet.incidentAfter(id, known)
-  expect(incident).toMatchObject({
-    ...{ signal_type: 'automatic-move', trigger: 'planned', outcome: 'promoted', loss: { kind: 'none' } },
-    ...{ new_pool_id: CHEAP, seen_via: [{ via: 'decision' }] },
-  })
-  const [move] = await fleet.switches(id)
-  expect(move).toMatchObject({ switch_reason: 'automatic-switch', new_pool_id: CHEAP, success: true })
-  expect(move?.new_instance_price).toBeLessThan(move?.old_instance_price ?? 0)
-  await until('the old instance is ended', () => stateOf(before.instance_id) === 'terminated')
-  const { body: again } = await fleet.call('POST', '/api/v1/ml/decisions/run', {})
-  expect(again.actions.filter((action: { agent_id: string }) => action.agent_id === id)).toEqual([])
-  expect(
-    poolId(
-      fleet.rig.cloud.instances().find(({ instanceId: id }) => id === incident.new_instance_id)
-        ?.pool as never,
-    ),
-  ).toBe(CHEAP)
-  await expectNothingLost(id)
 })

@@ -189,7 +189,6 @@ export const WANTED: readonly string[] = [
   'policy answers hand-over',
   'policy answers none',
   'policy answers replica',
-  'policy hand-over refused',
   'policy handover, 0 kept',
   'policy handover, 1 kept',
   'policy handover, 2 kept',
