@@ -76,6 +76,8 @@ export interface CoordinatorParts {
   readonly prices?: PriceSources | undefined
   /** Who is told of incidents. */
   readonly receivers?: readonly Receiver[]
+  /** Reads them anew. @throws AppError `config_invalid` */
+  readonly rereadReceivers?: (() => readonly Receiver[]) | undefined
   readonly verifyIdentity: IdentityVerifier
   readonly clock: Clock
   readonly log: Logger
@@ -175,7 +177,8 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     notifications.onIncident(incident)
   }
   const notifications = openNotifications({
-    ...{ receivers: parts.receivers ?? [], db: database.bulk, incidents, clock, log },
+    ...{ receivers: parts.receivers ?? [], reread: parts.rereadReceivers },
+    ...{ db: database.bulk, incidents, clock, log },
     ...{ poster: createPoster(clock), publicUrl: url, registry: metrics.registry, random: Math.random },
   })
 

@@ -1,5 +1,7 @@
 import { afterEach, expect, test } from 'vitest'
+import { instant, millis } from '../../shared/src/core/time.ts'
 import { type Bench, startBench, until } from './bench.ts'
+import type { Puppet } from './puppet.ts'
 
 let bench: Bench
 afterEach(() => bench.close())
@@ -110,4 +112,83 @@ test('a coordinator that is restarted in the middle of a drill brings it to its 
   expect((await bench.call('GET', '/api/incidents')).body.items).toMatchObject([
     { id: drill.moves[0].incident_id, trigger: 'drill', outcome: drill.moves[0].outcome },
   ])
+})
+
+const notice = (puppet: Puppet) =>
+  puppet.report({
+    ...{
+      kind: 'notice',
+      signal: 'termination-notice',
+      noticeId: `n-${puppet.instance}`,
+      action: 'terminate',
+    },
+    ...{ time: instant(Date.now() + 120_000), ageMillis: millis(0) },
+  })
+
+test('a notice in the middle of a drill: the move goes on as the real one, and the report says so', async () => {
+  bench = await startBench()
+  const primary = await bench.primary('a')
+  const { puppet } = await bench.replica('a', primary)
+  // It is told to hand over, and AWS takes it back before it has.
+  const orders: Parameters<typeof primary.obey>[0][] = []
+  primary.onOrder = (order) => void orders.push(order)
+  const begun = await bench.call('POST', '/api/agents/a/drills', { switch_back: true })
+  const id = begun.body.moves[0].incident_id
+  notice(primary)
+  const incident = async () => (await bench.call('GET', `/api/incidents/${id}`)).body
+  await until(async () => (await incident()).trigger === 'notice')
+  expect(await incident()).toMatchObject({
+    ...{ signal_type: 'termination-notice', deadline_at: expect.any(String), outcome: 'running' },
+    seen_via: [{ via: 'operator' }, { via: 'imds' }],
+  })
+  primary.onOrder = (order) => primary.obey(order)
+  for (const order of orders) primary.obey(order)
+  await until(async () => (await drillOf('a', begun.body.id)).ended_at !== null)
+  const drill = await drillOf('a', begun.body.id)
+  expect(drill).toMatchObject({
+    status: 'failed',
+    reason: `AWS took ${primary.instance} back in the middle, and the drill was given up: the move went on as a real one, and ${puppet.instance} took over`,
+    moves: [{ direction: 'out', outcome: 'promoted', loss: { kind: 'none' } }],
+  })
+  expect((await incident()).steps.map(({ step }: { step: string }) => step)).toEqual(
+    expect.arrayContaining(['move-requested', 'notice-received', 'epoch-moved']),
+  )
+  expect((await bench.call('GET', '/api/agents/a/switches')).body.items).toMatchObject([
+    { switch_reason: 'automatic-interruption-failover', new_instance_id: puppet.instance },
+  ])
+  // It counts as an interruption, and the new primary gets a standby of its own.
+  expect((await bench.call('GET', '/api/incidents')).body.items).toHaveLength(1)
+  await until(async () =>
+    (await bench.call('GET', '/api/agents/a/replicas')).body.items.some(
+      ({ type, is_active }: { type: string; is_active: boolean }) =>
+        is_active && type === 'automatic-termination',
+    ),
+  )
+})
+
+test('a notice to the old primary before it is moved back: it is not, at once, and another standby is made', async () => {
+  bench = await startBench()
+  const primary = await bench.primary('a')
+  const { puppet } = await bench.replica('a', primary)
+  // As a standby it takes its time to be ready again.
+  primary.onOrder = (order) => {
+    if (order.kind === 'hand-over') primary.obey(order)
+  }
+  const begun = await bench.call('POST', '/api/agents/a/drills', { switch_back: true })
+  await until(async () => (await drillOf('a', begun.body.id)).status === 'moving-back')
+  await until(async () => (await bench.call('GET', '/api/agents/a')).body.phase === 'steady')
+  notice(primary)
+  await until(async () => (await drillOf('a', begun.body.id)).ended_at !== null)
+  expect(await drillOf('a', begun.body.id)).toMatchObject({
+    status: 'failed',
+    reason: `${puppet.instance} took over, and AWS takes ${primary.instance} back: it is not moved back`,
+  })
+  const [last] = (await bench.call('GET', '/api/incidents')).body.items
+  expect(last).toMatchObject({ trigger: 'notice', instance_id: primary.instance, outcome: 'no-action' })
+  await until(async () =>
+    (await bench.call('GET', '/api/agents/a/replicas')).body.items.some(
+      ({ type, is_active }: { type: string; is_active: boolean }) =>
+        is_active && type === 'automatic-termination',
+    ),
+  )
 })

@@ -158,3 +158,34 @@ test('a replica that was deleted and joins again is a standby again in the same 
   await until(async () => (await gone(back.instance)).status === 200)
   await until(async () => (await agent()).replica_count === 0)
 })
+
+test('primary and successor are lost together: a third copy takes over once an operator has said so of both, and the loss is a number', async () => {
+  bench = await startBench({ manual: true })
+  const primary = await bench.primary('a')
+  const { puppet: successor } = await bench.replica('a', primary, POOL)
+  const { puppet: learner } = await bench.replica('a', primary, { pool_id: 'm5.large@us-east-1c' })
+  expect(await agent()).toMatchObject({ successor_id: successor.instance })
+  await primary.close()
+  await successor.close()
+  await until(async () => (await gone(primary.instance)).status === 200)
+  // Silence is no evidence: the successor may have been elected, or may come back with everything.
+  await new Promise((resolve) => setTimeout(resolve, 1500))
+  const epochs = async () => (await bench.call('GET', '/api/agents/a/epochs')).body.items
+  expect((await epochs()).filter(({ forced }: { forced: boolean }) => forced)).toEqual([])
+  expect((await agent()).instance_id).toBe(primary.instance)
+
+  await until(async () => (await gone(successor.instance)).status === 200)
+  await until(async () => (await agent()).instance_id === learner.instance)
+  await until(async () => (await agent()).phase === 'steady')
+  const [incident] = (await bench.call('GET', '/api/incidents')).body.items
+  expect(incident).toMatchObject({
+    ...{ trigger: 'silence', outcome: 'promoted', new_instance_id: learner.instance },
+    loss: { kind: 'bounded', at_most_ms: expect.any(Number), state_through: expect.any(String) },
+  })
+  expect((await epochs())[0]).toMatchObject({
+    kind: 'forced',
+    forced: true,
+    primary_id: learner.instance,
+    votes: ['coordinator'],
+  })
+})

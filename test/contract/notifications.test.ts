@@ -123,6 +123,12 @@ test('receivers are listed without secrets; only an admin may send a test, and i
     (await bench.call('GET', '/api/notifications/receivers', undefined, { authorization: '' })).status,
   ).toBe(401)
 
+  const reload = '/api/notifications/receivers/reload'
+  expect((await bench.call('POST', reload, {}, operator)).status).toBe(403)
+  const reloaded = await bench.call('POST', reload, {})
+  expect(reloaded).toMatchObject({ status: 200, body: { problem: null } })
+  expect(reloaded.body.items).toHaveLength(3)
+
   const path = '/api/notifications/receivers/ops/test'
   expect((await bench.call('POST', path, {}, operator)).status).toBe(403)
   expect((await bench.call('POST', '/api/notifications/receivers/none/test', {})).status).toBe(404)

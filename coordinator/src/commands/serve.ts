@@ -41,7 +41,8 @@ async function run(
   const keys = config.identity_certificates
     ? loadRegionKeys(config.identity_certificates)
     : (new Map() as ReturnType<typeof loadRegionKeys>)
-  const receivers = loadReceivers(config, process.env)
+  const readReceivers = () => loadReceivers(config, process.env)
+  const receivers = readReceivers()
   const database = await openDatabase(databasePlace(config))
   try {
     const lost = await takeDatabase(database, stop, log)
@@ -54,6 +55,7 @@ async function run(
       address: world.address,
       prices: pricesOf(config),
       receivers,
+      ...(config.notifications === undefined ? {} : { rereadReceivers: readReceivers }),
       verifyIdentity: createIdentityVerifier(keys),
       clock: systemClock,
       log,

@@ -74,6 +74,18 @@ export function comparisonOf(
   return `nobody served for ${formatMillis(own)}: ${against('drills', before.drills)}, ${against('incidents', before.incidents)}`
 }
 
+/** AWS took the primary back in the middle: the same move went on as the answer to the notice. */
+export const givenUpFor = ({
+  instance_id: old,
+  outcome,
+  new_instance_id: next,
+  outcome_reason: why,
+}: Ended): string =>
+  `AWS took ${old} back in the middle, and the drill was given up: ${
+    outcome === 'promoted' ? `the move went on as a real one, and ${next} took over` : why || outcome
+  }`
+type Ended = Pick<IncidentView, 'instance_id' | 'outcome' | 'new_instance_id' | 'outcome_reason'>
+
 /** A drill that cannot begin says why; the first that holds. */
 export function refusalOf(agent: {
   readonly id: string

@@ -11,7 +11,7 @@ import type { Logger } from 'pino'
 import type { Failover } from '../failover/failover.ts'
 import type { Incidents } from '../fleet/fleet.ts'
 import type { DrillRow, Kysely, Schema } from '../storage/database.ts'
-import { comparisonOf, figuresOf, moveOf, refusalOf } from './drill-report.ts'
+import { comparisonOf, figuresOf, givenUpFor, moveOf, refusalOf } from './drill-report.ts'
 import { createDrillStore } from './drill-store.ts'
 
 /**
@@ -104,6 +104,7 @@ export function createDrills(parts: {
   async function carryOn(row: DrillRow): Promise<Pick<DrillRow, 'status' | 'reason'>> {
     const agent = asAgentId(row.agent_id)
     const out = await ended(agent, row.incident_id)
+    if (out.trigger !== 'drill') return { status: 'failed', reason: givenUpFor(out) }
     if (out.outcome !== 'promoted') return { status: 'failed', reason: out.outcome_reason || out.outcome }
     const moved = `${row.to_instance_id} took over`
     if (row.switch_back === 0)
@@ -111,6 +112,7 @@ export function createDrills(parts: {
     const waiting = row.back_incident_id === null ? await moveBack(agent, row, moved) : row
     if (typeof waiting === 'string') return { status: 'failed', reason: waiting }
     const back = await ended(agent, waiting.back_incident_id ?? '')
+    if (back.trigger !== 'drill') return { status: 'failed', reason: `${moved}; then ${givenUpFor(back)}` }
     return back.outcome === 'promoted'
       ? { status: 'done', reason: `${moved}, and ${row.from_instance_id} took over again` }
       : { status: 'failed', reason: `${moved}, and did not give it back: ${back.outcome_reason}` }
@@ -130,6 +132,7 @@ export function createDrills(parts: {
       if (view.instance_id !== row.to_instance_id)
         return `${moved}, but ${view.instance_id ?? 'nobody'} is primary now: it is not moved back`
       const standby = view.replicas.find(({ instance_id: at }) => at === row.from_instance_id)
+      if (standby?.notice) return `${moved}, and AWS takes ${row.from_instance_id} back: it is not moved back`
       const begun = standby && (await tryBack(agent, standby.id))
       if (begun && typeof begun !== 'string') return change(waiting, begun)
       why = begun ?? why

@@ -296,6 +296,7 @@ const plannedReasons: Readonly<Record<MoveCause, SwitchView['switch_reason']>> =
   operator: 'manual',
   decision: 'automatic-switch',
   rebalance: 'automatic-rebalance',
+  'return-to-spot': 'automatic-switch',
 }
 
 function reasonOf(

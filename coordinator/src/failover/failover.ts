@@ -55,7 +55,7 @@ import { createReplicas } from './replicas.ts'
 import { createSignalCalls } from './signal-calls.ts'
 import { createSignals } from './signals.ts'
 import { createStandbys } from './standbys.ts'
-import { listSwitches } from './switches.ts'
+import { countVoluntary, listSwitches } from './switches.ts'
 import { createViews } from './views.ts'
 import { createVoterEvents, type VoterEvents } from './voter-events.ts'
 
@@ -156,7 +156,7 @@ export function createFailover(options: FailoverOptions): Failover {
     },
     tell: (agentId, instance, message) => voters.tell(agentId, instance, message),
     sign: (proposal) => voting.sign(proposal),
-    priceOf: (instance) => pools.get(instance)?.spotPrice() ?? null,
+    priceOf: (instance) => pools.get(instance)?.price() ?? null,
     lastWordOn: (agentId, replica) => registry.find(agentId)?.lastWords.get(replica),
     onReplicaWanted: (agentId, why, flight) => {
       const entry = registry.find(agentId)
@@ -165,7 +165,7 @@ export function createFailover(options: FailoverOptions): Failover {
     onCommitted: (agentId, previous, target) => {
       const entry = registry.find(agentId)
       entry?.replicas.delete(target)
-      if (entry && entry.atRisk === previous) entry.atRisk = undefined
+      if (entry && previous !== target && entry.atRisk === previous) entry.atRisk = undefined
     },
     onClosed: (...closed) => oldPrimaries.onClosed(...closed),
     onChange,
@@ -184,13 +184,16 @@ export function createFailover(options: FailoverOptions): Failover {
   /** Which pool every known instance is in, without a look into the database. */
   const pools = new Map<
     string,
-    { agentId: AgentId; poolId: string; spotPrice: () => ReturnType<RunnerPorts['priceOf']> }
+    { agentId: AgentId; poolId: string; price: () => ReturnType<RunnerPorts['priceOf']> }
   >()
-  const notePool = (row: { id: string; agent_id: string; pool_id: string }) =>
+  const notePool = (row: { id: string; agent_id: string; pool_id: string; life_cycle: string | null }) =>
     void pools.set(row.id, {
       agentId: asAgentId(row.agent_id),
       poolId: row.pool_id,
-      spotPrice: () => offers.of(row.pool_id)?.spotPrice ?? null,
+      price() {
+        const offer = offers.of(row.pool_id)
+        return (row.life_cycle === 'on-demand' ? offer?.onDemandPrice : offer?.spotPrice) ?? null
+      },
     })
   const entryOfInstance = (instance: InstanceId): Entry | undefined => {
     const agentId = pools.get(instance)?.agentId
@@ -264,7 +267,10 @@ export function createFailover(options: FailoverOptions): Failover {
     onChange: (entry) => onChange(entry.agentId),
   })
   const policies = createPolicies({
-    ...{ registry, fleet, standbys, moves, presence, offers, risks, send, note, clock, log },
+    ...{ registry, fleet, store, replicas, standbys, moves, presence, offers, risks, send, note, clock, log },
+    voluntarySwitches: (agentId, since) => countVoluntary(db, agentId, since),
+    isReturning: () =>
+      [...registry.entries()].some(({ runner }) => runner.flight?.cause === 'return-to-spot'),
     interruptions: options.interruptions,
     canLaunch: cloud.canLaunch,
     cooldown: options.replicaCooldown,

@@ -3,8 +3,8 @@ import type { SignalType } from '@understudy/shared/protocol/incidents'
 
 /** How what began an incident is called in its record. */
 
-/** Who has asked for a planned move: an operator, the decision pipeline, or the policy for rebalance recommendations. */
-export const moveCauses = ['operator', 'decision', 'rebalance'] as const
+/** Who has asked for a planned move: an operator, the decision pipeline, or one of the policies. */
+export const moveCauses = ['operator', 'decision', 'rebalance', 'return-to-spot'] as const
 export type MoveCause = (typeof moveCauses)[number]
 
 export const causeOf = (via: string | undefined): MoveCause =>

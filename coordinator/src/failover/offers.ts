@@ -13,6 +13,7 @@ export interface Offers extends Service {
   of(pool: string): PoolOffer | undefined
   refresh(): Promise<readonly PoolOffer[]>
   noteEmpty(pool: string): void
+  /** Pools that have just refused a launch, the longest ago first. */
   emptyPools(): ReadonlySet<string>
 }
 
@@ -31,7 +32,10 @@ export function createOffers(cloud: Cloud, clock: Clock, log: Logger, emptyFor: 
     current: () => offers,
     of: (pool) => offers.find((offer) => poolId(offer.pool) === pool),
     refresh,
-    noteEmpty: (pool) => void empty.set(pool, clock.mono()),
+    noteEmpty(pool) {
+      empty.delete(pool)
+      empty.set(pool, clock.mono())
+    },
     emptyPools() {
       const now = clock.mono()
       for (const [pool, since] of empty) if (now - since > emptyFor) empty.delete(pool)

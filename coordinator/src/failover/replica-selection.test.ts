@@ -5,7 +5,7 @@ import { type InterruptionBand, parsePool, poolId } from '@understudy/shared/mar
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import type { PoolOffer } from '../cloud/cloud.ts'
-import { type SelectionInput, selectOnDemand, selectPools } from './replica-selection.ts'
+import { type SelectionInput, selectOnDemand, selectPools, selectRefused } from './replica-selection.ts'
 
 const offer = (id: string, usd: number, band: InterruptionBand | null = 1, onDemand = 0.1): PoolOffer => ({
   pool: parsePool(id),
@@ -24,18 +24,20 @@ const offers = [
   offer('m6g.large@us-east-1c', 0.01, 0),
 ]
 
-const select = (input: Partial<SelectionInput>) =>
-  selectPools({
-    offers,
-    current: parsePool('m5.large@us-east-1a'),
-    aim: 'cheapest',
-    riskOf: ({ interruptionBand }) => 12 * advisorHazard(interruptionBand),
-    excludeZones: [],
-    noticedPools: new Set(),
-    takenPools: new Set(),
-    emptyPools: new Set(),
-    ...input,
-  })
+const usual: SelectionInput = {
+  offers,
+  current: parsePool('m5.large@us-east-1a'),
+  aim: 'cheapest',
+  riskOf: ({ interruptionBand }) => 12 * advisorHazard(interruptionBand),
+  excludeZones: [],
+  noticedPools: new Set(),
+  takenPools: new Set(),
+  emptyPools: new Set(),
+}
+const select = (input: Partial<SelectionInput>) => selectPools({ ...usual, ...input })
+
+const refused = (emptyPools: readonly string[], most: number) =>
+  selectRefused({ ...usual, emptyPools: new Set(emptyPools) }, most).map(({ pool }) => poolId(pool))
 
 const best = (input: Partial<SelectionInput>) => {
   const [first] = select(input).ranked
@@ -122,4 +124,12 @@ test('whatever is offered, the choice is in another zone than the primary, and e
       expect(choice.filter(({ chosen }) => chosen)).toHaveLength(ranked.length > 0 ? 1 : 0)
     }),
   )
+})
+
+test('pools that have refused are asked again by how long ago that was, and never those that are out of the question', () => {
+  const pools = ['m5.large@us-east-1c', 'm5.large@us-east-1a', 'c5.large@us-east-1d', 'm5.large@us-east-1b']
+  const order = ['m5.large@us-east-1c', 'c5.large@us-east-1d', 'm5.large@us-east-1b']
+  expect(refused(pools, 4)).toEqual(order)
+  expect(refused(pools, 2)).toEqual(order.slice(0, 2))
+  expect(refused([], 4)).toEqual([])
 })

@@ -17,7 +17,7 @@ export interface SelectionInput {
   readonly noticedPools: ReadonlySet<string>
   /** Pools that another replica of the agent is in. */
   readonly takenPools: ReadonlySet<string>
-  /** Pools that have just refused a launch. */
+  /** Pools that have just refused a launch, the longest ago first. */
   readonly emptyPools: ReadonlySet<string>
 }
 
@@ -51,6 +51,17 @@ const bySafety =
   (riskOf: SelectionInput['riskOf']) =>
   (a: PoolOffer, b: PoolOffer): number =>
     riskClass(riskOf(a)) - riskClass(riskOf(b)) || byPrice(a, b)
+
+/** Of the pools that are passed over only because they have just refused a launch, those that did the longest ago. Pure. */
+export function selectRefused(input: SelectionInput, most: number): readonly PoolOffer[] {
+  const order = [...input.emptyPools]
+  const placeOf = ({ pool }: PoolOffer): number => order.indexOf(poolId(pool))
+  const { ranked } = selectPools({ ...input, emptyPools: new Set() })
+  return ranked
+    .filter((offer) => placeOf(offer) >= 0)
+    .sort((a, b) => placeOf(a) - placeOf(b))
+    .slice(0, most)
+}
 
 /**
  * Pools for an instance on demand, where spot has no capacity: as large, of the same architecture, the cheapest first. Its own zone is

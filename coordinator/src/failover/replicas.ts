@@ -4,6 +4,7 @@ import { microUsd, toUsd } from '@understudy/shared/core/money'
 import { type Clock, minutes } from '@understudy/shared/core/time'
 import type { Group } from '@understudy/shared/failover/group'
 import { type Pool, parsePool, poolId } from '@understudy/shared/market/pool'
+import type { SpotPlace } from '@understudy/shared/policies/spot-return'
 import type { ReplicaType } from '@understudy/shared/protocol/agents'
 import type { CreateReplicaRequest, PoolChoice } from '@understudy/shared/protocol/replicas'
 import type { Logger } from 'pino'
@@ -12,7 +13,7 @@ import type { FleetStore } from '../fleet/fleet.ts'
 import type { ReplicaRow } from '../storage/database.ts'
 import type { Offers } from './offers.ts'
 import type { StandbyRisks } from './policies/standby-risks.ts'
-import { selectOnDemand, selectPools } from './replica-selection.ts'
+import { type SelectionInput, selectOnDemand, selectPools, selectRefused } from './replica-selection.ts'
 import type { ReplicaStore } from './replica-store.ts'
 
 /** More standbys than this are never useful to one agent. */
@@ -20,6 +21,8 @@ const MAX_REPLICAS = 8
 /** How long a launched instance may take until it joins. */
 export const JOIN_WITHIN = minutes(15)
 const LAUNCH_TIMEOUT = 15_000
+/** Of the pools that have just refused a launch so many are asked again at once, where it is urgent: the API has its limits. */
+const ASKED_AGAIN = 4
 
 export interface ReplicaRequest {
   readonly agentId: AgentId
@@ -34,6 +37,8 @@ export interface ReplicaRequest {
   readonly primaryRisk?: number | undefined
   /** `spot` if not said. */
   readonly lifeCycle?: 'on-demand' | undefined
+  /** Nobody serves, or soon nobody will: pools that have just refused a launch are asked again. */
+  readonly isUrgent?: boolean
 }
 
 export interface CreatedReplica {
@@ -67,6 +72,8 @@ export interface Replicas {
    */
   finishLaunch(row: ReplicaRow): Promise<ReplicaRow>
   create(request: ReplicaRequest): Promise<CreatedReplica>
+  /** Where a replica that nobody has asked for would go now; undefined where no pool is left. */
+  best(agentId: AgentId): Promise<SpotPlace | undefined>
   /** By hand, with the operator's wishes checked. */
   createByHand(agentId: AgentId, body: CreateReplicaRequest, actor: string): Promise<CreatedReplica>
 }
@@ -101,7 +108,8 @@ export function createReplicas(ports: ReplicaPorts): Replicas {
     const active = await store.active(request.agentId)
     const current = await poolOf(group?.primary)
     if (request.lifeCycle === 'on-demand') return onDemand(request, known, current, active)
-    const { ranked, choice } = selectPools({
+    const emptyPools = offers.emptyPools()
+    const input: SelectionInput = {
       offers: known,
       current,
       aim: request.type === 'manual' ? 'cheapest' : 'safest',
@@ -114,9 +122,11 @@ export function createReplicas(ports: ReplicaPorts): Replicas {
       excludeZones: request.excludeZones,
       noticedPools: ports.noticedPools(),
       takenPools: new Set(active.map((row) => row.pool_id)),
-      emptyPools: offers.emptyPools(),
-    })
-    if (ranked.length > 0) return { ranked: ranked.map(({ pool }) => pool), choice, prices }
+      emptyPools,
+    }
+    const { ranked, choice } = selectPools(input)
+    const pools = [...ranked, ...(request.isUrgent ? selectRefused(input, ASKED_AGAIN) : [])]
+    if (pools.length > 0) return { ranked: pools.map(({ pool }) => pool), choice, prices }
     const reasons = choice.map(({ pool_id, because }) => `${pool_id}: ${because}`).join('; ')
     throw new AppError('no_capacity', `no pool is left for a replica of ${request.agentId}`, {
       hint: 'Exclude fewer zones, delete a replica that is not needed, or wait for capacity.',
@@ -227,6 +237,18 @@ export function createReplicas(ports: ReplicaPorts): Replicas {
 
   return {
     create,
+    async best(agentId) {
+      const request = { type: 'automatic-rebalance', createdBy: '', incident: null, reason: '' } as const
+      const { choice, prices } = await choosePools({
+        ...{ ...request, agentId, pool: null, excludeZones: [] },
+      }).catch((error: unknown) => {
+        if (isAppError(error, 'no_capacity')) return { choice: [], prices: new Map<string, PoolOffer>() }
+        throw error
+      })
+      const chosen = choice.find((pool) => pool.chosen)
+      const offer = chosen && prices.get(chosen.pool_id)
+      return offer && { pool: chosen.pool_id, spotPrice: offer.spotPrice, risk: chosen.risk }
+    },
     async finishLaunch(row) {
       const token = await ports.createJoinToken(row.agent_id as AgentId, row.id as ReplicaId)
       return launch(row, [parsePool(row.pool_id)], token, new Map())

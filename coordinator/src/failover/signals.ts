@@ -14,6 +14,7 @@ import {
 import type { AfterSignal } from '@understudy/shared/interruption/rebalance-posterior'
 import { FOLLOWED_WITHIN } from '@understudy/shared/interruption/signal-outcome'
 import { parsePool } from '@understudy/shared/market/pool'
+import { answerRebalance, type RebalanceAnswer } from '@understudy/shared/policies/rebalance-policy'
 import { onRebalanceSchema } from '@understudy/shared/protocol/agents'
 import type { RebalanceResponse } from '@understudy/shared/protocol/failover'
 import type { Report } from '@understudy/shared/protocol/link'
@@ -22,7 +23,6 @@ import type { FleetStore, Incidents } from '../fleet/fleet.ts'
 import type { Interruptions } from '../interruptions/interruptions.ts'
 import type { InstanceRow, Kysely, ReplicaRow, Schema } from '../storage/database.ts'
 import { createNotes } from './incident-notes.ts'
-import { answerRebalance, type RebalanceAnswer } from './policies/rebalance-policy.ts'
 import type { Entry } from './registry.ts'
 
 /** A notice whose time is over still has the instance running: it is acted on as fast as possible. */
@@ -109,9 +109,22 @@ export function createSignals(parts: {
       { kind: 'notice', instance, left: left > 0 ? left : OVERDUE_BUDGET, prefer },
       { at: seenAt, via },
     )
+    if (running && running === runner.flight && running.incident.trigger === 'notice')
+      becameNotice(running.incident.id, instance, { seenAt, via })
     const opened = runner.flight?.incident.id
     if (opened) return opened
     return terminateOther(entry, instance, { seenAt, via })
+  }
+
+  /** What had begun as a planned move, or as a drill, is the answer to a notice from now on. */
+  function becameNotice(id: IncidentId, instance: InstanceId, seen: { seenAt: Mono; via: string }): void {
+    incidents.becomes(id, { signal_type: 'termination-notice', trigger: 'notice' })
+    incidents.seen(id, seen.via, seen.seenAt)
+    note(
+      id,
+      'notice-received',
+      `AWS takes ${instance} back: the move that is under way is no rehearsal and no choice any more`,
+    )
   }
 
   /** A former primary has been dealt with; a standby is replaced. */
@@ -120,7 +133,8 @@ export function createSignals(parts: {
     instance: InstanceId,
     { seenAt, via }: { seenAt: Mono; via: string },
   ): Promise<IncidentId> {
-    const past = await lastIncidentOf(instance)
+    const isStandby = entry.replicas.has(instance) && !isNoticed(entry, instance)
+    const past = isStandby ? undefined : await lastIncidentOf(instance)
     if (past) return past
     const known = onStandby.get(instance)
     if (known) return known
@@ -308,6 +322,7 @@ export function createSignals(parts: {
       const { flight } = entry.runner
       if (flight?.incident.instance === instance)
         incidents.seen(flight.incident.id, 'withdrawn', clock.mono())
+      onStandby.delete(instance)
       entry.runner.dispatch({ kind: 'notice-withdrawn', instance })
     },
     onMaintenance(entry, instance, event) {
@@ -334,6 +349,9 @@ export function createSignals(parts: {
     rebalance,
   }
 }
+
+const isNoticed = ({ runner }: Entry, instance: InstanceId): boolean =>
+  runner.group.members.get(instance)?.noticedBy !== undefined
 
 const probabilityText = ({ value, because }: AfterSignal, hazard: number | null): string =>
   `${value.toFixed(2)} that a notice follows: ${because}${

@@ -78,3 +78,37 @@ test('a replica in the place of a promoted one lets the moves of others go first
   standbys.want(entryOf('alone'), 'replaced', undefined)
   expect(tried.at(-1)).toBe('alone')
 })
+
+test('what could not be made is tried again at once while an incident runs, and after ten seconds otherwise', async () => {
+  let now = mono(5000)
+  const asked: unknown[] = []
+  const standbys = createStandbys({
+    fleet: { mustAgent: () => Promise.resolve({ auto_replica_enabled: 1, on_demand_fallback: 0 }) },
+    replicas: {
+      create: (request: { isUrgent?: boolean }) => {
+        asked.push(request.isUrgent)
+        return Promise.reject(new AppError('no_capacity', 'no pool has any'))
+      },
+    },
+    note: () => undefined,
+    clock: { ...systemClock, mono: () => now },
+    log: pino({ level: 'silent' }),
+  } as unknown as Parameters<typeof createStandbys>[0])
+  const entry = {
+    agentId: agentId('a'),
+    runner: { group: { phase: { kind: 'steady' }, members: new Map() }, flight: undefined as unknown },
+    replicas: new Map(),
+    wanted: { why: 'lost', since: now, tryAt: now },
+  }
+  await standbys.tryWanted(entry as unknown as Entry)
+  expect(entry.wanted.tryAt).toBe(15_000)
+  entry.runner.flight = { incident: { id: 'x' }, toldEmpty: false }
+  now = mono(6000)
+  await standbys.tryWanted(entry as unknown as Entry)
+  expect(entry.wanted.tryAt).toBe(6000)
+  entry.runner.flight = undefined
+  entry.runner.group.phase.kind = 'relaunching'
+  await standbys.tryWanted(entry as unknown as Entry)
+  expect(entry.wanted.tryAt).toBe(6000)
+  expect(asked).toEqual([false, true, true])
+})

@@ -26,7 +26,7 @@ import type { ReplicaStore } from './replica-store.ts'
 import type { CreatedReplica, ReplicaRequest, Replicas } from './replicas.ts'
 import type { Views } from './views.ts'
 
-/** A replica that could not be made is tried again after this long. */
+/** A replica that could not be made is tried again after this long; where it is urgent, whenever it is looked at. */
 const WANTED_AGAIN = seconds(10)
 /** A replica in the place of one that was promoted lets the moves of other agents go first, for so long. */
 const AFTER_OTHERS = seconds(10)
@@ -150,6 +150,8 @@ export function createStandbys(parts: {
   const letsOthersGoFirst = ({ why, since }: Wanted): boolean =>
     why === 'replaced' && between(since, clock.mono()) < AFTER_OTHERS && parts.isMoving()
 
+  const again = (entry: Entry) => (isUrgent(entry) ? clock.mono() : plus(clock.mono(), WANTED_AGAIN))
+
   /** In another spot pool; where none has capacity while an incident runs, on demand, if the agent may. */
   async function makeWanted(entry: Entry, why: Wanted['why'], mayBuy: boolean): Promise<ReplicaRow> {
     const incident = entry.runner.flight?.incident.id ?? null
@@ -157,6 +159,7 @@ export function createStandbys(parts: {
       ...{ type: 'automatic-termination', createdBy: OURSELVES, incident },
       reason: wantedBecause[why],
       primaryRisk: why === 'notice' ? 1 : undefined,
+      isUrgent: isUrgent(entry),
     }
     const { row } = await make(entry, wish).catch((error: unknown) => {
       if (!entry.runner.flight || !isAppError(error, 'no_capacity')) throw error
@@ -183,7 +186,7 @@ export function createStandbys(parts: {
     const agent = await fleet.mustAgent(agentId)
     if (usable(entry).length > 0) return
     if (underWay.has(agentId)) {
-      entry.wanted = { ...wanted, tryAt: plus(clock.mono(), WANTED_AGAIN) }
+      entry.wanted = { ...wanted, tryAt: again(entry) }
       return
     }
     if (agent.auto_replica_enabled !== 1 && runner.group.phase.kind !== 'relaunching')
@@ -195,7 +198,7 @@ export function createStandbys(parts: {
       const refusal = messageOf(error)
       // It is tried every few seconds, perhaps for days.
       if (refusal !== wanted.refusal) log.warn({ event: 'replica.not_created', agent: agentId, why: refusal })
-      entry.wanted = { ...wanted, refusal, tryAt: plus(clock.mono(), WANTED_AGAIN) }
+      entry.wanted = { ...wanted, refusal, tryAt: again(entry) }
     }
   }
 
@@ -325,3 +328,7 @@ export function createStandbys(parts: {
     },
   }
 }
+
+/** Nobody serves, or AWS is about to see to that. */
+const isUrgent = ({ runner: { group, flight } }: Entry): boolean =>
+  flight !== undefined || group.phase.kind === 'relaunching'

@@ -44,6 +44,18 @@ function savingsOf({ old_instance_price: before, new_instance_price: after }: Sw
   return Math.round(((before - after) / before) * 10_000) / 100
 }
 
+/** Moves of an agent since then that nobody had to make. */
+export async function countVoluntary(db: Kysely<Schema>, agentId: AgentId, since: number): Promise<number> {
+  const { count } = await db
+    .selectFrom('instance_switches')
+    .select((eb) => eb.fn.countAll().as('count'))
+    .where('agent_id', '=', agentId)
+    .where('switched_at', '>=', since)
+    .where('switch_reason', 'in', ['manual', 'automatic-switch', 'automatic-rebalance'])
+    .executeTakeFirstOrThrow()
+  return Number(count)
+}
+
 /** How the change of primary of an incident has ended. */
 export const noteOutcome = (db: Kysely<Schema>, incident: string, promoted: boolean): Promise<unknown> =>
   db

@@ -38,6 +38,8 @@ export interface Incidents {
   idOf(id: IncidentId): IncidentId
   /** What is missing, told after the end of an incident that is heard of afterwards. */
   lossTold(id: IncidentId, loss: Loss): void
+  /** What began as something else is what `signal_type` and `trigger` say from now on. */
+  becomes(id: IncidentId, kind: Pick<IncidentRow, 'signal_type' | 'trigger'>): void
   /** When it has to be over, if that has changed. */
   deadline(id: IncidentId, at: Instant | null): void
   /** Who is to take over, so that a coordinator that is restarted knows. */
@@ -216,6 +218,7 @@ export function createIncidents(parts: {
       for (const step of steps) addStep(id, step)
       return steps
     },
+    becomes: update,
     deadline: (id, at) => update(id, { deadline_at: at === null ? null : instant(Math.round(at)) }),
     target: (id, instanceId) => update(id, { new_instance_id: instanceId }),
     close(id, closing) {

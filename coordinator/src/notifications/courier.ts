@@ -21,7 +21,8 @@ export interface Courier extends Service {
 }
 
 export function createCourier(parts: {
-  readonly receivers: readonly Receiver[]
+  /** Those who are told now; whoever is added is served from the next look on. */
+  readonly receivers: () => readonly Receiver[]
   readonly outbox: Outbox
   readonly poster: Poster
   readonly clock: Clock
@@ -44,25 +45,38 @@ export function createCourier(parts: {
     asleep.delete(wake)
   }
 
-  async function serve(receiver: Receiver, signal: AbortSignal): Promise<void> {
+  /** Until it is told nothing any more; each message goes to where the receiver is by then. */
+  async function serve(name: string, signal: AbortSignal): Promise<void> {
     const claim = randomUUID()
     while (!signal.aborted) {
+      const receiver = receivers().find((known) => known.name === name)
+      if (!receiver) return
       const seen = woken
-      let at: number | undefined
-      try {
-        const row = await outbox.claim(receiver.name, claim, clock.now(), CLAIMED_FOR)
-        if (row) {
-          await send(receiver, row, signal)
-          continue
-        }
-        at = await outbox.nextAt(receiver.name)
-      } catch (error) {
-        if (signal.aborted) return
-        log.error({ event: 'notification.outbox_failed', receiver: receiver.name, err: error })
+      const next = await tryNext(receiver, claim, signal)
+      if (next === 'sent' || woken !== seen) continue
+      await rest(next, signal)
+    }
+  }
+
+  /** Sends what is due; else says when something will be, where that is known. */
+  async function tryNext(
+    receiver: Receiver,
+    claim: string,
+    signal: AbortSignal,
+  ): Promise<'sent' | Instant | undefined> {
+    try {
+      const row = await outbox.claim(receiver.name, claim, clock.now(), CLAIMED_FOR)
+      if (row) {
+        await send(receiver, row, signal)
+        return 'sent'
       }
-      if (woken !== seen) continue
+      const at = await outbox.nextAt(receiver.name)
       // One that is due all the same is claimed by somebody else.
-      await rest(at === undefined || at <= clock.now() ? undefined : instant(at), signal)
+      return at === undefined || at <= clock.now() ? undefined : instant(at)
+    } catch (error) {
+      if (!signal.aborted)
+        log.error({ event: 'notification.outbox_failed', receiver: receiver.name, err: error })
+      return undefined
     }
   }
 
@@ -99,8 +113,18 @@ export function createCourier(parts: {
       woken += 1
       for (const wake of asleep) wake()
     },
-    run: async (signal) => {
-      await Promise.all(receivers.map((receiver) => serve(receiver, signal)))
+    async run(signal) {
+      const serving = new Map<string, Promise<void>>()
+      while (!signal.aborted) {
+        for (const { name } of receivers())
+          if (!serving.has(name))
+            serving.set(
+              name,
+              serve(name, signal).finally(() => serving.delete(name)),
+            )
+        await rest(undefined, signal)
+      }
+      await Promise.all(serving.values())
     },
   }
 }

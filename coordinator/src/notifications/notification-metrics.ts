@@ -9,7 +9,7 @@ const results = ['sent', 'failed', 'given-up'] as const
 /** What Prometheus sees of notifications. Receivers are few, and named by the operator. */
 export function createNotificationMetrics(
   registry: Registry,
-  receivers: readonly Receiver[],
+  receivers: () => readonly Receiver[],
   states: () => Promise<ReadonlyMap<string, ReceiverState>>,
   clock: Clock,
 ): { attempted(receiver: string, result: (typeof results)[number]): void } {
@@ -20,8 +20,6 @@ export function createNotificationMetrics(
     labelNames: ['receiver', 'result'],
     registers,
   })
-  for (const { name: receiver } of receivers)
-    for (const result of results) attempts.inc({ receiver, result }, 0)
   const oldest = new Gauge({
     name: `${PREFIX}_oldest_waiting_seconds`,
     help: 'Age of the oldest message that a receiver has not got yet; 0 when none waits',
@@ -34,9 +32,12 @@ export function createNotificationMetrics(
     labelNames: ['receiver'],
     registers,
     async collect() {
-      if (receivers.length === 0) return
+      this.reset()
+      oldest.reset()
+      if (receivers().length === 0) return
       const known = await states()
-      for (const { name: receiver } of receivers) {
+      for (const { name: receiver } of receivers()) {
+        for (const result of results) attempts.inc({ receiver, result }, 0)
         const { waiting = 0, oldestWaitingAt = null } = known.get(receiver) ?? {}
         this.set({ receiver }, waiting)
         const age = oldestWaitingAt === null ? 0 : Math.max(0, clock.now() - oldestWaitingAt)

@@ -19,6 +19,11 @@ import {
 } from '../http/http.ts'
 import type { Notifications } from './notifications.ts'
 
+const receiversAnswer = z.object({
+  items: z.array(notificationReceiverSchema),
+  /** Why the file as it is now is not in force; null when it is. */
+  problem: z.string().nullable(),
+})
 const receiverName = z.string().regex(/^[a-z0-9-]{1,40}$/)
 const deliveryQuery = pageQuery.extend({
   cursor: z.coerce.number().int().nonnegative().optional(),
@@ -30,6 +35,10 @@ const deliveryQuery = pageQuery.extend({
 /** Who is told of incidents, and how that went. */
 export function notificationRoutes(notifications: Notifications, audit: Audit): Api {
   const viewer = requireRole('viewer')
+  const receiversView = async () => {
+    const { items, problem } = await notifications.receivers()
+    return { items: [...items], problem }
+  }
   return createRoutes()
     .openapi(
       route({
@@ -38,11 +47,32 @@ export function notificationRoutes(notifications: Notifications, audit: Audit): 
         summary: 'Who is told of incidents and alerts, and how that goes; no secrets',
         middleware: viewer,
         responses: {
-          200: answer('Receivers', z.object({ items: z.array(notificationReceiverSchema) })),
+          200: answer('Receivers', receiversAnswer),
           ...problems,
         },
       }),
-      async (c) => c.json({ items: [...(await notifications.receivers())] }, 200),
+      async (c) => c.json(await receiversView(), 200),
+    )
+    .openapi(
+      route({
+        method: 'post',
+        path: '/api/notifications/receivers/reload',
+        summary:
+          'Reads the file of receivers now; one that is wrong changes nothing, and the answer names its lines',
+        middleware: requireRole('admin'),
+        responses: { 200: answer('Those who are told from now on', receiversAnswer), ...problems },
+      }),
+      async (c) => {
+        notifications.reload()
+        const view = await receiversView()
+        await audit.record({
+          actor: actorOf(c.get('principal')),
+          action: 'notification.reload',
+          object: 'receivers',
+          after: { receivers: view.items.map(({ name }) => name) },
+        })
+        return c.json(view, 200)
+      },
     )
     .openapi(
       route({

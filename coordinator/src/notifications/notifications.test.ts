@@ -248,6 +248,32 @@ test.each([
   'http://0x7f.1/',
 ])('however it is written: %s', (url) => expect(isLocalHost(new URL(url).hostname)).toBe(true))
 
+test('where no replica was ready the end says what was started instead, and what it costs', () => {
+  const step = (name: string, detail: string) => ({ ...anIncident({}).steps[0], step: name, detail })
+  const textOf = (...steps: ReturnType<typeof step>[]) =>
+    incidentMessages(
+      [aReceiver({})],
+      anIncident({
+        ...{ outcome: 'promoted', closed_at: '2026-01-01T00:00:02.000Z' },
+        steps: steps as never,
+      }),
+      'https://u.example',
+      instant(0),
+    ).at(-1)?.text
+  const launched = 'm5.large@us-east-1b is the cheapest that is large enough, $0.0960 per hour on demand'
+  const none = step('no-replica-ready', 'no replica is ready')
+  expect(textOf(none, step('replica-launched', launched))).toContain(
+    `. No replica was ready; an instance was started: ${launched}. Nobody served for`,
+  )
+  expect(textOf(none, step('waits-for-replica', 'i-0b has half of it'))).toContain(
+    '. No replica was ready; one was waited for: i-0b has half of it. Nobody',
+  )
+  expect(textOf(step('no-copy-at-hand', ''), step('snapshot-restored', ''))).toContain(
+    '. No replica was ready; it began with the newest snapshot. Nobody',
+  )
+  expect(textOf()).not.toContain('No replica')
+})
+
 describe('the file of receivers', () => {
   const env = { OPS: SECRET, TOKEN: 'xoxb-1234567890', HOOK: 'https://hooks.slack.com/services/T0/B0/secret' }
   const read = (text: string) =>

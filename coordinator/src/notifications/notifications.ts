@@ -3,7 +3,15 @@ import { AppError } from '@understudy/shared/core/app-error'
 import type { Random } from '@understudy/shared/core/random'
 import { createSerial } from '@understudy/shared/core/serial'
 import type { Service } from '@understudy/shared/core/service'
-import { type Clock, everyPeriod, hours, type Millis, minutes, plus } from '@understudy/shared/core/time'
+import {
+  type Clock,
+  everyPeriod,
+  hours,
+  type Millis,
+  minutes,
+  plus,
+  seconds,
+} from '@understudy/shared/core/time'
 import type { IncidentView } from '@understudy/shared/protocol/incidents'
 import {
   type NotificationDelivery,
@@ -26,6 +34,9 @@ import { deliveryView, receiverView } from './views.ts'
 
 export { createPoster, type Poster } from './posting.ts'
 export type { Receiver } from './receivers.ts'
+
+import { createReceiversBook } from './receivers-book.ts'
+
 export { parseReceivers } from './receivers-file.ts'
 
 /**
@@ -40,7 +51,13 @@ export interface Notifications {
   onAlert(alert: Readonly<Record<keyof NotifiedAlert, string>>): void
   /** Sends a message to a receiver now, once, beside the outbox. @throws AppError `not_found` */
   test(receiver: string): Promise<NotificationTest>
-  receivers(): Promise<readonly NotificationReceiver[]>
+  receivers(): Promise<{
+    readonly items: readonly NotificationReceiver[]
+    /** Why the file as it is now is not in force; null when it is. */
+    readonly problem: string | null
+  }>
+  /** Reads the file of receivers now. @throws AppError `config_invalid` with its lines; then those of before are told */
+  reload(): void
   /** The latest first, and where the next page begins. */
   deliveries(filter: OutboxFilter): Promise<{
     readonly items: readonly NotificationDelivery[]
@@ -51,12 +68,15 @@ export interface Notifications {
 /** What was missed, as when a coordinator was killed, is looked for so far back. */
 const LOOKED_BACK = hours(24)
 const LOOK_BACK_EVERY = minutes(5)
+const REREAD_EVERY = seconds(10)
 const KEPT = hours(24 * 30)
 /** Incidents of which is remembered what was written down of them. */
 const REMEMBERED = 500
 
 export function openNotifications(parts: {
   readonly receivers: readonly Receiver[]
+  /** Reads their file anew; undefined where there is none. @throws AppError `config_invalid` */
+  readonly reread?: (() => readonly Receiver[]) | undefined
   readonly db: Kysely<Schema>
   readonly incidents: Pick<Incidents, 'list'>
   readonly poster: Poster
@@ -67,15 +87,17 @@ export function openNotifications(parts: {
   readonly random: Random
   readonly log: Logger
 }): Notifications {
-  const { receivers, db, incidents, poster, publicUrl, clock, log } = parts
+  const { reread, db, incidents, poster, publicUrl, clock, log } = parts
+  const book = createReceiversBook({ initial: parts.receivers, read: reread, log })
+  const receivers = book.current
   const outbox = createOutbox(db)
   const metrics = createNotificationMetrics(parts.registry, receivers, () => outbox.states(), clock)
-  const courier = createCourier({ ...parts, outbox, onAttempt: metrics.attempted })
+  const courier = createCourier({ ...parts, receivers, outbox, onAttempt: metrics.attempted })
   /** Who is told of what from when on; everything that is told waits for it. */
   let begun: Promise<ReadonlyMap<string, number>> | undefined
   const since = () =>
     (begun ??= outbox.since(
-      receivers.map(({ name }) => name),
+      receivers().map(({ name }) => name),
       clock.now(),
     ))
   /** By thread: what was written down already. */
@@ -113,7 +135,8 @@ export function openNotifications(parts: {
     })
   }
 
-  const ofIncident = (incident: IncidentView) => incidentMessages(receivers, incident, publicUrl, clock.now())
+  const ofIncident = (incident: IncidentView) =>
+    incidentMessages(receivers(), incident, publicUrl, clock.now())
 
   /** Whatever was recorded and not told, such as by a coordinator that was killed in between. */
   async function lookBack(): Promise<void> {
@@ -131,12 +154,25 @@ export function openNotifications(parts: {
     await outbox.purge(plus(clock.now(), -KEPT as Millis))
   }
 
+  /** Who is new is told of what happens from now on. */
+  function onChanged(): void {
+    begun = undefined
+    courier.wake()
+    since().catch((error: unknown) => {
+      begun = undefined
+      log.error({ event: 'notification.not_written', err: error })
+    })
+  }
+
   const service: Service = {
     name: 'notifications',
     async run(signal) {
-      if (receivers.length === 0) return
+      if (receivers().length === 0 && !reread) return
       await Promise.all([
         courier.run(signal),
+        everyPeriod(clock, REREAD_EVERY, signal, () => {
+          if (book.look()) onChanged()
+        }),
         everyPeriod(clock, LOOK_BACK_EVERY, signal, () =>
           lookBack().catch((error: unknown) => {
             begun = undefined
@@ -153,11 +189,11 @@ export function openNotifications(parts: {
     onIncident: (incident) => later(ofIncident(incident), Date.parse(incident.detected_at)),
     onAlert: (alert) =>
       later(
-        alertMessages(receivers, notifiedAlertSchema.parse(alert), publicUrl, clock.now()),
+        alertMessages(receivers(), notifiedAlertSchema.parse(alert), publicUrl, clock.now()),
         Number.MAX_SAFE_INTEGER,
       ),
     async test(name) {
-      const receiver = receivers.find((known) => known.name === name)
+      const receiver = receivers().find((known) => known.name === name)
       if (!receiver)
         throw new AppError('not_found', `there is no receiver "${name.slice(0, 40)}"`, {
           hint: 'GET /api/notifications/receivers lists them.',
@@ -168,8 +204,12 @@ export function openNotifications(parts: {
       return { receiver: name, ok, status, took_ms: Math.round(clock.mono() - began), error }
     },
     async receivers() {
-      const states = receivers.length === 0 ? new Map() : await outbox.states()
-      return receivers.map((receiver) => receiverView(receiver, states.get(receiver.name)))
+      const states = receivers().length === 0 ? new Map() : await outbox.states()
+      const items = receivers().map((receiver) => receiverView(receiver, states.get(receiver.name)))
+      return { items, problem: book.problem() }
+    },
+    reload() {
+      if (book.reload()) onChanged()
     },
     async deliveries(filter) {
       const rows = await outbox.list({ ...filter, limit: filter.limit + 1 })

@@ -1,3 +1,4 @@
+import { AppError } from '@understudy/shared/core/app-error'
 import { instant, seconds } from '@understudy/shared/core/time'
 import { createVirtualTime, type VirtualTime } from '@understudy/shared/testkit/virtual-time'
 import { pino } from 'pino'
@@ -40,10 +41,11 @@ describe.each(dialects)('the outbox on %s', (dialect) => {
     receivers: readonly Receiver[],
     answer: (receiver: string, message: Message) => Promise<Attempt> | Attempt,
     recorded: readonly ReturnType<typeof anIncident>[] = [],
+    reread?: () => readonly Receiver[],
   ) {
     const registry = new Registry()
     const notifications = openNotifications({
-      ...{ receivers, db: database.bulk, publicUrl: 'https://u.example', registry },
+      ...{ receivers, reread, db: database.bulk, publicUrl: 'https://u.example', registry },
       incidents: { list: async () => ({ items: recorded, next: null }) },
       poster: {
         post: async ({ name }, message) => answer(name, message),
@@ -76,7 +78,7 @@ describe.each(dialects)('the outbox on %s', (dialect) => {
     expect(said).toEqual(['receipt', 'outcome'])
     const { items } = await notifications.deliveries({ limit: 1 })
     expect(items).toMatchObject([{ stage: 'outcome', status: 'sent', attempts: 1, last_error: null }])
-    expect(await notifications.receivers()).toMatchObject([
+    expect((await notifications.receivers()).items).toMatchObject([
       { name: 'ops', origin: 'https://ops.example', secrets: 1, waiting: 0, last_error: null },
     ])
     expect(await registry.metrics()).toContain(
@@ -100,10 +102,10 @@ describe.each(dialects)('the outbox on %s', (dialect) => {
     await until(() => said.length === 2)
     expect(said).toEqual(['there receipt', 'there outcome'])
     await until(async () => {
-      const [away, there] = await notifications.receivers()
+      const [away, there] = (await notifications.receivers()).items
       return away?.last_error !== null && there?.waiting === 0
     })
-    expect(await notifications.receivers()).toMatchObject([
+    expect((await notifications.receivers()).items).toMatchObject([
       { name: 'away', waiting: 2, last_error: 'connect ECONNREFUSED' },
       { name: 'there', waiting: 0 },
     ])
@@ -116,7 +118,7 @@ describe.each(dialects)('the outbox on %s', (dialect) => {
     const never = new Promise<Attempt>(() => undefined)
     const first = coordinator([aReceiver({})], () => never)
     first.notifications.onIncident(anIncident({}))
-    await until(async () => (await first.notifications.receivers())[0]?.waiting === 1)
+    await until(async () => (await first.notifications.receivers()).items[0]?.waiting === 1)
     // It is in the middle of an attempt and does not come back.
     running.splice(0)
     first.kill()
@@ -133,7 +135,7 @@ describe.each(dialects)('the outbox on %s', (dialect) => {
     await until(() => said.length === 2, 1000)
     expect(said).toEqual(['receipt', 'outcome'])
     second.notifications.onIncident(ended)
-    await until(async () => (await second.notifications.receivers())[0]?.waiting === 0)
+    await until(async () => (await second.notifications.receivers()).items[0]?.waiting === 0)
     expect(said).toHaveLength(2)
   })
 
@@ -149,7 +151,7 @@ describe.each(dialects)('the outbox on %s', (dialect) => {
     )
     for (const incident of incidents) for (const { notifications } of both) notifications.onIncident(incident)
     await until(() => said.length >= 12, 100)
-    await until(async () => (await both[0]?.notifications.receivers())?.[0]?.waiting === 0, 100)
+    await until(async () => (await both[0]?.notifications.receivers())?.items[0]?.waiting === 0, 100)
     expect(said.toSorted()).toEqual([...new Set(said)].toSorted())
     expect(said).toHaveLength(12)
   })
@@ -196,6 +198,59 @@ describe.each(dialects)('the outbox on %s', (dialect) => {
     notifications.onIncident(anIncident({}))
     await until(() => said.length === 2)
     expect(said.map((text) => text.split(':')[0])).toEqual(['warn', 'alert'])
+  })
+
+  test('who is added is told of what follows, where it is by then; who is removed is not; a file that is wrong changes nothing', async () => {
+    const said: string[] = []
+    let file: readonly Receiver[] | string = [aReceiver({ name: 'a' })]
+    const { notifications } = coordinator(
+      [aReceiver({ name: 'a' })],
+      (name, { id }) => {
+        said.push(`${name} ${id.slice(0, 1)}`)
+        return OK
+      },
+      [],
+      () => {
+        if (typeof file === 'string') throw new AppError('config_invalid', file)
+        return file
+      },
+    )
+    const tell = (digit: string) =>
+      notifications.onIncident(
+        anIncident({
+          id: `${digit.repeat(8)}-1111-4111-8111-111111111111`,
+          detected_at: new Date(time.clock.now()).toISOString(),
+        }),
+      )
+    await until(async () => (await notifications.receivers()).items.length === 1)
+    await time.advance(1000)
+    tell('1')
+    await until(() => said.length === 1)
+
+    file = [aReceiver({ name: 'a' }), aReceiver({ name: 'b' })]
+    // Nobody asks for it: it is seen by itself.
+    await until(async () => (await notifications.receivers()).items.length === 2, 1000)
+    await until(
+      async () => (await database.db.selectFrom('notification_receivers').selectAll().execute()).length === 2,
+    )
+    await time.advance(1000)
+    tell('2')
+    await until(() => said.length === 3)
+    expect(said.toSorted()).toEqual(['a 1', 'a 2', 'b 2'])
+
+    file = 'notify.yaml:3: receivers[0].url: must be an http or https address'
+    expect(() => notifications.reload()).toThrow(file)
+    expect(await notifications.receivers()).toMatchObject({
+      items: [{ name: 'a' }, { name: 'b' }],
+      problem: file,
+    })
+
+    file = [aReceiver({ name: 'b' })]
+    notifications.reload()
+    expect(await notifications.receivers()).toMatchObject({ items: [{ name: 'b' }], problem: null })
+    tell('3')
+    await until(() => said.length === 4)
+    expect(said.at(-1)).toBe('b 3')
   })
 
   test('a claim that has run out is another one’s, and what the first says then is not written', async () => {

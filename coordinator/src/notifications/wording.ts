@@ -40,11 +40,25 @@ export function incidentValues(incident: IncidentView, link: string, step?: Inci
     failover_time: took(incident.failover_time_ms),
     no_primary: took(incident.no_primary_ms),
     loss: incident.loss?.sentence ?? UNKNOWN,
+    rescue: rescueOf(incident),
     epoch: String(incident.new_epoch ?? incident.old_epoch),
     step: step?.step ?? UNKNOWN,
     detail: step?.detail || UNKNOWN,
     link,
   } satisfies Values
+}
+
+/** Where no replica was ready: what was counted on instead, and what that costs an hour. Empty where one was. */
+function rescueOf({ steps }: IncidentView): string {
+  const last = (name: string) => steps.findLast(({ step, ok }) => step === name && ok)?.detail
+  if (last('no-replica-ready') === undefined && last('no-copy-at-hand') === undefined) return ''
+  const [launched, waited] = [last('replica-launched'), last('waits-for-replica')]
+  const parts = [
+    ...(launched === undefined ? [] : [`an instance was started: ${launched}`]),
+    ...(launched === undefined && waited !== undefined ? [`one was waited for: ${waited}`] : []),
+    ...(last('snapshot-restored') === undefined ? [] : ['it began with the newest snapshot']),
+  ]
+  return ` No replica was ready${parts.map((part) => `; ${part}`).join('')}.`
 }
 
 export function alertValues(alert: NotifiedAlert, link: string) {
@@ -57,6 +71,7 @@ const ofIncident: Readonly<Record<Of<typeof incidentValues>, true>> = {
   ...{ incident: true, agent: true, agent_id: true, kind: true, signal: true, instance: true, pool: true },
   ...{ new_instance: true, new_pool: true, detected_at: true, deadline_at: true, notice: true },
   ...{ headline: true, outcome: true, reason: true, failover_time: true, no_primary: true, loss: true },
+  rescue: true,
   ...{ epoch: true, step: true, detail: true, link: true },
 }
 const ofAlert: Readonly<Record<Of<typeof alertValues>, true>> = {
@@ -71,7 +86,7 @@ export const placeholdersOf = (stage: NotificationStage): readonly string[] =>
 export const usualTemplates: Readonly<Record<NotificationStage, string>> = {
   receipt: '{{agent}}: {{signal}} on {{instance}} ({{pool}}){{notice}}. {{link}}',
   trouble: '{{agent}}: {{signal}} on {{instance}}, and {{step}}: {{detail}}. {{link}}',
-  outcome: '{{headline}}. Nobody served for: {{no_primary}}. Lost: {{loss}}. {{link}}',
-  failure: '{{headline}}. Nobody served for: {{no_primary}}. Lost: {{loss}}. {{link}}',
+  outcome: '{{headline}}.{{rescue}} Nobody served for: {{no_primary}}. Lost: {{loss}}. {{link}}',
+  failure: '{{headline}}.{{rescue}} Nobody served for: {{no_primary}}. Lost: {{loss}}. {{link}}',
   alert: '{{severity}}: {{said}} ({{kind}}, model {{model}}). {{link}}',
 }

@@ -22,7 +22,10 @@ export interface SettingsCalls {
   settings(): Promise<Answer<{ readonly items: readonly SettingView[] }>>
   /** The latest first. */
   audit(filter: AuditFilter, cursor: string | undefined): Promise<Answer<Page<AuditEntry>>>
-  receivers(): Promise<Answer<{ readonly items: readonly NotificationReceiver[] }>>
+  /** `problem`: why their file as it is now is not in force. */
+  receivers(): Promise<
+    Answer<{ readonly items: readonly NotificationReceiver[]; readonly problem?: string | null }>
+  >
   /** The latest first. */
   deliveries(): Promise<Answer<Page<NotificationDelivery>>>
   testReceiver(name: string): Promise<Answer<NotificationTest>>

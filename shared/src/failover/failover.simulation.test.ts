@@ -107,3 +107,32 @@ describe('a primary that nobody hears any more is replaced, as long as the two o
     }
   })
 })
+
+describe('when primary and successor have both ended, a third copy takes over by a forced epoch', () => {
+  const SEEDS = 150
+
+  test.each([1, 40, 400])('the primary %i ms after its successor', (apart) => {
+    let forced = 0
+    let promoted = 0
+    for (let seed = 1; seed <= SEEDS; seed += 1) {
+      const at = 9000 + ((seed * 137) % 500)
+      const end = (target: 'primary' | 'successor', when: number): Fault => ({
+        ...{ kind: 'end-instance', target, at: when, who: 0, size: 0 },
+      })
+      const faults = [end('successor', at), end('primary', at + apart)]
+      const policies = { onRebalance: 'replica', minReplicas: 2 } as const
+      const { violations, coverage, closed, trace } = runWorld({
+        ...{ seed, faults, policies, calmNetwork: true, keepTrace: true },
+      })
+      expect(violations).toEqual([])
+      forced += coverage.get('forced on evidence') ?? 0
+      expect(coverage.get('forced with consent')).toBeUndefined()
+      // A start hook may fail at first; nobody begins with nothing.
+      expect(closed.relaunched, trace.join('\n')).toBeUndefined()
+      promoted += closed.promoted ?? 0
+    }
+    // Where there is time for it, the third has become the successor before.
+    if (apart < 100) expect(forced).toBeGreaterThanOrEqual(SEEDS)
+    expect(promoted).toBeGreaterThan(0.8 * SEEDS)
+  })
+})

@@ -1,3 +1,5 @@
+import type { InstanceId } from '../core/ids.ts'
+import type { Mono } from '../core/time.ts'
 import {
   type Certificate,
   COORDINATOR,
@@ -9,6 +11,7 @@ import {
 import { considerNotice, handOver } from './group-change.ts'
 import { offer, votesFor } from './group-election.ts'
 import { after, fenceOrder, handOverTargets, openIncident, patchMember, quiet } from './group-orders.ts'
+import { unheard } from './group-restore.ts'
 import type {
   Group,
   GroupContext,
@@ -96,6 +99,7 @@ export function learn(
   const facts = { previous: group.primary, incident, fresh: extras?.fresh ?? false }
   const known: Group = {
     ...group,
+    members: withVoters(group, proposal, context.now),
     voted:
       group.voted.epoch >= proposal.epoch
         ? group.voted
@@ -108,6 +112,14 @@ export function learn(
     [...opened, { kind: 'record', certificate, facts }],
     certified(known, certificate, then, context),
   )
+}
+
+/** Who may vote on what follows, also one that was let go before this was heard of: the cloud can be asked about it. */
+function withVoters({ members }: Group, { primary, successor }: Proposal, now: Mono): Group['members'] {
+  const strangers = [primary, successor].filter((id) => id !== null && !members.has(id)) as InstanceId[]
+  if (strangers.length === 0) return members
+  const met = strangers.map((id) => [id, { ...unheard(id, now), left: id !== primary }] as const)
+  return new Map([...members, ...met])
 }
 
 /** We have voted for somebody else in a later epoch, and what we promised with that still holds. */

@@ -116,13 +116,17 @@ export function considerNotice(group: Group, context: GroupContext, prefer?: Ins
   return after([opened], waitForReplica(group, incident))
 }
 
-/** A notice on the primary, of which more may have been heard before: AWS may move the time that it has named. */
+/**
+ * A notice on the primary, of which more may have been heard before: AWS may move the time that it has named. A move by hand or a
+ * rehearsal that is under way becomes the answer to the notice: to call it off and begin again would take longer.
+ */
 export function noticeAgain(group: Group, by: Mono, context: GroupContext, prefer?: InstanceId): GroupStep {
   const open = openIncident(group)
-  if (open?.trigger !== 'notice' || open.instance !== group.primary)
+  if (!open || open.trigger === 'silence' || open.instance !== group.primary)
     return considerNotice(group, context, prefer)
-  if (open.by !== undefined && Math.abs(between(open.by, by)) < SAME_TIME) return quiet(group)
-  const incident: OpenIncident = { ...open, by }
+  const isSame = open.by !== undefined && Math.abs(between(open.by, by)) < SAME_TIME
+  if (open.trigger === 'notice' && isSame) return quiet(group)
+  const incident: OpenIncident = { ...open, trigger: 'notice', by, keepOld: false }
   const { phase } = group
   const moved: GroupEffect = { kind: 'incident-moved', incident }
   if (phase.kind === 'handing-over')

@@ -1,10 +1,10 @@
 import { expect, test } from 'vitest'
 import type { IncidentId } from '../core/ids.ts'
 import { millis, mono } from '../core/time.ts'
-import { certificateOf } from '../testkit/certificates.ts'
+import { certificateOf, keyOf, Q } from '../testkit/certificates.ts'
 import { groupBench as bench, P, R, turnoverOf } from '../testkit/group-bench.ts'
 import { FIRST, PAIR } from '../testkit/voter-bench.ts'
-import { type Certificate, COORDINATOR, turnover } from './certificate.ts'
+import { type Certificate, COORDINATOR, succession, turnover } from './certificate.ts'
 import type { OpenMove, Trigger } from './group.ts'
 import { defaultLeasePolicy } from './lease.ts'
 
@@ -300,4 +300,19 @@ test('what a primary has vouched for before it was renewed still counts', () => 
   // P is whole by its own word only, and R has said that it does not follow.
   g.wait(3 * lease, P)
   expect(g.group.casting).toBeUndefined()
+})
+
+test('a primary that was let go before its epoch was heard of is known again, and passed over once it has ended', () => {
+  const named = certificateOf(succession(PAIR, 3, { instance: Q, key: keyOf(Q) }), P, COORDINATOR)
+  const proposal = turnover(named, 4)
+  if (!proposal) throw new Error('no successor')
+  const g = bench().restore({ certificate: PAIR })
+  g.send({ kind: 'gone', instance: P })
+  g.connect(R, 'replica', { chain: [named, certificateOf(proposal, P, Q)] })
+  g.send({ kind: 'sync', instance: R, sync: 'ready' })
+  expect(g.group).toMatchObject({ epoch: 4, primary: Q })
+  g.wait(5 * lease, R)
+  expect(g.effects).toContainEqual({ kind: 'check-instance', instance: Q })
+  g.send({ kind: 'gone', instance: Q })
+  expect(g.find('vote')?.proposal).toMatchObject({ primary: R, forced: true })
 })

@@ -169,6 +169,15 @@ function vouchedFor(group: Group, said: (GroupEvent & { kind: 'status' })['repli
   )
 }
 
+/** A database that was restored remembers it as open; meanwhile others have moved the agent, and nobody has to be told to hand over. */
+function closeOutrun(group: Group, incident: OpenIncident): GroupStep {
+  const why = `${group.primary} has epoch ${group.epoch} since, and runs`
+  return quiet(
+    { ...group, waiting: undefined },
+    { kind: 'incident-closed', incident, outcome: 'promoted', why },
+  )
+}
+
 const appraised = (group: Group, order: readonly InstanceId[]): Group =>
   order.reduce((g, instance, merit) => patchMember(g, instance, { merit }), group)
 
@@ -178,6 +187,7 @@ function onSync(group: Group, context: GroupContext): GroupStep {
   if (group.phase.kind === 'relaunching') return relaunch(group, group.phase, context)
   if (group.phase.kind !== 'steady') return quiet(group)
   if (!group.waiting) return considerSuccessor(group, context)
+  if (group.waiting.instance !== group.primary) return closeOutrun(group, group.waiting)
   // Who is silent is replaced, not told to hand over; who is heard again goes on (group-time.ts).
   if (group.waiting.trigger === 'silence') return quiet(group)
   const target = handOverTargets(group, now)[0]

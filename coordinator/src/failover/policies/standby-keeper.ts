@@ -1,5 +1,5 @@
 import { messageOf } from '@understudy/shared/core/app-error'
-import type { AgentId, ReplicaId } from '@understudy/shared/core/ids'
+import type { AgentId, InstanceId, ReplicaId } from '@understudy/shared/core/ids'
 import { instanceId as asInstanceId } from '@understudy/shared/core/ids'
 import type { Service } from '@understudy/shared/core/service'
 import {
@@ -16,6 +16,12 @@ import {
 import { readyTargets } from '@understudy/shared/failover/group'
 import { FOLLOWED_WITHIN } from '@understudy/shared/interruption/signal-outcome'
 import { parsePool } from '@understudy/shared/market/pool'
+import {
+  planStandbys,
+  type QuietAgent,
+  type StandbyFacts,
+  type StandbyPlan,
+} from '@understudy/shared/policies/standby-plan'
 import { onRebalanceSchema, type ReplicaType } from '@understudy/shared/protocol/agents'
 import type { Logger } from 'pino'
 import type { FleetStore } from '../../fleet/fleet.ts'
@@ -24,7 +30,7 @@ import type { AgentRow, ReplicaRow } from '../../storage/database.ts'
 import type { Moves } from '../moves.ts'
 import type { Entry, Registry } from '../registry.ts'
 import type { Standbys } from '../standbys.ts'
-import { planStandbys, type QuietAgent, type StandbyFacts, type StandbyPlan } from './standby-plan.ts'
+import type { SpotReturns } from './spot-return.ts'
 
 const LOOK_EVERY = seconds(2)
 /** Rates change slowly, and reading them for a whole fleet takes a while. */
@@ -32,9 +38,17 @@ const HAZARD_KEPT = minutes(1)
 /** What could not be done is not tried again before, or before a pool that refused it is asked again. */
 const AGAIN_AFTER = minutes(1)
 
+interface Hazard {
+  readonly instance: string
+  readonly at: Mono
+  /** Null on demand, and where nobody knows. */
+  readonly value: number | null
+  readonly isOnDemand: boolean
+}
+
 /** What is remembered of an agent from one look to the next. */
 interface Memory {
-  hazard: { readonly instance: string; readonly at: Mono; readonly value: number | null } | undefined
+  hazard: Hazard | undefined
   /** A move because of a recommendation. */
   triedAt: Instant | null
   notBefore: Mono | undefined
@@ -52,6 +66,7 @@ export function createStandbyKeeper(parts: {
   readonly moves: Pick<Moves, 'promote'>
   /** The order among standbys by risk and price: instances, the best first. */
   readonly ranked: (entry: Entry) => Promise<readonly string[]>
+  readonly returns: SpotReturns
   readonly canLaunch: boolean
   readonly cooldown: Millis
   readonly emptyPoolFor: Millis
@@ -96,6 +111,7 @@ export function createStandbyKeeper(parts: {
     if (signal?.outcome === 'open') entry.atRisk = primary
     else if (entry.atRisk === primary) entry.atRisk = undefined
     if (memory.notBefore !== undefined && clock.mono() < memory.notBefore) return
+    const hazard = await hazardOf(primary, memory)
     const facts: QuietAgent = {
       now: clock.now(),
       policy: onRebalanceSchema.parse(row.on_rebalance),
@@ -104,14 +120,28 @@ export function createStandbyKeeper(parts: {
       minReplicas: row.min_replicas,
       cooldown,
       signal: signal ? await withProbability(signal) : null,
-      hazard: await hazardOf(primary, memory),
+      hazard: hazard.value,
       lastMoveAt: row.last_failover_at === null ? null : instant(row.last_failover_at),
       triedAt: memory.triedAt,
       standbys: await standbysOf(entry, signals),
     }
     // All that was read took a while.
     if (!isQuiet(entry) || standbys.isMaking(entry) || entry.runner.group.primary !== primary) return
-    await act(entry, planStandbys(facts), memory)
+    const plan = planStandbys(facts)
+    if (plan.kind === 'nothing' && hazard.isOnDemand && canLaunch)
+      return bringBack(entry, row, primary, facts.standbys)
+    await act(entry, plan, memory)
+  }
+
+  /** It was helped on demand, perhaps, and spot may have capacity again. */
+  async function bringBack(
+    entry: Entry,
+    agent: AgentRow,
+    primary: InstanceId,
+    standbysThere: readonly StandbyFacts[],
+  ): Promise<void> {
+    const instance = await fleet.instance(primary)
+    if (instance) await parts.returns.look(entry, agent, instance, standbysThere)
   }
 
   const withProbability = async (signal: SignalRecord) => ({
@@ -120,13 +150,14 @@ export function createStandbyKeeper(parts: {
     probability: (await interruptions.afterSignal(parsePool(signal.poolId))).value,
   })
 
-  async function hazardOf(instance: string, memory: Memory): Promise<number | null> {
+  async function hazardOf(instance: string, memory: Memory): Promise<Hazard> {
     const { hazard: known } = memory
-    if (known?.instance === instance && clock.mono() - known.at < HAZARD_KEPT) return known.value
+    if (known?.instance === instance && clock.mono() - known.at < HAZARD_KEPT) return known
     const row = await fleet.instance(asInstanceId(instance))
-    const value = row && row.life_cycle !== 'on-demand' ? await estimateOf(row) : null
-    memory.hazard = { instance, at: clock.mono(), value }
-    return value
+    const isOnDemand = row?.life_cycle === 'on-demand'
+    const value = row && !isOnDemand ? await estimateOf(row) : null
+    memory.hazard = { instance, at: clock.mono(), value, isOnDemand }
+    return memory.hazard
   }
 
   const estimateOf = async (row: { pool_id: string; launched_at: number | null }): Promise<number> => {

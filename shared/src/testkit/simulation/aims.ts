@@ -1,5 +1,6 @@
 import { type Random, seededRandom } from '../../core/random.ts'
 import type { Fault, FaultKind, Sabotage, WorldOptions } from './options.ts'
+import { drawPolicies } from './policies.ts'
 
 /**
  * Schedules in which what was broken is needed. Most deliberate bugs show up under any faults; the margins of others hide
@@ -36,6 +37,9 @@ const AIMS: Readonly<Partial<Record<Sabotage, (random: Random) => readonly Fault
   ],
 }
 
+/** One schedule in so many has an agent with policies of its own. */
+const WITH_POLICIES = 5
+
 const hit = (kind: FaultKind, target: 'primary' | 'successor', at: number, size = 0): Fault => ({
   kind,
   target,
@@ -53,6 +57,7 @@ export function optionsOf(seed: number, sabotage: Sabotage | undefined): WorldOp
   return {
     seed,
     ...(sabotage ? { sabotage } : {}),
+    ...(sabotage === undefined && seed % WITH_POLICIES === 0 ? { policies: drawPolicies(seed) } : {}),
     ...(aim ? { faults: aim(seededRandom(seed)) } : {}),
   }
 }

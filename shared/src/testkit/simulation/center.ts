@@ -34,6 +34,8 @@ interface Stored {
 /** What the world does for it. */
 export interface CenterPorts {
   spare(): void
+  /** With each tick of a coordinator that runs. */
+  tick(): void
   travelDown(instance: Instance, deliver: () => void): void
   unlink(instance: Instance): void
 }
@@ -325,6 +327,11 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
       crash = when
     },
     planned,
+    letGo(instance) {
+      const known = stored.members.get(instance)
+      if (known) known.retired = true
+      dispatch({ kind: 'left', instance })
+    },
     takeBackup() {
       if (stored.certificate) backup = copyOf(stored)
     },
@@ -334,6 +341,7 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
   const ticks = () => {
     queue.at(queue.now + TICK, () => {
       dispatch({ kind: 'tick' })
+      if (up && !asleep) ports.tick()
       // As housekeeping.ts does: a promise that ends before the next tick is not waited for any longer than it lasts.
       const next = nextLook(group, now())
       const left = next === undefined ? TICK : between(now(), next) / rate

@@ -31,6 +31,8 @@ const WEIGHTS: Readonly<Record<FaultKind, number>> = {
   'crash-at-effect': 6,
   'replica-unready': 4,
   backup: 3,
+  // By policies of a schedule that has some.
+  rebalance: 0,
 }
 const TOTAL = FAULT_KINDS.reduce((sum, kind) => sum + WEIGHTS[kind], 0)
 
@@ -135,6 +137,8 @@ export function applyFault(world: World, links: Links, fault: Fault): void {
     case 'crash-at-effect':
       instance.crashArmed = true
       return
+    case 'rebalance':
+      return recommend(world, links, instance, size)
     case 'replica-unready':
       instance.catchUp = 0
       return
@@ -145,6 +149,15 @@ export function applyFault(world: World, links: Links, fault: Fault): void {
 function drop(world: World, links: Links, instance: Instance, size: number): void {
   if ((size * 1000) % 1 < 0.5) world.queue.at(world.queue.now + size * 2000, () => links.drop(instance))
   world.queue.at(world.queue.now + size * 5000, () => links.drop(instance))
+}
+
+/** Two in five are followed by a notice. */
+function recommend(world: World, links: Links, instance: Instance, size: number): void {
+  const { now } = world.queue
+  world.note(`AWS recommends to leave ${instance.id}`)
+  world.queue.at(now + ((size * 331) % 200), () => world.deputy?.recommend(instance, size))
+  if ((size * 7919) % 1 < 0.4)
+    world.queue.at(now + ((size * 6151) % 1) * 2500, () => notice(world, links, instance, size))
 }
 
 /** With a lead of none to twelve seconds; in the end the instance is gone. With nobody to report it to, it moves by itself. */

@@ -41,6 +41,8 @@ export function createJudge(
   now: () => number,
   note: (text: string) => void,
   hit: (what: string, which: string) => void,
+  /** Its machine has ended, or it never acts in this epoch again. */
+  isOut: (instance: InstanceId, epoch: number) => boolean,
 ): Judge {
   const violations: string[] = []
   const certificates = new Map<string, Certificate>()
@@ -57,6 +59,15 @@ export function createJudge(
   const violate = (text: string) => {
     note(`VIOLATION ${text}`)
     violations.push(`seed ${seed} at ${now().toFixed(0)} ms: ${text}`)
+  }
+
+  /** G3: nobody is passed over who may still act: the others have ended, have resigned, or have agreed. */
+  function checkForced({ proposal }: Certificate, base: Certificate, voters: ReadonlySet<VoterId>): void {
+    const others = [base.proposal.primary, base.proposal.successor].filter((id) => id !== null)
+    hit('forced', others.some((id) => voters.has(id)) ? 'with consent' : 'on evidence')
+    for (const id of others)
+      if (!voters.has(id) && !isOut(id, base.proposal.epoch))
+        violate(`G3: epoch ${proposal.epoch} was forced, and nobody knows that ${id} has ended`)
   }
 
   return {
@@ -77,6 +88,7 @@ export function createJudge(
       hit('change', kind ?? 'of no kind')
       if (kind === undefined || !isElected(proposal, base, voters))
         violate(`I1: epoch ${proposal.epoch} has not enough votes: ${[...voters].join(', ')}`)
+      if (kind === 'forced' && base) checkForced(certificate, base, voters)
       certificates.set(digest, certificate)
       madeAt.set(digest, now())
       if (proposal.forced || !base) wasForced = true

@@ -1,5 +1,6 @@
 import type { Certificate } from '../../failover/certificate.ts'
 import type { LeasePolicy } from '../../failover/lease.ts'
+import type { OnRebalance } from '../../protocol/agents.ts'
 
 /** Ways to break the protocol on purpose: each must be caught, or the checks are worth nothing. */
 export const SABOTAGES = [
@@ -49,6 +50,7 @@ export const FAULT_KINDS = [
   'crash-at-effect',
   'replica-unready',
   'backup',
+  'rebalance',
 ] as const
 export type FaultKind = (typeof FAULT_KINDS)[number]
 
@@ -62,6 +64,13 @@ export interface Fault {
   readonly size: number
 }
 
+/** What an agent is set to do of its own accord about standbys (policies.ts). */
+export interface PolicySettings {
+  readonly onRebalance: OnRebalance
+  /** Standbys that are kept at all times. */
+  readonly minReplicas: number
+}
+
 export interface WorldOptions {
   readonly seed: number
   /** Virtual milliseconds in which faults happen. */
@@ -69,6 +78,8 @@ export interface WorldOptions {
   readonly policy?: LeasePolicy
   readonly keepTrace?: boolean
   readonly sabotage?: Sabotage
+  /** Standbys are made and let go by these, and not always three members kept. */
+  readonly policies?: PolicySettings
   /** Instead of those that the seed gives: for directed tests and for shrinking. */
   readonly faults?: readonly Fault[]
   /** Messages are neither lost nor late. */

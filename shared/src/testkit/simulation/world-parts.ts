@@ -10,6 +10,7 @@ import type { EventQueue } from '../event-queue.ts'
 import type { Judge, ToldIncident } from './judge.ts'
 import type { Network } from './network.ts'
 import type { Sabotage } from './options.ts'
+import type { Deputy } from './policies.ts'
 
 /** A report that the coordinator has not acknowledged. */
 interface Waiting {
@@ -74,6 +75,8 @@ export interface Center {
   /** The process ends at its next vote: before or after it is in the database. */
   armCrash(when: 'before' | 'after'): void
   planned(): void
+  /** Its standby is ended by us: it is no member any more. */
+  letGo(instance: InstanceId): void
   takeBackup(): void
   isRecorded(digest: string): boolean
   /** All that were ever opened, once for each time. */
@@ -90,6 +93,8 @@ export interface World {
   readonly sabotage: Sabotage | undefined
   readonly instances: Map<InstanceId, Instance>
   readonly center: Center
+  /** Who looks after the standbys, where the schedule has somebody. */
+  readonly deputy: Deputy | undefined
   readonly digest: (proposal: Proposal) => string
   toVoter(instance: Instance, event: VoterEvent): void
   toMember(instance: Instance, event: MemberEvent): void

@@ -8,13 +8,14 @@ import { inOffice } from '../../failover/voter.ts'
 import { createEventQueue } from '../event-queue.ts'
 import { createCenter } from './center.ts'
 import { createCoverage } from './coverage.ts'
-import { killAgent } from './endings.ts'
+import { endInstance, killAgent } from './endings.ts'
 import { applyFault, drawFaults } from './faults.ts'
 import { clockOf, createInstance, isActive, on, simulatedIncident } from './instance.ts'
 import { createJudge } from './judge.ts'
 import { createLinks } from './links.ts'
 import { createNetwork } from './network.ts'
 import type { WorldOptions, WorldResult } from './options.ts'
+import { createDeputy, drawRecommendations } from './policies.ts'
 import { toMember } from './roles.ts'
 import { pulse, sendVoter, toVoter } from './votes.ts'
 import type { Center, Instance, World } from './world-parts.ts'
@@ -29,6 +30,8 @@ export const DURATION = 14_000
 const LATE = 0.07
 /** After the last fault somebody must be primary within this. */
 const RECOVERY = 45_000
+/** And the last of the standbys that are to be kept is ready so long after. */
+const MAKING = 20_000
 
 export function runWorld(options: WorldOptions): WorldResult {
   const { seed, sabotage } = options
@@ -41,8 +44,17 @@ export function runWorld(options: WorldOptions): WorldResult {
     if (options.keepTrace) trace.push(`${queue.now.toFixed(0).padStart(7)} ${text}`)
   }
   const coverage = createCoverage()
-  const judge = createJudge(seed, () => queue.now, note, coverage.hit)
   const instances = new Map<InstanceId, Instance>()
+  const judge = createJudge(
+    seed,
+    () => queue.now,
+    note,
+    coverage.hit,
+    (id, epoch) => {
+      const instance = instances.get(id)
+      return instance === undefined || instance.gone || instance.voter.record.resigned >= epoch
+    },
+  )
   const counts = { suspensions: 0, longestGap: 0, lastServed: 0, wasServed: false }
   let born = 0
 
@@ -56,6 +68,9 @@ export function runWorld(options: WorldOptions): WorldResult {
     instances,
     get center(): Center {
       return center
+    },
+    get deputy() {
+      return deputy
     },
     digest: digestOf,
     toVoter: (instance, event) => toVoter(world, instance, event),
@@ -98,13 +113,28 @@ export function runWorld(options: WorldOptions): WorldResult {
       : 1 + (random() * 2 - 1) * policy.drift * 0.9
   const center = createCenter(
     world,
-    { spare: spareInstance, travelDown: links.down, unlink: links.drop },
+    {
+      spare: () => (deputy ? deputy.wanted() : spareInstance()),
+      tick: () => deputy?.tick(),
+      travelDown: links.down,
+      unlink: links.drop,
+    },
     drift(),
   )
 
+  const deputy =
+    options.policies &&
+    createDeputy(world, options.policies, seed, {
+      launch: newInstance,
+      end: (instance, why) => endInstance(world, links, instance, why),
+    })
+
   function spareInstance(): void {
     const alive = [...instances.values()].filter((instance) => !instance.gone && !instance.noticed)
-    if (alive.length >= 3) return
+    if (alive.length < 3) newInstance()
+  }
+
+  function newInstance(): InstanceId {
     born += 1
     const instance = createInstance(world, instanceId(`i-${born}`), drift())
     instances.set(instance.id, instance)
@@ -113,6 +143,7 @@ export function runWorld(options: WorldOptions): WorldResult {
     pulse(world, instance)
     work(instance)
     status(instance)
+    return instance.id
   }
 
   /** What the agent does about a notice that nobody answers: it hands over to its successor itself. */
@@ -265,15 +296,20 @@ export function runWorld(options: WorldOptions): WorldResult {
     return center.up && phase.kind === 'steady' && owner !== undefined && isActive(owner)
   }
 
-  const faults = options.faults ?? drawFaults(seed, duration)
+  const faults = options.faults ?? [
+    ...drawFaults(seed, duration),
+    ...(options.policies ? drawRecommendations(seed, duration) : []),
+  ]
   for (const fault of faults)
     queue.at(fault.at, () => {
       world.hit('fault', fault.kind)
       applyFault(world, links, fault)
     })
   spareInstance()
-  queue.at(300, spareInstance)
-  queue.at(600, spareInstance)
+  if (!deputy) {
+    queue.at(300, spareInstance)
+    queue.at(600, spareInstance)
+  }
   let sound = true
   const step = (until: number): boolean => {
     const went = queue.step(until)
@@ -281,24 +317,36 @@ export function runWorld(options: WorldOptions): WorldResult {
     return went && sound
   }
   while (step(duration));
-  // A replica is made until there are enough, as the product does.
-  queue.at(duration + 1000, spareInstance)
-  queue.at(duration + 5000, spareInstance)
-  while (sound && !isAlive() && step(duration + RECOVERY));
-  if (sound && !isAlive())
-    judge.violate(`nobody is primary at the end: ${center.group.phase.kind} of ${center.group.primary}`)
-  // The last records may still be on their way.
-  const settled = queue.now + 2000
-  while (sound && step(settled));
-  const isMissing = () => judge.unrecorded(center.group.certificate, center.isRecorded) !== undefined
-  while (sound && center.up && isMissing() && step(settled + 3000));
-  // What a restored database has lost, nobody may remember.
-  const isWhole = !faults.some(({ kind }) => kind === 'coordinator-restored')
-  if (sound && isWhole && center.up) {
-    const missing = judge.unrecorded(center.group.certificate, center.isRecorded)
+  recover()
+  checkRecords()
+
+  /** Without faults somebody serves before long, with the standbys that are to be kept. */
+  function recover(): void {
+    // A replica is made until there are enough, as the product does.
+    queue.at(duration + 1000, spareInstance)
+    queue.at(duration + 5000, spareInstance)
+    while (sound && !isAlive() && step(duration + RECOVERY));
+    if (sound && !isAlive())
+      judge.violate(`nobody is primary at the end: ${center.group.phase.kind} of ${center.group.primary}`)
+    const keeps = () => deputy === undefined || (isAlive() && deputy.isSatisfied())
+    while (sound && !keeps() && step(duration + RECOVERY + MAKING));
+    if (sound && !keeps()) judge.violate('P3: fewer standbys are ready in the end than are to be kept')
+  }
+
+  function checkRecords(): void {
+    // The last records may still be on their way.
+    const settled = queue.now + 2000
+    while (sound && step(settled));
+    const unrecorded = () => judge.unrecorded(center.group.certificate, center.isRecorded)
+    while (sound && center.up && unrecorded() !== undefined && step(settled + 3000));
+    // What a restored database has lost, nobody may remember.
+    const isWhole = !faults.some(({ kind }) => kind === 'coordinator-restored')
+    if (!sound || !isWhole || !center.up) return
+    const missing = unrecorded()
     if (missing !== undefined) judge.violate(`I9: epoch ${missing} was never recorded`)
     judge.checkLosses(center.opened)
   }
+
   const certificates = [...judge.certificates.values()]
   const kinds = certificates.map(({ proposal, votes }) => ({
     isTerm: proposal.term === proposal.epoch,

@@ -1,7 +1,7 @@
-import { hours, instant, minutes, seconds } from '@understudy/shared/core/time'
-import { signalOutcomes } from '@understudy/shared/interruption/signal-outcome'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
+import { hours, instant, minutes, seconds } from '../core/time.ts'
+import { signalOutcomes } from '../interruption/signal-outcome.ts'
 import { answerRebalance, type RebalanceFacts } from './rebalance-policy.ts'
 import { planStandbys, type QuietAgent, type StandbyFacts } from './standby-plan.ts'
 

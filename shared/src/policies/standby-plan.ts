@@ -1,6 +1,6 @@
-import { type Instant, type Millis, minutes, seconds } from '@understudy/shared/core/time'
-import type { SignalOutcome } from '@understudy/shared/interruption/signal-outcome'
-import type { OnRebalance, ReplicaType } from '@understudy/shared/protocol/agents'
+import { type Instant, type Millis, minutes, seconds } from '../core/time.ts'
+import type { SignalOutcome } from '../interruption/signal-outcome.ts'
+import type { OnRebalance, ReplicaType } from '../protocol/agents.ts'
 
 /** A standby that counts on: neither lost nor under notice. */
 export interface StandbyFacts {

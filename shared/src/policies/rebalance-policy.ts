@@ -1,4 +1,4 @@
-import type { OnRebalance } from '@understudy/shared/protocol/agents'
+import type { OnRebalance } from '../protocol/agents.ts'
 
 export interface RebalanceFacts {
   readonly instance: string
