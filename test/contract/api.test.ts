@@ -472,6 +472,9 @@ test('lists are read page by page', async () => {
     expect(rest.body.items).toHaveLength(1)
     expect(rest.body.items[0].id).not.toBe(first.body.items[0].id)
     expect(rest.body.next).toBeNull()
+    expect((await bench.call('GET', `${path}?agent_id=a`)).body.items).toHaveLength(2)
+    expect((await bench.call('GET', `${path}?agent_id=b`)).body.items).toEqual([])
+    expectProblem(await bench.call('GET', `${path}?agent=a`), 400, 'input_invalid', 'agent')
   }
   expectProblem(await bench.call('GET', '/api/incidents?cursor=x'), 400, 'input_invalid', 'cursor')
 })

@@ -6,6 +6,7 @@ import { primaryOf } from '../../coordinator/src/demo/rig.ts'
 import { agentId } from '../../shared/src/core/ids.ts'
 import { millis } from '../../shared/src/core/time.ts'
 import type { AgentView } from '../../shared/src/protocol/agents.ts'
+import type { IncidentView } from '../../shared/src/protocol/incidents.ts'
 import { type Fleet, startFleet } from './support/fleet.ts'
 import { agentProgram, run, until } from './support/programs.ts'
 
@@ -55,6 +56,16 @@ const fault = (instance: string, name: string) => {
   writeFileSync(file, '')
   return { clear: () => rmSync(file, { force: true }) }
 }
+
+/** What a failure of a test has to say of the incident. */
+const told = ({
+  trigger,
+  instance_id: from,
+  new_instance_id: to,
+  outcome_reason: why,
+  steps,
+}: IncidentView) =>
+  `${trigger} on ${from}, then ${to}: ${why} (${steps.map(({ step, t_ms: at, detail }) => `${step} at ${Math.round(at)}: ${detail}`).join('; ')})`
 
 async function expectNothingLost(id: string): Promise<void> {
   const { verdict } = await fleet.rig.judge.verify(id)
@@ -190,7 +201,7 @@ test('a coordinator that is killed during a hand-over leaves one primary, one in
   const after = await fleet.untilProtected('agent-a')
   // Where the primary has given its epoch up while nobody listened, it is the one that gets the next.
   const moved = incident.outcome === 'promoted'
-  expect(after.instance_id).toBe(moved ? readyReplica(before).instance : before.instance_id)
+  expect(after.instance_id, told(incident)).toBe(moved ? readyReplica(before).instance : before.instance_id)
   expect(incident.new_instance_id).toBe(moved ? after.instance_id : null)
   expect(incident.closed_at).not.toBeNull()
   expect(await fleet.switches('agent-a')).toHaveLength(switches + (moved ? 1 : 0))
@@ -211,7 +222,7 @@ test('a coordinator that is killed while the new primary starts brings the move 
   const incident = await fleet.incidentAfter('agent-a', known)
   clear()
   const after = await fleet.untilProtected('agent-a')
-  expect(incident.outcome, incident.outcome_reason).toBe(after.instance_id === target ? 'promoted' : 'failed')
+  expect(incident.outcome, told(incident)).toBe(after.instance_id === target ? 'promoted' : 'failed')
   expect(incident.loss ?? { kind: 'none' }).toMatchObject({ kind: 'none' })
   await expectNothingLost('agent-a')
 })

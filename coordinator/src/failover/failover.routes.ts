@@ -285,10 +285,13 @@ export function failoverRoutes(failover: Failover, audit: Audit): Api {
         path: '/api/switches',
         summary: 'Changes of primary, the latest first',
         middleware: viewer,
-        request: { query: pageQuery },
+        request: { query: pageQuery.extend({ agent_id: agentIdSchema.optional() }) },
         responses: { 200: answer('Switches', switchPage), ...problems },
       }),
-      async (c) => c.json(await pageOf(c.req.valid('query')), 200),
+      async (c) => {
+        const { agent_id: agentId, ...page } = c.req.valid('query')
+        return c.json(await pageOf(page, agentId), 200)
+      },
     )
     .openapi(
       route({

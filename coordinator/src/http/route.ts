@@ -26,7 +26,7 @@ export const replicaParams = z.object({ id: agentIdSchema, rid: replicaIdSchema 
 export const incidentParams = z.object({ id: incidentIdSchema })
 
 /** `limit` and `cursor` of every list. */
-export const pageQuery = z.object({
+export const pageQuery = z.strictObject({
   limit: z.coerce.number().int().min(1).max(200).default(50),
   cursor: z.string().max(100).optional(),
 })

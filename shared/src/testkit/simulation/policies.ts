@@ -7,7 +7,7 @@ import { answerRebalance } from '../../policies/rebalance-policy.ts'
 import { planStandbys, type QuietAgent, type StandbyFacts } from '../../policies/standby-plan.ts'
 import type { ReplicaType } from '../../protocol/agents.ts'
 import type { Fault, PolicySettings } from './options.ts'
-import type { Instance, World } from './world-parts.ts'
+import type { Deputy, Instance, World } from './world-parts.ts'
 
 /**
  * What the coordinator does of its own accord about standbys, in the simulation: the same decisions as in the product
@@ -17,16 +17,6 @@ import type { Instance, World } from './world-parts.ts'
  * P2 nobody is let go who is primary or about to be, nor below `minReplicas`, nor the last while the primary is at risk;
  * P3 in the end as many standbys are ready as are to be kept.
  */
-export interface Deputy {
-  /** Of the coordinator's process, ten times a second while it runs. */
-  tick(): void
-  /** AWS recommends to leave the instance; a notice follows with this probability. */
-  recommend(instance: Instance, probability: number): void
-  /** The core wants a standby. */
-  wanted(): void
-  /** Everything that is to be kept is there. */
-  isSatisfied(): boolean
-}
 
 /** What it lets happen in the world. */
 export interface DeputyPorts {

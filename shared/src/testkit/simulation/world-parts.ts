@@ -10,7 +10,6 @@ import type { EventQueue } from '../event-queue.ts'
 import type { Judge, ToldIncident } from './judge.ts'
 import type { Network } from './network.ts'
 import type { Sabotage } from './options.ts'
-import type { Deputy } from './policies.ts'
 
 /** A report that the coordinator has not acknowledged. */
 interface Waiting {
@@ -81,6 +80,18 @@ export interface Center {
   isRecorded(digest: string): boolean
   /** All that were ever opened, once for each time. */
   readonly opened: readonly ToldIncident[]
+}
+
+/** Who looks after the standbys on the coordinator's behalf (policies.ts). */
+export interface Deputy {
+  /** Of the coordinator's process, ten times a second while it runs. */
+  tick(): void
+  /** AWS recommends to leave the instance; a notice follows with this probability. */
+  recommend(instance: Instance, probability: number): void
+  /** The core wants a standby. */
+  wanted(): void
+  /** Everything that is to be kept is there. */
+  isSatisfied(): boolean
 }
 
 /** What the parts of one simulated world know of each other. */
