@@ -17,6 +17,7 @@ import { labRoutes } from './lab/lab.routes.ts'
 import {
   createDegradedWatch,
   createLab,
+  createLabLive,
   createLabRetention,
   createRealisedSavings,
   createScoredRows,
@@ -117,8 +118,10 @@ export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
     costOf: unitCosts(market.savings),
   })
   const aside = { db: database.bulk, clock, log }
+  const labLive = createLabLive(lab, clock, log)
   const labServices = [
     lab.experiments,
+    labLive,
     createDegradedWatch({
       ...{ ...aside, alerts: predictions.alerts, configs: pipeline.configs },
       ...{ models: models.store, experiments: lab.experiments.store },
@@ -137,7 +140,7 @@ export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
       interruptionRoutes({ interruptions, poolsIn: market.poolsIn, instanceOf: placeOf(fleet) }),
       ...predictions.routes,
       ...pipeline.routes,
-      labRoutes(lab, audit),
+      labRoutes(lab, labLive, audit),
       experimentRoutes(lab.experiments, lab.names, audit),
     ],
     services: [models, gapFiller, ...predictions.services, ...pipeline.services, ...labServices],
