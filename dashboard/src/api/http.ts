@@ -12,6 +12,8 @@ export interface Failure {
   readonly hint: string | undefined
   readonly code: string | undefined
   readonly facts: Readonly<Record<string, unknown>>
+  /** Where what was sent is wrong. */
+  readonly errors?: Problem['errors']
 }
 
 export type Answer<T> =
@@ -73,6 +75,7 @@ export function failureOf(status: number, body: unknown): Failure {
     hint: problem?.hint,
     code: problem?.code,
     facts: problem?.facts ?? {},
+    errors: problem?.errors ?? [],
   }
 }
 
