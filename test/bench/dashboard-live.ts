@@ -30,6 +30,8 @@ const incident = sampleIncident({ agent_id: 'agent-0', agent_name: 'web-0' })
 export interface FirstLoad {
   readonly lcpMs: number
   readonly cls: number
+  /** What has moved on the page after it was first drawn. */
+  readonly moved: readonly string[]
   /** As it came over the line. */
   readonly kilobytes: number
 }
@@ -42,6 +44,7 @@ export async function measureFirstLoad(browser: Browser, url: string, runs: numb
   return {
     lcpMs: median(({ lcpMs }) => lcpMs),
     cls: median(({ cls }) => cls),
+    moved: [...new Set(all.flatMap(({ moved }) => moved))],
     kilobytes: median(({ kilobytes }) => kilobytes),
   }
 }
@@ -50,10 +53,13 @@ async function loadOnce(browser: Browser, url: string): Promise<FirstLoad> {
   const { page, session } = await openPage(browser)
   await tell(page, () => sampleSnapshot(1, fleet(20), [incident]))
   await page.addInitScript(`
-    window.seen = { lcp: 0, cls: 0 }
+    window.seen = { lcp: 0, cls: 0, moved: [] }
     new PerformanceObserver((list) => list.getEntries().forEach((one) => { seen.lcp = one.startTime }))
       .observe({ type: 'largest-contentful-paint', buffered: true })
-    new PerformanceObserver((list) => list.getEntries().forEach((one) => { seen.cls += one.value }))
+    new PerformanceObserver((list) => list.getEntries().forEach((one) => {
+      seen.cls += one.value
+      for (const { node } of one.sources) seen.moved.push(node?.closest?.('section, header, footer, main, div')?.className + ' ' + node?.nodeName)
+    }))
       .observe({ type: 'layout-shift', buffered: true })`)
   let bytes = 0
   session.on('Network.loadingFinished', ({ encodedDataLength }) => {
@@ -71,9 +77,9 @@ async function loadOnce(browser: Browser, url: string): Promise<FirstLoad> {
   await page.getByRole('rowheader', { name: 'web-19' }).waitFor()
   // What comes after the first picture may still move it.
   await page.waitForTimeout(2000)
-  const seen = await page.evaluate<{ lcp: number; cls: number }>('window.seen')
+  const seen = await page.evaluate<{ lcp: number; cls: number; moved: string[] }>('window.seen')
   await page.context().close()
-  return { lcpMs: seen.lcp, cls: seen.cls, kilobytes: bytes / KB }
+  return { lcpMs: seen.lcp, cls: seen.cls, moved: seen.moved, kilobytes: bytes / KB }
 }
 
 export interface LiveCost {

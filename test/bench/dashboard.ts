@@ -19,7 +19,10 @@ export const bench: Bench = {
   },
   switches: { quick: 'one first load, three rounds of a chart, ten seconds of the fleet' },
   async run(numbers, progress, { switches }) {
-    const asked: Readonly<Record<string, number>> = { ...numbers, ...(switches.quick ? { runs: 1, rounds: 3, seconds: 10 } : {}) }
+    const asked: Readonly<Record<string, number>> = {
+      ...numbers,
+      ...(switches.quick ? { runs: 1, rounds: 3, seconds: 10 } : {}),
+    }
     const { runs = 1, rounds = 1, updates = 1, agents = 1, seconds = 1 } = asked
     await buildDashboard()
     const weights = await dashboardWeights(dashboardFolder)

@@ -1,7 +1,7 @@
 import { describe, expect, it } from 'vitest'
 import { sampleAgent, samplePool, sampleReplica } from '../../testkit/samples.ts'
 import { poolMaps, residentsOf } from '../pools/pool-map.ts'
-import { fleetPools, matchingAgents, placesSentence } from './fleet-map.ts'
+import { fleetPools, MOST_TYPES, matchingAgents, placesSentence } from './fleet-map.ts'
 
 const pool = (id: string, spot: number) => samplePool(id, { spot_price: spot })
 const agent = (id: string, at: string | null, ...standbys: string[]) =>
@@ -20,7 +20,10 @@ describe("the fleet's map", () => {
       pool('m5.large@eu-west-1a', 0.01),
     ]
     const agents = [agent('a', 't11.large@us-east-1a')]
-    const shown = fleetPools(known, agents, residentsOf(agents))
+    const typesOf = (most: number) =>
+      poolMaps(fleetPools(known, agents, residentsOf(agents), most)).map(({ rows }) => rows.length)
+    expect([typesOf(0), typesOf(MOST_TYPES)]).toEqual([[1], [8]])
+    const shown = fleetPools(known, agents, residentsOf(agents), MOST_TYPES)
     const [map, ...others] = poolMaps(shown)
     expect(others).toEqual([])
     expect(map?.zones).toEqual(['us-east-1a', 'us-east-1b'])
@@ -31,7 +34,7 @@ describe("the fleet's map", () => {
 
   it('has every pool in which somebody is, also one of which no price is known', () => {
     const agents = [agent('a', 'm5.large@us-east-1a', 'c5.large@us-gov-west-1b'), agent('b', null)]
-    const shown = fleetPools([], agents, residentsOf(agents))
+    const shown = fleetPools([], agents, residentsOf(agents), 0)
     expect(shown.map(({ pool_id: id, region }) => [id, region])).toEqual([
       ['m5.large@us-east-1a', 'us-east-1'],
       ['c5.large@us-gov-west-1b', 'us-gov-west-1'],
@@ -43,11 +46,9 @@ describe("the fleet's map", () => {
     const after = [agent('a', 'c5.large@us-east-1b')]
     const at = (agents: typeof before) => {
       const residents = residentsOf(agents)
-      return fleetPools([pool('m5.large@us-east-1a', 1)], agents, residents).map(({ pool_id: id }) => [
-        id,
-        residents(id).primaries,
-        residents(id).standbys,
-      ])
+      return fleetPools([pool('m5.large@us-east-1a', 1)], agents, residents, MOST_TYPES).map(
+        ({ pool_id: id }) => [id, residents(id).primaries, residents(id).standbys],
+      )
     }
     expect(at(before)).toEqual([
       ['m5.large@us-east-1a', ['a'], []],
@@ -66,11 +67,11 @@ describe("the fleet's map", () => {
       agent('c', 'c5.large@us-east-1b'),
     ]
     const residents = residentsOf(agents)
-    expect(placesSentence(fleetPools([], agents, residents), residents)).toBe(
+    expect(placesSentence(fleetPools([], agents, residents, 0), residents)).toBe(
       '3 primaries in 2 pools · 1 standby in 1 pool · 2 of the primaries are in us-east-1a',
     )
     const two = agents.slice(1)
-    expect(placesSentence(fleetPools([], two, residentsOf(two)), residentsOf(two))).toBe(
+    expect(placesSentence(fleetPools([], two, residentsOf(two), 0), residentsOf(two))).toBe(
       '2 primaries in 2 pools · 0 standbys in 0 pools',
     )
   })

@@ -3,19 +3,22 @@ import type { PoolView } from '@understudy/shared/protocol/market'
 import { formatNumberOf } from '../../ui/format.ts'
 import type { Residents } from '../pools/pool-map.ts'
 
-/** So many types of a region are shown; the page of the pools has all. */
-const MOST_TYPES = 8
+/** So many types of a region are shown when somebody asks for more; the page of the pools has all. */
+export const MOST_TYPES = 8
 
 const isInhabited = ({ primaries, standbys }: Residents): boolean => primaries.length + standbys.length > 0
 
 /**
  * The pools of the fleet's map: of each region in which somebody is all zones, of the types that are in use and then of
- * the cheapest others. A pool without a price is there when somebody is in it.
+ * the cheapest others. A pool without a price is there when somebody is in it, so that the map is as high before the prices
+ * are read as it is after.
+ * @param types how many of a region, as long as more are known than are in use
  */
 export function fleetPools(
   known: readonly PoolView[],
   agents: Iterable<AgentView>,
   residents: (poolId: string) => Residents,
+  types: number,
 ): readonly PoolView[] {
   const all = new Map(known.map((pool) => [pool.pool_id, pool]))
   for (const pool of placesOf(agents)) if (!all.has(pool.pool_id)) all.set(pool.pool_id, pool)
@@ -24,18 +27,22 @@ export function fleetPools(
   const regions = new Set(inhabited.map(({ region }) => region))
   return [...regions].flatMap((region) => {
     const own = pools.filter((pool) => pool.region === region)
-    const types = typesToShow(own, (pool) => isInhabited(residents(pool.pool_id)))
-    return own.filter(({ instance_type: type }) => types.has(type))
+    const shown = typesToShow(own, (pool) => isInhabited(residents(pool.pool_id)), types)
+    return own.filter(({ instance_type: type }) => shown.has(type))
   })
 }
 
-function typesToShow(pools: readonly PoolView[], isUsed: (pool: PoolView) => boolean): ReadonlySet<string> {
+function typesToShow(
+  pools: readonly PoolView[],
+  isUsed: (pool: PoolView) => boolean,
+  most: number,
+): ReadonlySet<string> {
   const used = new Set(pools.filter(isUsed).map(({ instance_type: type }) => type))
   const byPrice = pools
     .filter((pool) => pool.spot_price !== null)
     .sort((a, b) => (a.spot_price ?? 0) - (b.spot_price ?? 0))
   const types = new Set(used)
-  for (const { instance_type: type } of byPrice) if (types.size < MOST_TYPES) types.add(type)
+  for (const { instance_type: type } of byPrice) if (types.size < most) types.add(type)
   return types
 }
 
