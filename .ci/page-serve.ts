@@ -2,10 +2,7 @@ import { mkdtemp, rm } from 'node:fs/promises'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { build, preview } from 'vite'
-
-const uplot = fileURLToPath(new URL('../dashboard/node_modules/uplot', import.meta.url))
 
 /** A page that uses parts of the dashboard, built as that is, and served to this machine alone. */
 export async function servePage(root: string): Promise<{ readonly url: string; close(): Promise<void> }> {
@@ -13,7 +10,6 @@ export async function servePage(root: string): Promise<{ readonly url: string; c
   const common = { configFile: false, root, logLevel: 'error' } as const
   await build({
     ...common,
-    resolve: { alias: { uplot } },
     build: { outDir, emptyOutDir: true, target: 'chrome123' },
   })
   const server = await preview({ ...common, build: { outDir }, preview: { host: '127.0.0.1', port: 0 } })

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
@@ -6,6 +6,7 @@ import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { experimentResultsSchema, experimentSchema } from '@understudy/shared/protocol/experiments'
 import { poolListSchema, priceFetchSchema } from '@understudy/shared/protocol/market'
+import { manifestSchema } from '@understudy/shared/protocol/model-manifest'
 import { modelListSchema } from '@understudy/shared/protocol/models'
 import { auditEntrySchema } from '@understudy/shared/protocol/settings'
 import type { Browser, Locator, Page, Route } from 'playwright-core'
@@ -13,7 +14,7 @@ import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest'
 import { z } from 'zod'
 import { findPrograms } from '../../coordinator/src/commands/demo.ts'
 import { demoAgents, startFleet } from '../../coordinator/src/demo/fleet-story.ts'
-import { defineLab, findLabModel } from '../../coordinator/src/demo/lab-story.ts'
+import { variantsOf } from '../../coordinator/src/demo/lab-models.ts'
 import { type Rig, startRig } from '../../coordinator/src/demo/rig.ts'
 import { axeFindings } from './axe.ts'
 import { launchBrowser } from './chromium.ts'
@@ -92,6 +93,17 @@ async function ask<T>(schema: z.ZodType<T>, path: string, body?: unknown): Promi
   const post = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }
   const response = await fetch(`${rig.coordinator.url}${path}`, body === undefined ? {} : post)
   return schema.parse(await response.json())
+}
+
+/** A second version, so that there is something to compare: the same model with its odds doubled. */
+async function uploadAnother(): Promise<void> {
+  const manifest = manifestSchema.parse(JSON.parse(readFileSync(`${MODEL}/manifest.json`, 'utf8')))
+  const form = new FormData()
+  form.append('file', new Blob([new Uint8Array(readFileSync(`${MODEL}/model.onnx`))]), 'model.onnx')
+  form.append('manifest', JSON.stringify(variantsOf(manifest).cautious))
+  const path = '/api/v1/ml/models/upload'
+  const response = await fetch(`${rig.coordinator.url}${path}`, { method: 'POST', body: form })
+  expect([response.status, response.ok ? '' : await response.text()]).toEqual([201, ''])
 }
 
 async function fetchHistory(): Promise<void> {
@@ -237,7 +249,7 @@ test('a decision comes by itself, and shows its stages and why each pool fell', 
 })
 
 test('the Lab shows which stages are passed over, and why', async () => {
-  await defineLab(rig.coordinator.url, findLabModel() ?? '')
+  await uploadAnother()
   await go('Lab')
   await page.getByLabel('Version').selectOption({ index: 1 })
   await page.getByRole('button', { name: 'Assign model' }).click()

@@ -2,7 +2,6 @@ import type { LabConfig, LabFrame, PipelineStatus } from '@understudy/shared/pro
 import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
 import { pino } from 'pino'
 import { expect, test } from 'vitest'
-import type { Lab } from './lab.ts'
 import { createLabLive } from './lab-live.ts'
 
 /** A page that keeps what it is sent. */
@@ -33,7 +32,7 @@ function start() {
       status: (id) =>
         read(id).then(() => ({ instance_id: id, pipeline_mode: said.mode }) as unknown as PipelineStatus),
       config: (id) => Promise.resolve({ instance_id: id } as LabConfig),
-      experiments: { store: { list: () => Promise.resolve([]) } } as unknown as Lab['experiments'],
+      experiments: { store: { list: () => Promise.resolve([]) } },
     },
     time.clock,
     pino({ level: 'silent' }),

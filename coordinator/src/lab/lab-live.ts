@@ -1,15 +1,22 @@
 import type { Service } from '@understudy/shared/core/service'
 import { type Clock, everyPeriod, seconds } from '@understudy/shared/core/time'
-import type { LabFrame } from '@understudy/shared/protocol/lab'
+import type { LabConfig, LabFrame, PipelineStatus } from '@understudy/shared/protocol/lab'
 import type { Logger } from 'pino'
 import { createStream, type Stream } from '../live/live.ts'
+import type { ExperimentStore } from './experiment-store.ts'
 import { experimentView } from './experiment-view.ts'
-import type { Lab } from './lab.ts'
 
 /** What is said of a target changes by many hands: calls, decisions, processes of models, another coordinator. */
 const LOOK = seconds(1)
 /** As many as the page shows. */
 const EXPERIMENTS = 50
+
+/** The part of the Lab that is looked at. */
+export interface LabReader {
+  status(id: string): Promise<PipelineStatus>
+  config(id: string): Promise<LabConfig>
+  readonly experiments: { readonly store: Pick<ExperimentStore, 'list'> }
+}
 
 /** For pages that look at the Lab: one target each, and the experiments. To be run beside the rest. */
 export interface LabLive extends Service {
