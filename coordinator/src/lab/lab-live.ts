@@ -12,7 +12,7 @@ const LOOK = seconds(1)
 const EXPERIMENTS = 50
 
 /** The part of the Lab that is looked at. */
-export interface LabReader {
+interface LabReader {
   status(id: string): Promise<PipelineStatus>
   config(id: string): Promise<LabConfig>
   readonly experiments: { readonly store: Pick<ExperimentStore, 'list'> }
@@ -38,11 +38,7 @@ interface Watched {
   failing: boolean
 }
 
-export function createLabLive(
-  lab: Pick<Lab, 'status' | 'config' | 'experiments'>,
-  clock: Clock,
-  log: Logger,
-): LabLive {
+export function createLabLive(lab: LabReader, clock: Clock, log: Logger): LabLive {
   const watched = new Map<string, Watched>()
   const at = () => new Date(clock.now()).toISOString()
 
