@@ -18,6 +18,7 @@ import { labRoutes } from './lab/lab.routes.ts'
 import {
   createDegradedWatch,
   createLab,
+  createLabLive,
   createLabRetention,
   createRealisedSavings,
   createScoredRows,
@@ -123,8 +124,10 @@ export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
     costOf: unitCosts(market.savings),
   })
   const aside = { db: database.bulk, clock, log }
+  const labLive = createLabLive(lab, clock, log)
   const labServices = [
     lab.experiments,
+    labLive,
     createDegradedWatch({
       ...{ ...aside, alerts: predictions.alerts, configs: pipeline.configs },
       ...{ models: models.store, experiments: lab.experiments.store },
@@ -144,7 +147,7 @@ export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
       ...predictions.routes,
       ...pipeline.routes,
       ...engines.routes,
-      labRoutes(lab, audit),
+      labRoutes(lab, labLive, audit),
       experimentRoutes(lab.experiments, lab.names, audit),
     ],
     services: [models, gapFiller, ...predictions.services, ...pipeline.services, ...labServices],

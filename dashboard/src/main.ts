@@ -7,6 +7,7 @@ import { Live } from './api/live.svelte.ts'
 import { createLiveFeed } from './api/live-feed.ts'
 import { Session } from './api/session.svelte.ts'
 import { FleetActions } from './features/fleet/fleet-actions.svelte.ts'
+import { Keyboard, SHORTCUTS_KEY } from './features/keyboard/keyboard.svelte.ts'
 import { showRecorder } from './features/recorder/show-recorder.ts'
 import { Announcer } from './features/shell/announcer.svelte.ts'
 import { createPageParts } from './features/shell/page-parts.ts'
@@ -53,6 +54,15 @@ window.addEventListener('online', () => session.state.kind === 'signed-in' && fe
 const router = new Router(window)
 const theme = new Theme(document.documentElement, (name) => localStorage.setItem(THEME_KEY, name))
 
+const keyboard = new Keyboard({
+  router,
+  clock,
+  document,
+  keep: (value) => localStorage.setItem(SHORTCUTS_KEY, value),
+  kept: () => localStorage.getItem(SHORTCUTS_KEY),
+})
+window.addEventListener('keydown', (event) => session.state.kind === 'signed-in' && keyboard.press(event))
+
 const target = document.getElementById('app')
 if (target)
   mount(App, {
@@ -68,6 +78,7 @@ if (target)
       announcer,
       router,
       theme,
+      keyboard,
       calm,
       quick,
     },

@@ -5,6 +5,7 @@ describe('the route', () => {
   const routes: readonly [string, Route][] = [
     ['#/', { page: 'fleet' }],
     ['#/?agent=agent-demo-1', { page: 'fleet', agent: 'agent-demo-1' }],
+    ['#/?search=web', { page: 'fleet', search: 'web' }],
     ['#/agents/agent-demo-1', { page: 'agent', id: 'agent-demo-1' }],
     ['#/agents/agent-demo-1?range=7d', { page: 'agent', id: 'agent-demo-1', range: '7d' }],
     ['#/incidents', { page: 'incidents' }],

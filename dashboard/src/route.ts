@@ -1,6 +1,6 @@
 /** What the address says after `#`. Everything that somebody may want to send to somebody else is in it. */
 export type Route =
-  | { readonly page: 'fleet'; readonly agent?: string }
+  | { readonly page: 'fleet'; readonly agent?: string; readonly search?: string }
   | { readonly page: 'agent'; readonly id: string; readonly range?: string; readonly pool?: string }
   | { readonly page: 'incidents'; readonly agent?: string }
   | { readonly page: 'incident'; readonly id: string; readonly step?: number; readonly compare?: string }
@@ -42,7 +42,7 @@ interface Place {
 }
 
 const places: readonly Place[] = [
-  { page: 'fleet', section: '', id: false, query: ['agent'] },
+  { page: 'fleet', section: '', id: false, query: ['agent', 'search'] },
   { page: 'agent', section: 'agents', id: true, query: ['range', 'pool'] },
   { page: 'incidents', section: 'incidents', id: false, query: ['agent'] },
   { page: 'incident', section: 'incidents', id: true, query: ['step', 'compare'] },

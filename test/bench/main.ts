@@ -5,6 +5,7 @@ import type { Bench, Given } from './bench.ts'
 
 const benches: Readonly<Record<string, () => Promise<{ bench: Bench }>>> = {
   codecs: () => import('./codecs.ts'),
+  dashboard: () => import('./dashboard.ts'),
   failover: () => import('./failover.ts'),
   market: () => import('./market.ts'),
   models: () => import('./models.ts'),

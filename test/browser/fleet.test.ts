@@ -55,12 +55,15 @@ async function open({ width, dark = false }: { width: number; dark?: boolean }):
     if (origin !== rig.coordinator.url) complaints.push(`asked ${origin}`)
   })
   await opened.goto(rig.coordinator.url)
-  await opened.getByRole('table').waitFor()
+  await opened.getByRole('table', { name: /^Agents/ }).waitFor()
   return opened
 }
 
 const row = (of: string): Locator =>
   page.getByRole('row').filter({ has: page.getByRole('rowheader', { name: of }) })
+/** Its cell on the map of the pools, as it is read out; behind a dialog too. */
+const placeOnMap = (pool: string | null) =>
+  page.locator(`a[aria-label^="${(pool ?? '').replace('@', ' ')}: "][aria-label*="primary of ${name}"]`)
 const dialog = () => page.getByRole('dialog')
 const promoteButton = () => page.getByRole('button', { name: `Promote a replica of ${name}…` })
 const focused = (locator: Locator) => locator.and(page.locator(':focus')).isVisible()
@@ -125,6 +128,7 @@ test('a replica is promoted, watched and recorded once', async () => {
     'Expected gap': 'no moves yet to learn it from',
     Epoch: `${before.epoch} → ${before.epoch + 1}`,
   })
+  await placeOnMap(before.pool_id).waitFor()
   await dialog().getByText('The last of the state is sent and compared').waitFor()
   await dialog()
     .getByRole('button', { name: `Promote ${replica?.instance_id}` })
@@ -147,6 +151,9 @@ test('a replica is promoted, watched and recorded once', async () => {
 
   const after = await rig.operator.agent(id)
   expect(primaryOf(after)).toBe(replica?.instance_id)
+  // The map says the same: the primary is where its replica was.
+  await placeOnMap(after.pool_id).waitFor()
+  expect(after.pool_id).not.toBe(before.pool_id)
   expect(after.epoch).toBe(before.epoch + 1)
   const [incident, ...others] = await rig.operator.incidents(id)
   expect(others).toEqual([])

@@ -1,11 +1,13 @@
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { createServer } from 'node:http'
 import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
 import { engineListSchema, enginePageSchema } from '@understudy/shared/protocol/engines'
+import { experimentResultsSchema, experimentSchema } from '@understudy/shared/protocol/experiments'
 import { poolListSchema, priceFetchSchema } from '@understudy/shared/protocol/market'
+import { manifestSchema } from '@understudy/shared/protocol/model-manifest'
 import { modelListSchema } from '@understudy/shared/protocol/models'
 import { auditEntrySchema } from '@understudy/shared/protocol/settings'
 import type { Browser, Locator, Page, Route } from 'playwright-core'
@@ -13,6 +15,7 @@ import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest'
 import { z } from 'zod'
 import { findPrograms } from '../../coordinator/src/commands/demo.ts'
 import { demoAgents, startFleet } from '../../coordinator/src/demo/fleet-story.ts'
+import { variantsOf } from '../../coordinator/src/demo/lab-models.ts'
 import { type Rig, startRig } from '../../coordinator/src/demo/rig.ts'
 import { axeFindings } from './axe.ts'
 import { launchBrowser } from './chromium.ts'
@@ -22,6 +25,13 @@ import { launchBrowser } from './chromium.ts'
 const [agent] = demoAgents(1).map((one) => ({ ...one, replica: false }))
 const HOSTILE = '<img src=x onerror="throw 1">'
 const POOL = 'm5.large@us-east-1a'
+const refusal = JSON.stringify({
+  title: 'The request is not valid',
+  detail: 'the body is not as it should be',
+  code: 'input_invalid',
+  status: 400,
+  errors: [{ pointer: '/hypothesis', message: 'too long by a word' }],
+})
 const PATIENT = { timeout: 15_000 }
 const MODEL = fileURLToPath(new URL('../../models/registry/price-instability/1.0.0', import.meta.url))
 
@@ -76,7 +86,7 @@ async function open({ width, dark = false }: { width: number; dark?: boolean }):
     if (origin !== rig.coordinator.url) complaints.push(`asked ${origin}`)
   })
   await opened.goto(rig.coordinator.url)
-  await opened.getByRole('table').waitFor()
+  await opened.getByRole('table', { name: /^Agents/ }).waitFor()
   return opened
 }
 
@@ -84,6 +94,17 @@ async function ask<T>(schema: z.ZodType<T>, path: string, body?: unknown): Promi
   const post = { method: 'POST', headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) }
   const response = await fetch(`${rig.coordinator.url}${path}`, body === undefined ? {} : post)
   return schema.parse(await response.json())
+}
+
+/** A second version, so that there is something to compare: the same model with its odds doubled. */
+async function uploadAnother(): Promise<void> {
+  const manifest = manifestSchema.parse(JSON.parse(readFileSync(`${MODEL}/manifest.json`, 'utf8')))
+  const form = new FormData()
+  form.append('file', new Blob([new Uint8Array(readFileSync(`${MODEL}/model.onnx`))]), 'model.onnx')
+  form.append('manifest', JSON.stringify(variantsOf(manifest).cautious))
+  const path = '/api/v1/ml/models/upload'
+  const response = await fetch(`${rig.coordinator.url}${path}`, { method: 'POST', body: form })
+  expect([response.status, response.ok ? '' : await response.text()]).toEqual([201, ''])
 }
 
 async function fetchHistory(): Promise<void> {
@@ -268,13 +289,97 @@ test('an engine is tried with its sample, told what is wrong with an input, and 
 })
 
 test('the Lab shows which stages are passed over, and why', async () => {
+  await uploadAnother()
   await go('Lab')
   await page.getByLabel('Version').selectOption({ index: 1 })
   await page.getByRole('button', { name: 'Assign model' }).click()
   await page.getByRole('status').filter({ hasText: 'from now on' }).waitFor({ timeout: 30_000 })
   const packing = page.getByRole('list', { name: 'Stages of the pipeline' }).getByRole('listitem')
   await packing.filter({ hasText: 'Bin packing' }).getByText('Bypassed in Lab Mode.').waitFor()
-  await page.getByText('None so far. One is registered').waitFor()
+})
+
+test('an experiment is registered from the page, started, and seen to end by itself', async () => {
+  await page.getByText('None so far. “New experiment” registers one').waitFor()
+  await page.getByRole('button', { name: 'New experiment' }).click()
+  const register = page.getByRole('button', { name: 'Register experiment' })
+  expect(await register.getAttribute('title')).toBe('Say what you expect, in 10 to 2,000 characters.')
+  await page.getByLabel('What you expect').fill(`${HOSTILE} has a smaller loss`)
+  await page.getByLabel('Version of control').selectOption({ index: 1 })
+  await page.getByLabel('Version of treatment 1').selectOption({ index: 1 })
+  expect(await register.getAttribute('title')).toContain('the same version')
+  await page.getByLabel('Kind').selectOption('ab')
+  await page.getByText('An A/B needs two targets or more.').waitFor()
+  await page.getByLabel('Kind').selectOption('shadow')
+  await page.getByLabel('Version of treatment 1').selectOption({ index: 2 })
+  // What the page cannot know is said by the coordinator, and nothing of what was typed is lost.
+  await page.route('**/api/v1/lab/experiments', (route) =>
+    route.fulfill({ status: 400, contentType: 'application/problem+json', body: refusal }),
+  )
+  await register.click()
+  await page.getByText('/hypothesis').waitFor()
+  await page.unroute('**/api/v1/lab/experiments')
+  expect(complaints.splice(0)).toEqual([expect.stringContaining('400')])
+  await register.click()
+  await page.getByText(/^exp-[0-9a-f]{12} is registered\.$/).waitFor()
+  const id = new URLSearchParams(new URL(page.url()).hash.split('?')[1]).get('experiment') ?? ''
+
+  await page.getByRole('button', { name: 'Start the experiment…' }).click()
+  const dialog = page.getByRole('dialog')
+  expect(await focused(dialog.getByRole('button', { name: 'Leave it registered' }))).toBe(true)
+  await dialog.getByRole('button', { name: 'Start the experiment' }).click()
+  await dialog.waitFor({ state: 'detached' })
+  const line = page.getByRole('listitem').filter({ hasText: 'has a smaller loss' }).first()
+  await line.getByText('Running', { exact: true }).waitFor()
+  await line.getByText('Not enough data to compare').waitFor()
+  const results = await ask(experimentResultsSchema, `/api/v1/lab/experiments/${id}/results`)
+  expect(await textOf(line)).toContain(results.verdict?.missing[0])
+  // Somebody else ends it: the page is told.
+  await ask(experimentSchema, `/api/v1/lab/experiments/${id}/stop`, {})
+  await line.getByText('Ended', { exact: true }).waitFor()
+})
+
+test('the results of an experiment are told with their intervals', async () => {
+  await page.route('**/api/v1/lab/experiments/*/results', async (route) => {
+    const told = experimentResultsSchema.parse(await (await route.fetch()).json())
+    const treatments = told.treatments.map((each) => ({
+      ...each,
+      difference: { n: 42, mean: 0.0123, lower: -0.002, upper: null },
+      blocks: 42,
+    }))
+    await route.fulfill({ json: { ...told, treatments } })
+  })
+  await page.reload()
+  const table = page.getByRole('table', { name: 'Each treatment against control' })
+  await table.getByText('0.0123 (95% interval -0.00200 to unbounded, 42 blocks)').waitFor()
+  await page.unroute('**/api/v1/lab/experiments/*/results')
+})
+
+test('letters are shortcuts, except where they are typed, and can be switched off', async () => {
+  const list = page.getByRole('dialog', { name: 'Keyboard' })
+  await page.locator('h1').focus()
+  await page.keyboard.press('?')
+  await list.getByText('To the filter of the page').waitFor()
+  await page.keyboard.press('Escape')
+  await page.keyboard.press('g')
+  await page.keyboard.press('p')
+  const title = page.getByRole('heading', { name: 'Pools', level: 1 })
+  await title.and(page.locator(':focus')).waitFor()
+  await page.getByRole('link', { name: /^m5.large us-east-1a: / }).waitFor()
+  await page.keyboard.press('j')
+  expect(await page.locator('[data-walk]').first().and(page.locator(':focus')).count()).toBe(1)
+  await page.keyboard.press('/')
+  await page.keyboard.type('gd?')
+  expect(await page.getByLabel('Filter').inputValue()).toBe('gd?')
+  expect(new URL(page.url()).hash).toBe('#/pools?search=gd%3F')
+  await page.getByRole('button', { name: 'Keyboard' }).click()
+  await list.getByLabel('Shortcuts of single letters').uncheck()
+  await page.keyboard.press('Escape')
+  await page.reload()
+  await title.waitFor()
+  await page.keyboard.press('?')
+  await page.keyboard.press('g')
+  await page.keyboard.press('f')
+  expect([await list.count(), new URL(page.url()).hash]).toEqual([0, '#/pools?search=gd%3F'])
 })
 
 test('the settings say where each value is from, who is told, and what was changed', async () => {

@@ -64,10 +64,56 @@ async function interruptHero(rig: Rig, say: (text: string) => void): Promise<voi
   say(`${before.name}: the new replica is ready. Your turn: press Interrupt on any agent`)
 }
 
+/** Every page at 1280 px in both themes; what differs most on a small screen also at 390 px. */
+const pages: readonly {
+  readonly name: string
+  readonly hash: string
+  readonly prepare?: (page: Page) => Promise<void>
+}[] = [
+  { name: 'fleet', hash: '#/' },
+  { name: 'agent', hash: `#/agents/${HERO}` },
+  { name: 'incidents', hash: '#/incidents' },
+  {
+    name: 'incident',
+    hash: '#/incidents',
+    async prepare(page) {
+      await page
+        .getByRole('table')
+        .getByRole('link', { name: /^web-1 moved/ })
+        .first()
+        .click()
+      await page.getByRole('button', { name: 'Epoch moved' }).click()
+    },
+  },
+  { name: 'switches', hash: '#/switches' },
+  { name: 'pools', hash: '#/pools?pool=m5.large%40us-east-1a' },
+  { name: 'models', hash: '#/models' },
+  {
+    name: 'model',
+    hash: '#/models',
+    async prepare(page) {
+      await page
+        .getByRole('table')
+        .getByRole('link', { name: /^price-instability 1/ })
+        .first()
+        .click()
+      await page.getByRole('heading', { name: 'Features' }).waitFor()
+    },
+  },
+  { name: 'gap-filler', hash: '#/gap-filler' },
+  { name: 'lab', hash: '#/lab' },
+  {
+    name: 'decisions',
+    hash: '#/decisions',
+    async prepare(page) {
+      await page.getByRole('listitem').filter({ hasText: 'web-1' }).getByRole('button').first().click()
+      await page.getByText('Safety gate').waitFor()
+    },
+  },
+  { name: 'settings', hash: '#/settings' },
+]
+
 async function takeAll(browser: Browser, url: string): Promise<void> {
-  await take(browser, url, 'fleet-dark-1280', 'dark', 1280)
-  await take(browser, url, 'fleet-light-1280', 'light', 1280)
-  await take(browser, url, 'fleet-light-390', 'light', 390)
   await take(browser, url, 'promote-dialog-dark', 'dark', 1280, async (page) => {
     await page.getByRole('button', { name: /^Promote a replica of api-1/ }).click()
     await page.getByText('Starts serving').waitFor()
@@ -77,14 +123,10 @@ async function takeAll(browser: Browser, url: string): Promise<void> {
     headers: { connection: 'close' },
   })
   await decided.text()
-  await take(browser, `${url}/#/pools?pool=m5.large%40us-east-1a`, 'pools-light-1280', 'light', 1280)
-  await take(browser, `${url}/#/agents/${HERO}`, 'agent-dark-1280', 'dark', 1280)
-  await take(browser, `${url}/#/models`, 'models-light-1280', 'light', 1280)
-  await take(browser, `${url}/#/decisions`, 'decisions-dark-1280', 'dark', 1280, async (page) => {
-    await page.getByRole('listitem').filter({ hasText: 'web-1' }).getByRole('button').first().click()
-    await page.getByText('Safety gate').waitFor()
-  })
-  await take(browser, `${url}/#/lab`, 'lab-light-1280', 'light', 1280)
+  for (const theme of ['light', 'dark'] as const)
+    for (const { name, hash, prepare } of pages)
+      await take(browser, `${url}/${hash}`, `${name}-${theme}-1280`, theme, 1280, prepare)
+  await take(browser, url, 'fleet-light-390', 'light', 390)
   await take(browser, `${url}/#/pools`, 'pools-dark-390', 'dark', 390)
 }
 

@@ -1,4 +1,5 @@
 import { systemClock } from '@understudy/shared/core/time'
+import type { LabFrame } from '@understudy/shared/protocol/lab'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { defineLab, findLabModel } from '../../coordinator/src/demo/lab-story.ts'
 import { type Bench, startBench } from './bench.ts'
@@ -38,6 +39,30 @@ async function curl(url: string, command: string) {
     status: response.status,
     body: (await response.json()) as Record<string, unknown> & { [key: string]: never },
   }
+}
+
+/** A page that looks at one target. */
+async function listen(url: string, target: string) {
+  const socket = new WebSocket(`${url.replace('http', 'ws')}/api/v1/lab/live?instance_id=${target}`)
+  const frames: LabFrame[] = []
+  const waiting = new Set<() => void>()
+  socket.addEventListener('message', ({ data }) => {
+    frames.push(JSON.parse(String(data)))
+    for (const look of waiting) look()
+  })
+  const until = (is: (frame: LabFrame) => boolean) =>
+    new Promise<LabFrame>((resolve) => {
+      const look = () => {
+        const found = frames.find(is)
+        if (!found) return
+        waiting.delete(look)
+        resolve(found)
+      }
+      waiting.add(look)
+      look()
+    })
+  await until(({ type }) => type === 'snapshot')
+  return { until, close: () => socket.close() }
 }
 
 describe('the Lab of the demo', () => {
@@ -197,8 +222,16 @@ describe('the Lab of the demo', () => {
     expect(body.estimate.summary).not.toBe('')
     expect((await post('', plan, { 'idempotency-key': 'one' })).body.experiment_id).toBe(body.experiment_id)
     const id = body.experiment_id
+    const heard = await listen(bench.url, 'i-lab-test-001')
     expect((await get('/api/v1/lab/experiments')).items).toMatchObject([{ experiment_id: id }])
     expect((await post(`/${id}/start`)).body).toMatchObject({ status: 'RUNNING' })
+    // Whoever looks at a target sees it, and what is said of the target is what the calls say.
+    const patch = await heard.until(({ experiments }) => experiments?.[0]?.status === 'RUNNING')
+    expect(patch).toMatchObject({ type: 'patch', experiments: [{ experiment_id: id }] })
+    const { status: told, config } = await heard.until(({ type }) => type === 'snapshot')
+    expect(told).toEqual(await get('/api/v1/lab/pipeline-status/i-lab-test-001'))
+    expect(config).toEqual(await get('/api/v1/lab/config/i-lab-test-001'))
+    heard.close()
     expect(await get(`/api/v1/lab/experiments/${id}/results`)).toMatchObject({
       verdict: { verdict: 'INSUFFICIENT', winner: null },
       treatments: [{ arm: 'treatment', blocks: 0 }],
@@ -239,6 +272,13 @@ describe('who may do what in the Lab', () => {
     const config = '/api/v1/lab/config/i-lab-test-001'
     expect((await bench.call('GET', config, undefined, viewer)).status).toBe(200)
     expect((await bench.call('GET', config, undefined, { authorization: '' })).status).toBe(401)
+    for (const live of ['/api/v1/lab/live', '/api/v1/lab/live?instance_id=a&more=b'])
+      expect(await bench.call('GET', live, undefined, viewer)).toMatchObject({
+        status: 400,
+        body: { code: 'input_invalid' },
+      })
+    const live = '/api/v1/lab/live?instance_id=a'
+    expect((await bench.call('GET', live, undefined, { authorization: '' })).status).toBe(401)
     expect((await bench.call('PUT', config, { enabled: false }, viewer)).status).toBe(403)
     expect((await bench.call('PUT', config, { enabled: false }, operator)).status).toBe(200)
     const internal = { account_environment: 'LAB_INTERNAL' }

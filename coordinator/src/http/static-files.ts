@@ -1,6 +1,7 @@
 import { createHash } from 'node:crypto'
 import { readdirSync, readFileSync, statSync } from 'node:fs'
 import { extname, join, relative, sep } from 'node:path'
+import { gzipSync } from 'node:zlib'
 import type { Context } from 'hono'
 import type { AppEnv } from './env.ts'
 
@@ -19,11 +20,18 @@ interface StaticFile {
   readonly body: Uint8Array<ArrayBuffer>
   readonly type: string
   readonly etag: string
+  /** Made when somebody first asks for it; undefined where it would not be smaller. */
+  readonly zipped: () => Uint8Array<ArrayBuffer> | undefined
 }
+
+/** Fonts and pictures are compressed already. */
+const ZIPPED: ReadonlySet<string> = new Set(['.html', '.js', '.css', '.svg', '.json', '.txt'])
+const takesGzip = (accepted: string): boolean =>
+  accepted.split(',').some((each) => /^\s*gzip\s*(?:;(?!\s*q=0(?:\.0*)?\s*$).*)?$/.test(each))
 
 /**
  * Serves the built dashboard from memory: the whole of it is well under a megabyte, and nothing outside its directory
- * can be asked for. The only inline script is allowed by its hash.
+ * can be asked for; compressed for whoever takes it. The only inline script is allowed by its hash.
  */
 export function createStaticFiles(
   directory: string,
@@ -36,10 +44,14 @@ export function createStaticFiles(
     const { path } = c.req
     const file = path === '/' ? index : files.get(path)
     if (!file) return undefined
-    if (c.req.header('if-none-match') === file.etag) return c.body(null, 304)
-    return c.body(file.body, 200, {
+    const zipped = takesGzip(c.req.header('accept-encoding') ?? '') ? file.zipped() : undefined
+    const etag = zipped ? `${file.etag.slice(0, -1)}-gzip"` : file.etag
+    if (c.req.header('if-none-match') === etag) return c.body(null, 304)
+    return c.body(zipped ?? file.body, 200, {
       'content-type': file.type,
-      etag: file.etag,
+      etag,
+      vary: 'accept-encoding',
+      ...(zipped ? { 'content-encoding': 'gzip' } : {}),
       'cache-control': path.startsWith('/assets/') ? 'public, max-age=31536000, immutable' : 'no-cache',
       'content-security-policy': policy,
     })
@@ -52,9 +64,28 @@ function readAll(directory: string): ReadonlyMap<string, StaticFile> {
     const body = new Uint8Array(readFileSync(path))
     const name = `/${relative(directory, path).split(sep).join('/')}`
     const etag = `"${createHash('sha256').update(body).digest('base64url').slice(0, 24)}"`
-    files.set(name, { body, type: types[extname(path)] ?? 'application/octet-stream', etag })
+    const extension = extname(path)
+    files.set(name, {
+      body,
+      type: types[extension] ?? 'application/octet-stream',
+      etag,
+      zipped: ZIPPED.has(extension) ? once(() => smallerOf(body)) : () => undefined,
+    })
   }
   return files
+}
+
+function smallerOf(body: Uint8Array<ArrayBuffer>): Uint8Array<ArrayBuffer> | undefined {
+  const zipped = new Uint8Array(gzipSync(body, { level: 9 }))
+  return zipped.byteLength < body.byteLength ? zipped : undefined
+}
+
+function once<T>(make: () => T): () => T {
+  let made: { readonly value: T } | undefined
+  return () => {
+    made ??= { value: make() }
+    return made.value
+  }
 }
 
 function listFiles(directory: string): string[] {

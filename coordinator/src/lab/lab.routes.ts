@@ -30,21 +30,24 @@ import {
   requireRole,
   route,
 } from '../http/http.ts'
+import { listenTo } from '../live/live.ts'
 import { logView } from './experiment-logs.ts'
-import type { Lab } from './lab.ts'
+import type { Lab, LabLive } from './lab.ts'
 
 const targetParams = z.object({ instance_id: targetIdSchema })
+const liveQuery = z.strictObject({ instance_id: targetIdSchema })
 const modelParams = z.object({ model_id: modelIdSchema })
 const viewer = requireRole('viewer')
 const operator = requireRole('operator')
 
 /** One target and one model: assignment, status, configuration, and what came of it. */
-export function labRoutes(lab: Lab, audit: Audit): Api {
+export function labRoutes(lab: Lab, live: LabLive, audit: Audit): Api {
   const routes = createRoutes()
   addAssignment(routes, lab, audit)
   addConfig(routes, lab, audit)
   addModels(routes, lab, audit)
   addLogs(routes, lab)
+  addLive(routes, live)
   return routes
 }
 
@@ -210,4 +213,20 @@ function addLogs(routes: Api, lab: Lab): void {
         return c.json({ items: rows.map(logView), next }, 200)
       },
     )
+}
+
+function addLive(routes: Api, live: LabLive): void {
+  routes.get('/api/v1/lab/live', viewer, (c) => {
+    const asked = liveQuery.safeParse(c.req.query())
+    if (!asked.success)
+      throw new AppError('input_invalid', 'the stream of the Lab is of one target', {
+        hint: 'Add ?instance_id= with the id of an agent or an instance.',
+        errors: asked.error.issues.map(({ path, message }) => ({
+          pointer: `/query/${path.join('/')}`,
+          message,
+        })),
+      })
+    const target = asked.data.instance_id
+    return listenTo(c, live.streamOf(target), () => live.first(target))
+  })
 }

@@ -26,6 +26,7 @@ import type { ScoredRows } from './scored-rows.ts'
 
 export { createDegradedWatch } from './degraded-watch.ts'
 export { experimentOf } from './experiment-observations.ts'
+export { createLabLive, type LabLive } from './lab-live.ts'
 export { createLabRetention } from './lab-retention.ts'
 export { createRealisedSavings } from './realised-savings.ts'
 export { createScoredRows } from './scored-rows.ts'

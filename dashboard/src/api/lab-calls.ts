@@ -1,4 +1,9 @@
-import type { ExperimentResults, ExperimentView } from '@understudy/shared/protocol/experiments'
+import type {
+  ExperimentEstimate,
+  ExperimentResults,
+  ExperimentView,
+  RegisterExperimentRequest,
+} from '@understudy/shared/protocol/experiments'
 import type {
   ExperimentLog,
   LabConfig,
@@ -14,6 +19,8 @@ interface Page<T> {
   readonly next: string | null
 }
 
+export type RegisteredExperiment = ExperimentView & { readonly estimate: ExperimentEstimate }
+
 /** What the Lab asks and does. */
 export interface LabCalls {
   models(): Promise<Answer<Page<LabModel>>>
@@ -24,6 +31,8 @@ export interface LabCalls {
   logs(target: string): Promise<Answer<Page<ExperimentLog>>>
   performance(modelId: string): Promise<Answer<ModelPerformance>>
   experiments(): Promise<Answer<Page<ExperimentView>>>
+  /** The same key is the same registration. */
+  register(plan: RegisterExperimentRequest, key: string): Promise<Answer<RegisteredExperiment>>
   results(id: string): Promise<Answer<ExperimentResults>>
   start(id: string): Promise<Answer<ExperimentView>>
   stop(id: string): Promise<Answer<ExperimentView>>
@@ -33,8 +42,8 @@ export function createLabCalls(http: Http): LabCalls {
   const LAB = '/api/v1/lab'
   const name = encodeURIComponent
   const get = <T>(path: string): Promise<Answer<T>> => http<T>({ method: 'GET', path: `${LAB}${path}` })
-  const send = <T>(method: 'POST' | 'PUT', path: string, body: unknown): Promise<Answer<T>> =>
-    http<T>({ method, path: `${LAB}${path}`, body, key: newKey() })
+  const send = <T>(method: 'POST' | 'PUT', path: string, body: unknown, key = newKey()): Promise<Answer<T>> =>
+    http<T>({ method, path: `${LAB}${path}`, body, key })
   return {
     models: () => get('/models?limit=100'),
     config: (target) => get(`/config/${name(target)}`),
@@ -44,6 +53,7 @@ export function createLabCalls(http: Http): LabCalls {
     logs: (target) => get(`/experiments/${name(target)}?limit=20`),
     performance: (modelId) => get(`/experiments/model/${name(modelId)}`),
     experiments: () => get('/experiments?limit=50'),
+    register: (plan, key) => send('POST', '/experiments', plan, key),
     results: (id) => get(`/experiments/${name(id)}/results`),
     start: (id) => send('POST', `/experiments/${name(id)}/start`, {}),
     stop: (id) => send('POST', `/experiments/${name(id)}/stop`, {}),

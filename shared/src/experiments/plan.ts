@@ -45,12 +45,14 @@ export interface ExperimentPlan {
   }
 }
 
-const metricsOf: Readonly<Record<ExperimentKind, readonly MetricName[]>> = {
+/** What each kind may measure, the usual one first. */
+export const metricsOf: Readonly<Record<ExperimentKind, readonly MetricName[]>> = {
   shadow: ['brier', 'log_loss'],
   ab: ['interruption_rate', 'cost_per_useful_hour'],
   pin: metricNames,
 }
-const unitsOf: Readonly<Record<ExperimentKind, readonly UnitName[]>> = {
+/** What each kind may divide, the usual one first. */
+export const unitsOf: Readonly<Record<ExperimentKind, readonly UnitName[]>> = {
   shadow: ['row'],
   ab: ['instance', 'pool_day'],
   pin: ['instance'],

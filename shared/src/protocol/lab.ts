@@ -1,6 +1,7 @@
 import { z } from 'zod'
 import { pipelineModes } from '../pipeline/context.ts'
 import { accountEnvironments, actuatorLevels, actuatorNames } from '../pipeline/instance-config.ts'
+import type { ExperimentView } from './experiments.ts'
 import { modelIdSchema, modelStateSchema } from './models.ts'
 import { countSchema, targetIdSchema, timeSchema } from './primitives.ts'
 
@@ -227,3 +228,15 @@ export const modelPerformanceSchema = z
   })
   .meta({ id: 'ModelPerformance' })
 export type ModelPerformance = z.infer<typeof modelPerformanceSchema>
+
+/**
+ * What `lab/live` sends: everything of one target when a page comes, and the latest experiments; then what has changed.
+ */
+export interface LabFrame {
+  readonly type: 'snapshot' | 'patch'
+  readonly at: string
+  readonly status?: PipelineStatus
+  readonly config?: LabConfig
+  /** The latest first, as in the first page of the list. */
+  readonly experiments?: readonly ExperimentView[]
+}

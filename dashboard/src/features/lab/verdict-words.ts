@@ -29,6 +29,12 @@ export const metricWords: Readonly<Record<ExperimentView['metric'], string>> = {
   cost_per_useful_hour: 'USD per useful hour',
 }
 
+export const unitWords: Readonly<Record<ExperimentView['unit'], string>> = {
+  row: 'row',
+  instance: 'instance',
+  pool_day: 'pool, day by day',
+}
+
 /** The interval of a treatment against control, and never a single number without one. */
 export function differenceSentence({ difference, events }: Treatment): string {
   if (difference) {
