@@ -1,3 +1,4 @@
+import { owns } from '@understudy/shared/failover/member'
 import type { Lease, Member, MemberEvent } from '@understudy/shared/failover/member-types'
 import type { RoleEffect } from '../voter/voter.ts'
 
@@ -22,6 +23,3 @@ export function toMemberEvent(effect: RoleEffect, member: Member, lease: Lease):
       return undefined
   }
 }
-
-const owns = ({ role }: Member): boolean =>
-  role.kind === 'primary' || role.kind === 'promoting' || role.kind === 'handing-over'

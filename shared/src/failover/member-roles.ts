@@ -1,5 +1,16 @@
 import { millis } from '../core/time.ts'
-import { begin, hook, isQuiet, mayBegin, persist, report, stay, taken, withIncident } from './member-steps.ts'
+import {
+  begin,
+  hook,
+  isQuiet,
+  mayBegin,
+  owns,
+  persist,
+  report,
+  stay,
+  taken,
+  withIncident,
+} from './member-steps.ts'
 import type { Elected, Member, MemberEffect, MemberReport, MemberStep, Next, Role } from './member-types.ts'
 import type { Order } from './orders.ts'
 
@@ -32,9 +43,7 @@ const isLetGo = ({ role, epoch }: Member, order: Order): boolean =>
 
 function onFollow(member: Member, order: Order & { kind: 'follow' }): MemberStep {
   if (order.epoch < member.epoch) return stay(member)
-  const { role } = member
-  const owns = role.kind === 'promoting' || role.kind === 'primary' || role.kind === 'handing-over'
-  if (owns && order.epoch === member.epoch) return stay(member)
+  if (owns(member) && order.epoch === member.epoch) return stay(member)
   if (member.workload !== 'stopped') return fence(member, order.epoch, { next: order })
   return {
     member: {

@@ -26,6 +26,10 @@ export const taken = (member: Member, ...before: MemberEffect[]): MemberStep => 
   ],
 })
 
+/** It has the workload, or is about to have it. */
+export const owns = ({ role }: Member): boolean =>
+  role.kind === 'primary' || role.kind === 'promoting' || role.kind === 'handing-over'
+
 export const stay = (member: Member, ...effects: MemberEffect[]): MemberStep => ({ member, effects })
 
 /** The next operation: it gets a turn of its own, so that the end of an earlier one is told apart. */

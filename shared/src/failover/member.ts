@@ -12,10 +12,10 @@ import {
   returnToPrimary,
   seal,
 } from './member-roles.ts'
-import { begin, hook, isQuiet, mayBegin, persist, report, stay } from './member-steps.ts'
+import { begin, hook, isQuiet, mayBegin, owns, persist, report, stay } from './member-steps.ts'
 import type { Lease, Member, MemberEffect, MemberEvent, MemberReport, MemberStep } from './member-types.ts'
 
-export { mayRun } from './member-steps.ts'
+export { mayRun, owns } from './member-steps.ts'
 
 export const newMember = (policy: LeasePolicy): Member => ({
   epoch: 0,
@@ -75,9 +75,7 @@ function onBooted(member: Member, event: MemberEvent & { kind: 'booted' }): Memb
 
 /** The epoch grows with every change of successor; nothing else changes. */
 function onAdvanced(member: Member, epoch: number): MemberStep {
-  const { role } = member
-  const owns = role.kind === 'primary' || role.kind === 'promoting' || role.kind === 'handing-over'
-  if (!owns || epoch <= member.epoch) return stay(member)
+  if (!owns(member) || epoch <= member.epoch) return stay(member)
   return stay({ ...member, epoch }, persist(epoch, true))
 }
 

@@ -1,4 +1,5 @@
 import { COORDINATOR, type VoterId } from '../../failover/certificate.ts'
+import { owns } from '../../failover/member.ts'
 import {
   inOffice,
   leaseOf,
@@ -106,12 +107,12 @@ function perform(world: World, instance: Instance, effect: VoterEffect, delay: n
         world.toMember(instance, { kind: 'advanced', epoch: effect.certificate.proposal.epoch }),
       )
     case 'deposed':
-      return later(() =>
-        world.toMember(instance, {
-          kind: 'order',
-          order: { kind: 'fence', epoch: effect.certificate.proposal.epoch },
-        }),
-      )
+      return later(() => {
+        // As in the agent: who is a replica by now has nothing to stop.
+        if (!owns(instance.member)) return
+        const { epoch } = effect.certificate.proposal
+        world.toMember(instance, { kind: 'order', order: { kind: 'fence', epoch } })
+      })
     case 'certified':
       return later(() =>
         report(world, instance, {
