@@ -113,7 +113,7 @@ async function served(id: string): Promise<AgentView> {
 test('a cheaper pool that is safe: a replica there takes over by a planned move, and then nothing moves any more', async () => {
   const id = fresh('agent-c')
   const { market } = fleet.rig.cloud
-  market.force(POOL, 'calm')
+  for (const pool of [POOL, CHEAP]) market.force(pool, 'calm')
   const before = await fleet.agent(id)
   const { db } = database
   // Who has only just been placed is left where it is.
