@@ -146,7 +146,10 @@ async function take(
   const page = await context.newPage()
   await page.goto(url)
   await page.locator('main h1').waitFor()
-  await page.getByText(/^Loading /).first().waitFor({ state: 'detached' })
+  await page
+    .getByText(/^Loading /)
+    .first()
+    .waitFor({ state: 'detached' })
   await prepare(page)
   // Long enough for the first second of numbers to settle.
   await page.waitForTimeout(1500)
