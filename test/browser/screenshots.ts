@@ -145,7 +145,11 @@ async function take(
   })
   const page = await context.newPage()
   await page.goto(url)
-  await page.getByRole('main').getByRole('heading').nth(1).waitFor()
+  await page.locator('main h1').waitFor()
+  await page
+    .getByText(/^Loading /)
+    .first()
+    .waitFor({ state: 'detached' })
   await prepare(page)
   // Long enough for the first second of numbers to settle.
   await page.waitForTimeout(1500)
