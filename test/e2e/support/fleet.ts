@@ -75,9 +75,6 @@ export interface Answer {
   readonly body: any
 }
 
-/** Tests share two processors: none is to have its primary taken for lost because another test was busy for a second. */
-const PATIENT = { UNDERSTUDY_LEASE: '3' } as const
-
 export async function startFleet(
   image: (usual: MachineImage) => MachineImage = (usual) => usual,
   options: Partial<Omit<RigOptions, 'image'>> = {},
@@ -88,7 +85,6 @@ export async function startFleet(
     // So many interruptions in so short a time would have standbys made that no test has asked for.
     agentEnv: { REBALANCE_THRESHOLD: '1' },
     ...options,
-    coordinatorEnv: { ...PATIENT, ...options.coordinatorEnv },
     image: (usual) => image(faulty(usual)),
     cloud: { bootMillis: () => [300, 600], ...options.cloud },
   })
