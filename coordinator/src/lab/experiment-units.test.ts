@@ -50,6 +50,17 @@ describe.each(dialects)('units of experiments on %s', (dialect) => {
     lab.experiments
       .register(plan(change), { units, startsAt: null, ratio: 0.5 }, 'ada')
       .then(({ experiment }) => experiment.row.id)
+  const sha256 = (text: string) => createHash('sha256').update(text).digest()
+  const modelsOf = (id: string, units: readonly string[]) =>
+    units.map((unit) => armOf(id, unit, plan().arms, sha256).modelId)
+  /** Arms are drawn by the id: some are so uneven that the experiment would rightly be ended for it. */
+  async function registerEven(units: readonly string[]): Promise<string> {
+    for (;;) {
+      const id = await register({ kind: 'ab', metric: 'interruption_rate', unit: 'instance' }, units)
+      const treated = modelsOf(id, units).filter((model) => model === 'model-b').length
+      if (Math.abs(treated - units.length / 2) <= 2) return id
+    }
+  }
   const status = async (id: string) => (await lab.experiments.store.find(id)).row.status
 
   /** Days pass, with a round at the end of each. */
@@ -143,7 +154,7 @@ describe.each(dialects)('units of experiments on %s', (dialect) => {
       if (left < 0) throw new TypeError('the process ends here')
       return false
     }
-    const id = await register({ kind: 'ab', metric: 'interruption_rate', unit: 'instance' }, units)
+    const id = await registerEven(units)
     const end = database.db
       .updateTable('experiments')
       .set({ status: 'RUNNING', ended_at: null, ended_by: null })
@@ -152,8 +163,7 @@ describe.each(dialects)('units of experiments on %s', (dialect) => {
     refused = () => false
     await time.advance(minutes(5))
     await lab.experiments.tick()
-    const sha256 = (text: string) => createHash('sha256').update(text).digest()
-    const planned = units.map((unit) => armOf(id, unit, plan().arms, sha256).modelId)
+    const planned = modelsOf(id, units)
     expect(units.map((unit) => aliases.get(`lab:${unit}`))).toEqual(planned)
     await lab.experiments.stop(id, 'ada')
     for (const unit of units) expect(await lab.config(unit)).toMatchObject({ pipeline_mode: 'CLUSTER_FULL' })
