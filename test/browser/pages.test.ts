@@ -251,7 +251,7 @@ test('a decision comes by itself, and shows its stages and why each pool fell', 
 
 test('an engine is tried with its sample, told what is wrong with an input, and set by keyboard', async () => {
   await go('Engines')
-  const card = page.getByRole('region', { name: /^Spot optimizer/ })
+  const card = page.getByRole('region', { name: /^Spot optimizer/ }).first()
   const { items } = await ask(engineListSchema, '/api/v1/ml/engines/list')
   expect(await textOf(card)).toContain(`${items[0]?.engine_id}`)
   const input = page.getByLabel('Input, as JSON')
