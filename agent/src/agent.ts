@@ -21,7 +21,7 @@ import { createLink, type LinkPeer } from './link/link.ts'
 import { openMarket } from './market/market.ts'
 import { openRecord, recordStatus, withRecord } from './record/record.ts'
 import { checkStateDirectories, openReplication } from './replication/replication.ts'
-import { createCuts } from './role/cuts.ts'
+import { openCuts } from './role/cuts.ts'
 import { createHandOverWatch } from './role/hand-over-watch.ts'
 import { createHooks } from './role/hooks.ts'
 import { createRole } from './role/role.ts'
@@ -95,7 +95,6 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     clock,
     log,
   })
-  const { cut_every_seconds: cutEvery } = config.workload
   const replication = await openReplication({
     self,
     identity,
@@ -108,7 +107,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     limits: {
       memoryBytes: config.replication_memory * MIB,
       bytesPerSecond: config.replication_bandwidth * MIB,
-      cutsOnly: cutEvery !== undefined,
+      cutsOnly: config.workload.cut_every_seconds !== undefined,
     },
     clock,
     random,
@@ -135,23 +134,16 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     throw error
   })
   const ownHooks = createHooks(config.workload, workloadKey, clock, log)
-  const cuts =
-    cutEvery === undefined
-      ? undefined
-      : createCuts({
-          every: seconds(cutEvery),
-          hooks: ownHooks,
-          hasHooks: config.workload.hooks.freeze !== undefined,
-          key: workloadKey,
-          clock,
-          log,
-          cut: (hold) => record.still(() => replication.cut(hold)),
-          wanted: () => {
-            const { role: now, workload, term } = role.member
-            const needed = now.kind === 'primary' && workload === 'running' && replication.lags().length > 0
-            return needed ? { agent, instance: self, epoch: term } : undefined
-          },
-        })
+  const cuts = openCuts(config.workload, {
+    hooks: ownHooks,
+    key: workloadKey,
+    clock,
+    log,
+    cut: (hold) => record.still(() => replication.cut(hold)),
+    self: { agent, instance: self },
+    member: () => role.member,
+    isFollowed: () => replication.lags().length > 0,
+  })
   const hooks = startOnWhole(cuts?.hooks ?? ownHooks, snapshots.recovery)
   const role = createRole({
     agent,

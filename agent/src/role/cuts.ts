@@ -1,8 +1,18 @@
 import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
 import type { Service } from '@understudy/shared/core/service'
-import { between, type Clock, type Millis, type Mono, millis, sleep } from '@understudy/shared/core/time'
+import {
+  between,
+  type Clock,
+  type Millis,
+  type Mono,
+  millis,
+  seconds,
+  sleep,
+} from '@understudy/shared/core/time'
+import type { Member } from '@understudy/shared/failover/member-types'
 import type { Degradation } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
+import type { Workload } from '../config/workload.ts'
 import type { HookFacts, HookOutcome, Hooks } from './hooks.ts'
 import { pauseMarked, resumeMarked } from './process-tree.ts'
 
@@ -45,6 +55,30 @@ export interface CutsSurroundings {
   readonly cut: (hold: (capture: () => Promise<void>) => Promise<void>) => Promise<void>
   /** The facts for hooks, while the workload runs here and there is somebody to send it to; else undefined. */
   readonly wanted: () => HookFacts | undefined
+}
+
+/** The cuts that the workload asks for; undefined when it asks for none. */
+export function openCuts(
+  { cut_every_seconds: every, hooks: commands }: Workload,
+  parts: Omit<CutsSurroundings, 'every' | 'hasHooks' | 'wanted'> & {
+    readonly self: Pick<HookFacts, 'agent' | 'instance'>
+    readonly member: () => Member
+    /** Somebody receives the state. */
+    readonly isFollowed: () => boolean
+  },
+): Cuts | undefined {
+  if (every === undefined) return undefined
+  const { self, member, isFollowed, ...surroundings } = parts
+  return createCuts({
+    ...surroundings,
+    every: seconds(every),
+    hasHooks: commands.freeze !== undefined,
+    wanted() {
+      const { role, workload, term } = member()
+      const isWanted = role.kind === 'primary' && workload === 'running' && isFollowed()
+      return isWanted ? { ...self, epoch: term } : undefined
+    },
+  })
 }
 
 export function createCuts(surroundings: CutsSurroundings): Cuts {
