@@ -1,4 +1,4 @@
-import type { DrillRow, Kysely, Schema } from '../storage/database.ts'
+import { comesAfter, type DrillRow, type Kysely, type Position, type Schema } from '../storage/database.ts'
 import type { PastMove } from './drill-report.ts'
 
 /** Drills of agents. One row is changed by one coordinator: the one that the agent is connected to. */
@@ -8,7 +8,7 @@ export interface DrillStore {
   find(agentId: string, id: string): Promise<DrillRow | undefined>
   open(agentId?: string): Promise<readonly DrillRow[]>
   /** The latest first. */
-  list(agentId: string, before: number | undefined, limit: number): Promise<readonly DrillRow[]>
+  list(agentId: string, before: Position | undefined, limit: number): Promise<readonly DrillRow[]>
   /** The last ended moves of an agent before `before`: by drills, or by what AWS did. */
   past(agentId: string, triggers: readonly string[], before: number): Promise<readonly PastMove[]>
 }
@@ -30,10 +30,14 @@ export function createDrillStore(db: Kysely<Schema>): DrillStore {
       const query = rows().where('ended_at', 'is', null)
       return (agentId === undefined ? query : query.where('agent_id', '=', agentId)).execute()
     },
-    list(agentId, before, limit) {
-      const query = rows().where('agent_id', '=', agentId).orderBy('started_at', 'desc').limit(limit)
-      return (before === undefined ? query : query.where('started_at', '<', before)).execute()
-    },
+    list: (agentId, before, limit) =>
+      rows()
+        .where('agent_id', '=', agentId)
+        .where(comesAfter(before, { at: 'started_at', id: 'id' }))
+        .orderBy('started_at', 'desc')
+        .orderBy('id', 'desc')
+        .limit(limit)
+        .execute(),
     past: (agentId, triggers, before) =>
       db
         .selectFrom('spot_interruption_events')

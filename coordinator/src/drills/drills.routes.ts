@@ -8,7 +8,9 @@ import {
   agentParams,
   answer,
   createRoutes,
+  cursorAfter,
   pageQuery,
+  positionOf,
   problems,
   requiredJson,
   requireOperatorOrAgent,
@@ -53,11 +55,8 @@ export function drillRoutes(drills: Drills, audit: Audit): Api {
       }),
       async (c) => {
         const { limit, cursor } = c.req.valid('query')
-        const at = cursor === undefined ? undefined : Number(cursor)
-        const before = at !== undefined && Number.isSafeInteger(at) ? at : undefined
-        const items = await drills.list(c.req.valid('param').id, before, limit)
-        const last = items.at(-1)
-        const next = items.length < limit || !last ? null : String(Date.parse(last.started_at))
+        const items = await drills.list(c.req.valid('param').id, positionOf(cursor), limit)
+        const next = cursorAfter(items, limit, ({ started_at: at, id }) => ({ at: Date.parse(at), id }))
         return c.json({ items: [...items], next }, 200)
       },
     )

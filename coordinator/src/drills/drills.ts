@@ -10,7 +10,7 @@ import type { IncidentView } from '@understudy/shared/protocol/incidents'
 import type { Logger } from 'pino'
 import type { Failover } from '../failover/failover.ts'
 import type { Incidents } from '../fleet/fleet.ts'
-import type { DrillRow, Kysely, Schema } from '../storage/database.ts'
+import type { DrillRow, Kysely, Position, Schema } from '../storage/database.ts'
 import { comparisonOf, figuresOf, givenUpFor, moveOf, refusalOf } from './drill-report.ts'
 import { createDrillStore } from './drill-store.ts'
 
@@ -24,7 +24,7 @@ export interface Drills extends Service {
   /** @throws AppError `not_found` */
   get(agentId: AgentId, id: string): Promise<DrillView>
   /** The latest first. */
-  list(agentId: AgentId, before: number | undefined, limit: number): Promise<readonly DrillView[]>
+  list(agentId: AgentId, before: Position | undefined, limit: number): Promise<readonly DrillView[]>
 }
 
 /** The old primary has this long to be a ready standby, before it is left as one. */

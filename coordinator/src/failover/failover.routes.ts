@@ -26,7 +26,10 @@ import {
   agentParams,
   answer,
   createRoutes,
+  cursorAfter,
+  numberOf,
   pageQuery,
+  positionOf,
   problems,
   replicaParams,
   requiredJson,
@@ -319,9 +322,7 @@ export function failoverRoutes(failover: Failover, audit: Audit): Api {
       }),
       async (c) => {
         const { limit, cursor } = c.req.valid('query')
-        const before = cursor === undefined ? undefined : Number(cursor)
-        const isNumber = before !== undefined && Number.isSafeInteger(before)
-        const found = await failover.epochs(c.req.valid('param').id, limit + 1, isNumber ? before : undefined)
+        const found = await failover.epochs(c.req.valid('param').id, limit + 1, numberOf(cursor))
         const items = found.slice(0, limit)
         const next = found.length > limit ? String(items.at(-1)?.epoch) : null
         return c.json({ items: [...items], next }, 200)
@@ -332,18 +333,14 @@ export function failoverRoutes(failover: Failover, audit: Audit): Api {
     { limit, cursor }: z.infer<typeof pageQuery>,
     agentId?: z.infer<typeof agentParams>['id'],
   ): Promise<z.infer<typeof switchPage>> {
-    const before = cursor === undefined ? undefined : Number(cursor)
     const items = await failover.switches({
       limit: limit + 1,
+      before: positionOf(cursor),
       ...(agentId === undefined ? {} : { agentId }),
-      ...(before === undefined || !Number.isSafeInteger(before) ? {} : { before }),
     })
     const page = items.slice(0, limit)
-    const last = page.at(-1)
-    return {
-      items: page,
-      next: items.length > limit && last ? String(Date.parse(last.switched_at)) : null,
-    }
+    const more = cursorAfter(page, limit, ({ switched_at: at, id }) => ({ at: Date.parse(at), id }))
+    return { items: page, next: items.length > limit ? more : null }
   }
 }
 

@@ -34,7 +34,7 @@ import type { Address, Cloud, PoolOffer } from '../cloud/cloud.ts'
 import type { FleetStore, Incidents } from '../fleet/fleet.ts'
 import type { Voting } from '../identity/identity.ts'
 import type { Interruptions } from '../interruptions/interruptions.ts'
-import type { Kysely, Schema } from '../storage/database.ts'
+import type { Kysely, Position, Schema } from '../storage/database.ts'
 import type { GroupCommit } from '../storage/group-commit.ts'
 import { createDepartures } from './departures.ts'
 import { listEpochs } from './epochs.ts'
@@ -101,7 +101,11 @@ export interface Failover extends Service {
   instanceGone(agentId: AgentId, instance: InstanceId): Promise<InstanceGoneResponse>
   /** Certificates of an agent, the newest first, of epochs below `before`. */
   epochs(agentId: AgentId, limit: number, before: number | undefined): Promise<readonly EpochView[]>
-  switches(filter: { agentId?: AgentId; limit: number; before?: number }): Promise<readonly SwitchView[]>
+  switches(filter: {
+    agentId?: AgentId
+    limit: number
+    before?: Position | undefined
+  }): Promise<readonly SwitchView[]>
   /** Pools as the cloud offered them last. */
   offers(): readonly PoolOffer[]
 }

@@ -1,20 +1,20 @@
 import type { AgentId } from '@understudy/shared/core/ids'
 import type { SwitchView } from '@understudy/shared/protocol/incidents'
-import type { Kysely, Schema, SwitchRow } from '../storage/database.ts'
+import { comesAfter, type Kysely, type Position, type Schema, type SwitchRow } from '../storage/database.ts'
 
 /** Changes of primary, the latest first. */
 export async function listSwitches(
   db: Kysely<Schema>,
-  filter: { readonly agentId?: AgentId; readonly limit: number; readonly before?: number },
+  filter: { readonly agentId?: AgentId; readonly limit: number; readonly before?: Position | undefined },
 ): Promise<readonly SwitchView[]> {
   let query = db
     .selectFrom('instance_switches')
     .selectAll()
+    .where(comesAfter(filter.before, { at: 'switched_at', id: 'id' }))
     .orderBy('switched_at', 'desc')
     .orderBy('id', 'desc')
     .limit(filter.limit)
   if (filter.agentId !== undefined) query = query.where('agent_id', '=', filter.agentId)
-  if (filter.before !== undefined) query = query.where('switched_at', '<', filter.before)
   return (await query.execute()).map(toSwitchView)
 }
 

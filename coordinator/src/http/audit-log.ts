@@ -1,6 +1,6 @@
-import { AppError } from '@understudy/shared/core/app-error'
 import type { AuditEntry } from '@understudy/shared/protocol/settings'
 import type { Kysely, Schema } from '../storage/database.ts'
+import { numberOf } from './position.ts'
 
 export interface AuditFilter {
   readonly actor?: string | undefined
@@ -20,7 +20,7 @@ export interface AuditLog {
 
 export const createAuditLog = (db: Kysely<Schema>): AuditLog => ({
   async list(filter, cursor, limit) {
-    const before = idOf(cursor)
+    const before = numberOf(cursor)
     let query = db
       .selectFrom('audit_log')
       .selectAll()
@@ -43,11 +43,3 @@ export const createAuditLog = (db: Kysely<Schema>): AuditLog => ({
 })
 
 const parsed = (json: string | null): unknown => (json === null ? null : JSON.parse(json))
-
-function idOf(cursor: string | undefined): number | undefined {
-  if (cursor === undefined) return undefined
-  if (/^\d{1,15}$/.test(cursor)) return Number(cursor)
-  throw new AppError('input_invalid', 'the cursor is not one of this list', {
-    hint: 'Leave it out to begin with the latest; then take `next` of the answer.',
-  })
-}

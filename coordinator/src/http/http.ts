@@ -16,7 +16,7 @@ export {
 } from './auth.ts'
 export { type Api, type AppEnv, createRoutes } from './env.ts'
 export { createIdempotency } from './idempotency.ts'
-export { cursorAfter, type Position, positionOf } from './position.ts'
+export { cursorAfter, numberOf, positionOf } from './position.ts'
 export { invalidInput } from './problems.ts'
 export {
   agentParams,

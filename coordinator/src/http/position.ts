@@ -1,17 +1,12 @@
 import { AppError } from '@understudy/shared/core/app-error'
+import type { Position } from '../storage/database.ts'
 
-/** Where a page of a list in time has ended: two rows of the same time are told apart by their ids. */
-export interface Position {
-  readonly at: number
-  readonly id: string
-}
-
-/** @throws AppError `input_invalid` for what is no cursor */
+/** Where the page before has ended. @throws AppError `input_invalid` for what is no cursor */
 export function positionOf(cursor: string | undefined): Position | undefined {
   if (cursor === undefined) return undefined
   const [, at, id] = /^(\d{1,15})_([\w.-]{1,80})$/.exec(cursor) ?? []
   if (at !== undefined && id !== undefined) return { at: Number(at), id }
-  throw new AppError('input_invalid', 'the cursor is not one of this list')
+  throw noCursor()
 }
 
 /** The cursor of the next page; null after the last one. */
@@ -25,3 +20,15 @@ export function cursorAfter<T>(
   const { at, id } = position(last)
   return `${at}_${id}`
 }
+
+/** The same for lists in order of a number of which each row has one of its own. @throws AppError `input_invalid` */
+export function numberOf(cursor: string | undefined): number | undefined {
+  if (cursor === undefined) return undefined
+  if (/^\d{1,15}$/.test(cursor)) return Number(cursor)
+  throw noCursor()
+}
+
+const noCursor = () =>
+  new AppError('input_invalid', 'the cursor is not one of this list', {
+    hint: 'Leave it out to begin with the latest; then take `next` of the answer.',
+  })

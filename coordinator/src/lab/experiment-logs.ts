@@ -3,9 +3,14 @@ import type { Instant } from '@understudy/shared/core/time'
 import type { Candidate } from '@understudy/shared/pipeline/context'
 import type { InstanceConfig } from '@understudy/shared/pipeline/instance-config'
 import type { ExperimentLog, LogDecision } from '@understudy/shared/protocol/lab'
-import type { Position } from '../http/http.ts'
 import type { DecisionMade } from '../pipeline/pipeline.ts'
-import type { ExperimentLogRow, Kysely, Schema } from '../storage/database.ts'
+import {
+  comesAfter,
+  type ExperimentLogRow,
+  type Kysely,
+  type Position,
+  type Schema,
+} from '../storage/database.ts'
 
 /** Every decision of a target in the Lab, kept for as long as the Lab is: experiments are judged by them. */
 export interface ExperimentLogs {
@@ -33,21 +38,14 @@ export function createExperimentLogs(db: Kysely<Schema>): ExperimentLogs {
         .execute()
     },
     list(instanceId, before, limit) {
-      const query = db
+      return db
         .selectFrom('experiment_logs')
         .selectAll()
         .where('instance_id', '=', instanceId)
+        .where(comesAfter(before, { at: 'execution_time', id: 'id' }))
         .orderBy('execution_time', 'desc')
         .orderBy('id', 'desc')
         .limit(limit)
-      if (!before) return query.execute()
-      return query
-        .where((eb) =>
-          eb.or([
-            eb('execution_time', '<', before.at),
-            eb.and([eb('execution_time', '=', before.at), eb('id', '<', before.id)]),
-          ]),
-        )
         .execute()
     },
     last: (instanceId) =>

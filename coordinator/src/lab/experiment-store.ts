@@ -3,13 +3,14 @@ import { AppError } from '@understudy/shared/core/app-error'
 import type { Clock, Instant } from '@understudy/shared/core/time'
 import type { ExperimentPlan } from '@understudy/shared/experiments/plan'
 import type { ExperimentStatus, ExperimentVerdict } from '@understudy/shared/protocol/experiments'
-import type { Position } from '../http/http.ts'
-import type {
-  ExperimentBlockRow,
-  ExperimentRow,
-  ExperimentUnitRow,
-  Kysely,
-  Schema,
+import {
+  comesAfter,
+  type ExperimentBlockRow,
+  type ExperimentRow,
+  type ExperimentUnitRow,
+  type Kysely,
+  type Position,
+  type Schema,
 } from '../storage/database.ts'
 
 /** An experiment as it was registered, and where it stands. */
@@ -99,20 +100,13 @@ export function createExperimentStore(db: Kysely<Schema>, clock: Clock): Experim
       })
     },
     async list(before, limit) {
-      const query = db
+      const rows = await db
         .selectFrom('experiments')
         .selectAll()
+        .where(comesAfter(before, { at: 'created_at', id: 'id' }))
         .orderBy('created_at', 'desc')
         .orderBy('id', 'desc')
         .limit(limit)
-      if (!before) return (await query.execute()).map(toExperiment)
-      const rows = await query
-        .where((eb) =>
-          eb.or([
-            eb('created_at', '<', before.at),
-            eb.and([eb('created_at', '=', before.at), eb('id', '<', before.id)]),
-          ]),
-        )
         .execute()
       return rows.map(toExperiment)
     },

@@ -10,10 +10,16 @@ import type {
 } from '@understudy/shared/protocol/lab'
 import type { ModelState } from '@understudy/shared/protocol/models'
 import type { Logger } from 'pino'
-import type { Position } from '../http/http.ts'
 import type { Models } from '../models/models.ts'
 import type { DecisionMade, InstanceConfigs } from '../pipeline/pipeline.ts'
-import type { ExperimentLogRow, Kysely, LabTargetRow, ModelRow, Schema } from '../storage/database.ts'
+import type {
+  ExperimentLogRow,
+  Kysely,
+  LabTargetRow,
+  ModelRow,
+  Position,
+  Schema,
+} from '../storage/database.ts'
 import { createAssignments, labAlias } from './assignments.ts'
 import { createExperimentLogs, type ExperimentLogs } from './experiment-logs.ts'
 import type { CostOf } from './experiment-observations.ts'

@@ -14,7 +14,9 @@ import {
   actorOf,
   answer,
   createRoutes,
+  cursorAfter,
   pageQuery,
+  positionOf,
   problems,
   requiredJson,
   requireRole,
@@ -22,7 +24,6 @@ import {
 } from '../http/http.ts'
 import { gapAnalysisView, gapFillView } from './model-data-views.ts'
 import type { GapAsk, ModelGapFiller } from './model-gap-filler.ts'
-import { before, nextOf } from './pages.ts'
 
 const taskParams = z.object({ task_id: gapTaskIdSchema })
 
@@ -103,8 +104,8 @@ export function gapFillerRoutes(filler: ModelGapFiller, audit: Audit, clock: Clo
       }),
       async (c) => {
         const { limit, cursor } = c.req.valid('query')
-        const rows = await filler.history(before(cursor), limit)
-        const next = nextOf(rows, limit, ({ created_at: at }) => at)
+        const rows = await filler.history(positionOf(cursor), limit)
+        const next = cursorAfter(rows, limit, ({ created_at: at, id }) => ({ at, id }))
         return c.json({ items: rows.map((row) => gapFillView(row, clock)), next }, 200)
       },
     )

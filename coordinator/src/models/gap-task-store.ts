@@ -1,6 +1,12 @@
 import { AppError } from '@understudy/shared/core/app-error'
 import type { Instant } from '@understudy/shared/core/time'
-import type { Kysely, ModelGapFillRow, Schema } from '../storage/database.ts'
+import {
+  comesAfter,
+  type Kysely,
+  type ModelGapFillRow,
+  type Position,
+  type Schema,
+} from '../storage/database.ts'
 import type { FillRequest, TypeInRegion } from './data-gap.ts'
 
 /** One fetch of a fill: its own, or one that was under way already. */
@@ -15,7 +21,7 @@ export interface GapTaskStore {
   add(row: ModelGapFillRow): Promise<void>
   find(id: string): Promise<ModelGapFillRow | undefined>
   /** The latest first. */
-  list(before: number | undefined, limit: number): Promise<readonly ModelGapFillRow[]>
+  list(before: Position | undefined, limit: number): Promise<readonly ModelGapFillRow[]>
   underWay(): Promise<ModelGapFillRow | undefined>
   /** False when it has ended meanwhile; then nothing is changed. */
   change(id: string, values: Partial<ModelGapFillRow>): Promise<boolean>
@@ -28,10 +34,13 @@ export function createGapTaskStore(db: Kysely<Schema>): GapTaskStore {
       await db.insertInto('model_gap_fills').values(row).execute()
     },
     find: (id) => rows().where('id', '=', id).executeTakeFirst(),
-    list(before, limit) {
-      const query = rows().orderBy('created_at', 'desc').orderBy('id').limit(limit)
-      return (before === undefined ? query : query.where('created_at', '<', before)).execute()
-    },
+    list: (before, limit) =>
+      rows()
+        .where(comesAfter(before, { at: 'created_at', id: 'id' }))
+        .orderBy('created_at', 'desc')
+        .orderBy('id', 'desc')
+        .limit(limit)
+        .execute(),
     underWay: () =>
       rows().where('status', '=', 'in_progress').orderBy('created_at').limit(1).executeTakeFirst(),
     async change(id, values) {

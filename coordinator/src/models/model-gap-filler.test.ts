@@ -189,7 +189,7 @@ describe.each(dialects)('the gap filler of models on %s', (dialect) => {
     const [model] = (await system.filler.analyses([row('model-1', dateAgo(120))])).values()
     expect(model?.gap).toMatchObject({ readiness: 'PARTIAL', missingMillis: 0 })
     expect(await system.filler.history(undefined, 10)).toHaveLength(1)
-    expect(await system.filler.history(time.clock.now(), 10)).toEqual([])
+    expect(await system.filler.history({ at: time.clock.now(), id: '' }, 10)).toEqual([])
   })
   test('a restart takes up what was under way, and fetches nothing twice', async () => {
     const { system, start, source } = world()

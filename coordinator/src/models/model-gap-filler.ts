@@ -18,7 +18,7 @@ import {
 import type { GapFillTask } from '@understudy/shared/protocol/model-data'
 import type { Logger } from 'pino'
 import type { Backfill, FetchRequest, Market } from '../market/market.ts'
-import type { Kysely, ModelGapFillRow, ModelRow, Schema } from '../storage/database.ts'
+import type { Kysely, ModelGapFillRow, ModelRow, Position, Schema } from '../storage/database.ts'
 import {
   type AskedFetch,
   type CoveredPool,
@@ -62,7 +62,7 @@ export interface ModelGapFiller extends Service {
   /** What was fetched stays. Cancelling one that has ended changes nothing. @throws AppError `not_found` */
   cancel(id: string): Promise<ModelGapFillRow>
   /** The latest first. */
-  history(before: number | undefined, limit: number): Promise<readonly ModelGapFillRow[]>
+  history(before: Position | undefined, limit: number): Promise<readonly ModelGapFillRow[]>
   /** The latest prices for the active model, where there is a source; says in a sentence what was begun. */
   refresh(actor: string): Promise<string>
 }

@@ -9,8 +9,15 @@ import type {
   ModelView,
   Qualification,
 } from '@understudy/shared/protocol/models'
-import type { Position } from '../http/http.ts'
-import type { Kysely, ModelActivationRow, ModelRow, Schema, Transaction } from '../storage/database.ts'
+import {
+  comesAfter,
+  type Kysely,
+  type ModelActivationRow,
+  type ModelRow,
+  type Position,
+  type Schema,
+  type Transaction,
+} from '../storage/database.ts'
 import { allLines, append, type Change, formerOf, headsOf } from './ledger.ts'
 import type { ServedModel } from './served-model.ts'
 import { isUsable, mayBecome, stateFor } from './states.ts'
@@ -176,20 +183,13 @@ export function createModelStore(db: Kysely<Schema>, clock: Clock): ModelStore {
 
   return {
     list(before, limit) {
-      const query = db
+      return db
         .selectFrom('models')
         .selectAll()
+        .where(comesAfter(before, { at: 'uploaded_at', id: 'id' }))
         .orderBy('uploaded_at', 'desc')
         .orderBy('id', 'desc')
         .limit(limit)
-      if (!before) return query.execute()
-      return query
-        .where((eb) =>
-          eb.or([
-            eb('uploaded_at', '<', before.at),
-            eb.and([eb('uploaded_at', '=', before.at), eb('id', '<', before.id)]),
-          ]),
-        )
         .execute()
     },
     find,

@@ -20,6 +20,7 @@ import {
   answer,
   createRoutes,
   cursorAfter,
+  numberOf,
   pageQuery,
   positionOf,
   problems,
@@ -33,7 +34,6 @@ import { modelDataView } from './model-data-views.ts'
 import type { ModelGapFiller } from './model-gap-filler.ts'
 import { activationView, factsOf, manifestOf, modelView, noModel, qualificationOf } from './model-store.ts'
 import type { Models } from './models.ts'
-import { before, nextOf } from './pages.ts'
 import { refreshView } from './refresh.ts'
 import { addSessionRoutes } from './session.routes.ts'
 import { uploadHandler } from './upload.routes.ts'
@@ -188,12 +188,13 @@ export function modelRoutes(models: Models, audit: Audit, data: Pick<ModelGapFil
       async (c) => {
         const { limit, cursor } = c.req.valid('query')
         const all = await models.store.ledger()
-        const end = before(cursor) ?? Number.POSITIVE_INFINITY
+        const end = numberOf(cursor) ?? Number.POSITIVE_INFINITY
         const rows = all
           .filter(({ seq }) => seq < end)
           .slice(-limit)
           .toReversed()
-        const next = rows.at(-1)?.seq === 1 ? null : nextOf(rows, limit, ({ seq }) => seq)
+        const first = rows.at(-1)?.seq ?? 1
+        const next = first === 1 ? null : String(first)
         return c.json({ items: rows.map(activationView), next, intact: firstBroken(all) === undefined }, 200)
       },
     )
@@ -224,9 +225,12 @@ export function modelRoutes(models: Models, audit: Audit, data: Pick<ModelGapFil
       }),
       async (c) => {
         const { limit, cursor } = c.req.valid('query')
-        const rows = await models.refresh.history(before(cursor), limit)
+        const rows = await models.refresh.history(positionOf(cursor), limit)
         return c.json(
-          { items: rows.map(refreshView), next: nextOf(rows, limit, (row) => row.started_at) },
+          {
+            items: rows.map(refreshView),
+            next: cursorAfter(rows, limit, ({ started_at: at, id }) => ({ at, id })),
+          },
           200,
         )
       },

@@ -3,7 +3,13 @@ import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-err
 import type { Clock, Instant, Millis } from '@understudy/shared/core/time'
 import type { RefreshRun } from '@understudy/shared/protocol/models'
 import type { Logger } from 'pino'
-import type { Kysely, ModelRefreshRow, Schema } from '../storage/database.ts'
+import {
+  comesAfter,
+  type Kysely,
+  type ModelRefreshRow,
+  type Position,
+  type Schema,
+} from '../storage/database.ts'
 import { toTime } from './model-store.ts'
 import type { Registry } from './registry.ts'
 import type { Serving } from './serving.ts'
@@ -16,7 +22,7 @@ export interface Refresh {
   /** @throws AppError `busy` while one is under way, `not_ready` when no model is active */
   run(trigger: RefreshRun['trigger'], actor: string): Promise<RefreshRun>
   /** The latest first. */
-  history(before: number | undefined, limit: number): Promise<readonly ModelRefreshRow[]>
+  history(before: Position | undefined, limit: number): Promise<readonly ModelRefreshRow[]>
   /** When the last one began, however it ended. */
   last(): Promise<number | undefined>
   recover(): Promise<void>
@@ -92,14 +98,15 @@ export function createRefresh(
         underWay = false
       }
     },
-    history(before, limit) {
-      const query = db
+    history: (before, limit) =>
+      db
         .selectFrom('model_refresh_history')
         .selectAll()
+        .where(comesAfter(before, { at: 'started_at', id: 'id' }))
         .orderBy('started_at', 'desc')
+        .orderBy('id', 'desc')
         .limit(limit)
-      return (before === undefined ? query : query.where('started_at', '<', before)).execute()
-    },
+        .execute(),
     async last() {
       const row = await db
         .selectFrom('model_refresh_history')

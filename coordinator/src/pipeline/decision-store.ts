@@ -5,7 +5,14 @@ import { hours, type Instant } from '@understudy/shared/core/time'
 import type { PipelineInput } from '@understudy/shared/pipeline/context'
 import type { ActuatorLevel, ActuatorName } from '@understudy/shared/pipeline/instance-config'
 import { evaluate, type Outcome, PIPELINE_VERSION } from '@understudy/shared/pipeline/pipeline'
-import type { DecisionActionRow, DecisionRow, Kysely, Schema } from '../storage/database.ts'
+import {
+  comesAfter,
+  type DecisionActionRow,
+  type DecisionRow,
+  type Kysely,
+  type Position,
+  type Schema,
+} from '../storage/database.ts'
 import { createPartBases, createPartSplitter, joinInput, sha256Of } from './decision-parts.ts'
 
 /** Decisions as they were made, with their inputs. */
@@ -53,7 +60,7 @@ export interface DecisionFilter {
   readonly from?: number | undefined
   readonly to?: number | undefined
   /** Where the page before has ended. */
-  readonly after?: { readonly at: number; readonly id: string } | undefined
+  readonly after?: Position | undefined
 }
 
 export type ListedDecision = Omit<DecisionRow, 'input'> & {
@@ -174,6 +181,7 @@ async function list(db: Kysely<Schema>, filter: DecisionFilter): Promise<readonl
       'act.status as result_status',
       'act.reason as result_reason',
     ])
+    .where(comesAfter(filter.after, { at: 'log.at', id: 'log.id' }))
     .orderBy('log.at', 'desc')
     .orderBy('log.id', 'desc')
     .limit(filter.limit)
@@ -186,14 +194,6 @@ async function list(db: Kysely<Schema>, filter: DecisionFilter): Promise<readonl
   for (const [column, value] of equal) if (value !== undefined) query = query.where(column, '=', value)
   if (filter.from !== undefined) query = query.where('log.at', '>=', filter.from)
   if (filter.to !== undefined) query = query.where('log.at', '<', filter.to)
-  const { after } = filter
-  if (after)
-    query = query.where((eb) =>
-      eb.or([
-        eb('log.at', '<', after.at),
-        eb.and([eb('log.at', '=', after.at), eb('log.id', '<', after.id)]),
-      ]),
-    )
   return query.execute()
 }
 
