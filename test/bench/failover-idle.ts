@@ -13,8 +13,11 @@ export interface AtRest extends Idle {
 /** With 1 GiB it takes some 20 s on two quiet cores. After this it is watched all the same. */
 const COMPARED_WITHIN = 90_000
 const LOOK_EVERY = 500
-/** What the last question and the last answer have begun is over by then. */
-const CALM = 3000
+/**
+ * What the start and the copy have begun is over by then: for some 10 s code is still compiled that was run often, and
+ * garbage collected, which takes as much processor time again as the agent at rest.
+ */
+const CALM = 15_000
 
 /** Every agent below `directory`, with nobody writing, once the comparison of the first copy is over. */
 export async function watchAgents(directory: string, forSeconds: number): Promise<readonly AtRest[]> {

@@ -27,7 +27,7 @@ const COST = {
   /** Machines and state, and the workload alone, until the first replica is ready. */
   prepare: { once: 6, perGib: 18 },
   /** Until the first copy has been compared, beside the time that agents are watched doing nothing. */
-  compare: { once: 6, perGib: 25 },
+  compare: { once: 18, perGib: 25 },
   /** One run with what is made for it: a whole copy after a notice, else a look at the old one. */
   run: {
     notice: { once: 4.5, perGib: 8 },
