@@ -1,4 +1,5 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { execFileSync } from 'node:child_process'
+import { mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterEach, beforeEach, expect, test } from 'vitest'
@@ -15,7 +16,7 @@ import {
 } from './failover-plan.ts'
 import { aimsOf, isRight, type Measured, percentiles, summarize, toJson, toTable } from './failover-report.ts'
 import { type Run, toRun } from './failover-run.ts'
-import { GATE, openFor } from './gate-server.ts'
+import { GATE, GATE_HOOKS, openFor } from './gate-server.ts'
 import { createBudget } from './limits.ts'
 
 /** What the figures of the failover benchmark rest on. */
@@ -367,7 +368,7 @@ test('the client has a row of its own where it saw something else than the recor
   expect(other.table).toMatch(/no primary, the client's gap +1 +700/)
 })
 
-test('a gate is open with an epoch and an agent that lives', () => {
+test('a gate is open with an epoch and a process that lives', () => {
   expect(openFor(directory)).toBeUndefined()
   const write = (text: string) => writeFileSync(join(directory, GATE), text)
   write(`7 ${process.pid}\n`)
@@ -378,6 +379,25 @@ test('a gate is open with an epoch and an agent that lives', () => {
   expect(openFor(directory)).toBeUndefined()
   mkdirSync(join(directory, 'other'))
   expect(openFor(join(directory, 'other'))).toBeUndefined()
+})
+
+test('hooks open and close a gate, and whoever ends what the start hook left behind closes it too', async () => {
+  writeFileSync(join(directory, 'hooks.sh'), GATE_HOOKS)
+  const hook = (word: string) =>
+    execFileSync('sh', [join(directory, 'hooks.sh'), word], { env: { ...process.env, AGENT_EPOCH: '3' } })
+  const holder = () => Number(readFileSync(join(directory, GATE), 'utf8').split(' ')[1])
+  hook('stop')
+  hook('start')
+  expect(openFor(directory)).toBe('3')
+  const first = holder()
+  hook('freeze')
+  expect(openFor(directory)).toBeUndefined()
+  writeFileSync(join(directory, GATE), `3 ${first}`)
+  await expect.poll(() => openFor(directory)).toBeUndefined()
+  hook('thaw')
+  expect(openFor(directory)).toBe('3')
+  process.kill(holder(), 'SIGKILL')
+  await expect.poll(() => openFor(directory)).toBeUndefined()
 })
 
 test('the time of a benchmark is shared, and never less than none', () => {

@@ -99,7 +99,7 @@ export async function runMany(plan: CasePlan, means: Means): Promise<Measured> {
     gates.stdin.end()
     return result([])
   }
-  if (!goAhead([rig.coordinator.pid, gates.pid, process.pid]))
+  if (!goAhead([rig.coordinator.pid, rig.judge.pid, gates.pid, process.pid]))
     progress('the coordinator has no precedence over the agents here: only root may give it')
   try {
     const ids = Array.from({ length: plan.agents }, (_, index) => `agent-many-${index + 1}`)
@@ -127,7 +127,7 @@ export async function runMany(plan: CasePlan, means: Means): Promise<Measured> {
   return result(overlaps)
 }
 
-/** The coordinator, the cloud and the workloads that run already would not share the processors of a hundred agents. */
+/** The coordinator, the cloud, the clients and the workloads that run already would not share the processors of a hundred agents. */
 function goAhead(pids: readonly (number | undefined)[]): boolean {
   try {
     for (const pid of pids) {

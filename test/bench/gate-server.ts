@@ -6,7 +6,8 @@ import { z } from 'zod'
 
 /**
  * The workloads of many instances in one process, all started before: an instance's own start hook only opens its gate,
- * a file with the epoch and the agent's process. It speaks as the demo's key-value server does. Instances come as lines of JSON
+ * a file with the epoch and a process that does nothing. Like every process that a hook leaves behind, that one is what
+ * the agent and its guard end when a lease is over, and the gate with it. It speaks as the demo's key-value server does. Instances come as lines of JSON
  * on standard input, and its end is the end of it.
  */
 
@@ -24,23 +25,33 @@ export const GATE = 'gate'
 export const GATE_HOOKS = `#!/bin/sh
 cd "\${0%/*}"
 case "$1" in
-  start | thaw) echo "$AGENT_EPOCH $PPID" > ${GATE} ;;
-  stop | freeze) : > ${GATE} ;;
+  start | thaw)
+    sleep 86400 > /dev/null 2>&1 &
+    echo "$AGENT_EPOCH $!" > ${GATE} ;;
+  stop | freeze)
+    [ -f ${GATE} ] && read -r _ pid < ${GATE}
+    : > ${GATE}
+    [ -z "\${pid:-}" ] || kill -KILL "$pid" 2> /dev/null || : ;;
 esac
 `
 
 const STAMP_EVERY = 100
 
-/** The epoch for which the gate is open; undefined when it is closed, or its machine has gone. */
+/** The epoch for which the gate is open; undefined when it is closed, or what holds it open has ended. */
 export function openFor(directory: string): string | undefined {
-  let text: string
+  const [epoch, pid] = read(join(directory, GATE)).trim().split(' ')
+  if (!epoch || !pid) return undefined
+  // One that has ended may still be listed (Z, X), until somebody has heard of its end.
+  const [, state] = / ([A-Za-z]) /.exec(read(`/proc/${pid}/stat`)) ?? []
+  return state === undefined || /[ZX]/.test(state) ? undefined : epoch
+}
+
+function read(path: string): string {
   try {
-    text = readFileSync(join(directory, GATE), 'utf8')
+    return readFileSync(path, 'utf8')
   } catch {
-    return undefined
+    return ''
   }
-  const [epoch, agent] = text.trim().split(' ')
-  return epoch && agent && existsSync(`/proc/${agent}`) ? epoch : undefined
 }
 
 function serve({ instance, agent, port, directory, witness }: GateInstance): void {

@@ -94,6 +94,7 @@ async function stopChild(child: ChildProcess, ended: Promise<void>): Promise<voi
 }
 
 export interface JudgeChild {
+  readonly pid: number | undefined
   /** Replaces the agent's client. With 0 writes per second it only reads, 100 times a second if nothing else is said. */
   write(agent: string, port: number, perSecond: number, readsPerSecond?: number): void
   /** Ends the agent's client and takes everything that was written away again. */
@@ -141,6 +142,7 @@ export function startJudgeChild(options: {
     })
   }
   return {
+    pid: child.pid,
     write: (agent, port, perSecond, readsPerSecond) =>
       void tell({ kind: 'write', agent, port, perSecond, readsPerSecond }),
     rest: async (agent) => void (await ask<'rest'>((id) => ({ kind: 'rest', id, agent }))),
