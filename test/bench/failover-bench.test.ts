@@ -206,6 +206,7 @@ const measured = (cases: Measured['cases'], more: Partial<Measured> = {}): Measu
   cases,
   ownStarts: [{ stateMib: 64, millis: [100, 110, 105] }],
   idle: [{ rssMib: 90, cpuPercent: 0.5, compared: true, state_mib: 64 }],
+  processor: [{ agents: 50, coordinator_ms: 38, agents_ms: 190 }],
   overlaps: [],
   ...more,
 })
@@ -241,6 +242,7 @@ test('the object has every promised name, with a value for each', () => {
       },
     ],
     idle: [{ rssMib: 90, cpuPercent: 0.5, state_mib: 64 }],
+    processor: [{ agents: 50, coordinator_ms: 38, agents_ms: 190 }],
     overlaps: [],
     missed: [],
     unmeasured: [],
@@ -315,6 +317,7 @@ test('an agent is at rest once what its primary has is compared with every repli
     measured([], { idle: [{ rssMib: 90, cpuPercent: 4, compared: false, state_mib: 1024 }] }),
   )
   expect(table).toContain('90.0 MiB, 4.00 % of a core (1024 MiB of state, still being compared)')
+  expect(table).toContain('50 at once: coordinator 38 ms, both agents 190 ms')
 })
 
 test('a slow moment of the workload alone makes no room for a slow failover, nor does a slow start in it', () => {

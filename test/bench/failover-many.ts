@@ -16,10 +16,11 @@ import { within } from '../within.ts'
 import { isProtected } from './failover-cases.ts'
 import type { CasePlan } from './failover-plan.ts'
 import { NO_MORE_STANDBYS } from './failover-programs.ts'
-import type { Measured } from './failover-report.ts'
+import type { Measured, ProcessorTime } from './failover-report.ts'
 import { type Run, toRun } from './failover-run.ts'
 import { GATE_HOOKS, type GateInstance } from './gate-server.ts'
 import type { Budget } from './limits.ts'
+import { findProcesses, processorMillis } from './processes.ts'
 
 const POOL = 'm5.large@us-east-1a'
 /** So many agents are being set up at once: they share this machine with everything else. */
@@ -85,10 +86,12 @@ export async function runMany(plan: CasePlan, means: Means): Promise<Measured> {
   })
   const runs: Run[] = []
   const failures: string[] = []
+  const processor: ProcessorTime[] = []
   const result = (overlaps: readonly string[]): Measured => ({
     cases: [{ plan, runs, failures }],
     ownStarts: [],
     idle: [],
+    processor,
     overlaps,
   })
   let rig: Rig
@@ -109,7 +112,9 @@ export async function runMany(plan: CasePlan, means: Means): Promise<Measured> {
     for (let round = 1; round <= plan.runs; round += 1) {
       const rest = budget.keeping(CLOSE_WITHIN)
       await within('a ready replica and a lease for each', rest.left(), untilAll(rig, ids, isProtected))
-      runs.push(...(await within(`round ${round}`, rest.left(), strikeAll(rig, ids, progress))))
+      const struck = await within(`round ${round}`, rest.left(), strikeAll(rig, ids, progress))
+      runs.push(...struck.runs)
+      processor.push(struck.processor)
       progress(`round ${round}/${plan.runs} of ${ids.length} agents`)
     }
   } catch (error) {
@@ -190,7 +195,7 @@ async function strikeAll(
   rig: Rig,
   ids: readonly string[],
   progress: (line: string) => void,
-): Promise<readonly Run[]> {
+): Promise<{ readonly runs: readonly Run[]; readonly processor: ProcessorTime }> {
   await sleep(WARM_UP)
   const primaries = new Map<string, InstanceId>()
   for (const agent of await rig.operator.agents()) primaries.set(agent.id, primaryOf(agent))
@@ -198,12 +203,21 @@ async function strikeAll(
   for (const id of ids)
     known.set(id, new Set((await rig.operator.incidents(id)).map((incident) => incident.id)))
   for (const id of ids) rig.judge.mark(id)
+  const agents = findProcesses('/agent.yaml', rig.directory)
+  const coordinator = rig.coordinator.pid === undefined ? [] : [rig.coordinator.pid]
+  const before = { coordinator: processorMillis(coordinator), agents: processorMillis(agents) }
   const struckAt = Date.now()
   for (const instance of primaries.values()) rig.cloud.interrupt(instance, LEAD)
   // Nobody asks the coordinator anything until the clients have seen it all.
   const takeovers = await Promise.all(ids.map((id) => rig.judge.takeover(id, SEEN_WITHIN)))
   const served = takeovers.filter((takeover) => takeover !== null).length
   progress(`${served} of ${ids.length} clients are served again after ${Date.now() - struckAt} ms`)
+  const each = (now: number, then: number) => Math.round((now - then) / ids.length)
+  const processor = {
+    agents: ids.length,
+    coordinator_ms: each(processorMillis(coordinator), before.coordinator),
+    agents_ms: each(processorMillis(agents), before.agents),
+  }
   const runs: Run[] = []
   for (const [index, id] of ids.entries()) {
     const incident = await untilClosed(rig, id, known.get(id) ?? new Set())
@@ -212,7 +226,7 @@ async function strikeAll(
   }
   for (const instance of primaries.values())
     await rig.cloud.cloud.terminate(instance, AbortSignal.timeout(5000))
-  return runs
+  return { runs, processor }
 }
 
 /** Asks for all agents at once. */

@@ -10,7 +10,17 @@ export interface Measured {
   /** Of the workload without any agent, for each size of state. */
   readonly ownStarts: readonly { readonly stateMib: number; readonly millis: readonly number[] }[]
   readonly idle: readonly (AtRest & { readonly state_mib: number })[]
+  readonly processor: readonly ProcessorTime[]
   readonly overlaps: readonly string[]
+}
+
+/** Of a hand-over when many happen at once, from the first notice until the last client is served. */
+export interface ProcessorTime {
+  readonly agents: number
+  /** Shared by all of them, wherever they run. */
+  readonly coordinator_ms: number
+  /** Both ends, each on a machine of its own in production. */
+  readonly agents_ms: number
 }
 
 export interface Percentiles {
@@ -212,6 +222,10 @@ export function toTable(measured: Measured, summaries: readonly Summary[], aims:
     '',
     ...told,
     `agents at rest: ${measured.idle.map(sentenceOfIdle).join('; ') || 'not watched'}`,
+    ...measured.processor.map(
+      ({ agents, coordinator_ms, agents_ms }) =>
+        `processor time of a hand-over, ${agents} at once: coordinator ${coordinator_ms} ms, both agents ${agents_ms} ms`,
+    ),
     `two primaries at once: ${measured.overlaps.length === 0 ? 'never' : measured.overlaps.join('; ')}`,
   ].join('\n')
 }
@@ -276,7 +290,7 @@ const sentenceOfIdle = ({ rssMib, cpuPercent, compared, state_mib }: Measured['i
   `${rssMib.toFixed(1)} MiB, ${cpuPercent.toFixed(2)} % of a core (${state_mib} MiB of state${compared ? '' : ', still being compared'})`
 
 export function toJson(
-  { ownStarts, idle, overlaps }: Measured,
+  { ownStarts, idle, processor, overlaps }: Measured,
   summaries: readonly Summary[],
   aims: readonly Aim[],
   more: Readonly<Record<string, unknown>>,
@@ -292,6 +306,7 @@ export function toJson(
       ...percentiles(millis),
     })),
     idle,
+    processor,
     aims,
     missed: named(false),
     unmeasured: named(null),

@@ -118,6 +118,7 @@ async function runAll({ states, many }: FailoverPlan, means: Means): Promise<Mea
     cases: parts.flatMap(({ cases }) => cases),
     ownStarts: parts.flatMap(({ ownStarts }) => ownStarts),
     idle: parts.flatMap(({ idle }) => idle),
+    processor: parts.flatMap(({ processor }) => processor),
     overlaps: parts.flatMap(({ overlaps }) => overlaps),
   }
 }
@@ -202,6 +203,7 @@ async function runState(
     cases: measured.done,
     ownStarts: [{ stateMib, millis: measured.millis }],
     idle: measured.atRest.map((each) => ({ ...each, state_mib: stateMib })),
+    processor: [],
     overlaps,
   }
 }

@@ -35,6 +35,10 @@ export async function watchIdle(pids: readonly number[], millis: number): Promis
   }))
 }
 
+/** Processor time that they have taken since they began; what has ended counts no more. */
+export const processorMillis = (pids: readonly number[]): number =>
+  pids.reduce((sum, pid) => sum + (cpuTicks(pid) || 0) * 10, 0)
+
 /** User and system time: fields 14 and 15 of proc(5) stat, counted after the name, which may hold spaces. */
 function cpuTicks(pid: number): number {
   const fields = read(`/proc/${pid}/stat`).split(') ')[1]?.split(' ') ?? []
