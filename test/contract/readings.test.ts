@@ -48,9 +48,6 @@ describe('readings of a coordinator with everything in it', () => {
         { name: 'treatment', model_id: 'model-002', weight: 5000 },
       ],
     })
-    await bench.call('POST', '/api/v1/evaluate', {
-      ...{ instance_type: 'm5.large', availability_zone: 'us-east-1a', instance_id: 'i-lab-test-001' },
-    })
     const limit = (most: number) => ({ query: { limit: String(most) } })
     const of = (id: string) => ({ params: { id } })
     wishes = {
@@ -104,6 +101,11 @@ describe('readings of a coordinator with everything in it', () => {
         { timeout: 20_000 },
       )
       .toBe(true)
+  /** Of something else under the same id. */
+  const watchAnew = async (name: ReadingName, wish: Wish) => {
+    await page.watch(ids[name], { name, ...wish })
+    framesOf(name).length = 0
+  }
   const framesOf = (name: ReadingName) => page.known(ids[name]).frames
 
   test('each begins with what its GET answers', { timeout: 180_000 }, async () => {
@@ -127,22 +129,24 @@ describe('readings of a coordinator with everything in it', () => {
     ],
     [
       'an engine that is set',
-      ['engines', 'engine'],
+      ['engine'],
       () =>
         bench.call('POST', '/api/v1/ml/engines/select', {
           engine_id: 'spot_optimizer_v1',
-          config: { ranking: 'seed-v1' },
+          config: { ranking: 'seed-linear' },
         }),
     ],
     [
-      'a test message',
-      ['deliveries', 'receivers'],
-      () => bench.call('POST', '/api/notifications/receivers/ops/test', {}),
-    ],
-    [
-      'a version with a name',
+      'an experiment that begins',
       ['lab-models'],
-      () => bench.call('PUT', `${LAB}/models/model-009/name`, { model_id: another }),
+      async () => {
+        const results = page.known(ids['experiment-results'])
+        const id = wishes['experiment-results'].params?.id
+        await bench.call('POST', `${LAB}/experiments/${id}/start`, {})
+        // How long it has run is in its results from now on.
+        await until(() => JSON.stringify(results.value).includes('"status":"RUNNING"'))
+        expect(results.frames.at(-1)?.type).toBe('patch')
+      },
     ],
     [
       'prices',
@@ -150,16 +154,32 @@ describe('readings of a coordinator with everything in it', () => {
       () => addHistory(bench.db, { 'c5.large@us-east-1b': [{ price: 30_000 }], [POOL]: [{ price: 44_000 }] }),
     ],
     [
+      'a decision',
+      ['engines', 'lab-decisions'],
+      async () => {
+        const target = { instance_id: 'i-lab-test-001' }
+        await bench.call('POST', `${LAB}/assign-model`, { ...target, model_id: 'model-001' })
+        const pool = { instance_type: 'm5.large', availability_zone: 'us-east-1a' }
+        await bench.call('POST', '/api/v1/evaluate', { ...pool, ...target })
+      },
+    ],
+    [
       'a move',
-      ['drills', 'switches', 'agent-switches'],
+      ['switches', 'agent-switches', 'deliveries', 'receivers'],
       async () => {
         const primary = await bench.primary('b')
-        await bench.replica('b', primary)
-        await page.watch(ids.drills, { name: 'drills', params: { id: 'b' } })
-        await page.watch(ids['agent-switches'], { name: 'agent-switches', params: { id: 'b' } })
-        framesOf('drills').length = 0
-        framesOf('agent-switches').length = 0
-        await bench.call('POST', '/api/agents/b/drills', {})
+        const { id } = await bench.replica('b', primary)
+        await watchAnew('agent-switches', { params: { id: 'b' } })
+        await bench.call('POST', `/api/agents/b/replicas/${id}/promote`, {})
+      },
+    ],
+    [
+      'a drill',
+      ['drills'],
+      async () => {
+        await bench.replica('c', await bench.primary('c'))
+        await watchAnew('drills', { params: { id: 'c' } })
+        await bench.call('POST', '/api/agents/c/drills', {})
       },
     ],
   ])('%s comes as a patch, after which the page has what GET answers', async (_, names, change) => {
