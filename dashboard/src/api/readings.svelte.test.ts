@@ -73,14 +73,14 @@ function opened() {
 }
 
 describe('readings', () => {
-  it('connect once something is looked at, and watch it', () => {
+  it('are watched once there is a connection, and not before somebody is signed in', () => {
     const { readings, sockets, last, accept, watch } = start()
-    readings.start()
-    expect(sockets).toHaveLength(0)
     watch()
-    watch(ENGINES)
+    expect(sockets).toHaveLength(0)
+    readings.start()
     expect([sockets.length, last().sent]).toEqual([1, []])
     accept()
+    watch(ENGINES)
     expect(last().sent).toEqual([
       { type: 'watch', id: 1, name: 'models', query: { limit: '100' } },
       { type: 'watch', id: 2, name: 'engines' },

@@ -76,7 +76,7 @@ export class Readings {
 
   start(): void {
     this.#on = true
-    if (this.#watched.size > 0) this.retry()
+    this.retry()
   }
 
   stop(): void {
@@ -109,7 +109,6 @@ export class Readings {
       this.#size = this.#watched.size
       this.#heardAt ??= this.#ports.clock.mono()
       if (this.#ready) this.#watch(one)
-      else this.retry()
       return {
         read: () => this.#read(one),
         overtake: () => {},
