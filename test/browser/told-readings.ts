@@ -49,7 +49,7 @@ export async function tellReadings(page: Page): Promise<ToldReadings> {
     accepted += 1
     open.add(own)
     const server = own.connectToServer()
-    const frames = new Map<number, { readonly name: ReadingName; seq: number }>()
+    const frames = new Map<number, { readonly name: ReadingName; readonly watch: string; seq: number }>()
     const tell = (id: number, said: Said, read: { readonly read?: number }) => {
       const one = frames.get(id)
       if (!one) return
@@ -59,14 +59,16 @@ export async function tellReadings(page: Page): Promise<ToldReadings> {
     }
     own.onMessage((text) => {
       const request = JSON.parse(String(text)) as ReadingsRequest
-      const name = request.type === 'watch' ? (request.name as ReadingName) : frames.get(request.id)?.name
+      const known = frames.get(request.id)
+      const name = request.type === 'watch' ? (request.name as ReadingName) : known?.name
       const said = name && (told.said.get(name) ?? told.all)
-      if (request.type === 'watch') frames.delete(request.id)
       if (!name || !said || request.type === 'leave') {
-        server.send(text)
+        frames.delete(request.id)
+        // The coordinator does not know yet what it is to speak for now.
+        server.send(known && request.type === 'read' ? known.watch : text)
         return
       }
-      if (request.type === 'watch') frames.set(request.id, { name, seq: 0 })
+      if (request.type === 'watch') frames.set(request.id, { name, watch: String(text), seq: 0 })
       tell(request.id, said, request.type === 'read' ? { read: request.read } : {})
     })
     own.onClose((code, reason) => {

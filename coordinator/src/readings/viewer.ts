@@ -1,5 +1,4 @@
-import type { Clock, Mono } from '@understudy/shared/core/time'
-import { millis, plus } from '@understudy/shared/core/time'
+import { type Clock, type Mono, millis, plus } from '@understudy/shared/core/time'
 import type { Problem } from '@understudy/shared/protocol/problem'
 import type { ReadingsMessage } from '@understudy/shared/protocol/readings'
 import type { LiveSocket } from '../live/live.ts'

@@ -51,10 +51,6 @@ export class Watched {
     return this.#problem
   }
 
-  get reading(): boolean {
-    return this.#reading
-  }
-
   /** It may have changed. Returns the number of the reading that will have seen that. */
   touch(): number {
     this.#touched = true

@@ -206,6 +206,16 @@ describe('readings', () => {
     expect(reading.failure).toMatchObject({ kind: 'refused', detail: 'no such reading' })
   })
 
+  it('that were refused are asked for anew on request', async () => {
+    const { reading, say, snapshot, last } = opened()
+    say({ type: 'refused', id: 1, problem })
+    const again = reading.refresh()
+    expect(last().sent.at(-1)).toMatchObject({ type: 'watch', id: 1 })
+    say(snapshot({ items: [2] }))
+    await again
+    expect([reading.value, reading.failure, reading.asking]).toEqual([{ items: [2] }, undefined, false])
+  })
+
   it('that are paused change when they go on, other than what was asked for', async () => {
     const { reading, readings, say, patch, watch, snapshot, last } = opened()
     readings.pause(true)

@@ -40,6 +40,8 @@ interface Watched {
   /** The last frame; undefined until the first one has come. */
   seq: number | undefined
   value: Json | undefined
+  /** It is not watched: to read it is to watch it anew. */
+  refused: boolean
   /** Waits until what was paused goes on. */
   held: boolean
   /** Who waits for the answer to a request to read. */
@@ -103,7 +105,7 @@ export class Readings {
     return (ear) => {
       this.#counted += 1
       const id = this.#counted
-      const none = { seq: undefined, value: undefined, held: false, waiting: [] }
+      const none = { seq: undefined, value: undefined, refused: false, held: false, waiting: [] }
       const one: Watched = { id, question, ear: ear as Ear<unknown> as Ear<Json>, ...none }
       this.#watched.set(id, one)
       this.#size = this.#watched.size
@@ -165,6 +167,7 @@ export class Readings {
   #watch(one: Watched): void {
     settle(one)
     one.seq = undefined
+    one.refused = false
     const { name, params, query, hours } = one.question
     this.#say({
       ...{ type: 'watch', id: one.id, name },
@@ -177,6 +180,11 @@ export class Readings {
   #read(one: Watched): Promise<void> {
     if (!this.#ready) return Promise.resolve()
     return new Promise((done) => {
+      if (one.refused) {
+        this.#watch(one)
+        one.waiting.push({ read: 0, done })
+        return
+      }
       this.#counted += 1
       one.waiting.push({ read: this.#counted, done })
       this.#say({ type: 'read', id: one.id, read: this.#counted })
@@ -207,6 +215,7 @@ export class Readings {
     const one = this.#watched.get(frame.id ?? 0)
     if (!one) return
     if (frame.type === 'refused') {
+      one.refused = true
       settle(one)
       return one.ear.failed(failureOf(frame.problem.status, frame.problem))
     }
