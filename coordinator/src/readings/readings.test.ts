@@ -76,9 +76,13 @@ function start() {
   const stop = new AbortController()
   stops.push(stop)
   void readings.run(stop.signal)
-  let principal: Principal | undefined = viewer
-  const who = (now: Principal | undefined) => {
+  let principal: Principal | undefined | Error = viewer
+  const who = (now: Principal | undefined | Error) => {
     principal = now
+  }
+  const whoNow = () => {
+    if (principal instanceof Error) throw principal
+    return principal
   }
   const counted = async (name: string) =>
     Object.fromEntries(
@@ -90,7 +94,7 @@ function start() {
   return {
     ...{ time, api, asked, readings, who, counted },
     most: () => most,
-    open: () => page(readings, () => principal),
+    open: () => page(readings, whoNow),
   }
 }
 
@@ -200,6 +204,24 @@ describe('a reading', () => {
     expect((await counted('understudy_readings_total')).failed).toBeGreaterThanOrEqual(2)
   })
 
+  test('that takes too long has failed, and keeps nobody from their turn', async () => {
+    const { time, api, open } = start()
+    const one = open()
+    one.say(watch(1))
+    await time.advance(0)
+    api.took = 3_600_000
+    for (let i = 2; i <= 5; i += 1)
+      one.say({ type: 'watch', id: i, name: 'drills', params: { id: `a-${i}` } })
+    await time.advance(100)
+    api.took = 0
+    one.heard()
+    await time.advance(35_000)
+    const failed = one.frames.filter(({ type }) => type === 'failed')
+    expect(failed).toHaveLength(4)
+    expect(failed[0]).toMatchObject({ problem: { detail: 'it has not been read within 30 s' } })
+    expect([...one.values.keys()]).toEqual([1, 2, 3, 4, 5])
+  })
+
   test('begins anew where it is watched again', async () => {
     const { time, api, open } = start()
     const one = open()
@@ -261,6 +283,17 @@ describe('a page', () => {
     const one = open()
     await time.advance(16_000)
     expect(one.heard()).toEqual(['still', 'still', 'still'])
+  })
+
+  test('stays while nobody can say who it is', async () => {
+    const { time, open, who } = start()
+    const one = open()
+    who(new Error('the database is away'))
+    await time.advance(20_000)
+    expect(one.closed).toEqual([])
+    who(undefined)
+    await time.advance(6000)
+    expect(one.closed).toEqual([4401])
   })
 
   test.each<[string, Principal | undefined]>([

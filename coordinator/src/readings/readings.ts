@@ -1,6 +1,6 @@
 import { AppError } from '@understudy/shared/core/app-error'
 import type { Service } from '@understudy/shared/core/service'
-import { type Clock, everyPeriod, millis } from '@understudy/shared/core/time'
+import { type Clock, everyPeriod, millis, seconds } from '@understudy/shared/core/time'
 import { type Problem, toProblem } from '@understudy/shared/protocol/problem'
 import type { Logger } from 'pino'
 import type { Registry } from 'prom-client'
@@ -17,6 +17,8 @@ export { readingKinds }
 const LOOK = millis(200)
 /** However many pages there are, the coordinator has other things to do. */
 const AT_ONCE = 4
+/** What takes longer keeps others from their turn. */
+const LONGEST = seconds(30)
 
 /**
  * What pages show of the API, kept up to date for as long as somebody looks: each question is asked once for all pages that
@@ -39,7 +41,7 @@ export function createReadings(parts: {
   let reading = 0
   const metrics = createReadingMetrics(registry, () => ({ pages: sessions.size, watched: watched.size }))
 
-  async function outcomeOf(path: string): Promise<Outcome> {
+  async function asked(path: string): Promise<Outcome> {
     try {
       const { status, text } = await ask(path)
       return status === 200 ? { text, path } : { path, problem: JSON.parse(text) as Problem }
@@ -49,9 +51,18 @@ export function createReadings(parts: {
     }
   }
 
+  async function inTime(path: string): Promise<Outcome> {
+    const late = Promise.withResolvers<Outcome>()
+    const cancel = clock.timer(LONGEST, () => {
+      const error = new AppError('unavailable', `it has not been read within ${LONGEST / 1000} s`)
+      late.resolve({ path, problem: toProblem(error) })
+    })
+    return Promise.race([asked(path), late.promise]).finally(cancel)
+  }
+
   async function read(one: Watched): Promise<void> {
     reading += 1
-    const outcome = await outcomeOf(one.begin())
+    const outcome = await inTime(one.begin())
     reading -= 1
     metrics.read(one.end(outcome))
     for (const session of sessions) session.pump()
