@@ -127,3 +127,22 @@ test('a page whose readings do not come says so, lets nothing be done, and comes
   expect(await page.locator('main').getAttribute('data-stale')).toBeNull()
   expect(readings.accepted).toBe(2)
 })
+
+test('a page whose session has ended leads to the sign-in page by itself', { timeout: 90_000 }, async () => {
+  const serving = await startBench()
+  const context = await browser.newContext()
+  try {
+    const mine = await context.newPage()
+    await mine.goto(`${serving.url}/#/incidents`)
+    await mine.getByLabel('Token').fill(serving.adminToken)
+    await mine.keyboard.press('Enter')
+    await mine.getByRole('heading', { name: 'Incidents', level: 1 }).waitFor()
+    const cookie = (await context.cookies()).map(({ name, value }) => `${name}=${value}`).join('; ')
+    const headers = { authorization: '', cookie, 'content-type': 'application/json' }
+    expect((await serving.call('DELETE', '/api/session', {}, headers)).status).toBe(204)
+    await mine.getByRole('heading', { name: 'Sign in' }).waitFor({ timeout: 40_000 })
+  } finally {
+    await context.close()
+    await serving.close()
+  }
+})
