@@ -178,6 +178,17 @@ describe('readings', () => {
     expect([done, reading.asking]).toEqual([true, false])
   })
 
+  it('are known to be as they are for as long as anything comes', async () => {
+    const { reading, say, time, watch } = opened()
+    watch(ENGINES)
+    const first = reading.readAt
+    for (let seq = 0; seq < 12; seq += 1) {
+      await time.advance(3000)
+      say({ type: 'same', id: 2, seq })
+    }
+    expect(reading.readAt).toBeGreaterThan(first ?? Number.POSITIVE_INFINITY)
+  })
+
   it('do not keep anybody waiting for an answer that will not come', async () => {
     const { reading, cut, end, time, accept, say, patch, snapshot } = opened()
     const first = reading.refresh()
@@ -193,6 +204,7 @@ describe('readings', () => {
     const third = reading.refresh()
     end()
     await third
+    await reading.refresh()
     expect(reading.asking).toBe(false)
   })
 

@@ -178,7 +178,7 @@ export class Readings {
   }
 
   #read(one: Watched): Promise<void> {
-    if (!this.#ready) return Promise.resolve()
+    if (!this.#ready || !this.#watched.has(one.id)) return Promise.resolve()
     return new Promise((done) => {
       if (one.refused) {
         this.#watch(one)
@@ -199,16 +199,19 @@ export class Readings {
     this.#tries = 0
     this.#heardAt = this.#ports.clock.mono()
     this.#listen()
-    const message = JSON.parse(text) as ReadingsMessage
-    if (message.type === 'part') {
-      this.#part += message.text
-      if (message.more) return
-      const whole = this.#part
-      this.#part = ''
-      return this.#take(JSON.parse(whole) as ReadingFrame)
-    }
-    if (message.type !== 'still') return this.#take(message)
+    this.#understand(JSON.parse(text) as ReadingsMessage)
+    // Whatever was said: what was not said to have changed has not.
     for (const { ear, held } of this.#watched.values()) if (!held) ear.still()
+  }
+
+  #understand(message: ReadingsMessage): void {
+    if (message.type === 'still') return
+    if (message.type !== 'part') return this.#take(message)
+    this.#part += message.text
+    if (message.more) return
+    const whole = this.#part
+    this.#part = ''
+    this.#take(JSON.parse(whole) as ReadingFrame)
   }
 
   #take(frame: ReadingFrame): void {
