@@ -71,6 +71,9 @@ describe('readings of a coordinator with everything in it', () => {
       'gap-fills': limit(20),
       'lab-models': limit(100),
       'lab-performance': of(model),
+      'lab-config': of('i-lab-test-001'),
+      'lab-status': of('i-lab-test-001'),
+      experiments: limit(50),
       'lab-decisions': { ...of('i-lab-test-001'), ...limit(20) },
       'experiment-results': of(experiment.experiment_id),
       engines: {},
@@ -138,7 +141,7 @@ describe('readings of a coordinator with everything in it', () => {
     ],
     [
       'an experiment that begins',
-      ['lab-models'],
+      ['lab-models', 'experiments'],
       async () => {
         const results = page.known(ids['experiment-results'])
         const id = wishes['experiment-results'].params?.id
@@ -155,7 +158,7 @@ describe('readings of a coordinator with everything in it', () => {
     ],
     [
       'a decision',
-      ['engines', 'lab-decisions'],
+      ['engines', 'lab-decisions', 'lab-config', 'lab-status'],
       async () => {
         const target = { instance_id: 'i-lab-test-001' }
         await bench.call('POST', `${LAB}/assign-model`, { ...target, model_id: 'model-001' })

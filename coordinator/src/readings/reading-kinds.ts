@@ -60,8 +60,11 @@ export const readingKinds: Readonly<Record<ReadingName, ReadingKind>> = {
   'gap-fills': reading(`${ML}/gap-filler/history`, ['limit'], seconds(1)),
 
   'lab-models': reading(`${LAB}/models`, ['limit'], seconds(10), ['change', 'alert']),
+  'lab-config': reading(`${LAB}/config/{id}`, [], seconds(2)),
+  'lab-status': reading(`${LAB}/pipeline-status/{id}`, [], seconds(1), ['change', 'alert']),
   'lab-performance': reading(`${LAB}/experiments/model/{id}`, [], seconds(10)),
   'lab-decisions': reading(`${LAB}/experiments/{id}`, ['limit'], seconds(2)),
+  experiments: reading(`${LAB}/experiments`, ['limit'], seconds(2)),
   'experiment-results': reading(`${LAB}/experiments/{id}/results`, [], seconds(10)),
 
   engines: reading(`${ML}/engines/list`, [], seconds(5)),

@@ -22,13 +22,10 @@ interface Page<T> {
 
 export type RegisteredExperiment = ExperimentView & { readonly estimate: ExperimentEstimate }
 
-/** What the Lab asks and does. */
+/** What the Lab does. */
 export interface LabCalls {
-  config(target: string): Promise<Answer<LabConfig>>
   change(target: string, change: LabConfigChange): Promise<Answer<LabConfig>>
   assign(target: string, modelId: string): Promise<Answer<{ readonly took_ms: number }>>
-  status(target: string): Promise<Answer<PipelineStatus>>
-  experiments(): Promise<Answer<Page<ExperimentView>>>
   /** The same key is the same registration. */
   register(plan: RegisterExperimentRequest, key: string): Promise<Answer<RegisteredExperiment>>
   start(id: string): Promise<Answer<ExperimentView>>
@@ -45,6 +42,17 @@ export const labPerformance = (id: string): Question<ModelPerformance> => ({
   name: 'lab-performance',
   params: { id },
 })
+/** How decisions are made for a target. */
+export const labConfig = (id: string): Question<LabConfig> => ({ name: 'lab-config', params: { id } })
+/** Every stage of the pipeline for a target. */
+export const labStatus = (id: string): Question<PipelineStatus> => ({
+  name: 'lab-status',
+  params: { id },
+})
+export const allExperiments: Question<Page<ExperimentView>> = {
+  name: 'experiments',
+  query: { limit: '50' },
+}
 export const experimentResults = (id: string): Question<ExperimentResults> => ({
   name: 'experiment-results',
   params: { id },
@@ -53,15 +61,11 @@ export const experimentResults = (id: string): Question<ExperimentResults> => ({
 export function createLabCalls(http: Http): LabCalls {
   const LAB = '/api/v1/lab'
   const name = encodeURIComponent
-  const get = <T>(path: string): Promise<Answer<T>> => http<T>({ method: 'GET', path: `${LAB}${path}` })
   const send = <T>(method: 'POST' | 'PUT', path: string, body: unknown, key = newKey()): Promise<Answer<T>> =>
     http<T>({ method, path: `${LAB}${path}`, body, key })
   return {
-    config: (target) => get(`/config/${name(target)}`),
     change: (target, change) => send('PUT', `/config/${name(target)}`, change),
     assign: (target, modelId) => send('POST', '/assign-model', { instance_id: target, model_id: modelId }),
-    status: (target) => get(`/pipeline-status/${name(target)}`),
-    experiments: () => get('/experiments?limit=50'),
     register: (plan, key) => send('POST', '/experiments', plan, key),
     start: (id) => send('POST', `/experiments/${name(id)}/start`, {}),
     stop: (id) => send('POST', `/experiments/${name(id)}/stop`, {}),

@@ -54,16 +54,6 @@ describe('a reading of a call', () => {
     await last
     expect([reading.value, reading.asking]).toEqual(['new', false])
   })
-
-  it('takes what a change has answered', async () => {
-    const slow = Promise.withResolvers<Answer<string>>()
-    const { reading, time } = readingOf(slow.promise)
-    reading.start()
-    reading.put('changed')
-    slow.resolve(ok('before'))
-    await time.advance(0)
-    expect(reading.value).toBe('changed')
-  })
 })
 
 describe('a reading that is told', () => {
@@ -72,7 +62,7 @@ describe('a reading that is told', () => {
     let ear: Ear<string> | undefined
     const reading = new Reading<string>((mine) => {
       ear = mine
-      return { read: async () => {}, overtake: () => {}, end: () => {} }
+      return { read: async () => {}, end: () => {} }
     }, time.clock)
     reading.start()
     return { time, reading, ear: ear as Ear<string> | undefined }

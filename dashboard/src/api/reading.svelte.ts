@@ -19,8 +19,6 @@ export interface Ear<T> {
 export interface Listening {
   /** Resolves once what a reading from now on has brought was told. */
   read(): Promise<void>
-  /** What is on its way is older than what is known by now. */
-  overtake(): void
   end(): void
 }
 
@@ -31,11 +29,8 @@ export type Source<T> = (ear: Ear<T>) => Listening
 export function asked<T>(ask: () => Promise<Answer<T>>): Source<T> {
   return (ear) => {
     let question = 0
-    const overtake = () => {
-      question += 1
-    }
     async function read(): Promise<void> {
-      overtake()
+      question += 1
       const mine = question
       const answer = await ask()
       if (mine !== question) return
@@ -43,7 +38,12 @@ export function asked<T>(ask: () => Promise<Answer<T>>): Source<T> {
       else ear.failed(answer)
     }
     void read()
-    return { read, overtake, end: overtake }
+    return {
+      read,
+      end() {
+        question += 1
+      },
+    }
   }
 }
 
@@ -106,12 +106,6 @@ export class Reading<T> {
     this.#asking += 1
     await this.#listening?.read()
     this.#asking -= 1
-  }
-
-  /** What a call that has changed it has answered. */
-  put(value: T): void {
-    this.#listening?.overtake()
-    this.#take(value)
   }
 
   #take(value: T): void {

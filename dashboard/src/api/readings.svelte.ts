@@ -113,7 +113,6 @@ export class Readings {
       if (this.#ready) this.#watch(one)
       return {
         read: () => this.#read(one),
-        overtake: () => {},
         end: () => {
           this.#watched.delete(id)
           this.#size = this.#watched.size
