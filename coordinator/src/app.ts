@@ -30,19 +30,22 @@ import {
   defaultSettings,
   type IdentityVerifier,
 } from './fleet/fleet.ts'
+import { createIncidentCounter, metricsSources } from './fleet-metrics.ts'
 import { auditRoutes } from './http/audit.routes.ts'
 import { createAuditLog } from './http/audit-log.ts'
 import { healthRoutes } from './http/health.routes.ts'
 import {
   type Api,
   type AppEnv,
+  type Audit,
   createApi,
   createAudit,
   createIdempotency,
+  createInnerApi,
   createTokens,
   type Tokens,
 } from './http/http.ts'
-import { createMetrics, type Metrics } from './http/metrics.ts'
+import { createMetrics } from './http/metrics.ts'
 import { sessionRoutes } from './http/session.routes.ts'
 import { createStaticFiles } from './http/static-files.ts'
 import { createCertificateRequests, openAuthority, openVoting } from './identity/identity.ts'
@@ -60,6 +63,8 @@ import {
 import { openMarket } from './market/open-market.ts'
 import { notificationRoutes } from './notifications/notification.routes.ts'
 import { createPoster, openNotifications, type Receiver } from './notifications/notifications.ts'
+import { readingRoutes } from './readings/readings.routes.ts'
+import { createReadings, type Readings } from './readings/readings.ts'
 import type { OpenDatabase } from './storage/database.ts'
 import { createGroupCommit } from './storage/group-commit.ts'
 import { COORDINATOR_VERSION } from './version.ts'
@@ -106,7 +111,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
   const stopping = new AbortController()
   const tokens = createTokens(db, clock)
   const credentials = createCredentials(db, clock)
-  const audit = createAudit(db, clock)
+  const audit = afterEach(createAudit(db, clock), () => readings.touch('change'))
   const fleet = createFleetStore(db, clock, {
     ...defaultSettings,
     auto_switch_enabled: config.auto_switch_enabled,
@@ -170,11 +175,15 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     agentView: (id) => failover.agent(agentId(id)),
   })
   const metrics = createMetrics(metricsSources(failover, links, voters, topics), log)
+  const readings: Readings = createReadings({
+    ...{ ask: (path) => ask(path), clock, log, registry: metrics.registry },
+  })
   const countIncident = createIncidentCounter(metrics)
   const onIncident = (incident: IncidentView) => {
     topics.showIncident(incident)
     countIncident(incident)
     notifications.onIncident(incident)
+    readings.touch('incident')
   }
   const notifications = openNotifications({
     ...{ receivers: parts.receivers ?? [], reread: parts.rereadReceivers },
@@ -198,13 +207,16 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
   const decisions: Decisions = await openDecisions({
     ...{ config, database, fleet, failover, interruptions, market, audit, clock, log },
     registry: metrics.registry,
-    onAlert: notifications.onAlert,
+    onAlert: (alert) => {
+      notifications.onAlert(alert)
+      readings.touch('alert')
+    },
     isTest: mode === 'demo' || environmentOf(config) === 'TEST',
   })
   const drills = createDrills({ db, failover, incidents, clock, log })
   const auth = { open: mode === 'demo', tokens, agents: credentials }
   const api = createApi(log, auth, createIdempotency(db, clock))
-  mount(api, [
+  const routes = [
     healthRoutes({
       health: async () => {
         const agents = await failover.agents()
@@ -250,7 +262,12 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     notificationRoutes(notifications, audit),
     settingsRoutes(parts.settings ?? []),
     auditRoutes(createAuditLog(db)),
+  ]
+  const ask = createInnerApi(log, routes, 'viewer')
+  mount(api, [
+    ...routes,
     liveRoutes(links, voters, topics),
+    readingRoutes(readings),
     ...(parts.extraRoutes ? [parts.extraRoutes((demo) => topics.showDemo(demo), failover)] : []),
   ])
   api.get('/metrics', async (c) => c.body(await metrics.text(), 200, { 'content-type': metrics.contentType }))
@@ -284,6 +301,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
             failover,
             drills,
             topics,
+            readings,
             renewal,
             notifications.service,
             ...market.services,
@@ -299,6 +317,14 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     },
   }
 }
+
+/** The same, and whoever has to know hears of it. */
+const afterEach = (audit: Audit, then: () => void): Audit => ({
+  async record(entry) {
+    await audit.record(entry)
+    then()
+  },
+})
 
 function mount(api: Api, all: readonly Api[]): void {
   for (const routes of all) api.route('/', routes)
@@ -338,60 +364,4 @@ function serveDashboard(api: Api, config: CoordinatorConfig): void {
     return
   }
   api.get('*', async (c, next) => files(c as Context<AppEnv>) ?? next())
-}
-
-function metricsSources(failover: Failover, links: Links, voters: VoterSockets, topics: Topics) {
-  return {
-    version: COORDINATOR_VERSION,
-    agents: async () => {
-      const counts: Record<string, number> = {}
-      for (const { state } of await failover.agents()) counts[state] = (counts[state] ?? 0) + 1
-      return counts
-    },
-    replicas: async () => {
-      const counts = new Map<string, { agent: string; state: string; count: number }>()
-      for (const agent of await failover.agents())
-        for (const { status } of agent.replicas) {
-          const key = `${agent.id}/${status}`
-          const known = counts.get(key) ?? { agent: agent.id, state: status, count: 0 }
-          counts.set(key, { ...known, count: known.count + 1 })
-        }
-      return [...counts.values()]
-    },
-    lags: async () =>
-      (await failover.agents()).flatMap(({ id, lag_ms, lag_bytes }) =>
-        lag_ms === null ? [] : [{ agent: id, seconds: lag_ms / 1000, bytes: lag_bytes ?? 0 }],
-      ),
-    linkCount: () => links.size,
-    voterCount: () => voters.size,
-    pageCount: () => topics.subscribers,
-  }
-}
-
-const noTimes = { detectToPromotedSeconds: null, noPrimarySeconds: null, noticeLeftSeconds: null }
-
-/** Counts every incident once, when it has ended. */
-function createIncidentCounter(metrics: Metrics): (incident: IncidentView) => void {
-  const counted = new Set<string>()
-  const inSeconds = (value: number | null) => (value === null ? null : value / 1000)
-  return (incident) => {
-    const { outcome, trigger, closed_at: closed, deadline_at: deadline } = incident
-    if (closed === null || outcome === 'no-action' || counted.has(incident.id)) return
-    counted.add(incident.id)
-    // A rehearsal is counted, and its times are in its own report.
-    if (trigger === 'drill') return metrics.failover({ trigger, outcome, ...noTimes })
-    metrics.failover({
-      trigger,
-      outcome,
-      detectToPromotedSeconds: inSeconds(incident.failover_time_ms),
-      noPrimarySeconds: inSeconds(incident.no_primary_ms),
-      noticeLeftSeconds:
-        deadline === null ? null : Math.max(0, Date.parse(deadline) - Date.parse(closed)) / 1000,
-    })
-    for (const { step, duration_ms: took } of incident.steps)
-      if (took !== null) metrics.step(step, took / 1000)
-    if (trigger !== 'notice' || !incident.pool_id) return
-    const [instanceType = '', zone = ''] = incident.pool_id.split('@')
-    metrics.notice(zone, instanceType)
-  }
 }

@@ -5,6 +5,7 @@ import { createCalls } from './api/calls.ts'
 import { createHttp, newKey } from './api/http.ts'
 import { Live } from './api/live.svelte.ts'
 import { createLiveFeed } from './api/live-feed.ts'
+import { Readings } from './api/readings.svelte.ts'
 import { Session } from './api/session.svelte.ts'
 import { FleetActions } from './features/fleet/fleet-actions.svelte.ts'
 import { Keyboard, SHORTCUTS_KEY } from './features/keyboard/keyboard.svelte.ts'
@@ -40,16 +41,27 @@ const feed = createLiveFeed({
     void session.ask()
   },
 })
+const readings = new Readings({
+  open: () => new WebSocket('/api/live/readings'),
+  clock,
+  random: Math.random,
+  ticker: calm,
+  onLost: () => void session.ask(),
+})
 const line = new StatusLine(clock)
 const actions = new FleetActions({
   calls,
   line,
   clock,
   newKey,
-  blocked: () => (live.stale ? 'Not live: what is shown is too old to act on.' : session.blocked),
+  blocked: () =>
+    live.stale || readings.stale ? 'Not live: what is shown is too old to act on.' : session.blocked,
   showRecorder: () => void showRecorder(),
 })
-window.addEventListener('online', () => session.state.kind === 'signed-in' && feed.retry())
+window.addEventListener('online', () => {
+  if (session.state.kind === 'signed-in') feed.retry()
+  readings.retry()
+})
 
 const router = new Router(window)
 const theme = new Theme(document.documentElement, (name) => localStorage.setItem(THEME_KEY, name))
@@ -68,11 +80,14 @@ if (target)
   mount(App, {
     target,
     props: {
-      app: createPageParts({ http, calls, clock, live, actions, line, router, theme, calm, quick, session }),
+      app: createPageParts({
+        ...{ http, calls, clock, live, readings, actions, line, router, theme, calm, quick, session },
+      }),
       calls,
       session,
       live,
       feed,
+      readings,
       line,
       actions,
       announcer,

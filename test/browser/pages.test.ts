@@ -4,13 +4,14 @@ import type { AddressInfo } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { fileURLToPath } from 'node:url'
+import type { Json } from '@understudy/shared/core/json-change'
 import { engineListSchema, enginePageSchema } from '@understudy/shared/protocol/engines'
 import { experimentResultsSchema, experimentSchema } from '@understudy/shared/protocol/experiments'
 import { poolListSchema, priceFetchSchema } from '@understudy/shared/protocol/market'
 import { manifestSchema } from '@understudy/shared/protocol/model-manifest'
 import { modelListSchema } from '@understudy/shared/protocol/models'
 import { auditEntrySchema } from '@understudy/shared/protocol/settings'
-import type { Browser, Locator, Page, Route } from 'playwright-core'
+import type { Browser, Locator, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest'
 import { z } from 'zod'
 import { findPrograms } from '../../coordinator/src/commands/demo.ts'
@@ -19,6 +20,7 @@ import { variantsOf } from '../../coordinator/src/demo/lab-models.ts'
 import { type Rig, startRig } from '../../coordinator/src/demo/rig.ts'
 import { axeFindings } from './axe.ts'
 import { launchBrowser } from './chromium.ts'
+import { problemOf, type ToldReadings, tellReadings } from './told-readings.ts'
 
 /** The pages beside the fleet: one coordinator with one agent and a history of prices, one browser. In this order. */
 
@@ -38,6 +40,8 @@ const MODEL = fileURLToPath(new URL('../../models/registry/price-instability/1.0
 let rig: Rig
 let browser: Browser
 let page: Page
+/** The readings of the page. */
+let told: ToldReadings
 /** Is told of incidents. */
 const receiver = createServer((_, response) => response.writeHead(204).end())
 const directory = mkdtempSync(join(tmpdir(), 'understudy-pages-'))
@@ -85,6 +89,8 @@ async function open({ width, dark = false }: { width: number; dark?: boolean }):
     const { origin } = new URL(request.url())
     if (origin !== rig.coordinator.url) complaints.push(`asked ${origin}`)
   })
+  const readings = await tellReadings(opened)
+  told ??= readings
   await opened.goto(rig.coordinator.url)
   await opened.getByRole('table', { name: /^Agents/ }).waitFor()
   return opened
@@ -127,11 +133,10 @@ const isTooWide = (on: Page) =>
   on.evaluate<boolean>('document.documentElement.scrollWidth > document.documentElement.clientWidth')
 
 test('a page is shown with its title as the next thing that is read, and its figures are those of the API', async () => {
-  const told = page.waitForResponse('**/api/pools?*')
   await go('Pools')
   const title = page.getByRole('heading', { name: 'Pools', level: 1 })
   await title.and(page.locator(':focus')).waitFor()
-  const { items } = poolListSchema.parse(await (await told).json())
+  const { items } = await ask(poolListSchema, '/api/pools?limit=1000')
   const known = items.filter(({ instance_type: type }) => type === 'm5.large')
   expect(known.length).toBeGreaterThan(2)
   for (const { instance_type: type, availability_zone: zone, spot_price: price } of known) {
@@ -189,24 +194,12 @@ test('a chart has the colours of the theme, also after it was changed', async ()
 })
 
 test('what cannot be read says so and can be tried again', async () => {
-  const away = (route: Route) =>
-    route.fulfill({
-      status: 503,
-      contentType: 'application/problem+json',
-      body: JSON.stringify({
-        title: 'Not now',
-        detail: 'the market is away',
-        code: 'unavailable',
-        status: 503,
-      }),
-    })
-  await page.route('**/api/v1/ml/models/list*', away)
+  told.said.set('models', problemOf(503, 'unavailable', 'the market is away'))
   await go('Models')
   await page.getByText('The market is away.').waitFor()
-  await page.unroute('**/api/v1/ml/models/list*')
+  told.said.delete('models')
   await page.getByRole('button', { name: 'Try again: the versions' }).click()
   await page.getByText('No model counts').waitFor()
-  expect(complaints.splice(0)).toEqual([expect.stringContaining('503')])
 })
 
 test('a model is uploaded, activated and said to count, by keyboard', async () => {
@@ -339,19 +332,18 @@ test('an experiment is registered from the page, started, and seen to end by its
 })
 
 test('the results of an experiment are told with their intervals', async () => {
-  await page.route('**/api/v1/lab/experiments/*/results', async (route) => {
-    const told = experimentResultsSchema.parse(await (await route.fetch()).json())
-    const treatments = told.treatments.map((each) => ({
-      ...each,
-      difference: { n: 42, mean: 0.0123, lower: -0.002, upper: null },
-      blocks: 42,
-    }))
-    await route.fulfill({ json: { ...told, treatments } })
-  })
+  const id = new URLSearchParams(new URL(page.url()).hash.split('?')[1]).get('experiment') ?? ''
+  const results = await ask(experimentResultsSchema, `/api/v1/lab/experiments/${id}/results`)
+  const treatments = results.treatments.map((each) => ({
+    ...each,
+    difference: { n: 42, mean: 0.0123, lower: -0.002, upper: null },
+    blocks: 42,
+  }))
+  told.said.set('experiment-results', { value: { ...results, treatments } as unknown as Json })
   await page.reload()
   const table = page.getByRole('table', { name: 'Each treatment against control' })
   await table.getByText('0.0123 (95% interval -0.00200 to unbounded, 42 blocks)').waitFor()
-  await page.unroute('**/api/v1/lab/experiments/*/results')
+  told.said.delete('experiment-results')
 })
 
 test('letters are shortcuts, except where they are typed, and can be switched off', async () => {

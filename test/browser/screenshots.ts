@@ -110,6 +110,13 @@ const pages: readonly {
       await page.getByText('Safety gate').waitFor()
     },
   },
+  {
+    name: 'engines',
+    hash: '#/engines',
+    async prepare(page) {
+      await page.getByRole('heading', { name: 'Try it' }).waitFor()
+    },
+  },
   { name: 'settings', hash: '#/settings' },
 ]
 

@@ -15,6 +15,7 @@ import { type Bench, startBench } from '../contract/bench.ts'
 import { axeFindings } from './axe.ts'
 import { launchBrowser } from './chromium.ts'
 import { problem, tell } from './told.ts'
+import { problemOf, tellReadings } from './told-readings.ts'
 
 /** Pages as they seldom are: nothing there yet, nothing to be read, hostile names, and calls of which nobody knows the end. */
 
@@ -108,6 +109,7 @@ const everyPage = [
   '#/gap-filler',
   '#/lab',
   '#/decisions',
+  '#/engines',
   '#/settings',
 ]
 
@@ -131,6 +133,8 @@ describe('axe finds nothing', () => {
         (url) => url.pathname.startsWith('/api/') && url.pathname !== '/api/session',
         problem(503, 'unavailable', 'the database is away'),
       )
+      const readings = await tellReadings(own)
+      readings.all = problemOf(503, 'unavailable', 'the database is away')
     })
     const found: Record<string, readonly string[]> = {}
     for (const hash of everyPage) {
@@ -239,7 +243,8 @@ describe('names', () => {
     const page = await open({ viewport: { width, height: 900 } }, async (own) => {
       await tell(own, () => sampleSnapshot(1, agents, incidents))
       const pools = hostile.map((_, i) => samplePool(`m5.large@us-east-1${'abcd'[i]}`))
-      await own.route('**/api/pools?*', (route) => route.fulfill({ json: { items: pools, next: null } }))
+      const { said } = await tellReadings(own)
+      said.set('pools', { value: { items: pools, next: null } })
     })
     for (const hash of longNamed) {
       await go(page, hash)
@@ -393,15 +398,20 @@ describe('long work', () => {
       created_at: '2026-11-21T02:40:00.000Z',
       ended_at: null,
     }
-    let now = task
+    const fills = (...items: GapFillTask[]) => ({ value: { items, next: null } })
     const page = await open({}, async (own) => {
-      await own.route('**/api/v1/ml/gap-filler/history*', (route) =>
-        route.fulfill({ json: { items: [now], next: null } }),
-      )
+      const { said } = await tellReadings(own)
+      said.set('gap-fills', fills(task))
       await own.route(`**/api/v1/ml/gap-filler/status/${task.task_id}`, (route) => {
         if (route.request().method() !== 'DELETE') return route.fallback()
-        now = { ...task, status: 'cancelled', eta_seconds: null, ended_at: task.created_at }
-        return route.fulfill({ json: now })
+        const cancelled = {
+          ...task,
+          status: 'cancelled' as const,
+          eta_seconds: null,
+          ended_at: task.created_at,
+        }
+        said.set('gap-fills', fills(cancelled))
+        return route.fulfill({ json: cancelled })
       })
     })
     await go(page, '#/gap-filler')

@@ -24,15 +24,29 @@ const rank: Readonly<Record<Role, number>> = { viewer: 0, operator: 1, admin: 2 
 /** Finds out who is calling; it does not say what they may do. */
 export function authenticate(mode: AuthMode): MiddlewareHandler<AppEnv> {
   return async (c, next) => {
-    const principal = await principalOf(c, mode)
+    const shown = shownBy(c)
+    const principal = await principalOf(shown, mode)
     if (principal) c.set('principal', principal)
+    c.set('whoNow', () => principalOf(shown, mode))
     await next()
   }
 }
 
-async function principalOf(c: Context<AppEnv>, mode: AuthMode): Promise<Principal | undefined> {
+/** By what a caller wants to be known. */
+interface Shown {
+  readonly token: string | undefined
+  readonly session: string | undefined
+}
+
+function shownBy(c: Context<AppEnv>): Shown {
   const header = c.req.header('authorization')
-  const token = header?.startsWith('Bearer ') ? header.slice(7) : undefined
+  return {
+    token: header?.startsWith('Bearer ') ? header.slice(7) : undefined,
+    session: getCookie(c, SESSION_COOKIE),
+  }
+}
+
+async function principalOf({ token, session }: Shown, mode: AuthMode): Promise<Principal | undefined> {
   if (token?.startsWith('uc_')) {
     const agent = await mode.agents.find(token)
     return agent && { kind: 'agent', ...agent }
@@ -42,7 +56,6 @@ async function principalOf(c: Context<AppEnv>, mode: AuthMode): Promise<Principa
     const operator = await mode.tokens.findOperator(token)
     return operator && { kind: 'operator', ...operator, viaCookie: false }
   }
-  const session = getCookie(c, SESSION_COOKIE)
   const operator = session ? await mode.tokens.findSession(session) : undefined
   return operator && { kind: 'operator', ...operator, viaCookie: true }
 }
@@ -50,7 +63,7 @@ async function principalOf(c: Context<AppEnv>, mode: AuthMode): Promise<Principa
 /** Lets through who has at least `role`. */
 export function requireRole(role: Role): MiddlewareHandler<AppEnv> {
   return async (c, next) => {
-    assertOperator(c.get('principal'), role)
+    assertRole(c.get('principal'), role)
     await next()
   }
 }
@@ -66,11 +79,12 @@ export function requireOperatorOrAgent(
     if (principal.agentId === agentId) return principal
     throw new AppError('forbidden', `this credential is for ${principal.agentId}, not for ${agentId}`)
   }
-  assertOperator(principal, role)
+  assertRole(principal, role)
   return principal
 }
 
-function assertOperator(
+/** @throws AppError `unauthenticated`, `forbidden` */
+export function assertRole(
   principal: Principal | undefined,
   role: Role,
 ): asserts principal is Principal & { kind: 'operator' } {

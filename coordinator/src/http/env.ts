@@ -9,6 +9,8 @@ export interface AppEnv {
     log: Logger
     requestId: string
     principal: Principal | undefined
+    /** The same caller a while later, as on a WebSocket: undefined once nobody knows them any more. */
+    whoNow: () => Promise<Principal | undefined>
   }
 }
 

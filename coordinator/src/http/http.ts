@@ -11,11 +11,13 @@ export { type Audit, createAudit } from './audit.ts'
 export {
   type AuthMode,
   actorOf,
+  assertRole,
   requireOperatorOrAgent,
   requireRole,
 } from './auth.ts'
 export { type Api, type AppEnv, createRoutes } from './env.ts'
 export { createIdempotency } from './idempotency.ts'
+export { type Ask, createInnerApi } from './inner-api.ts'
 export { cursorAfter, numberOf, positionOf } from './position.ts'
 export { invalidInput } from './problems.ts'
 export {
@@ -28,7 +30,7 @@ export {
   requiredJson,
   route,
 } from './route.ts'
-export { createTokens, roles, type Tokens } from './tokens.ts'
+export { createTokens, type Principal, type Role, roles, type Tokens } from './tokens.ts'
 
 /** No body of this API is longer. */
 const MAX_BODY = 256 * 1024
@@ -78,14 +80,21 @@ export function createApi(log: Logger, auth: AuthMode, idempotency: MiddlewareHa
   return api
 }
 
-/** A page of another site may not change anything here, whoever is signed in; nor may one reach an open demo. */
+/**
+ * A page of another site may not change anything here, whoever is signed in; nor may one reach an open demo. Nor may it
+ * connect: a browser lets every page read what comes over a WebSocket.
+ */
 const refuseForeignPages =
   (auth: AuthMode): MiddlewareHandler<AppEnv> =>
   (c, next) => {
     const origin = c.req.header('origin')
     const host = c.req.header('host') ?? ''
-    if (origin !== undefined && originHost(origin) !== host && !isReading(c.req.method))
-      throw new AppError('forbidden', `a page of ${origin} may not change anything here`)
+    if (origin !== undefined && originHost(origin) !== host) {
+      if (!isReading(c.req.method))
+        throw new AppError('forbidden', `a page of ${origin} may not change anything here`)
+      if (c.req.header('upgrade') !== undefined)
+        throw new AppError('forbidden', `a page of ${origin} may not connect here`)
+    }
     if (auth.open && !/^(localhost|127\.\d+\.\d+\.\d+|\[::1\])(:\d+)?$/.test(host))
       throw new AppError('forbidden', `the demo answers on the loopback address only, not as ${host}`)
     return next()

@@ -2,5 +2,5 @@
 export { createLinks, type Links } from './links.ts'
 export { liveRoutes } from './live.routes.ts'
 export { createStream, listenTo, type Stream } from './streams.ts'
-export { createTopics, type Topics } from './topics.ts'
+export { createTopics, type LiveSocket, type Topics } from './topics.ts'
 export { createVoterSockets, type VoterSockets } from './voter-sockets.ts'

@@ -2,8 +2,9 @@ import type { AgentSettings, AgentView } from '@understudy/shared/protocol/agent
 import type { DrillView } from '@understudy/shared/protocol/drills'
 import type { CreateReplicaResponse } from '@understudy/shared/protocol/replicas'
 import { type Answer, type Http, newKey } from './http.ts'
+import type { Question } from './readings.svelte.ts'
 
-export interface DrillPage {
+interface DrillPage {
   readonly items: readonly DrillView[]
   readonly next: string | null
 }
@@ -19,10 +20,15 @@ export interface AgentCalls {
   change(id: string, settings: Partial<AgentSettings>): Promise<Answer<AgentView>>
   /** In that pool. */
   createIn(id: string, poolId: string): Promise<Answer<CreateReplicaResponse>>
-  /** The latest first. */
-  drills(id: string): Promise<Answer<DrillPage>>
   beginDrill(id: string, wish: DrillWish): Promise<Answer<DrillView>>
 }
+
+/** The latest first. */
+export const latestDrills = (id: string): Question<DrillPage> => ({
+  name: 'drills',
+  params: { id },
+  query: { limit: '10' },
+})
 
 export function createAgentCalls(http: Http): AgentCalls {
   const agent = (id: string) => `/api/agents/${encodeURIComponent(id)}`
@@ -30,7 +36,6 @@ export function createAgentCalls(http: Http): AgentCalls {
     change: (id, settings) => http({ method: 'PATCH', path: agent(id), body: settings, key: newKey() }),
     createIn: (id, poolId) =>
       http({ method: 'POST', path: `${agent(id)}/replicas`, body: { pool_id: poolId }, key: newKey() }),
-    drills: (id) => http({ method: 'GET', path: `${agent(id)}/drills?limit=10` }),
     beginDrill: (id, { replicaId, switchBack, key }) =>
       http({
         method: 'POST',

@@ -5,6 +5,7 @@ import type {
   TestEngineResult,
 } from '@understudy/shared/protocol/engines'
 import { type Answer, type Http, newKey } from './http.ts'
+import type { Question } from './readings.svelte.ts'
 
 export interface EngineWish {
   readonly engine_id: string
@@ -14,8 +15,6 @@ export interface EngineWish {
 }
 
 export interface EngineCalls {
-  list(): Promise<Answer<EngineList>>
-  page(id: string): Promise<Answer<EnginePage>>
   /** Says what would change. */
   plan(wish: EngineWish): Promise<Answer<SelectEngineResult>>
   select(wish: EngineWish): Promise<Answer<SelectEngineResult>>
@@ -26,14 +25,16 @@ export interface EngineCalls {
   ): Promise<Answer<TestEngineResult>>
 }
 
+export const allEngines: Question<EngineList> = { name: 'engines' }
+export const oneEngine = (id: string): Question<EnginePage> => ({ name: 'engine', params: { id } })
+
 export function createEngineCalls(http: Http): EngineCalls {
-  const path = (id: string, what: string) => `/api/v1/ml/engines/${encodeURIComponent(id)}/${what}`
-  const selecting = '/api/v1/ml/engines/select'
+  const engines = '/api/v1/ml/engines'
+  const selecting = `${engines}/select`
   return {
-    list: () => http({ method: 'GET', path: '/api/v1/ml/engines/list' }),
-    page: (id) => http({ method: 'GET', path: path(id, 'metadata') }),
     plan: (wish) => http({ method: 'POST', path: selecting, body: { ...wish, dry_run: true } }),
     select: (wish) => http({ method: 'POST', path: selecting, body: wish, key: newKey() }),
-    test: (id, input, config) => http({ method: 'POST', path: path(id, 'test'), body: { input, config } }),
+    test: (id, input, config) =>
+      http({ method: 'POST', path: `${engines}/${encodeURIComponent(id)}/test`, body: { input, config } }),
   }
 }

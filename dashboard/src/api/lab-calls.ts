@@ -13,6 +13,7 @@ import type {
   PipelineStatus,
 } from '@understudy/shared/protocol/lab'
 import { type Answer, type Http, newKey } from './http.ts'
+import type { Question } from './readings.svelte.ts'
 
 interface Page<T> {
   readonly items: readonly T[]
@@ -21,40 +22,51 @@ interface Page<T> {
 
 export type RegisteredExperiment = ExperimentView & { readonly estimate: ExperimentEstimate }
 
-/** What the Lab asks and does. */
+/** What the Lab does. */
 export interface LabCalls {
-  models(): Promise<Answer<Page<LabModel>>>
-  config(target: string): Promise<Answer<LabConfig>>
   change(target: string, change: LabConfigChange): Promise<Answer<LabConfig>>
   assign(target: string, modelId: string): Promise<Answer<{ readonly took_ms: number }>>
-  status(target: string): Promise<Answer<PipelineStatus>>
-  logs(target: string): Promise<Answer<Page<ExperimentLog>>>
-  performance(modelId: string): Promise<Answer<ModelPerformance>>
-  experiments(): Promise<Answer<Page<ExperimentView>>>
   /** The same key is the same registration. */
   register(plan: RegisterExperimentRequest, key: string): Promise<Answer<RegisteredExperiment>>
-  results(id: string): Promise<Answer<ExperimentResults>>
   start(id: string): Promise<Answer<ExperimentView>>
   stop(id: string): Promise<Answer<ExperimentView>>
 }
 
+export const labModels: Question<Page<LabModel>> = { name: 'lab-models', query: { limit: '100' } }
+export const labDecisions = (id: string): Question<Page<ExperimentLog>> => ({
+  name: 'lab-decisions',
+  params: { id },
+  query: { limit: '20' },
+})
+export const labPerformance = (id: string): Question<ModelPerformance> => ({
+  name: 'lab-performance',
+  params: { id },
+})
+/** How decisions are made for a target. */
+export const labConfig = (id: string): Question<LabConfig> => ({ name: 'lab-config', params: { id } })
+/** Every stage of the pipeline for a target. */
+export const labStatus = (id: string): Question<PipelineStatus> => ({
+  name: 'lab-status',
+  params: { id },
+})
+export const allExperiments: Question<Page<ExperimentView>> = {
+  name: 'experiments',
+  query: { limit: '50' },
+}
+export const experimentResults = (id: string): Question<ExperimentResults> => ({
+  name: 'experiment-results',
+  params: { id },
+})
+
 export function createLabCalls(http: Http): LabCalls {
   const LAB = '/api/v1/lab'
   const name = encodeURIComponent
-  const get = <T>(path: string): Promise<Answer<T>> => http<T>({ method: 'GET', path: `${LAB}${path}` })
   const send = <T>(method: 'POST' | 'PUT', path: string, body: unknown, key = newKey()): Promise<Answer<T>> =>
     http<T>({ method, path: `${LAB}${path}`, body, key })
   return {
-    models: () => get('/models?limit=100'),
-    config: (target) => get(`/config/${name(target)}`),
     change: (target, change) => send('PUT', `/config/${name(target)}`, change),
     assign: (target, modelId) => send('POST', '/assign-model', { instance_id: target, model_id: modelId }),
-    status: (target) => get(`/pipeline-status/${name(target)}`),
-    logs: (target) => get(`/experiments/${name(target)}?limit=20`),
-    performance: (modelId) => get(`/experiments/model/${name(modelId)}`),
-    experiments: () => get('/experiments?limit=50'),
     register: (plan, key) => send('POST', '/experiments', plan, key),
-    results: (id) => get(`/experiments/${name(id)}/results`),
     start: (id) => send('POST', `/experiments/${name(id)}/start`, {}),
     stop: (id) => send('POST', `/experiments/${name(id)}/stop`, {}),
   }

@@ -1,12 +1,11 @@
 import type { Random } from '@understudy/shared/core/random'
-import { type Clock, type Mono, millis } from '@understudy/shared/core/time'
+import { type Clock, type Millis, type Mono, millis } from '@understudy/shared/core/time'
 import type { LiveFrame } from '@understudy/shared/protocol/live'
 import { applyFrame, type LivePicture } from './live-picture.ts'
+import { retryWait } from './retry-wait.ts'
 
 /** A page that has heard nothing for this long is not live; the coordinator speaks every two seconds at least. */
 export const STALE_AFTER = millis(10_000)
-const SHORTEST_WAIT = 500
-const LONGEST_WAIT = 15_000
 
 /** The part of a WebSocket that is used. */
 export type LiveSocket = Pick<WebSocket, 'onmessage' | 'onclose' | 'close'>
@@ -29,19 +28,16 @@ export interface LiveFeed {
   stop(): void
 }
 
-/**
- * Reconnects after 0.5 to 15 s with jitter, so that the pages of a whole team do not come back as one. A missing
- * frame, and silence, count as a lost connection: the snapshot of the next one makes the picture whole again.
- */
+/** A missing frame, and silence, count as a lost connection: the snapshot of the next one makes the picture whole again. */
 export function createLiveFeed({ open, clock, random, onPicture, onLost }: LiveFeedPorts): LiveFeed {
   let picture: LivePicture | undefined
   let socket: LiveSocket | undefined
   let tries = 0
   let cancelTimer = () => {}
 
-  const wait = (length: number, then: () => void) => {
+  const wait = (length: Millis, then: () => void) => {
     cancelTimer()
-    cancelTimer = clock.timer(millis(length), then)
+    cancelTimer = clock.timer(length, then)
   }
 
   function connect(): void {
@@ -67,8 +63,7 @@ export function createLiveFeed({ open, clock, random, onPicture, onLost }: LiveF
     drop()
     tries += 1
     onLost(tries)
-    const longest = Math.min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** Math.min(tries, 10))
-    wait(SHORTEST_WAIT + random() * (longest - SHORTEST_WAIT), connect)
+    wait(retryWait(tries, random), connect)
   }
 
   function drop(): void {

@@ -13,6 +13,7 @@ import type {
 } from '@understudy/shared/protocol/models'
 import type { AccuracyWindow, ModelAlerts, Performance } from '@understudy/shared/protocol/predictions'
 import { type Answer, type Http, newKey } from './http.ts'
+import type { Question } from './readings.svelte.ts'
 
 /** For which prices are looked; what is left out is what is set, or in use. */
 export interface GapScope {
@@ -21,14 +22,21 @@ export interface GapScope {
   readonly regions?: readonly string[]
 }
 
-/** What the pages about models ask and do. */
+export const allModels: Question<ListedModels> = { name: 'models', query: { limit: '100' } }
+export const oneModel = (id: string): Question<ModelPage> => ({ name: 'model', params: { id } })
+export const uploads: Question<UploadSessions> = { name: 'model-uploads' }
+export const activations: Question<Activations> = { name: 'model-activations', query: { limit: '20' } }
+export const modelAlerts: Question<ModelAlerts> = { name: 'model-alerts' }
+export const accuracyOf = (id: string, window: AccuracyWindow): Question<Performance> => ({
+  name: 'model-performance',
+  params: { id },
+  query: { window },
+})
+/** The latest first. */
+export const latestFills: Question<GapFills> = { name: 'gap-fills', query: { limit: '20' } }
+
+/** What the pages about models do. */
 export interface ModelCalls {
-  list(): Promise<Answer<ListedModels>>
-  details(id: string): Promise<Answer<ModelPage>>
-  sessions(): Promise<Answer<UploadSessions>>
-  activations(): Promise<Answer<Activations>>
-  alerts(): Promise<Answer<ModelAlerts>>
-  performance(id: string, window: AccuracyWindow): Promise<Answer<Performance>>
   activate(id: string): Promise<Answer<ActivationResult>>
   activateSession(id: string): Promise<Answer<ActivationResult>>
   fallBack(): Promise<Answer<ActivationResult>>
@@ -36,24 +44,16 @@ export interface ModelCalls {
   analyze(scope: GapScope): Promise<Answer<GapAnalysis>>
   fill(scope: GapScope): Promise<Answer<GapFillTask>>
   cancelFill(taskId: string): Promise<Answer<GapFillTask>>
-  fills(): Promise<Answer<GapFills>>
 }
 
 const MODELS = '/api/v1/ml/models'
 const FILLER = '/api/v1/ml/gap-filler'
 
 export function createModelCalls(http: Http): ModelCalls {
-  const get = <T>(path: string): Promise<Answer<T>> => http<T>({ method: 'GET', path })
   const post = <T>(path: string, body: unknown): Promise<Answer<T>> =>
     http<T>({ method: 'POST', path, body, key: newKey() })
   const model = (id: string) => `${MODELS}/${encodeURIComponent(id)}`
   return {
-    list: () => get(`${MODELS}/list?limit=100`),
-    details: (id) => get(`${model(id)}/details`),
-    sessions: () => get('/api/admin/ml-models/sessions'),
-    activations: () => get(`${MODELS}/activations?limit=20`),
-    alerts: () => get(`${MODELS}/alerts`),
-    performance: (id, window) => get(`${model(id)}/performance?window=${window}`),
     activate: (id) => post(`${MODELS}/activate`, { model_id: id }),
     activateSession: (id) => post('/api/admin/ml-models/activate', { sessionId: id }),
     fallBack: () => post('/api/admin/ml-models/fallback', {}),
@@ -62,7 +62,6 @@ export function createModelCalls(http: Http): ModelCalls {
     fill: (scope) => post(`${FILLER}/fill`, scope),
     cancelFill: (id) =>
       http({ method: 'DELETE', path: `${FILLER}/status/${encodeURIComponent(id)}`, key: newKey() }),
-    fills: () => get(`${FILLER}/history?limit=20`),
   }
 }
 

@@ -1,23 +1,65 @@
-import type { Clock, Millis, Mono } from '@understudy/shared/core/time'
+import { type Clock, type Mono, seconds } from '@understudy/shared/core/time'
 import { untrack } from 'svelte'
 import type { Answer, Failure } from './http.ts'
 
-/** What was asked of the coordinator, and is asked again from time to time. What was read stays when a later try fails. */
+/** That it is still so is noted this often at most: ages are shown in minutes. */
+const NOTED_EVERY = seconds(30)
+
+/** Who hears what was read. */
+export interface Ear<T> {
+  value(value: T): void
+  /** It was read, and is as it was. */
+  same(): void
+  /** What was told of it last, good or bad, still holds. */
+  still(): void
+  /** What was read before stays. */
+  failed(failure: Failure): void
+}
+
+export interface Listening {
+  /** Resolves once what a reading from now on has brought was told. */
+  read(): Promise<void>
+  end(): void
+}
+
+/** Where it comes from: it begins to be read when it is listened to. */
+export type Source<T> = (ear: Ear<T>) => Listening
+
+/** A call that is made once, and again only on request. An answer that a later question has overtaken is dropped. */
+export function asked<T>(ask: () => Promise<Answer<T>>): Source<T> {
+  return (ear) => {
+    let question = 0
+    async function read(): Promise<void> {
+      question += 1
+      const mine = question
+      const answer = await ask()
+      if (mine !== question) return
+      if (answer.ok) ear.value(answer.body)
+      else ear.failed(answer)
+    }
+    void read()
+    return {
+      read,
+      end() {
+        question += 1
+      },
+    }
+  }
+}
+
+/** Something that is read of the coordinator. What was read stays when a later try fails. */
 export class Reading<T> {
-  readonly #ask: () => Promise<Answer<T>>
+  readonly #source: Source<T>
   readonly #clock: Clock
-  readonly #every: Millis | undefined
+  #listening: Listening | undefined
   #value = $state.raw<T>()
   #failure = $state.raw<Failure>()
   #readAt = $state.raw<Mono>()
   #asking = $state(0)
-  #question = 0
-  #cancel = () => {}
 
-  constructor(ask: () => Promise<Answer<T>>, clock: Clock, every?: Millis) {
-    this.#ask = ask
+  constructor(source: Source<T>, clock: Clock) {
+    this.#source = source
     this.#clock = clock
-    this.#every = every
   }
 
   /** Undefined until it was read once. */
@@ -30,7 +72,7 @@ export class Reading<T> {
     return this.#failure
   }
 
-  /** When the value was read. */
+  /** When the value was last known to be so, within half a minute. */
   get readAt(): Mono | undefined {
     return this.#readAt
   }
@@ -42,35 +84,38 @@ export class Reading<T> {
   /** For an effect: returns what ends it. */
   start(): () => void {
     // The effect is not to begin anew whenever something was read.
-    untrack(() => void this.refresh())
-    return () => {
-      this.#question += 1
-      this.#cancel()
-    }
+    const mine = untrack(() =>
+      this.#source({
+        value: (value) => this.#take(value),
+        same: () => {
+          this.#failure = undefined
+          this.#note()
+        },
+        still: () => this.#failure === undefined && this.#note(),
+        failed: (failure) => {
+          this.#failure = failure
+        },
+      }),
+    )
+    this.#listening = mine
+    return () => mine.end()
   }
 
-  /** Asks now. An answer that a later question has overtaken is dropped. */
+  /** Reads it now. */
   async refresh(): Promise<void> {
-    this.#cancel()
-    this.#question += 1
-    const question = this.#question
     this.#asking += 1
-    const answer = await this.#ask()
+    await this.#listening?.read()
     this.#asking -= 1
-    if (question !== this.#question) return
-    if (answer.ok) {
-      this.#value = answer.body
-      this.#failure = undefined
-      this.#readAt = this.#clock.mono()
-    } else this.#failure = answer
-    if (this.#every !== undefined) this.#cancel = this.#clock.timer(this.#every, () => void this.refresh())
   }
 
-  /** What a call that has changed it has answered. */
-  put(value: T): void {
-    this.#question += 1
+  #take(value: T): void {
     this.#value = value
     this.#failure = undefined
     this.#readAt = this.#clock.mono()
+  }
+
+  #note(): void {
+    const now = this.#clock.mono()
+    if (this.#readAt !== undefined && now - this.#readAt >= NOTED_EVERY) this.#readAt = now
   }
 }

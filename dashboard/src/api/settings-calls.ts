@@ -5,6 +5,7 @@ import type {
 } from '@understudy/shared/protocol/notifications'
 import type { AuditEntry, SettingView } from '@understudy/shared/protocol/settings'
 import { type Answer, type Http, newKey } from './http.ts'
+import type { Question } from './readings.svelte.ts'
 
 interface Page<T> {
   readonly items: readonly T[]
@@ -17,31 +18,42 @@ export interface AuditFilter {
   readonly object?: string | undefined
 }
 
-/** What the page of settings asks. */
+export const configuration: Question<{ readonly items: readonly SettingView[] }> = { name: 'settings' }
+/** `problem`: why their file as it is now is not in force. */
+export const allReceivers: Question<{
+  readonly items: readonly NotificationReceiver[]
+  readonly problem?: string | null
+}> = { name: 'receivers' }
+/** The latest first. */
+export const latestDeliveries: Question<Page<NotificationDelivery>> = {
+  name: 'deliveries',
+  query: { limit: '25' },
+}
+/** The latest first. */
+export const latestChanges = (filter: AuditFilter): Question<Page<AuditEntry>> => ({
+  name: 'audit',
+  query: changesQuery(filter),
+})
+
+/** What the page of settings asks and does. */
 export interface SettingsCalls {
-  settings(): Promise<Answer<{ readonly items: readonly SettingView[] }>>
-  /** The latest first. */
-  audit(filter: AuditFilter, cursor: string | undefined): Promise<Answer<Page<AuditEntry>>>
-  /** `problem`: why their file as it is now is not in force. */
-  receivers(): Promise<
-    Answer<{ readonly items: readonly NotificationReceiver[]; readonly problem?: string | null }>
-  >
-  /** The latest first. */
-  deliveries(): Promise<Answer<Page<NotificationDelivery>>>
+  /** Those before a cursor. */
+  earlierChanges(filter: AuditFilter, cursor: string): Promise<Answer<Page<AuditEntry>>>
   testReceiver(name: string): Promise<Answer<NotificationTest>>
 }
 
+const changesQuery = (filter: AuditFilter): Record<string, string> => ({
+  limit: '50',
+  ...Object.fromEntries(Object.entries(filter).filter(([, value]) => value)),
+})
+
 export function createSettingsCalls(http: Http): SettingsCalls {
-  const get = <T>(path: string): Promise<Answer<T>> => http<T>({ method: 'GET', path })
   return {
-    settings: () => get('/api/settings'),
-    audit: (filter, cursor) => {
-      const query = new URLSearchParams({ limit: '50' })
-      for (const [name, value] of Object.entries({ ...filter, cursor })) if (value) query.set(name, value)
-      return get(`/api/audit?${query}`)
-    },
-    receivers: () => get('/api/notifications/receivers'),
-    deliveries: () => get('/api/notifications/deliveries?limit=25'),
+    earlierChanges: (filter, cursor) =>
+      http({
+        method: 'GET',
+        path: `/api/audit?${new URLSearchParams({ ...changesQuery(filter), cursor })}`,
+      }),
     testReceiver: (name) =>
       http({
         method: 'POST',

@@ -1,9 +1,7 @@
 import type { Random } from '@understudy/shared/core/random'
-import { type Clock, millis } from '@understudy/shared/core/time'
+import type { Clock } from '@understudy/shared/core/time'
 import type { LiveSocket } from './live-feed.ts'
-
-const SHORTEST_WAIT = 500
-const LONGEST_WAIT = 15_000
+import { retryWait } from './retry-wait.ts'
 
 export interface StreamFeedPorts<F> {
   readonly open: () => LiveSocket
@@ -37,8 +35,7 @@ export function listenToStream<F>({ open, clock, random, onframe, onlink }: Stre
       socket = undefined
       tries += 1
       onlink(false)
-      const longest = Math.min(LONGEST_WAIT, SHORTEST_WAIT * 2 ** Math.min(tries, 10))
-      cancel = clock.timer(millis(SHORTEST_WAIT + random() * (longest - SHORTEST_WAIT)), connect)
+      cancel = clock.timer(retryWait(tries, random), connect)
     }
   }
 

@@ -1,18 +1,26 @@
 import type { SwitchView } from '@understudy/shared/protocol/incidents'
 import type { Answer, Http } from './http.ts'
+import type { Question } from './readings.svelte.ts'
 
-export interface SwitchPage {
+interface SwitchPage {
   readonly items: readonly SwitchView[]
   readonly next: string | null
 }
 
-export const listSwitches = (
+const query = { limit: '100' }
+
+/** Of one agent, or of all of them; the latest first. */
+export const latestSwitches = (agentId: string | undefined): Question<SwitchPage> =>
+  agentId === undefined
+    ? { name: 'switches', query }
+    : { name: 'agent-switches', params: { id: agentId }, query }
+
+/** Those before a cursor. */
+export function earlierSwitches(
   http: Http,
   agentId: string | undefined,
-  cursor: string | undefined,
-): Promise<Answer<SwitchPage>> => {
-  const query = new URLSearchParams({ limit: '100' })
-  if (cursor !== undefined) query.set('cursor', cursor)
+  cursor: string,
+): Promise<Answer<SwitchPage>> {
   const of = agentId === undefined ? '' : `/agents/${encodeURIComponent(agentId)}`
-  return http({ method: 'GET', path: `/api${of}/switches?${query}` })
+  return http({ method: 'GET', path: `/api${of}/switches?${new URLSearchParams({ ...query, cursor })}` })
 }

@@ -1,6 +1,3 @@
-import type { Instant } from '@understudy/shared/core/time'
-import type { Span } from '../../api/market-calls.ts'
-
 /** How far back a chart looks. */
 export const ranges = [
   { name: '24h', words: '24 h', hours: 24 },
@@ -12,11 +9,3 @@ export type Range = (typeof ranges)[number]
 
 export const rangeNamed = (name: string | undefined): Range =>
   ranges.find((range) => range.name === name) ?? ranges[0]
-
-const BUCKET = 300_000
-
-/** Up to the bucket of now, in whole buckets. */
-export function spanOf(range: Range, now: Instant): Span {
-  const to = (Math.floor(now / BUCKET) + 1) * BUCKET
-  return { from: new Date(to - range.hours * 3_600_000).toISOString(), to: new Date(to).toISOString() }
-}

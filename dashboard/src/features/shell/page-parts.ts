@@ -3,6 +3,7 @@ import type { Calls } from '../../api/calls.ts'
 import type { Http } from '../../api/http.ts'
 import type { Live } from '../../api/live.svelte.ts'
 import type { LivePicture } from '../../api/live-picture.ts'
+import type { Readings } from '../../api/readings.svelte.ts'
 import type { Session } from '../../api/session.svelte.ts'
 import type { Route } from '../../route.ts'
 import type { Router } from '../../router.svelte.ts'
@@ -17,6 +18,7 @@ export interface PageParts {
   readonly calls: Calls
   readonly clock: Clock
   readonly live: Live
+  readonly readings: Readings
   readonly picture: LivePicture
   readonly actions: FleetActions
   readonly line: StatusLine
@@ -26,6 +28,8 @@ export interface PageParts {
   readonly calm: Ticker
   /** As often as a bar can be seen to grow. */
   readonly quick: Ticker
+  /** What is shown is too old to act on. */
+  readonly stale: boolean
   /** Why nothing may be changed now; undefined when it may. */
   readonly blocked: string | undefined
   /** May do what takes the role admin. */
@@ -41,12 +45,17 @@ export interface PageProps<P extends Route['page']> {
 export const createPageParts = ({
   session,
   ...parts
-}: Omit<PageParts, 'picture' | 'blocked' | 'isAdmin'> & { readonly session: Session }): PageParts => ({
+}: Omit<PageParts, 'picture' | 'stale' | 'blocked' | 'isAdmin'> & {
+  readonly session: Session
+}): PageParts => ({
   ...parts,
   get picture() {
     const { picture } = parts.live
     if (!picture) throw new Error('a page is shown before there is a picture')
     return picture
+  },
+  get stale() {
+    return parts.live.stale || parts.readings.stale
   },
   get blocked() {
     return parts.actions.blocked
