@@ -1,6 +1,7 @@
 import type { Browser } from 'playwright-core'
 import { afterAll, beforeAll, expect, inject, test } from 'vitest'
 import { measureCharts } from '../bench/dashboard-chart.ts'
+import { measureCrowd } from '../bench/dashboard-crowd.ts'
 import { countDecisionRows, measureLive } from '../bench/dashboard-live.ts'
 import { type Bench, startBench } from '../contract/bench.ts'
 import { launchBrowser } from './chromium.ts'
@@ -33,4 +34,14 @@ test('a fleet that changes all the time keeps no memory', async () => {
   const { grownMb, heapMb } = await measureLive(browser, bench.url, { agents: 20, seconds: 3 })
   expect(grownMb).toBeLessThan(1)
   expect(heapMb).toBeLessThan(15)
+})
+
+test('of 10,000 agents the 200 worst are in the page, which can be typed in and keeps little', async () => {
+  const cost = await measureCrowd(browser, bench.url, 10_000)
+  expect(cost.rows).toBe(200)
+  expect(cost.firstMs).toBeLessThan(3000)
+  expect(cost.letterMs).toBeLessThan(250)
+  expect(cost.frameMs).toBeLessThan(200)
+  expect(cost.heapMb).toBeLessThan(50)
+  expect(cost.longestLabel).toBeLessThan(300)
 })
