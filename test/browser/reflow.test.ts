@@ -56,7 +56,7 @@ async function tellAll(page: Page): Promise<void> {
   await tell(page, () => ({ ...sampleSnapshot(1, agents, [incident]), at: Date.now() }))
   await page.route('**/api/pools?*', (route) => route.fulfill({ json: { items: pools, next: null } }))
   await page.route('**/promote?dry_run', (route) => route.fulfill({ json: samplePlan() }))
-  await page.route('**/drills', (route) => route.fulfill({ json: { items: [sampleDrill()] } }))
+  await page.route('**/drills*', (route) => route.fulfill({ json: { items: [sampleDrill()] } }))
 }
 
 /**
