@@ -5,7 +5,7 @@ import { percentile } from './bench.ts'
 
 const folder = fileURLToPath(new URL('dashboard-page', import.meta.url))
 
-/** What one update of a chart costs the page, milliseconds; the median of the rounds. */
+/** What one update of a chart costs the page, milliseconds of its own processor time; the median of the rounds. */
 export interface ChartCost {
   readonly series: number
   readonly points: number
@@ -30,7 +30,7 @@ export async function measureCharts(browser: Browser, loads: readonly ChartLoad[
   try {
     const opened = await context.newPage()
     const session = await context.newCDPSession(opened)
-    await session.send('Performance.enable')
+    await session.send('Performance.enable', { timeDomain: 'threadTicks' })
     const script = async () => {
       const { metrics } = await session.send('Performance.getMetrics')
       return 1000 * (metrics.find(({ name }) => name === 'ScriptDuration')?.value ?? Number.NaN)

@@ -14,6 +14,7 @@ import {
 import { type Bench, startBench } from '../contract/bench.ts'
 import { axeFindings } from './axe.ts'
 import { launchBrowser } from './chromium.ts'
+import { findings, tooWide } from './looks.ts'
 import { problem, tell } from './told.ts'
 import { problemOf, tellReadings } from './told-readings.ts'
 
@@ -63,36 +64,6 @@ const go = async (page: Page, hash: string) => {
   await page.evaluate(`location.hash = ${JSON.stringify(hash)}`)
   await page.locator('main h1').waitFor()
   await expect.poll(() => page.getByText(/^Loading /).count(), PATIENT).toBe(0)
-}
-/** What makes the page wider than the screen; nothing when it is not. */
-const tooWide = (page: Page) =>
-  page.evaluate<readonly string[]>(`(() => {
-    const { scrollWidth, clientWidth } = document.documentElement
-    if (scrollWidth <= clientWidth) return []
-    const wide = [...document.querySelectorAll('body *:not(thead, thead *, .sr-only)')].filter((one) => {
-      const { left, width } = one.getBoundingClientRect()
-      return left + Math.max(width, one.scrollWidth) > clientWidth + 1
-    })
-    return ['wider than the screen', ...wide.slice(-6).map((one) => one.tagName + '.' + one.className)]
-  })()`)
-
-const looks = [
-  { width: 1280, theme: 'light', what: 'all' },
-  { width: 1280, theme: 'dark', what: 'colours' },
-  { width: 390, theme: 'dark', what: 'all' },
-  { width: 390, theme: 'light', what: 'colours' },
-] as const
-
-/** What is wrong with the page in any of the four looks; each is the same page, drawn anew. */
-async function findings(page: Page): Promise<readonly string[]> {
-  const found: string[] = []
-  for (const { width, theme, what } of looks) {
-    await page.setViewportSize({ width, height: 900 })
-    await page.evaluate(`document.documentElement.dataset.theme = '${theme}'`)
-    const told = [...(await axeFindings(page, what)), ...(await tooWide(page))]
-    found.push(...told.map((line) => `${width} ${theme}: ${line}`))
-  }
-  return found
 }
 
 const agent = sampleAgent()

@@ -10,6 +10,8 @@ export interface Told {
   send(frame: LiveFrame): void
   /** The frame that comes after the last one. */
   sendNext(frame: Unnumbered): void
+  /** Ends the connection; the next one begins anew. */
+  drop(): void
   /** Ends the connection; those that come after are not answered. */
   cut(): void
 }
@@ -40,6 +42,7 @@ export async function tell(page: Page, first: () => LiveFrame): Promise<Told> {
     },
     send,
     sendNext: (frame) => send({ ...frame, seq: seq + 1 }),
+    drop: () => void socket?.close(),
     cut() {
       silent = true
       void socket?.close()

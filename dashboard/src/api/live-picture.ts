@@ -72,8 +72,11 @@ export function isEvent(before: LivePicture | undefined, after: LivePicture): bo
   if (!before || before.incidents !== after.incidents) return true
   if (before.agents === after.agents) return false
   if (before.agents.size !== after.agents.size) return true
-  for (const [id, agent] of after.agents)
-    if (conditionOf(agent) !== conditionOf(before.agents.get(id))) return true
+  for (const [id, agent] of after.agents) {
+    const known = before.agents.get(id)
+    // What a frame has not touched is the same object.
+    if (known !== agent && conditionOf(agent) !== conditionOf(known)) return true
+  }
   return false
 }
 

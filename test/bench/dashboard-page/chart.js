@@ -1,6 +1,6 @@
 // The page that `pnpm bench dashboard` measures charts in: the dashboard's own chart, and the same lines given to uPlot as they are.
 import uPlot from '../../../dashboard/node_modules/uplot/dist/uPlot.esm.js'
-import { toGrid } from '../../../dashboard/src/features/chart/chart-data.ts'
+import { fitGrid } from '../../../dashboard/src/features/chart/pixel-grid.ts'
 import { createPlot } from '../../../dashboard/src/features/chart/plot.ts'
 
 const MINUTE = 60_000
@@ -29,9 +29,9 @@ function move(points) {
 
 const colours = ['#0A3587', '#E06618', '#369D89', '#994EE4', '#685514', '#7A0838']
 
-/** As the dashboard draws it: a grid of steps and gaps, a line for each kind. */
+/** As the dashboard draws it: a grid of steps and gaps, a line for each kind, as far as its pixels can show. */
 function ours(all, element) {
-  const grid = (some) => toGrid(some, MINUTE)
+  const grid = (some) => fitGrid(some, MINUTE, Math.round(SIZE.width * devicePixelRatio))
   const plot = createPlot(element, grid(all), {
     ...SIZE,
     colour: (token) => colours[Number(token.at(-1)) - 1] ?? '#758190',

@@ -35,7 +35,7 @@ export interface Grid {
 }
 
 /** A line ends where its kind ends; the next one may begin at the same moment. */
-const HAIR = 1
+export const HAIR = 1
 
 type Sparse = ReadonlyMap<number, number | null>
 

@@ -79,7 +79,8 @@ export function createPlot(element: HTMLElement, first: Grid, ports: PlotPorts):
 
 const dataOf = ({ at, lines }: Grid): uPlot.AlignedData => [
   at.map((moment) => moment / 1000),
-  ...lines.map(({ values }) => [...values]),
+  // It reads them and changes nothing.
+  ...lines.map(({ values }) => values as (number | null | undefined)[]),
 ]
 
 function optionsOf(grid: Grid, ports: PlotPorts, size: { width: number; height: number }): uPlot.Options {

@@ -21,7 +21,7 @@ export function fleetPools(
   types: number,
 ): readonly PoolView[] {
   const all = new Map(known.map((pool) => [pool.pool_id, pool]))
-  for (const pool of placesOf(agents)) if (!all.has(pool.pool_id)) all.set(pool.pool_id, pool)
+  for (const [id, spot, full] of placesOf(agents)) if (!all.has(id)) all.set(id, place(id, spot, full))
   const pools = [...all.values()]
   const inhabited = pools.filter(({ pool_id: id }) => isInhabited(residents(id)))
   const regions = new Set(inhabited.map(({ region }) => region))
@@ -46,12 +46,13 @@ function typesToShow(
   return types
 }
 
-/** Where somebody runs, as far as the agents themselves say what it is. */
-function* placesOf(agents: Iterable<AgentView>): Generator<PoolView> {
+/** Where somebody runs, with the prices that the agents themselves say: of now, and On-Demand. */
+function* placesOf(
+  agents: Iterable<AgentView>,
+): Generator<readonly [pool: string, spot: number | null, full: number | null]> {
   for (const { pool_id: pool, spot_price: spot, on_demand_price: full, replicas } of agents) {
-    if (pool !== null) yield place(pool, spot, full)
-    for (const replica of replicas)
-      if (replica.is_active) yield place(replica.pool_id, replica.spot_price, null)
+    if (pool !== null) yield [pool, spot, full]
+    for (const replica of replicas) if (replica.is_active) yield [replica.pool_id, replica.spot_price, null]
   }
 }
 

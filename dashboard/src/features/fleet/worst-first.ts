@@ -19,15 +19,31 @@ const rankOf = (agent: AgentView): number => {
   return rank + (agent.degraded.length > 0 ? 0 : readyReplicas(agent).length === 0 ? 1 : 2)
 }
 
-/** By urgency, then by name; two agents of one name stay in the order of their ids. */
-export const worstFirst = (agents: Iterable<AgentView>): readonly AgentView[] =>
-  [...agents]
+/**
+ * By urgency, then by name; two agents of one name stay in the order of their ids.
+ * @param before the order of a moment ago: what is nearly in order is put in order by few comparisons
+ */
+export function worstFirst(
+  agents: ReadonlyMap<string, AgentView>,
+  before: readonly AgentView[] = [],
+): readonly AgentView[] {
+  const known = new Set<string>()
+  const start: AgentView[] = []
+  for (const { id } of before) {
+    const agent = agents.get(id)
+    if (!agent) continue
+    known.add(id)
+    start.push(agent)
+  }
+  for (const agent of agents.values()) if (!known.has(agent.id)) start.push(agent)
+  return start
     .map((agent) => ({ agent, rank: rankOf(agent) }))
     .sort(
       (a, b) =>
         a.rank - b.rank || byName.compare(a.agent.name, b.agent.name) || (a.agent.id < b.agent.id ? -1 : 1),
     )
     .map(({ agent }) => agent)
+}
 
 const byName = new Intl.Collator('en', { numeric: true })
 

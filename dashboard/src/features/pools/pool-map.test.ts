@@ -55,6 +55,17 @@ describe('the pool map', () => {
     ])
   })
 
+  it('names a few of the many who are in one pool, and counts the others', () => {
+    const many = Array.from({ length: 1000 }, (_, i) =>
+      sampleAgent({ id: `agent-${i}`, name: `web-${i}`, replicas: [] }),
+    )
+    const here = samplePool('m5.large@us-east-1a')
+    expect(poolInWords(here, residentsOf(many)(here.pool_id), now)).toContain(
+      'primary of web-0, web-1, web-2, web-3, web-4 and 995 more here',
+    )
+    expect(poolInWords(here, residentsOf(many.slice(0, 6))(here.pool_id), now)).toContain('web-4, web-5 here')
+  })
+
   it('counts no standby that has ended', () => {
     const gone = sampleReplica({ is_active: false, status: 'terminated' })
     expect(residentsOf([sampleAgent({ replicas: [gone] })])(gone.pool_id).standbys).toEqual([])

@@ -56,11 +56,19 @@ export function poolInWords(pool: PoolView, { primaries, standbys }: Residents, 
   const how = [
     pool.data_source === 'interpolated' ? 'interpolated' : '',
     isOld(pool, now) ? `${formatAge(now - Date.parse(pool.price_at ?? ''))} old` : '',
-    primaries.length > 0 ? `primary of ${primaries.join(', ')} here` : '',
-    standbys.length > 0 ? `standby of ${standbys.join(', ')} here` : '',
+    primaries.length > 0 ? `primary of ${inShort(primaries)} here` : '',
+    standbys.length > 0 ? `standby of ${inShort(standbys)} here` : '',
   ].filter((part) => part !== '')
   return `${pool.instance_type} ${pool.availability_zone}: ${[price, ...how].join(', ')}`
 }
+
+/** More names than these nobody listens to. */
+const MOST_NAMES = 5
+
+const inShort = (names: readonly string[]): string =>
+  names.length > MOST_NAMES + 1
+    ? `${names.slice(0, MOST_NAMES).join(', ')} and ${names.length - MOST_NAMES} more`
+    : names.join(', ')
 
 /** The price as a share of On-Demand, 0 to 1; what is dearer than On-Demand is 1. */
 export const shareOfOnDemand = ({ spot_price: spot, on_demand_price: full }: PoolView): number | undefined =>
