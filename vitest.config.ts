@@ -28,6 +28,9 @@ const postgres = 'coordinator/src/storage/postgres-global-setup.ts'
 /** One process for many schedules, on threads of its own. */
 const simulation = 'shared/src/failover/failover.simulation.test.ts'
 
+/** Starts processes, measures, or takes long: a process for each file. What is beside it in the coordinator shares some. */
+const apart = 'coordinator/src/{commands,demo,models,storage}/**/*.test.ts'
+
 export default defineConfig({
   test: {
     sequence: { sequencer: LongestFirst },
@@ -36,7 +39,8 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: [
-            '{agent,coordinator}/src/**/*.test.ts',
+            'agent/src/**/*.test.ts',
+            apart,
             '.ci/**/*.test.ts',
             'models/**/*.test.ts',
             'test/{bench,traces}/**/*.test.ts',
@@ -44,6 +48,18 @@ export default defineConfig({
             simulation,
           ],
           globalSetup: [postgres],
+          ...limits,
+          ...together,
+        },
+      },
+      {
+        test: {
+          name: 'coordinator',
+          include: ['coordinator/src/**/*.test.ts'],
+          exclude: [apart],
+          globalSetup: [postgres],
+          // As below: to start a process, and to load in it what all of them need, takes most of these files longer than their tests.
+          isolate: false,
           ...limits,
           ...together,
         },
