@@ -16,8 +16,11 @@ const processLimits = { testTimeout: 180_000, hookTimeout: 180_000 }
 /** Many tests wait for a timer or a process, so one more runs than there are cores (as in dashboard/vite.config.ts). */
 const together = { maxWorkers: availableParallelism() + 1 }
 
-/** Whole systems with leases of a second run beside each other, which leaves some of the cores, but not beside computing. */
-const systems = { ...together, sequence: { groupOrder: 1 } }
+/**
+ * Whole systems with leases of a second run beside each other, but not beside computing. They wait for most of their time: one
+ * takes less than half of a core.
+ */
+const systems = { maxWorkers: availableParallelism() + 2, sequence: { groupOrder: 1 } }
 
 /** What measures times, or looks at a page that moves, has the machine for itself: one file at a time, after everything else. */
 const alone = { maxWorkers: 1, sequence: { groupOrder: 2 } }
@@ -28,6 +31,9 @@ const postgres = 'coordinator/src/storage/postgres-global-setup.ts'
 /** One process for many schedules, on threads of its own. */
 const simulation = 'shared/src/failover/failover.simulation.test.ts'
 
+/** Starts processes, measures, or takes long: a process for each file. What is beside it in the coordinator shares some. */
+const apart = 'coordinator/src/{commands,demo,models,storage}/**/*.test.ts'
+
 export default defineConfig({
   test: {
     sequence: { sequencer: LongestFirst },
@@ -36,7 +42,8 @@ export default defineConfig({
         test: {
           name: 'unit',
           include: [
-            '{agent,coordinator}/src/**/*.test.ts',
+            'agent/src/**/*.test.ts',
+            apart,
             '.ci/**/*.test.ts',
             'models/**/*.test.ts',
             'test/{bench,traces}/**/*.test.ts',
@@ -44,6 +51,18 @@ export default defineConfig({
             simulation,
           ],
           globalSetup: [postgres],
+          ...limits,
+          ...together,
+        },
+      },
+      {
+        test: {
+          name: 'coordinator',
+          include: ['coordinator/src/**/*.test.ts'],
+          exclude: [apart],
+          globalSetup: [postgres],
+          // As below: to start a process, and to load in it what all of them need, takes most of these files longer than their tests.
+          isolate: false,
           ...limits,
           ...together,
         },

@@ -4,7 +4,6 @@ import { silent } from '../../coordinator/src/market/testing.ts'
 import { createPoolFeatures } from '../../coordinator/src/models/pool-features.ts'
 import { createPoolPrices } from '../../coordinator/src/models/pool-prices.ts'
 import type { OpenDatabase } from '../../coordinator/src/storage/database.ts'
-import { migrate } from '../../coordinator/src/storage/migrate.ts'
 import { testDatabase } from '../../coordinator/src/storage/testing.ts'
 import { type MicroUsd, microUsd } from '../../shared/src/core/money.ts'
 import { seededRandom } from '../../shared/src/core/random.ts'
@@ -50,7 +49,6 @@ let market: Market
 let now = hour(END)
 beforeAll(async () => {
   database = await testDatabase('sqlite')
-  await migrate(database.db)
 })
 afterAll(() => database.close())
 beforeEach(async () => {

@@ -29,8 +29,9 @@ test('it moves a workload, has its own client judge that, and prints its figures
   }
   const [kill, planned] = figures.cases
   expect(planned.writes_lost).toBe(0)
-  // Nobody says anything then, so it is noticed only when the lease ends.
-  expect(kill.total_p50_ms).toBeGreaterThan(planned.total_p50_ms)
+  // Nobody says anything then, so it is noticed only when the lease ends. What follows takes as long as the machine is busy.
+  const unnoticed = (each: typeof kill) => each.total_p50_ms - each.detect_to_promoted_p50_ms
+  expect(unnoticed(kill)).toBeGreaterThan(unnoticed(planned))
 })
 
 test('an unknown trigger is refused', async () => {

@@ -1,4 +1,15 @@
-import { chmodSync, cpSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import {
+  chmodSync,
+  cpSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  rmSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs'
 import { connect, createServer, type Socket } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
@@ -9,6 +20,7 @@ import { type Conditions, openGate } from './gate.ts'
 import { within } from './limits.ts'
 import { plant } from './plant.ts'
 import { skippedRow } from './play.ts'
+import { inodeIn } from './socket-table.ts'
 import { tableOf, withTable } from './table.ts'
 import { compareTrees } from './trees.ts'
 
@@ -128,6 +140,30 @@ test('a gate delays, and cuts for good', async () => {
   const again = connect(gate.port, '127.0.0.1')
   await new Promise((resolve) => again.once('error', resolve).once('close', resolve))
   expect(again.destroyed).toBe(true)
+})
+
+test('who has dialled is found by the port of its socket; the other end, and what has ended, is not it', async () => {
+  const row = (local: string, remote: string, inode: number) =>
+    `   7: 0100007F:${local} 0100007F:${remote} 01 00000000:00000000 00:00000000 00000000     0        0 ${inode} 1 0 20 4 30 10 -1`
+  const table = [row('1F90', 'C350', 11), row('C350', '1F90', 0), row('C350', '1F91', 12), ''].join('\n')
+  expect([0xc350, 0x1f90, 0x1f91].map((port) => inodeIn(table, port))).toEqual(['12', '11', undefined])
+
+  const server = createServer().listen(0, '127.0.0.1')
+  undoing.push(() => server.close())
+  await new Promise((resolve) => server.once('listening', resolve))
+  const socket = connect((server.address() as { port: number }).port, '127.0.0.1')
+  undoing.push(() => socket.destroy())
+  await new Promise((resolve) => socket.once('connect', resolve))
+  const inode = inodeIn(readFileSync('/proc/net/tcp', 'latin1'), socket.localPort ?? 0)
+  const open = readdirSync('/proc/self/fd').map((name) => {
+    try {
+      return readlinkSync(`/proc/self/fd/${name}`)
+    } catch {
+      // It was that of the directory that is read here.
+      return ''
+    }
+  })
+  expect(open).toContain(`socket:[${inode}]`)
 })
 
 test('the table goes between its markers, and what failed is not hidden', () => {

@@ -3,6 +3,7 @@ import type { Socket } from 'node:net'
 import type { MachineFacts } from '../../coordinator/src/cloud/simulated/simulated-cloud.ts'
 import { type Conditions, type Gate, openGate, type Route } from './gate.ts'
 import { agentProcess, isAlive } from './processes.ts'
+import { inodeIn } from './socket-table.ts'
 
 export const COORDINATOR = 'coordinator'
 const OPEN: Conditions = { state: 'open' }
@@ -126,16 +127,8 @@ export async function createNetwork(): Promise<Network> {
   return network
 }
 
-/** Of the socket that a process on this machine has bound to `port` on the loopback. */
-function inodeOf(port: number): string | undefined {
-  const wanted = `:${port.toString(16).toUpperCase().padStart(4, '0')}`
-  for (const table of ['/proc/net/tcp', '/proc/net/tcp6'])
-    for (const row of readFileSync(table, 'latin1').split('\n').slice(1)) {
-      const [, local = '', , , , , , , , inode] = row.trim().split(/\s+/)
-      if (local.endsWith(wanted) && inode !== '0') return inode
-    }
-  return undefined
-}
+/** Of the socket that a process on this machine has bound to `port` on the loopback. Gates listen on IPv4 only. */
+const inodeOf = (port: number): string | undefined => inodeIn(readFileSync('/proc/net/tcp', 'latin1'), port)
 
 function holds(pid: number, inode: string): boolean {
   try {

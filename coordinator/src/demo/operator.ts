@@ -24,15 +24,19 @@ const CALL_LIMIT = 30_000
 
 export function createOperator(url: string): Operator {
   async function call(method: string, path: string, body?: unknown): Promise<unknown> {
+    const limit = new AbortController()
     const request: RequestInit = {
       method,
       // A connection of its own: one that was kept may have been closed while this process stood still.
       headers: { connection: 'close', ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
-      signal: AbortSignal.timeout(CALL_LIMIT),
+      signal: limit.signal,
     }
     if (body !== undefined) request.body = JSON.stringify(body)
-    const response = await fetch(`${url}${path}`, request)
-    const text = await response.text()
+    // Ends with the call: who asks many times a second would have thousands of limits waiting.
+    const late = setTimeout(() => limit.abort(new Error(`${method} ${path}: no answer`)), CALL_LIMIT)
+    const { response, text } = await fetch(`${url}${path}`, request)
+      .then(async (answered) => ({ response: answered, text: await answered.text() }))
+      .finally(() => clearTimeout(late))
     const answer: unknown = text === '' ? undefined : JSON.parse(text)
     if (response.ok) return answer
     const problem = z.object({ detail: z.string() }).safeParse(answer)

@@ -4,7 +4,6 @@ import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { z } from 'zod'
 import type { OpenDatabase } from '../storage/database.ts'
-import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import type { Engine } from './engine.ts'
 import { createRegistry } from './registry.ts'
@@ -34,7 +33,6 @@ describe.each(dialects)('which engine counts, on %s', (dialect) => {
 
   beforeEach(async () => {
     database = await testDatabase(dialect)
-    await migrate(database.db)
     lines.length = 0
     store = createSelectionStore(database.db, createVirtualTime().clock)
     selected = open()

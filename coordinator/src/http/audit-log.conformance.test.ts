@@ -1,6 +1,5 @@
 import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
 import { describe, expect, onTestFinished, test } from 'vitest'
-import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import { createAudit } from './audit.ts'
 import { createAuditLog } from './audit-log.ts'
@@ -9,7 +8,6 @@ describe.each(dialects)('the audit log on %s', (dialect) => {
   test('is read a page at a time, the latest first, and by who did what to whom', async () => {
     const database = await testDatabase(dialect)
     onTestFinished(() => database.close())
-    await migrate(database.db)
     const { clock } = createVirtualTime(Date.parse('2026-01-01T00:00:00.000Z'))
     const audit = createAudit(database.db, clock)
     await audit.record({

@@ -3,7 +3,6 @@ import { parsePool, poolId } from '@understudy/shared/market/pool'
 import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
 import { afterEach, beforeEach, expect, test } from 'vitest'
 import { addAgent, addInstance } from '../fleet/testing.ts'
-import { migrate } from '../storage/migrate.ts'
 import { testDatabase } from '../storage/testing.ts'
 import { createInterruptions, type MultiplierChoice } from './interruptions.ts'
 
@@ -16,7 +15,6 @@ let time: ReturnType<typeof createVirtualTime>
 let asked = 0
 beforeEach(async () => {
   database = await testDatabase('sqlite')
-  await migrate(database.db)
   await addAgent(database.db, { id: 'a' })
   time = createVirtualTime(Date.UTC(2026, 10, 21))
   asked = 0

@@ -1,7 +1,6 @@
 import { instant } from '@understudy/shared/core/time'
 import { describe, expect, test } from 'vitest'
 import { addAgent, addInstance } from '../fleet/testing.ts'
-import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import { ageAt, livesOf, type NoticeRow, readLives, toHistory, toLives } from './own-history.ts'
 
@@ -85,7 +84,6 @@ describe.each(dialects)('own history on %s', (dialect) => {
   test('is read from instances and incidents; on-demand is left out', { timeout: 60_000 }, async () => {
     const { db, close } = await testDatabase(dialect)
     try {
-      await migrate(db)
       await addAgent(db, { id: 'a' })
       await addInstance(db, { id: 'i-1', agent_id: 'a', pool_id: POOL, launched_at: 10 * HOUR })
       await addInstance(db, { id: 'i-2', agent_id: 'a', pool_id: POOL, life_cycle: 'on-demand' })

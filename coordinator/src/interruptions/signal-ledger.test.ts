@@ -3,7 +3,6 @@ import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
 import { addAgent, addInstance } from '../fleet/testing.ts'
 import type { Kysely } from '../storage/database.ts'
-import { migrate } from '../storage/migrate.ts'
 import { signalOutcomes } from '../storage/migrations/0011-signal-outcomes.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import { createInterruptions } from './interruptions.ts'
@@ -17,7 +16,6 @@ describe.each(dialects)('the ledger of signals on %s', (dialect) => {
   let ledger: SignalLedger
   beforeAll(async () => {
     database = await testDatabase(dialect)
-    await migrate(database.db)
     await addAgent(database.db, { id: 'a' })
   }, 60_000)
   afterAll(() => database.close())

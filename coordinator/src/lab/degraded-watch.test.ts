@@ -5,7 +5,6 @@ import { pino } from 'pino'
 import { expect, onTestFinished, test } from 'vitest'
 import { createModelAlerts } from '../models/testing.ts'
 import { createInstanceConfigs } from '../pipeline/pipeline.ts'
-import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import { createDegradedWatch } from './degraded-watch.ts'
 import { createExperimentStore } from './experiment-store.ts'
@@ -15,7 +14,6 @@ test.each(dialects)('an alert stands while a version that is used is degraded, o
   const database = await testDatabase(dialect)
   onTestFinished(() => database.close())
   const { db } = database
-  await migrate(db)
   const time = createVirtualTime(hours(1000))
   const { clock } = time
   for (const id of ['model-a', 'model-b', 'model-c']) await addModel(database, id)

@@ -9,7 +9,6 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { addAgent, addInstance } from '../fleet/testing.ts'
 import { createInstanceConfigs } from '../pipeline/pipeline.ts'
 import type { OpenDatabase } from '../storage/database.ts'
-import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import type { CostOf } from './experiment-observations.ts'
 import { createLab, type Lab } from './lab.ts'
@@ -30,7 +29,6 @@ describe.each(dialects)('units of experiments on %s', (dialect) => {
   beforeEach(async () => {
     database = await testDatabase(dialect)
     const { db } = database
-    await migrate(db)
     time = createVirtualTime(START)
     aliases = new Map()
     costOf = () => Promise.resolve(null)

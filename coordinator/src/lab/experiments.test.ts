@@ -10,7 +10,6 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { addAgent, addInstance } from '../fleet/testing.ts'
 import { createInstanceConfigs } from '../pipeline/pipeline.ts'
 import type { OpenDatabase } from '../storage/database.ts'
-import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import { createLab, type Lab } from './lab.ts'
 import { pair, type Scored } from './scored-rows.ts'
@@ -29,7 +28,6 @@ describe.each(dialects)('experiments on %s', (dialect) => {
 
   beforeEach(async () => {
     database = await testDatabase(dialect)
-    await migrate(database.db)
     time = createVirtualTime(START)
     aliases = new Map()
     scored = () => []

@@ -3,7 +3,6 @@ import { plan } from '@understudy/shared/experiments/testing'
 import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
 import { pino } from 'pino'
 import { expect, onTestFinished, test } from 'vitest'
-import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import { createExperimentStore } from './experiment-store.ts'
 import { createLabRetention } from './lab-retention.ts'
@@ -16,7 +15,6 @@ test.each(dialects)(
     const database = await testDatabase(dialect)
     onTestFinished(() => database.close())
     const { db } = database
-    await migrate(db)
     const time = createVirtualTime(100 * DAY)
     const { clock } = time
     const experiments = createExperimentStore(db, clock)

@@ -3,7 +3,6 @@ import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
 import { expect, onTestFinished, test } from 'vitest'
 import { testModel } from '../models/testing.ts'
 import type { ExperimentLogRow, ModelRow } from '../storage/database.ts'
-import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import { createPerformance } from './performance.ts'
 
@@ -39,7 +38,6 @@ test.each(dialects)(
   async (dialect) => {
     const database = await testDatabase(dialect)
     onTestFinished(() => database.close())
-    await migrate(database.db)
     const time = createVirtualTime(30 * HOUR)
     const performance = createPerformance(database.db, time.clock)
     expect(await performance(model)).toMatchObject({

@@ -9,7 +9,6 @@ import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { addAgent, addInstance } from '../fleet/testing.ts'
 import { createDecisionStore } from '../pipeline/pipeline.ts'
 import type { OpenDatabase } from '../storage/database.ts'
-import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import { createRealisedSavings, type RealisedSavings } from './realised-savings.ts'
 import { realisedBy } from './realised-sums.ts'
@@ -27,7 +26,6 @@ describe.each(dialects)('savings of switches that happened, on %s', (dialect) =>
   let price: Record<string, number | null>
   beforeEach(async () => {
     database = await testDatabase(dialect)
-    await migrate(database.db)
     await addModel(database, 'model-a')
     time = createVirtualTime(START)
     price = { [OLD]: 50_000, [NEW]: 30_000 }

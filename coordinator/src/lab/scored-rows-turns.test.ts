@@ -1,7 +1,6 @@
 import { hours, instant, minutes } from '@understudy/shared/core/time'
 import { expect, onTestFinished, test } from 'vitest'
 import type { Kysely, Schema } from '../storage/database.ts'
-import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import { createScoredRows } from './scored-rows.ts'
 
@@ -30,7 +29,6 @@ test.each(dialects)(
   async (dialect) => {
     const database = await testDatabase(dialect)
     onTestFinished(() => database.close())
-    await migrate(database.db)
     const { db } = database
     for (const zone of ['a', 'b'])
       await db

@@ -6,7 +6,6 @@ import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { createInstanceConfigs } from '../pipeline/pipeline.ts'
 import type { OpenDatabase } from '../storage/database.ts'
-import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import { createLab, createScoredRows } from './lab.ts'
 import { addModel, modelsWith } from './testing.ts'
@@ -41,7 +40,6 @@ describe.each(dialects)('rows that were scored on %s', (dialect) => {
   beforeEach(async () => {
     database = await testDatabase(dialect)
     const { db } = database
-    await migrate(db)
     runs = 0
     await db
       .insertInto('pools')

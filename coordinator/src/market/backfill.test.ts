@@ -4,7 +4,6 @@ import type { GivenSample } from '@understudy/shared/market/sample'
 import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
 import { afterEach, describe, expect, test } from 'vitest'
 import type { HistoryQuery } from '../cloud/history-source.ts'
-import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import { createBackfill } from './backfill.ts'
 import { createFetchStore } from './fetch-store.ts'
@@ -27,7 +26,6 @@ describe.each(dialects)('backfill on %s', (dialect) => {
   async function world(pages: Pages = (query) => [inRegion(query)]) {
     const database = await testDatabase(dialect)
     cleanups.push(() => database.close())
-    await migrate(database.db)
     const time = createVirtualTime(NOW)
     const sink = createMemorySink()
     const source = createTestSource(pages)

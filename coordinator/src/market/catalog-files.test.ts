@@ -6,7 +6,6 @@ import { fromUsd } from '@understudy/shared/core/money'
 import { instant } from '@understudy/shared/core/time'
 import { testData } from '@understudy/shared/testkit/test-data'
 import { afterEach, expect, test } from 'vitest'
-import { migrate } from '../storage/migrate.ts'
 import { testDatabase } from '../storage/testing.ts'
 import { importCatalogFile, parseAsOf } from './catalog-files.ts'
 import { createKnownCatalog } from './catalog-known.ts'
@@ -28,7 +27,6 @@ async function world() {
     () => database.close(),
     () => rmSync(directory, { recursive: true, force: true }),
   )
-  await migrate(database.db)
   const store = createCatalogStore(database.bulk)
   const signal = new AbortController().signal
   return {

@@ -6,7 +6,6 @@ import { HttpResponse, http, passthrough } from 'msw'
 import { setupServer } from 'msw/node'
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'vitest'
 import type { CatalogSource } from '../cloud/catalog-source.ts'
-import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import { createCatalog } from './catalog.ts'
 import { createCatalogStore } from './catalog-store.ts'
@@ -67,7 +66,6 @@ describe.each(dialects)('catalog on %s', (dialect) => {
   async function world(source?: Partial<CatalogSource>, broken: (store: Store) => Store = (store) => store) {
     const database = await testDatabase(dialect)
     cleanups.push(() => database.close())
-    await migrate(database.db)
     const time = createVirtualTime(NOW)
     const store = createCatalogStore(database.bulk)
     const nothing = () => Promise.reject(new AppError('unavailable', 'not today'))

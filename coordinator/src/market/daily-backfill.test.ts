@@ -2,7 +2,6 @@ import { hours, instant } from '@understudy/shared/core/time'
 import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
 import { afterEach, describe, expect, test, vi } from 'vitest'
 import { addAgent, addInstance } from '../fleet/testing.ts'
-import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import { type Backfill, createBackfill } from './backfill.ts'
 import type { FetchRequest } from './backfill-plan.ts'
@@ -55,7 +54,6 @@ describe.each(dialects)('the daily backfill on %s', (dialect) => {
   async function world() {
     const database = await testDatabase(dialect)
     cleanups.push(() => database.close())
-    await migrate(database.db)
     const { db } = database
     const time = createVirtualTime(NOW)
     const store = createFetchStore(db)

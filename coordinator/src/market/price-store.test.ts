@@ -3,7 +3,6 @@ import { BUCKET } from '@understudy/shared/market/bucket'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
 import { insertRows } from '../storage/bulk.ts'
 import type { OpenDatabase } from '../storage/database.ts'
-import { migrate } from '../storage/migrate.ts'
 import { ensurePartitions } from '../storage/partitions.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import { createPriceStore, type PriceStore } from './price-store.ts'
@@ -24,7 +23,6 @@ describe.each(dialects)('prices on %s', (dialect) => {
   ]
   beforeAll(async () => {
     database = await testDatabase(dialect)
-    await migrate(database.db)
     store = createPriceStore(database.bulk)
     const rows = samples.map((one) => ({ ...one, sampled_at: one.at, instance_id: 'i-0a', agent_id: 'a' }))
     await ensurePartitions(

@@ -9,7 +9,6 @@ import { afterAll, beforeAll, beforeEach } from 'vitest'
 import type { HistoryQuery, HistorySource } from '../cloud/history-source.ts'
 import type { OpenDatabase } from '../storage/database.ts'
 import type { Dialect } from '../storage/dialect.ts'
-import { migrate } from '../storage/migrate.ts'
 import { testDatabase } from '../storage/testing.ts'
 import { type Backfill, createBackfill } from './backfill.ts'
 import { readInUse } from './daily-backfill.ts'
@@ -148,7 +147,6 @@ export function testMarket(dialect: Dialect) {
   }
   beforeAll(async () => {
     world.database = await testDatabase(dialect)
-    await migrate(world.database.db)
   })
   afterAll(() => world.database.close())
   beforeEach(async () => {

@@ -5,7 +5,6 @@ import type { PriceChange } from '@understudy/shared/market/history'
 import { afterEach, expect, test } from 'vitest'
 import { addAgent, addInstance } from '../fleet/testing.ts'
 import type { OpenDatabase } from '../storage/database.ts'
-import { migrate } from '../storage/migrate.ts'
 import { testDatabase } from '../storage/testing.ts'
 import { createGapStore } from './gap-store.ts'
 import { createHistoryStore } from './history-store.ts'
@@ -111,7 +110,6 @@ test('an import waits after each transaction', async () => {
 async function fleet(agents: number): Promise<OpenDatabase> {
   const database = await testDatabase('sqlite')
   cleanups.push(() => database.close())
-  await migrate(database.db)
   const { db } = database
   for (let i = 0; i < agents; i++) {
     const instance = `i-${i}`

@@ -7,7 +7,6 @@ import type { UploadResult } from '@understudy/shared/protocol/models'
 import { pino } from 'pino'
 import type { OpenDatabase } from '../storage/database.ts'
 import type { Dialect } from '../storage/dialect.ts'
-import { migrate } from '../storage/migrate.ts'
 import { testDatabase } from '../storage/testing.ts'
 import { createModels, type Models, type ModelsPorts } from './models.ts'
 import { type TestModel, uploadForm } from './testing.ts'
@@ -40,7 +39,6 @@ export async function startModelBench(
   more: Partial<ModelsPorts> = {},
 ): Promise<ModelBench> {
   const database = await testDatabase(dialect)
-  await migrate(database.db)
   const directory = mkdtempSync(join(tmpdir(), 'understudy-models-'))
   const log = pino({ level: process.env.TEST_LOG ?? 'silent' })
 

@@ -1,14 +1,12 @@
 import { instant } from '@understudy/shared/core/time'
 import { CompiledQuery, createQueryId, type RootOperationNode } from 'kysely'
 import { expect, test } from 'vitest'
-import { migrate } from '../storage/migrate.ts'
 import { testDatabase } from '../storage/testing.ts'
 import { createLabelStore } from './label-store.ts'
 
 test('SQLite finds what waits for labels without reading all that a model has ever said', async () => {
   const { db, close } = await testDatabase('sqlite')
   try {
-    await migrate(db)
     const asked: RootOperationNode[] = []
     const store = createLabelStore(
       db.withPlugin({

@@ -6,7 +6,6 @@ import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, test } fr
 import type { HistoryQuery } from '../cloud/history-source.ts'
 import { createTestSource, silent, testPrices } from '../market/testing.ts'
 import type { ModelRow, OpenDatabase } from '../storage/database.ts'
-import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import { gapAnalysisView, gapFillView } from './model-data-views.ts'
 import { createModelGapFiller, type ModelGapFillerParts } from './model-gap-filler.ts'
@@ -33,7 +32,6 @@ describe.each(dialects)('the gap filler of models on %s', (dialect) => {
   let database: OpenDatabase
   beforeAll(async () => {
     database = await testDatabase(dialect)
-    await migrate(database.db)
   })
   afterAll(() => database.close())
   const cleanups: (() => Promise<void> | void)[] = []

@@ -2,7 +2,6 @@ import { hours, instant, millis } from '@understudy/shared/core/time'
 import { Registry } from 'prom-client'
 import { afterEach, expect, test } from 'vitest'
 import type { ModelRow, OpenDatabase } from '../storage/database.ts'
-import { migrate } from '../storage/migrate.ts'
 import { testDatabase } from '../storage/testing.ts'
 import { dataGap } from './data-gap.ts'
 import { createModelMetrics } from './model-metrics.ts'
@@ -14,7 +13,6 @@ afterEach(() => database?.close())
 test('models are seen by state and role, and no label names one', async () => {
   database = await testDatabase('sqlite')
   const { db } = database
-  await migrate(db)
   const model = { id: 'model-1', sha256: 'x', manifest: testModel().manifest, qualification: null }
   const row = { id: 'model-1', trained_until: '2020-06-30' } as ModelRow
   const gap = dataGap({

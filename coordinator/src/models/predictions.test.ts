@@ -13,7 +13,6 @@ import { createInterruptions } from '../interruptions/interruptions.ts'
 import { experimentOf } from '../lab/lab.ts'
 import { createMarket, type Market } from '../market/market.ts'
 import type { OpenDatabase } from '../storage/database.ts'
-import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import { createModelAlerts } from './alerts.ts'
 import { createDriftWatch } from './drift-watch.ts'
@@ -116,7 +115,6 @@ describe.each(dialects)('predictions on %s', (dialect) => {
 
   beforeAll(async () => {
     database = await testDatabase(dialect)
-    await migrate(database.db)
   }, 60_000)
   afterAll(() => database.close())
   beforeEach(async () => {

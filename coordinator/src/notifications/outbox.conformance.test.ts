@@ -5,7 +5,6 @@ import { pino } from 'pino'
 import { Registry } from 'prom-client'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { OpenDatabase } from '../storage/database.ts'
-import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import type { Message } from './bodies.ts'
 import { openNotifications } from './notifications.ts'
@@ -26,7 +25,6 @@ describe.each(dialects)('the outbox on %s', (dialect) => {
   beforeEach(async () => {
     time = createVirtualTime(Date.parse('2026-01-01T00:00:00.000Z'))
     database = await testDatabase(dialect)
-    await migrate(database.db)
   }, 60_000)
   afterEach(async () => {
     for (const { stop, ended } of running.splice(0)) {

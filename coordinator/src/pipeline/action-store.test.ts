@@ -2,7 +2,6 @@ import { hours, millis, plus } from '@understudy/shared/core/time'
 import { evaluate } from '@understudy/shared/pipeline/pipeline'
 import { inputOf, NOW, offer, orderOf, placement } from '@understudy/shared/pipeline/testing'
 import { expect, onTestFinished, test } from 'vitest'
-import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import { createActionStore } from './action-store.ts'
 import { createDecisionStore } from './decision-store.ts'
@@ -10,7 +9,6 @@ import { createDecisionStore } from './decision-store.ts'
 test.each(dialects)('which move to a pool has failed is found by its decision, on %s', async (dialect) => {
   const database = await testDatabase(dialect)
   onTestFinished(() => database.close())
-  await migrate(database.db)
   const actions = createActionStore(database.db)
   const input = inputOf([offer('c5.large', 0.02), offer('m5.large', 0.08)], {
     current: placement('m5.large'),

@@ -6,7 +6,6 @@ import { createVirtualTime, type VirtualTime } from '@understudy/shared/testkit/
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { addAgent, addInstance } from '../fleet/testing.ts'
 import type { OpenDatabase } from '../storage/database.ts'
-import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import { createActionStore } from './action-store.ts'
 import type { ActionResult } from './actuators/actuator.ts'
@@ -36,7 +35,6 @@ describe.each(dialects)('a cycle of decisions on %s', (dialect) => {
   beforeEach(async () => {
     database = await testDatabase(dialect)
     const { db } = database
-    await migrate(db)
     time = createVirtualTime()
     Object.assign(prices, { 'c5.large@ap-south-1a': 0.05, 'm5.large@ap-south-1b': 0.03 })
     asked = []

@@ -6,7 +6,6 @@ import { evaluate } from '@understudy/shared/pipeline/pipeline'
 import { inputOf, NOW, offer, placement } from '@understudy/shared/pipeline/testing'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { OpenDatabase } from '../storage/database.ts'
-import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import { createDecisionStore, type DecisionStore, digestOf, type NewDecision } from './decision-store.ts'
 
@@ -30,7 +29,6 @@ describe.each(dialects)('decisions on %s', (dialect) => {
   let store: DecisionStore
   beforeEach(async () => {
     database = await testDatabase(dialect)
-    await migrate(database.db)
     store = createDecisionStore(database.db)
   })
   afterEach(() => database.close())

@@ -5,7 +5,6 @@ import { createVirtualTime, type VirtualTime } from '@understudy/shared/testkit/
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { addAgent, addInstance } from '../fleet/testing.ts'
 import type { OpenDatabase } from '../storage/database.ts'
-import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import { type Batch, createBatch } from './batch.ts'
 import { joinInput } from './decision-parts.ts'
@@ -30,7 +29,6 @@ describe.each(dialects)('what is asked about by itself, on %s', (dialect) => {
   beforeEach(async () => {
     database = await testDatabase(dialect)
     const { db } = database
-    await migrate(db)
     time = createVirtualTime()
     const { clock } = time
     configs = createInstanceConfigs(db, clock)

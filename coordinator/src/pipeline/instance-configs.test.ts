@@ -4,7 +4,6 @@ import { createVirtualTime, type VirtualTime } from '@understudy/shared/testkit/
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import { addAgent, addInstance } from '../fleet/testing.ts'
 import type { OpenDatabase } from '../storage/database.ts'
-import { migrate } from '../storage/migrate.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import { createAccounts } from './accounts.ts'
 import { createInstanceConfigs, type InstanceConfigs } from './instance-configs.ts'
@@ -15,7 +14,6 @@ describe.each(dialects)('configuration of instances on %s', (dialect) => {
   let time: VirtualTime
   beforeEach(async () => {
     database = await testDatabase(dialect)
-    await migrate(database.db)
     time = createVirtualTime()
     configs = createInstanceConfigs(database.db, time.clock)
   })

@@ -6,7 +6,8 @@ import postgres from 'postgres'
 import { inject } from 'vitest'
 import { type DatabasePlace, type OpenDatabase, openDatabase } from './database.ts'
 import type { Dialect } from './dialect.ts'
-import './postgres-global-setup.ts'
+import { migrate } from './migrate.ts'
+import { TEMPLATE } from './postgres-global-setup.ts'
 
 /** What a conformance suite runs on: `describe.each(dialects)('… on %s', (dialect) => …)`. */
 export const dialects: readonly Dialect[] = ['sqlite', 'postgres']
@@ -26,10 +27,15 @@ export async function testPlace(dialect: Dialect): Promise<TestPlace> {
   }
 }
 
-/** A new and empty database, open; `close` removes it. SQLite is in memory. */
+/** A new database with every table and nothing in them, open; `close` removes it. SQLite is in memory. */
 export async function testDatabase(dialect: Dialect): Promise<OpenDatabase> {
-  if (dialect === 'sqlite') return openDatabase({ store: 'sqlite', path: ':memory:' })
-  const { place, remove } = await postgresPlace()
+  if (dialect === 'sqlite') {
+    const inMemory = await openDatabase({ store: 'sqlite', path: ':memory:' })
+    await migrate(inMemory.db)
+    return inMemory
+  }
+  // Copied as files: what is written page by page goes through the log as well.
+  const { place, remove } = await postgresPlace(`template ${TEMPLATE} strategy file_copy`)
   const database = await openDatabase(place)
   return {
     ...database,
@@ -42,7 +48,7 @@ export async function testDatabase(dialect: Dialect): Promise<OpenDatabase> {
 
 let socket: Promise<string> | undefined
 
-async function postgresPlace(): Promise<TestPlace> {
+async function postgresPlace(made = ''): Promise<TestPlace> {
   socket ??= askForSocket()
   const at = {
     host: await socket,
@@ -61,7 +67,7 @@ async function postgresPlace(): Promise<TestPlace> {
     await sql.unsafe(statement)
     await sql.end()
   }
-  await asAdmin(`create database ${at.database}`)
+  await asAdmin(`create database ${at.database} ${made}`)
   return {
     place: { store: 'postgres', at },
     remove: () => asAdmin(`drop database if exists ${at.database} with (force)`),

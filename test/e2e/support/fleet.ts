@@ -93,14 +93,18 @@ export async function startFleet(
     rig,
     directoryOf: (instance) => join(rig.directory, 'instances', instance),
     async call(method, path, body, headers = {}) {
-      const response = await fetch(`${rig.coordinator.url}${path}`, {
+      const limit = new AbortController()
+      // Ends with the call, as in the demo's operator.
+      const late = setTimeout(() => limit.abort(new Error(`${method} ${path}: no answer`)), CALL_LIMIT)
+      return fetch(`${rig.coordinator.url}${path}`, {
         method,
         // A connection of its own: one that was kept may have been closed while this process stood still.
         headers: { 'content-type': 'application/json', connection: 'close', ...headers },
-        signal: AbortSignal.timeout(CALL_LIMIT),
+        signal: limit.signal,
         ...(body === undefined ? {} : { body: JSON.stringify(body) }),
       })
-      return { status: response.status, body: await response.json() }
+        .then(async (response) => ({ status: response.status, body: await response.json() }))
+        .finally(() => clearTimeout(late))
     },
     async agent(id) {
       await rig.launchAgent({ id, name: id, client: 'acme', pool: 'm5.large@us-east-1a' })

@@ -7,7 +7,6 @@ import { createVirtualTime, type VirtualTime } from '@understudy/shared/testkit/
 import { pino } from 'pino'
 import { afterEach, beforeEach, describe, expect, test } from 'vitest'
 import type { OpenDatabase } from '../../storage/database.ts'
-import { migrate } from '../../storage/migrate.ts'
 import { testDatabase } from '../../storage/testing.ts'
 import { type Acting, createActing } from '../acting.ts'
 import { type ActionStore, createActionStore } from '../action-store.ts'
@@ -27,7 +26,6 @@ let standing: ReturnType<typeof standingOf>
 let stop: AbortController
 beforeEach(async () => {
   database = await testDatabase('sqlite')
-  await migrate(database.db)
   store = createActionStore(database.db)
   time = createVirtualTime()
   moves = createFakeMoves()
