@@ -22,10 +22,9 @@ export function startBroom(directory: string): Broom {
   const run = randomUUID()
   const script = `cat > /dev/null
 for round in 1 2 3; do
-  for entry in /proc/[0-9]*; do
-    if tr '\\0' '\\n' < "$entry/environ" 2> /dev/null | grep -q "^${MARK}=${run}$"; then
-      kill -9 "\${entry#/proc/}" 2> /dev/null
-    fi
+  for environ in $(grep -alzx '${MARK}=${run}' /proc/[0-9]*/environ 2> /dev/null); do
+    entry=\${environ%/environ}
+    kill -9 "\${entry#/proc/}" 2> /dev/null
   done
 done
 rm -rf '${directory}'`
