@@ -16,17 +16,18 @@ export interface Broom {
 
 /**
  * A shell that waits for this process to end, in whatever way, and then ends everything that carries the mark and
- * removes the directory. It is what makes `kill -9` of the demo leave nothing behind.
+ * removes the directory. It is what makes `kill -9` of the demo leave nothing behind. What was only being started in one
+ * round is found in the next.
  */
 export function startBroom(directory: string): Broom {
   const run = randomUUID()
   const script = `cat > /dev/null
 for round in 1 2 3; do
-  for entry in /proc/[0-9]*; do
-    if tr '\\0' '\\n' < "$entry/environ" 2> /dev/null | grep -q "^${MARK}=${run}$"; then
-      kill -9 "\${entry#/proc/}" 2> /dev/null
-    fi
+  for environ in $(grep -alzx '${MARK}=${run}' /proc/[0-9]*/environ 2> /dev/null); do
+    entry=\${environ%/environ}
+    kill -9 "\${entry#/proc/}" 2> /dev/null
   done
+  sleep 0.1
 done
 rm -rf '${directory}'`
   const shell = spawn('/bin/sh', ['-c', script], { stdio: ['pipe', 'ignore', 'ignore'], detached: true })
