@@ -101,7 +101,8 @@ async function open(hash: string, needsLogin: boolean): Promise<Page> {
   return pages.open({ colorScheme: 'light', reducedMotion: 'reduce', locale: 'en-US' }, async (own) => {
     await own.clock.install({ time: NOW })
     await own.clock.pauseAt(NOW + 1000)
-    await tell(own, () => ({ ...sampleSnapshot(1, agents, incidents), at: NOW }))
+    const now = () => NOW
+    await tell(own, () => ({ ...sampleSnapshot(1, agents, incidents), at: now() }), now)
     await own.addInitScript(`location.hash ||= ${JSON.stringify(hash)}`)
     for (const [path, json] of Object.entries(answers))
       await own.route(path, (route) => route.fulfill({ json }))
