@@ -66,6 +66,12 @@ async function openDialog(page: Page, name: string): Promise<void> {
   await page.getByRole('dialog').getByText('Starts serving').waitFor()
 }
 
+async function choose(page: Page, replica: { id: string; puppet: Puppet } | undefined): Promise<void> {
+  await page.getByRole('dialog').getByLabel('Replica').selectOption(`${replica?.id}`)
+  const chosen = page.getByRole('dialog', { name: `Promote ${replica?.puppet.instance} to` })
+  await chosen.getByText('Starts serving').waitFor()
+}
+
 describe('two tabs that promote at once', () => {
   test('different replicas: one is told that it came too late, and both show the one move', async () => {
     const primary = await bench.primary('web-1')
@@ -75,10 +81,13 @@ describe('two tabs that promote at once', () => {
     for (const [i, tab] of tabs.entries()) {
       await tab.getByText('ready 2/2').waitFor()
       await openDialog(tab, 'web-1')
-      await tab.getByRole('dialog').getByLabel('Replica').selectOption(`${replicas[i]?.id}`)
-      await tab.getByRole('dialog', { name: `Promote ${replicas[i]?.puppet.instance} to` }).waitFor()
-      await tab.getByRole('dialog').getByText('Starts serving').waitFor()
+      await choose(tab, replicas[i])
     }
+    // The dialog of the other replica has taken the place of the first, and gives the focus back all the same.
+    await tabs[1].keyboard.press('Escape')
+    await promoteButton(tabs[1], 'web-1').and(tabs[1].locator(':focus')).waitFor()
+    await openDialog(tabs[1], 'web-1')
+    await choose(tabs[1], replicas[1])
     await Promise.all(tabs.map((tab) => confirm(tab).click()))
     const tooLate = (tab: Page) => tab.getByText('web-1 is being moved already')
     await Promise.any(tabs.map((tab) => tooLate(tab).waitFor()))

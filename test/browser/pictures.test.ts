@@ -101,7 +101,8 @@ async function open(hash: string, needsLogin: boolean): Promise<Page> {
   return pages.open({ colorScheme: 'light', reducedMotion: 'reduce', locale: 'en-US' }, async (own) => {
     await own.clock.install({ time: NOW })
     await own.clock.pauseAt(NOW + 1000)
-    await tell(own, () => ({ ...sampleSnapshot(1, agents, incidents), at: NOW }))
+    const now = () => NOW
+    await tell(own, () => ({ ...sampleSnapshot(1, agents, incidents), at: now() }), now)
     await own.addInitScript(`location.hash ||= ${JSON.stringify(hash)}`)
     for (const [path, json] of Object.entries(answers))
       await own.route(path, (route) => route.fulfill({ json }))
@@ -132,11 +133,11 @@ const insideMain = (boxes: readonly string[]) => boxes.slice(boxes.findIndex((bo
 
 test.each([
   ['fleet', '#/?agent=agent-demo-1'],
-  ['agent', '#/agents/agent-demo-1'],
+  ['agent', '#/agents/agent-demo-1', 2],
   ['incidents', '#/incidents'],
   ['incident', `#/incidents/${incidents[0]?.id}?step=7`],
   ['switches', '#/switches'],
-  ['pools', `#/pools?pool=${encodeURIComponent(POOL)}`],
+  ['pools', `#/pools?pool=${encodeURIComponent(POOL)}`, 1],
   ['models', '#/models'],
   ['gap-filler', '#/gap-filler'],
   ['lab', '#/lab'],
@@ -145,10 +146,11 @@ test.each([
   ['settings', '#/settings'],
   ['nothing-here', '#/no/such/page'],
   ['sign-in', '#/'],
-])('%s looks as it did', async (name, hash) => {
+])('%s looks as it did', async (name, hash, charts = 0) => {
   const page = await open(hash, name === 'sign-in')
   await page.locator('main h1').waitFor()
   await expect.poll(() => page.getByText(/^Loading /).count(), { timeout: 15_000 }).toBe(0)
+  await expect.poll(() => page.locator('main canvas').count(), { timeout: 15_000 }).toBe(charts)
   await page.waitForLoadState('networkidle')
   await page.clock.runFor(2000)
   const lines: string[] = []

@@ -16,8 +16,11 @@ export interface Told {
   cut(): void
 }
 
-/** To be called before the page is opened. `first` is what each connection begins with. */
-export async function tell(page: Page, first: () => LiveFrame): Promise<Told> {
+/**
+ * To be called before the page is opened. `first` is what each connection begins with, `now` the time that the coordinator
+ * says it is.
+ */
+export async function tell(page: Page, first: () => LiveFrame, now = Date.now): Promise<Told> {
   let connections = 0
   let silent = false
   let socket: WebSocketRoute | undefined
@@ -33,7 +36,7 @@ export async function tell(page: Page, first: () => LiveFrame): Promise<Told> {
   })
   // As often as the coordinator says that nothing has changed.
   const still = setInterval(() => {
-    if (!silent && socket) send({ type: 'still', seq: seq + 1, at: Date.now() })
+    if (!silent && socket) send({ type: 'still', seq: seq + 1, at: now() })
   }, 2000)
   page.once('close', () => clearInterval(still))
   return {
