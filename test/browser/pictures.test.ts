@@ -1,5 +1,6 @@
 import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
+import type { Json } from '@understudy/shared/core/json-change'
 import type { PriceSeries } from '@understudy/shared/protocol/market'
 import type { Browser, Page } from 'playwright-core'
 import { afterAll, afterEach, beforeAll, expect, inject, test } from 'vitest'
@@ -16,6 +17,7 @@ import { type Bench, startBench } from '../contract/bench.ts'
 import { launchBrowser } from './chromium.ts'
 import { takePicture } from './picture.ts'
 import { tell } from './told.ts'
+import { tellReadings } from './told-readings.ts'
 import { type WatchedPages, watchPages } from './watched-page.ts'
 
 /**
@@ -88,14 +90,18 @@ const prices: PriceSeries = {
         },
   ),
 }
-const answers: Readonly<Record<string, unknown>> = {
-  '**/api/pools?*': { items: pools, next: null },
-  '**/api/agents/*/drills*': { items: [sampleDrill()] },
-  '**/api/v1/ml/decisions?*': {
-    items: [sampleDecision(), sampleDecision({ id: 'd2', decision: 'SWITCH' })],
-    next: null,
-  },
+const decisions = { items: [sampleDecision(), sampleDecision({ id: 'd2', decision: 'SWITCH' })], next: null }
+
+/** Where the machine shows in values. */
+async function settings(): Promise<Json> {
+  const { body } = await bench.call('GET', '/api/settings')
+  return JSON.parse(
+    JSON.stringify(body).replaceAll(/\/[^"]*understudy-contract-[^"/]+/g, '/var/lib/understudy'),
+  )
 }
+
+/** As it comes over the wire. */
+const plain = (value: unknown): Json => JSON.parse(JSON.stringify(value))
 
 async function open(hash: string, needsLogin: boolean): Promise<Page> {
   return pages.open({ colorScheme: 'light', reducedMotion: 'reduce', locale: 'en-US' }, async (own) => {
@@ -104,19 +110,12 @@ async function open(hash: string, needsLogin: boolean): Promise<Page> {
     const now = () => NOW
     await tell(own, () => ({ ...sampleSnapshot(1, agents, incidents), at: now() }), now)
     await own.addInitScript(`location.hash ||= ${JSON.stringify(hash)}`)
-    for (const [path, json] of Object.entries(answers))
-      await own.route(path, (route) => route.fulfill({ json }))
-    await own.route('**/api/pools/*/pricing?*', (route) => {
-      const pool_id = decodeURIComponent(new URL(route.request().url()).pathname.split('/')[3] ?? '')
-      return route.fulfill({ json: { ...prices, pool_id } })
-    })
-    // Its values are of the machine.
-    await own.route('**/api/settings', async (route) => {
-      const told = await (await route.fetch()).text()
-      await route.fulfill({
-        body: told.replaceAll(/\/[^"]*understudy-contract-[^"/]+/g, '/var/lib/understudy'),
-      })
-    })
+    await own.route('**/api/v1/ml/decisions?*', (route) => route.fulfill({ json: decisions }))
+    const { said } = await tellReadings(own)
+    said.set('pools', { value: plain({ items: pools, next: null }) })
+    said.set('drills', { value: plain({ items: [sampleDrill()], next: null }) })
+    said.set('pool-prices', ({ params }) => ({ value: plain({ ...prices, pool_id: params?.id ?? '' }) }))
+    said.set('settings', { value: await settings() })
     if (needsLogin)
       await own.route('**/api/session', (route) => route.fulfill({ json: { needs_login: true } }))
   })

@@ -1,6 +1,11 @@
 import type { Json } from '@understudy/shared/core/json-change'
 import type { Problem } from '@understudy/shared/protocol/problem'
-import type { ReadingFrame, ReadingName, ReadingsRequest } from '@understudy/shared/protocol/readings'
+import type {
+  ReadingFrame,
+  ReadingName,
+  ReadingsRequest,
+  WatchRequest,
+} from '@understudy/shared/protocol/readings'
 import type { Page, WebSocketRoute } from 'playwright-core'
 
 /** What a page is told of a reading. */
@@ -9,7 +14,7 @@ type Said = { readonly value: Json } | { readonly problem: Problem }
 /** The socket of the readings, in between. */
 export interface ToldReadings {
   /** What is told by name in place of what the coordinator would say. To be changed at any time. */
-  readonly said: Map<ReadingName, Said>
+  readonly said: Map<ReadingName, Said | ((asked: WatchRequest) => Said)>
   /** Everything is told so, whatever its name is. */
   all: Said | undefined
   /** How often the page has connected, and how often it was let through. */
@@ -60,8 +65,9 @@ export async function tellReadings(page: Page): Promise<ToldReadings> {
     own.onMessage((text) => {
       const request = JSON.parse(String(text)) as ReadingsRequest
       const known = frames.get(request.id)
-      const name = request.type === 'watch' ? (request.name as ReadingName) : known?.name
-      const said = name && (told.said.get(name) ?? told.all)
+      const asked = askedBy(request, known?.watch)
+      const name = asked?.name as ReadingName | undefined
+      const said = asked && saidOf(asked, told)
       if (!name || !said || request.type === 'leave') {
         frames.delete(request.id)
         // The coordinator does not know yet what it is to speak for now.
@@ -77,6 +83,15 @@ export async function tellReadings(page: Page): Promise<ToldReadings> {
     })
   })
   return told
+}
+
+/** What a request is about: itself, or what was watched before. */
+const askedBy = (request: ReadingsRequest, watched: string | undefined): WatchRequest | undefined =>
+  request.type === 'watch' ? request : watched === undefined ? undefined : JSON.parse(watched)
+
+function saidOf(asked: WatchRequest, { said, all }: ToldReadings): Said | undefined {
+  const given = said.get(asked.name as ReadingName) ?? all
+  return typeof given === 'function' ? given(asked) : given
 }
 
 function frameOf(numbered: { readonly id: number; readonly seq: number }, said: Said): ReadingFrame {
