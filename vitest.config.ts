@@ -16,11 +16,8 @@ const processLimits = { testTimeout: 180_000, hookTimeout: 180_000 }
 /** Many tests wait for a timer or a process, so one more runs than there are cores (as in dashboard/vite.config.ts). */
 const together = { maxWorkers: availableParallelism() + 1 }
 
-/**
- * Whole systems with leases of a second run beside each other, but not beside computing. They wait for most of their time: one
- * takes less than half of a core.
- */
-const systems = { maxWorkers: availableParallelism() + 2, sequence: { groupOrder: 1 } }
+/** Whole systems with leases of a second run beside each other, which leaves some of the cores, but not beside computing. */
+const systems = { ...together, sequence: { groupOrder: 1 } }
 
 /** What measures times, or looks at a page that moves, has the machine for itself: one file at a time, after everything else. */
 const alone = { maxWorkers: 1, sequence: { groupOrder: 2 } }
