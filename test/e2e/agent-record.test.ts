@@ -1,4 +1,5 @@
 import { join } from 'node:path'
+import { isDeepStrictEqual } from 'node:util'
 import { afterAll, afterEach, beforeAll, expect, test } from 'vitest'
 import { type Fleet, startFleet } from './support/fleet.ts'
 import { agentProgram, endAll, run, until } from './support/programs.ts'
@@ -28,7 +29,10 @@ test('an instance that is promoted knows what the one before it knew, and goes o
   const replica = before.replicas.find(({ status }) => status === 'ready')
   const second = replica?.instance_id ?? ''
   await until('the replica has the record', async () => (await recordOf(second)).switches.length > 0)
-  expect(await recordOf(second)).toEqual(await recordOf(first))
+  // What has been sent is known on the other side a moment later.
+  await until('both have the same record', async () =>
+    isDeepStrictEqual(await recordOf(second), await recordOf(first)),
+  )
 
   const known = await fleet.known('agent-a')
   const promoted = await fleet.call('POST', `/api/agents/agent-a/replicas/${replica?.id}/promote`, {
@@ -37,6 +41,10 @@ test('an instance that is promoted knows what the one before it knew, and goes o
   expect(promoted.status).toBeLessThan(300)
   const incident = await fleet.incidentAfter('agent-a', known)
 
+  await until(
+    'it has written down that it is the primary',
+    async () => (await recordOf(second)).config.instance === second,
+  )
   const { schema, switches, config } = await recordOf(second)
   expect(schema).toBe('understudy.agent-record/v1')
   expect(switches).toMatchObject([

@@ -219,7 +219,8 @@ export const data: readonly Fault[] = [
     async run(scene) {
       large(scene, 3000)
       plantSparse(join(scene.primary.state, 'huge'), 16 * 1024 ** 3)
-      await scene.fleet.untilProtected(scene.id)
+      // 16 GiB of zeros are read on both sides first.
+      await scene.fleet.untilProtected(scene.id, 180_000)
       await scene.promote(scene.standby)
       const incident = await scene.incident(90_000)
       await scene.serves(scene.standby)

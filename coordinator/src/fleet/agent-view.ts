@@ -49,7 +49,8 @@ export function toAgentView(facts: AgentFacts): AgentView {
     state,
     reason,
     state_since: new Date(facts.stateSince).toISOString(),
-    instance_id: row.instance_id,
+    // The row is written a moment later.
+    instance_id: group?.certificate ? (group.primary ?? null) : row.instance_id,
     instance: instance
       ? {
           id: instance.id,

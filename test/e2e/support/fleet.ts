@@ -58,7 +58,7 @@ export interface Fleet {
   /** The same with a standby that is ready. */
   protectedAgent(id: string): Promise<AgentView>
   /** Waits until it serves and has a ready standby again, and returns it. */
-  untilProtected(id: string): Promise<AgentView>
+  untilProtected(id: string, withinMillis?: number): Promise<AgentView>
   switches(id: string): Promise<readonly SwitchView[]>
   /** The only incident that is not in `before`, once it is closed. */
   incidentAfter(id: string, before: ReadonlySet<string>): Promise<IncidentView>
@@ -117,17 +117,21 @@ export async function startFleet(
       await rig.operator.createReplica(id)
       return fleet.untilProtected(id)
     },
-    async untilProtected(id) {
+    async untilProtected(id, withinMillis) {
       await untilAgent(rig.operator, id, 'serving', isServing)
       let agent = await rig.operator.agent(id)
-      await until(`${id} has a standby that may be promoted`, async () => {
-        agent = await rig.operator.agent(id)
-        const ready = agent.replicas.find(({ status }) => status === 'ready')
-        if (!ready || !isServing(agent)) return false
-        return (
-          (await fleet.call('GET', `/api/agents/${id}/replicas/${ready.id}/promote`)).body.possible === true
-        )
-      })
+      await until(
+        `${id} has a standby that may be promoted`,
+        async () => {
+          agent = await rig.operator.agent(id)
+          const ready = agent.replicas.find(({ status }) => status === 'ready')
+          if (!ready || !isServing(agent)) return false
+          return (
+            (await fleet.call('GET', `/api/agents/${id}/replicas/${ready.id}/promote`)).body.possible === true
+          )
+        },
+        withinMillis,
+      )
       return agent
     },
     switches: async (id) => (await fleet.call('GET', `/api/switches?agent_id=${id}`)).body.items,
