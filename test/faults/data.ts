@@ -212,7 +212,7 @@ export const data: readonly Fault[] = [
     slow: true,
     title: 'Trees that are large in one way or another',
     pending:
-      'not on a starved machine: the first reading of 16 GiB of zeros may come into the time in which the workload stands still',
+      'the last reading of 16 GiB of zeros may come into the time in which the workload stands still, and the move is called off',
     inject:
       '3,000 small files, a file of 16 GiB that is a hole, 30 levels of directories, a name that is no UTF-8; then a planned move',
     expected: 'It completes, holes stay holes, names stay as they are, the trees are equal.',
