@@ -4,6 +4,7 @@ import { type FailoverResponse, failoverResponseSchema } from '@understudy/share
 import { type IncidentView, incidentViewSchema } from '@understudy/shared/protocol/incidents'
 import { createReplicaResponseSchema } from '@understudy/shared/protocol/replicas'
 import { z } from 'zod'
+import { exchange } from './exchange.ts'
 
 /** The demo as an operator: it uses the public API of the coordinator like anybody else. */
 export interface Operator {
@@ -24,23 +25,17 @@ const CALL_LIMIT = 30_000
 
 export function createOperator(url: string): Operator {
   async function call(method: string, path: string, body?: unknown): Promise<unknown> {
-    const limit = new AbortController()
-    const request: RequestInit = {
-      method,
-      // A connection of its own: one that was kept may have been closed while this process stood still.
-      headers: { connection: 'close', ...(body === undefined ? {} : { 'content-type': 'application/json' }) },
-      signal: limit.signal,
-    }
-    if (body !== undefined) request.body = JSON.stringify(body)
-    // Ends with the call: who asks many times a second would have thousands of limits waiting.
-    const late = setTimeout(() => limit.abort(new Error(`${method} ${path}: no answer`)), CALL_LIMIT)
-    const { response, text } = await fetch(`${url}${path}`, request)
-      .then(async (answered) => ({ response: answered, text: await answered.text() }))
-      .finally(() => clearTimeout(late))
+    const { ok, status, text } = await exchange(
+      `${url}${path}`,
+      body === undefined
+        ? { method, headers: {} }
+        : { method, headers: { 'content-type': 'application/json' }, body: JSON.stringify(body) },
+      CALL_LIMIT,
+    )
     const answer: unknown = text === '' ? undefined : JSON.parse(text)
-    if (response.ok) return answer
+    if (ok) return answer
     const problem = z.object({ detail: z.string() }).safeParse(answer)
-    throw new AppError('unavailable', `${method} ${path}: ${problem.data?.detail ?? response.status}`)
+    throw new AppError('unavailable', `${method} ${path}: ${problem.data?.detail ?? status}`)
   }
 
   return {

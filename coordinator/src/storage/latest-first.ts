@@ -6,7 +6,7 @@ export interface Position {
   readonly id: string
 }
 
-/** What comes after `position` in a list that is ordered by both columns, descending. Both databases read it out of an index. */
+/** What comes after `position` in a list that is ordered by both columns, descending; everything where there is none. */
 export const comesAfter = (
   position: Position | undefined,
   columns: { readonly at: string; readonly id: string },

@@ -1,6 +1,7 @@
 import { chmodSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import type { MachineImage } from '../../../coordinator/src/cloud/simulated/simulated-cloud.ts'
+import { exchange } from '../../../coordinator/src/demo/exchange.ts'
 import {
   isServing,
   type Rig,
@@ -93,18 +94,16 @@ export async function startFleet(
     rig,
     directoryOf: (instance) => join(rig.directory, 'instances', instance),
     async call(method, path, body, headers = {}) {
-      const limit = new AbortController()
-      // Ends with the call, as in the demo's operator.
-      const late = setTimeout(() => limit.abort(new Error(`${method} ${path}: no answer`)), CALL_LIMIT)
-      return fetch(`${rig.coordinator.url}${path}`, {
-        method,
-        // A connection of its own: one that was kept may have been closed while this process stood still.
-        headers: { 'content-type': 'application/json', connection: 'close', ...headers },
-        signal: limit.signal,
-        ...(body === undefined ? {} : { body: JSON.stringify(body) }),
-      })
-        .then(async (response) => ({ status: response.status, body: await response.json() }))
-        .finally(() => clearTimeout(late))
+      const { status, text } = await exchange(
+        `${rig.coordinator.url}${path}`,
+        {
+          method,
+          headers: { 'content-type': 'application/json', ...headers },
+          ...(body === undefined ? {} : { body: JSON.stringify(body) }),
+        },
+        CALL_LIMIT,
+      )
+      return { status, body: JSON.parse(text) }
     },
     async agent(id) {
       await rig.launchAgent({ id, name: id, client: 'acme', pool: 'm5.large@us-east-1a' })
