@@ -9,6 +9,8 @@ import { DecisionLog } from './decision-log.svelte.ts'
 const decision = (n: number, changes: Partial<DecisionView> = {}) =>
   sampleDecision({ id: `d${n}`, at: new Date(1_000_000 + n * 1000).toISOString(), ...changes })
 const frame = (...items: DecisionView[]): DecisionFrame => ({ type: 'decisions', at: '', items })
+const snapshot = (...items: DecisionView[]): DecisionFrame =>
+  ({ ...frame(...items), type: 'snapshot' }) as DecisionFrame
 const page = (next: string | null, ...items: DecisionView[]): Answer<DecisionPage> => ({
   ok: true,
   status: 200,
@@ -69,6 +71,47 @@ describe('decisions', () => {
       ],
     })
     expect(ids(log)).toEqual(['d1'])
+  })
+
+  it('begin anew after a lost connection, so that none that was made meanwhile is left out', async () => {
+    const { log, cursors } = logOf([
+      page('c1', decision(2), decision(1)),
+      page('c2', decision(9), decision(8), decision(7)),
+      page(null, decision(6), decision(2)),
+    ])
+    await log.readMore()
+    log.receive(snapshot(decision(2)))
+    log.receive(snapshot(decision(9), decision(8)))
+    await expect.poll(() => ids(log)).toEqual(['d9', 'd8', 'd7'])
+    await log.readMore()
+    expect([ids(log), log.hasMore]).toEqual([['d9', 'd8', 'd7', 'd6', 'd2'], false])
+    expect(cursors).toEqual([undefined, undefined, 'c2'])
+  })
+
+  it('of before a lost connection are not followed by what was asked for then', async () => {
+    const { log, cursors } = logOf([
+      page('c1', decision(2)),
+      page(null, decision(1)),
+      page('c2', decision(9)),
+    ])
+    await log.readMore()
+    log.receive(snapshot(decision(2)))
+    const late = log.readMore()
+    log.receive(snapshot(decision(9)))
+    await late
+    expect([ids(log), log.hasMore, cursors]).toEqual([['d9'], true, [undefined, 'c1', undefined]])
+  })
+
+  it('wait also after a lost connection, until the list goes on', async () => {
+    const { log } = logOf([page('c1', decision(2)), page('c2', decision(9), decision(8))])
+    await log.readMore()
+    log.receive(snapshot(decision(2)))
+    log.hold()
+    log.receive(snapshot(decision(9)))
+    expect([ids(log), log.waiting]).toEqual([['d2'], 1])
+    log.release()
+    expect([ids(log), log.waiting]).toEqual([['d9'], 0])
+    await expect.poll(() => ids(log)).toEqual(['d9', 'd8'])
   })
 
   it('stay when the past cannot be read', async () => {

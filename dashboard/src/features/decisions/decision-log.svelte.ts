@@ -7,12 +7,16 @@ const KEPT = 5000
 
 /**
  * Decisions, the latest first: pages of the past, and each new one as it is made. While somebody reads, new ones wait and
- * are counted.
+ * are counted. A second snapshot comes after a lost connection: what was made meanwhile, and what came of it, may be missing,
+ * so that the list begins anew.
  */
 export class DecisionLog {
   readonly #calls: Pick<DecisionCalls, 'list'>
   readonly #filter: DecisionFilter
   #all: readonly DecisionView[] = []
+  /** How often it has begun. */
+  #era = 0
+  #heard = false
   #shown = $state.raw<readonly DecisionView[]>([])
   #waiting = $state(0)
   #held = $state(false)
@@ -64,8 +68,10 @@ export class DecisionLog {
   async readMore(): Promise<void> {
     if (this.#reading || this.#next === null) return
     this.#reading = true
+    const era = this.#era
     const answer = await this.#calls.list(this.#filter, this.#next)
     this.#reading = false
+    if (era !== this.#era) return this.readMore()
     this.#failure = answer.ok ? undefined : answer
     if (!answer.ok) return
     this.#next = answer.body.next
@@ -81,8 +87,11 @@ export class DecisionLog {
   receive(frame: DecisionFrame): void {
     switch (frame.type) {
       case 'snapshot':
+        if (this.#heard) this.#begin()
+        this.#heard = true
+        return this.#take(frame.items)
       case 'decisions':
-        return this.#take(frame.items.filter((item) => this.#isWanted(item)))
+        return this.#take(frame.items)
       case 'result': {
         const withResult = (item: DecisionView) =>
           item.id === frame.decision_id ? { ...item, result: frame.result } : item
@@ -104,9 +113,21 @@ export class DecisionLog {
     this.#held = false
     this.#shown = this.#all
     this.#waiting = 0
+    if (this.#era > 0 && this.fresh) void this.readMore()
   }
 
-  #take(items: readonly DecisionView[]): void {
+  /** Who reads keeps what is shown; the past is read again once the list goes on. */
+  #begin(): void {
+    this.#era += 1
+    this.#all = []
+    this.#next = undefined
+    if (this.#held) return
+    this.#shown = []
+    void this.readMore()
+  }
+
+  #take(came: readonly DecisionView[]): void {
+    const items = came.filter((item) => this.#isWanted(item))
     if (items.length === 0) return
     const latest = new Map([...this.#all, ...items].map((item) => [item.id, item]))
     this.#all = [...latest.values()].sort(latestFirst).slice(0, KEPT)
@@ -115,7 +136,8 @@ export class DecisionLog {
   }
 
   #count(): void {
-    this.#waiting = this.#held ? this.#all.length - this.#shown.length : 0
+    const shown = new Set(this.#held ? this.#shown.map(({ id }) => id) : [])
+    this.#waiting = this.#held ? this.#all.filter(({ id }) => !shown.has(id)).length : 0
   }
 
   #isWanted({ agent_id: agent, decision }: DecisionView): boolean {
