@@ -1,5 +1,4 @@
 import type { AgentView } from '@understudy/shared/protocol/agents'
-import type { DecisionFrame } from '@understudy/shared/protocol/decision-log'
 import type { Browser, CDPSession, Page } from 'playwright-core'
 import {
   sampleAgent,
@@ -160,7 +159,7 @@ export async function countDecisionRows(browser: Browser, url: string): Promise<
   await tell(page, () => sampleSnapshot(1, fleet(1)))
   await page.routeWebSocket('**/decisions/live', (socket) => {
     for (let i = 0; i < 50; i += 1)
-      socket.send(JSON.stringify({ type: 'decisions', at: '', items: decisions(i) } as DecisionFrame))
+      socket.send(JSON.stringify({ seq: i, type: 'decisions', at: '', items: decisions(i) }))
   })
   await page.route('**/api/v1/ml/decisions?*', (route) => route.fulfill({ json: { items: [], next: null } }))
   await page.goto(`${url}/#/decisions`)

@@ -50,12 +50,17 @@ test('a page is sent everything once, and then only what has changed', async () 
   await live.look()
   await live.look()
   expect(frames).toMatchObject([{ type: 'snapshot', status: { pipeline_mode: 'CLUSTER_FULL' } }])
-  expect(Object.keys(frames[0] ?? {})).toEqual(['type', 'at', 'status', 'config', 'experiments'])
+  expect(Object.keys(frames[0] ?? {})).toEqual(['seq', 'type', 'at', 'status', 'config', 'experiments'])
   said.mode = 'SINGLE_LINEAR'
   await live.look()
   await live.look()
   expect(frames.slice(1)).toEqual([
-    { type: 'patch', at: expect.any(String), status: { instance_id: 'a', pipeline_mode: 'SINGLE_LINEAR' } },
+    {
+      seq: 1,
+      type: 'patch',
+      at: expect.any(String),
+      status: { instance_id: 'a', pipeline_mode: 'SINGLE_LINEAR' },
+    },
   ])
 })
 

@@ -10,8 +10,11 @@ const MAX_BUFFERED = 4 * 1024 * 1024
 /** What a page wants of a frame. */
 type Shape<F> = (frame: F) => F
 
-/** One frame for everybody who listens, as it comes; nothing is kept. */
-export interface Stream<F> {
+/**
+ * One frame for everybody who listens, as it comes; nothing is kept. To each page frames are numbered from 0 (`seq`), so that
+ * it knows when it has missed one.
+ */
+export interface Stream<F extends object> {
   readonly listeners: number
   publish(frame: F): void
   /**
@@ -23,18 +26,23 @@ export interface Stream<F> {
 }
 
 interface Page<F> {
+  seq: number
   readonly shape: Shape<F> | undefined
   /** Until its first frame is there. */
   waiting: F[] | undefined
 }
 
-export function createStream<F>(): Stream<F> {
+export function createStream<F extends object>(): Stream<F> {
   const pages = new Map<LiveSocket, Page<F>>()
 
-  function send(socket: LiveSocket, text: string): void {
-    if (socket.bufferedAmount <= MAX_BUFFERED) return socket.send(text)
-    pages.delete(socket)
-    socket.close(1013, 'too slow')
+  /** `frame` is JSON already: it is not made again for each page. */
+  function send(socket: LiveSocket, page: Page<F>, frame: string): void {
+    if (socket.bufferedAmount > MAX_BUFFERED) {
+      pages.delete(socket)
+      return socket.close(1013, 'too slow')
+    }
+    socket.send(`{"seq":${page.seq},${frame.slice(1)}`)
+    page.seq += 1
   }
 
   return {
@@ -44,20 +52,21 @@ export function createStream<F>(): Stream<F> {
     publish(frame) {
       if (pages.size === 0) return
       const whole = JSON.stringify(frame)
-      for (const [socket, { shape, waiting }] of pages) {
+      for (const [socket, page] of pages) {
+        const { shape, waiting } = page
         if (waiting) waiting.push(frame)
-        else send(socket, shape ? JSON.stringify(shape(frame)) : whole)
+        else send(socket, page, shape ? JSON.stringify(shape(frame)) : whole)
       }
     },
     join(socket, first, shape) {
-      const page: Page<F> = { shape, waiting: [] }
+      const page: Page<F> = { seq: 0, shape, waiting: [] }
       pages.set(socket, page)
       first.then(
         (frame) => {
           const missed = page.waiting ?? []
           page.waiting = undefined
           for (const one of frame === undefined ? missed : [frame, ...missed])
-            if (pages.has(socket)) send(socket, JSON.stringify(shape ? shape(one) : one))
+            if (pages.has(socket)) send(socket, page, JSON.stringify(shape ? shape(one) : one))
         },
         () => {
           pages.delete(socket)
@@ -70,7 +79,7 @@ export function createStream<F>(): Stream<F> {
 }
 
 /** Lets a page listen. To be used behind the middleware that checks its role. */
-export function listenTo<F>(
+export function listenTo<F extends object>(
   c: Context<AppEnv>,
   stream: Pick<Stream<F>, 'join'>,
   first: () => Promise<F | undefined>,

@@ -8,7 +8,7 @@ function stream() {
   const sockets: (LiveSocket & { closed: boolean })[] = []
   const heard: unknown[] = []
   const links: boolean[] = []
-  const end = listenToStream<unknown>({
+  const end = listenToStream<object>({
     open() {
       const socket = {
         closed: false,
@@ -35,12 +35,23 @@ function stream() {
 describe('a stream', () => {
   it('comes back after it was lost, and does not listen to what was before', async () => {
     const { time, sockets, heard, links, say, lose } = stream()
-    say(0, { n: 1 })
+    say(0, { seq: 0, n: 1 })
     lose(0)
-    say(0, { n: 2 })
+    say(0, { seq: 1, n: 2 })
     await time.advance(500)
-    say(1, { n: 3 })
+    say(1, { seq: 0, n: 3 })
     expect([heard, links, sockets.length]).toEqual([[{ n: 1 }, { n: 3 }], [true, false, true], 2])
+  })
+
+  it('begins anew where a frame is missing', async () => {
+    const { time, sockets, heard, links, say } = stream()
+    say(0, { seq: 0, n: 1 })
+    say(0, { seq: 2, n: 3 })
+    expect([sockets[0]?.closed, links]).toEqual([true, [true, false]])
+    await time.advance(500)
+    say(1, { seq: 0, n: 4 })
+    say(1, { seq: 1, n: 5 })
+    expect(heard).toEqual([{ n: 1 }, { n: 4 }, { n: 5 }])
   })
 
   it('may be silent for long', async () => {
@@ -53,7 +64,7 @@ describe('a stream', () => {
     const { time, sockets, end, lose, say, heard } = stream()
     end()
     lose(0)
-    say(0, 1)
+    say(0, { seq: 0 })
     await time.advance(60_000)
     expect([sockets.length, sockets[0]?.closed, heard, time.pending()]).toEqual([1, true, [], 0])
   })
