@@ -56,6 +56,7 @@ const START = 60_000
 const isProtected = ({ lease, phase, successor_id: successor, replicas }: AgentView): boolean =>
   lease.mode === 'leased' &&
   phase === 'steady' &&
+  replicas.filter(({ is_active: isActive }) => isActive).length === 1 &&
   replicas.some(({ instance_id: instance, status }) => instance === successor && status === 'ready')
 
 export async function startField(): Promise<Field> {
@@ -115,12 +116,8 @@ export async function startField(): Promise<Field> {
     )
   }
 
-  /** Brings an agent back to one standby that is ready, whatever was done to it. */
-  async function restore(id: string): Promise<AgentView> {
-    for (const member of membersOf(id))
-      if (isRunning(member) && !member.hasAgent())
-        await within('a machine boots again', MACHINE, rig.cloud.reboot(instanceId(member.instance)))
-    await untilAgent(rig.operator, id, 'serving again', isServing, 40_000)
+  /** Removes all standbys but the best. Whether there is one. */
+  async function keepOne(id: string): Promise<boolean> {
     const { replicas, successor_id: successor } = await rig.operator.agent(id)
     // One that has ended with the primary may still be listed: nobody has missed it yet.
     const lives = (instance: string | null) => instance !== null && isRunning(memberOf(instance))
@@ -133,7 +130,19 @@ export async function startField(): Promise<Field> {
     const [keep] = [...usable].sort((a, b) => worth(b) - worth(a))
     for (const replica of replicas.filter((each) => each !== keep && each.is_active))
       await remove(id, replica.id)
-    if (!keep) await rig.operator.createReplica(id)
+    return keep !== undefined
+  }
+
+  /** Brings an agent back to one standby that is ready, whatever was done to it. */
+  async function restore(id: string): Promise<AgentView> {
+    for (const member of membersOf(id))
+      if (isRunning(member) && !member.hasAgent())
+        await within('a machine boots again', MACHINE, rig.cloud.reboot(instanceId(member.instance)))
+    await untilAgent(rig.operator, id, 'serving again', isServing, 40_000)
+    if (!(await keepOne(id))) await rig.operator.createReplica(id)
+    await fleet.untilProtected(id)
+    // The coordinator may have been making one of its own meanwhile, which nobody could see yet.
+    await keepOne(id)
     return fleet.untilProtected(id)
   }
 

@@ -134,11 +134,20 @@ async function tidy(scene: Scene): Promise<void> {
 /** For whoever looks into a failure. */
 async function situation(scene: Scene): Promise<string> {
   try {
-    const { instance_id: primary, epoch, phase, reason } = await scene.fleet.rig.operator.agent(scene.id)
+    const {
+      instance_id: primary,
+      replicas,
+      epoch,
+      phase,
+      reason,
+    } = await scene.fleet.rig.operator.agent(scene.id)
+    const standbys = replicas.map(
+      ({ instance_id: instance, type, status }) => `${instance ?? 'not launched'} ${type} ${status}`,
+    )
     const incidents = (await scene.incidents()).map(
       ({ trigger, outcome, outcome_reason: why }) => `${trigger} ${outcome} (${why})`,
     )
-    return `then: primary ${primary}, epoch ${epoch}, ${phase}, ${reason}; incidents: ${incidents.join(', ') || 'none'}`
+    return `then: primary ${primary}, epoch ${epoch}, ${phase}, ${reason}; incidents: ${incidents.join(', ') || 'none'}; standby at first ${scene.standby.instance}, now ${standbys.join(', ') || 'none'}`
   } catch {
     return 'then: the coordinator does not answer'
   }

@@ -190,9 +190,11 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
     return session
   }
 
+  /** False as soon as the connection is being closed, which its session learns a moment later. */
+  const isOpen = (target: InstanceId): boolean => sockets.get(target)?.readyState === 1
   const sessionOf = (target: InstanceId): SenderSession => {
     const session = sessions.get(target)
-    if (session && sockets.get(target)?.readyState === 1) return session
+    if (session && isOpen(target)) return session
     throw new AppError('unavailable', `${target} is not connected to this primary`, {
       hint: 'Its agent shows why under "degraded"; a security group that blocks the replication port is the usual reason.',
       retryable: true,
@@ -384,7 +386,11 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
       }
       if (problems.length > 0) throw problems[0]
     },
-    lags: () => [...sessions.values()].map((session) => ({ instance: session.instance, lag: session.lag })),
+    lags: () =>
+      [...sessions.values()].map(({ instance, lag }) => ({
+        instance,
+        lag: isOpen(instance) ? lag : { ...lag, attached: false },
+      })),
     unreadable: () => serving?.scanner.unreadable ?? new Map(),
     async close() {
       this.stopServing()
