@@ -1,8 +1,9 @@
 import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { PAGE_BYTES } from '@understudy/shared/protocol/replication'
-import { sameHoles } from './holes.ts'
-import { hashPages, pageCount, withRoom, zeroPageTest } from './page-hash.ts'
+import { type ByteRange, dataRanges } from './data-ranges.ts'
+import { hasHoles, sameHoles } from './holes.ts'
+import { fillZeroPages, hashPages, pageCount, withRoom, zeroPageTest } from './page-hash.ts'
 import { READ_FLAGS, type Stat, toStat } from './state-files.ts'
 
 /** Read by the event loop itself up to here; more goes through the thread pool in parts. */
@@ -114,13 +115,29 @@ async function hashLarge(
   const stat = toStat(await handle.stat({ bigint: true }))
   const pages = withRoom(known, pageCount(stat.size))
   let at = from * PAGE_BYTES
-  while (at < stat.size) {
-    const got = await readPart(handle, part, at, Math.min(PART, stat.size - at))
-    hashPages(part.subarray(0, got), pages, at / PAGE_BYTES)
-    at += got
-    if (got < PART) break
+  for (const [begin, end] of await rangesToRead(handle, stat)) {
+    const start = Math.max(at, begin - (begin % PAGE_BYTES))
+    const until = Math.min(Math.ceil(end / PAGE_BYTES) * PAGE_BYTES, stat.size)
+    if (until <= at) continue
+    fillZeroPages(pages, at, start)
+    at = start
+    while (at < until) {
+      const length = Math.min(PART, until - at)
+      const got = await readPart(handle, part, at, length)
+      hashPages(part.subarray(0, got), pages, at / PAGE_BYTES)
+      at += got
+      // It has become shorter meanwhile.
+      if (got < length) return { stat, size: at, pages }
+    }
   }
-  return { stat, size: Math.min(at, stat.size), pages }
+  fillZeroPages(pages, at, stat.size)
+  return { stat, size: stat.size, pages }
+}
+
+/** Everything but holes, where there are so many that it is worth finding them. */
+async function rangesToRead(handle: FileHandle, stat: Stat): Promise<readonly ByteRange[]> {
+  const all: readonly ByteRange[] = [[0, stat.size]]
+  return hasHoles(stat) ? ((await dataRanges(handle.fd, stat.size)) ?? all) : all
 }
 
 /** Fills the buffer; short only at the end of the file. */

@@ -5,7 +5,7 @@ import { pageCount, zeroPageTest } from './page-hash.ts'
 import { type Stat, statOf, TICK_NS } from './state-files.ts'
 
 /**
- * Which pages of a file are holes, without a call that says so (Node has none for SEEK_DATA).
+ * Which pages of a file are still the holes that they were, without asking for them again (data-ranges.ts), which takes a process.
  *
  * A hole reads as zeros. When a file has just as many pages of zeros as it has pages without a block on the disk, every
  * page of zeros is a hole. A hole takes a block as soon as anybody writes to it or touches it through a memory map, and
@@ -37,6 +37,9 @@ function countZeroPages(pages: BigUint64Array, size: number): number {
 /** Pages without a block, if nothing but the content is counted. */
 const unallocated = ({ size, blocks }: Stat): number => pageCount(size) - blocks / BLOCKS_PER_PAGE
 
+/** It has so many holes that it is worth not to read them. */
+export const hasHoles = (stat: Stat): boolean => unallocated(stat) >= WORTH_PAGES
+
 /** Nothing has been put into a hole since. */
 export const sameHoles = (before: Stat, now: Stat): boolean =>
   before.blocks === now.blocks &&
@@ -55,11 +58,10 @@ export function zerosAreHoles(
   pages: BigUint64Array,
   startedWall: Instant,
 ): boolean {
-  const holes = unallocated(stat)
-  if (holes < WORTH_PAGES) return false
+  if (!hasHoles(stat)) return false
   // A change within the same tick of the kernel's clock would leave the same time.
   if (stat.changedNs > BigInt(Math.round(startedWall)) * 1_000_000n - TICK_NS) return false
-  if (countZeroPages(pages, stat.size) !== holes) return false
+  if (countZeroPages(pages, stat.size) !== unallocated(stat)) return false
   const now = statOf(path)
   return now !== undefined && sameHoles(stat, now) && countsAtOnce(path)
 }

@@ -46,6 +46,13 @@ export function zeroPageTest(pages: BigUint64Array, size: number): (page: number
     page < whole ? halves[2 * page] === ZERO_LOW && halves[2 * page + 1] === ZERO_HIGH : pages[page] === short
 }
 
+/** The pages between two places of a file, the first at the beginning of a page, as they are in a hole. */
+export function fillZeroPages(pages: BigUint64Array, from: number, to: number): void {
+  pages.fill(ZERO_PAGE, from / PAGE_BYTES, Math.floor(to / PAGE_BYTES))
+  const rest = to % PAGE_BYTES
+  if (rest !== 0 && from < to) pages[(to - rest) / PAGE_BYTES] = hashPage(ZEROS.subarray(0, rest))
+}
+
 /**
  * The pages of a file that gets another size, as truncating or extending it leaves them: what is new reads as zeros,
  * so holes are never sent; nothing is known of a page that the old end or the new one lies in. Both ends of a stream

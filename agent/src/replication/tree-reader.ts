@@ -2,8 +2,9 @@ import { messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import type { Clock, Instant, Mono } from '@understudy/shared/core/time'
 import type { Metadata } from '@understudy/shared/protocol/replication'
 import { PAGE_BYTES } from '@understudy/shared/protocol/replication'
+import { findsHoles } from './data-ranges.ts'
 import { type HashedFile, hashAgain, hashFile } from './file-content.ts'
-import { zerosAreHoles } from './holes.ts'
+import { hasHoles, zerosAreHoles } from './holes.ts'
 import type { Mappings } from './mappings.ts'
 import { planRead, type ReadFacts } from './read-plan.ts'
 import { readNames, readTarget, type Stat, type StateRoots, statOf } from './state-files.ts'
@@ -256,6 +257,8 @@ export function createTreeReader(
         pass.againTook += clock.mono() - now
         return
       case 'whole':
+        // Whoever sends a file that nobody has read reads its holes too, which is slow.
+        if (hasHoles(stat) && findsHoles()) return readWhole(key, pass)
         if (lazy && !known && !before && !pass.exact) return note(key, stat, pass)
         return readWhole(key, pass)
     }
