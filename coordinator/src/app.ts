@@ -151,6 +151,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
     offlineAfter: seconds(config.heartbeat_timeout),
     replicaCooldown: hours(config.replica_cooldown),
     emptyPoolFor: seconds(config.empty_pool_for),
+    movesAtOnce: config.moves_at_once,
     createJoinToken: (agentId, replicaId) => createJoinToken({ agentId, replicaId, instanceId: null }),
     voting,
     send: (instance, message) => links.send(instance, message),

@@ -21,10 +21,13 @@ const mounts: string[] = []
 
 let fleet: Fleet
 beforeAll(async () => {
-  fleet = await startFleet((usual) => (facts) => {
-    if (facts.agentId === 'agent-small' && smallDisks) putOnSmallDisk(facts.directory)
-    return usual(facts)
-  })
+  fleet = await startFleet(
+    (usual) => (facts) => {
+      if (facts.agentId === 'agent-small' && smallDisks) putOnSmallDisk(facts.directory)
+      return usual(facts)
+    },
+    { coordinatorEnv: { UNDERSTUDY_MOVES_AT_ONCE: '1' } },
+  )
   await fleet.protectedAgent('agent-a')
 })
 afterEach(async () => {
@@ -283,4 +286,25 @@ test('a replica whose disk is full is shown with what to do, and the primary goe
   )
   expect(refused).toMatchObject({ status: 409, body: { code: 'not_ready' } })
   await expectNothingLost('agent-small')
+})
+
+test('of notices that come together each move waits its turn, and the workload serves meanwhile', async () => {
+  const ids = ['agent-turn-1', 'agent-turn-2']
+  const before = await Promise.all(ids.map((id) => fleet.protectedAgent(id)))
+  for (const agent of before) fleet.rig.cloud.interrupt(primaryOf(agent), millis(60_000))
+  const incidents = await Promise.all(ids.map((id) => fleet.incidentAfter(id, new Set())))
+  for (const incident of incidents)
+    expect(incident).toMatchObject({ trigger: 'notice', outcome: 'promoted', loss: { kind: 'none' } })
+  // One move at once, as is set here: one of them has waited, and froze its workload only then.
+  const waits = incidents.flatMap(({ steps }) => {
+    const turn = steps.find(({ step }) => step === 'turn-awaited')
+    const frozen = steps.find(({ step }) => step === 'workload-frozen')
+    return turn && frozen ? [{ began: turn.t_ms, lasted: turn.duration_ms ?? 0, frozenAt: frozen.t_ms }] : []
+  })
+  expect(waits).toHaveLength(1)
+  const [{ began = 0, lasted = 0, frozenAt = 0 } = {}] = waits
+  expect(lasted).toBeGreaterThan(0)
+  expect(lasted).toBeLessThan(10_500)
+  expect(frozenAt).toBeGreaterThan(began + lasted)
+  for (const id of ids) await expectNothingLost(id)
 })

@@ -31,9 +31,14 @@ test('without the coordinator it begins at once, with at most a minute', () => {
   expect(decide({}, { by: mono(20_000) })).toEqual({ kind: 'hand-over', target: B, budget: 9000 })
 })
 
-test('a coordinator that is there has one second to order it', () => {
-  expect(decide({ linked: true })).toMatchObject({ kind: 'wait', why: 'the coordinator may order it' })
-  expect(decide({ linked: true, now: mono(10_900) })).toMatchObject({ kind: 'hand-over' })
+test('a coordinator that is there has a quarter of the time to order it, and a second at least', () => {
+  const waits = { kind: 'wait', why: 'the coordinator may order it' }
+  const since = mono(9000)
+  expect(decide({ linked: true, now: mono(38_999) }, { since })).toMatchObject(waits)
+  expect(decide({ linked: true, now: mono(39_000) }, { since })).toMatchObject({ kind: 'hand-over' })
+  const soon = { since, by: mono(12_000) }
+  expect(decide({ linked: true, now: mono(9_999) }, soon)).toMatchObject(waits)
+  expect(decide({ linked: true, now: mono(10_000) }, soon)).toMatchObject({ kind: 'hand-over' })
   expect(decide({ linked: true }, { atOnce: true })).toMatchObject({ kind: 'hand-over' })
 })
 

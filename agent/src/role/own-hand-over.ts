@@ -1,9 +1,8 @@
 import type { InstanceId } from '@understudy/shared/core/ids'
 import { between, type Millis, type Mono, millis, seconds } from '@understudy/shared/core/time'
 import type { Member } from '@understudy/shared/failover/member-types'
+import { waitsForOrder } from '@understudy/shared/failover/notice-waits'
 
-/** So long a coordinator that can be reached has the time to decide. */
-const PATIENCE = seconds(1)
 const AGAIN_AFTER = seconds(2)
 /** What is left of the time for starting on the other side. */
 const RESERVE = seconds(1)
@@ -51,7 +50,8 @@ export function decideOwnHandOver(
   if (successor === null) return wait('no successor is designated')
   if (!peers.includes(successor)) return wait(`the voter of ${successor} is not connected`)
   if (!attached.includes(successor)) return wait(`${successor} does not have the state yet`)
-  if (!atOnce && linked && between(since, now) < PATIENCE) return wait('the coordinator may order it')
+  if (!atOnce && linked && between(since, now) < waitsForOrder(between(since, by)))
+    return wait('the coordinator may order it')
   if (triedAt !== undefined && between(triedAt, now) < AGAIN_AFTER) return wait('it was tried just now')
   const budget = millis(Math.floor(Math.min(between(now, by) - RESERVE, MAX_BUDGET)))
   if (budget < MIN_BUDGET) return wait('there is no time left')

@@ -174,6 +174,12 @@ export const coordinatorOptions = {
     value: '<seconds>',
     doc: 'How long a pool that has refused a launch is passed over, in seconds; a standby that no pool had room for is tried again after as long, and after a minute at the latest',
   },
+  moves_at_once: {
+    schema: wholeNumber(1, 10_000).default(8),
+    env: 'UNDERSTUDY_MOVES_AT_ONCE',
+    value: '<count>',
+    doc: 'How many workloads are moved at a time when notices come together; the others serve until their turn, for a sixth of the time that is left at most',
+  },
   heartbeat_interval: {
     schema: number(0.05, 30).default(0.15),
     env: 'UNDERSTUDY_HEARTBEAT_INTERVAL',

@@ -42,6 +42,7 @@ import type { RunnerPorts } from './group-runner.ts'
 import { createHousekeeping } from './housekeeping.ts'
 import { createNotes } from './incident-notes.ts'
 import { createLinkEvents, type LinkEvents } from './link-events.ts'
+import { createMoveTurns } from './move-turns.ts'
 import { createMoves, type MoveBy } from './moves.ts'
 import { createOffers } from './offers.ts'
 import { createOldPrimaries } from './old-primaries.ts'
@@ -129,6 +130,8 @@ export interface FailoverOptions {
   readonly replicaCooldown: Millis
   /** How long a pool that refused a launch is passed over. */
   readonly emptyPoolFor: Millis
+  /** After notices with time to spare no more moves than these are begun. */
+  readonly movesAtOnce: number
   readonly createJoinToken: (agentId: AgentId, replicaId: ReplicaId) => Promise<string>
   readonly voting: Voting
   readonly send: (instance: InstanceId, message: CoordinatorMessage) => boolean
@@ -160,6 +163,7 @@ export function createFailover(options: FailoverOptions): Failover {
     },
     tell: (agentId, instance, message) => voters.tell(agentId, instance, message),
     sign: (proposal) => voting.sign(proposal),
+    turns: createMoveTurns({ atOnce: options.movesAtOnce, clock }),
     priceOf: (instance) => pools.get(instance)?.price() ?? null,
     lastWordOn: (agentId, replica) => registry.find(agentId)?.lastWords.get(replica),
     onReplicaWanted: (agentId, why, flight) => {

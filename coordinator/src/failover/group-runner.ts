@@ -8,6 +8,7 @@ import {
   type GroupEffect,
   type GroupEvent,
   type OpenIncident,
+  type Phase,
   silenceOf,
   stepGroup,
 } from '@understudy/shared/failover/group'
@@ -20,7 +21,9 @@ import type { Incidents } from '../fleet/fleet.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
 import type { GroupCommit } from '../storage/group-commit.ts'
 import { type Flight, type LastWord, newFlight, resultOf } from './flight.ts'
+import { createHandOverOrders } from './hand-over-orders.ts'
 import { causeOf, signalOf, stepNameOf, viaOf } from './incident-names.ts'
+import type { MoveTurns } from './move-turns.ts'
 import { noteOutcome } from './switches.ts'
 import { createTraffic } from './traffic.ts'
 import { createVoteWriter } from './vote-writer.ts'
@@ -28,6 +31,8 @@ import { createVoteWriter } from './vote-writer.ts'
 /** The cloud is asked about a silent instance this often. */
 const CHECK_EVERY = millis(500)
 const CALL_TIMEOUT = 5000
+/** The old primary has nothing more to do then, and the new one hardly anything: the next move may begin. */
+const MOVED: ReadonlySet<Phase['kind']> = new Set(['routing', 'steady', 'failed'])
 /** Steps of the group that say that something did not work. */
 const FAILURES: ReadonlySet<string> = new Set(['hand-over-failed', 'promotion-failed'])
 
@@ -45,6 +50,7 @@ export interface RunnerPorts {
   /** To its voter; what does not arrive is said again as long as it matters. */
   readonly tell: (agent: AgentId, instance: InstanceId, message: VoterMessage) => void
   readonly sign: (proposal: Proposal) => string
+  readonly turns: Pick<MoveTurns, 'take' | 'leave'>
   readonly priceOf: (instance: InstanceId) => MicroUsd | null
   /** What the primary last said of a replica. */
   readonly lastWordOn: (agent: AgentId, replica: InstanceId) => LastWord | undefined
@@ -103,6 +109,12 @@ export function createGroupRunner(
     routed: (epoch) => dispatch({ kind: 'routed', epoch }),
     signal,
   })
+  const orderHandOver = createHandOverOrders({
+    ...{ agent, turns: ports.turns, clock, timed },
+    group: () => group,
+    flight: () => flight,
+    send: (instance, order) => void ports.sendOrder(instance, order),
+  })
   const checked = new Map<InstanceId, Mono>()
   let group = initial
   /** As it was before the event whose effects are carried out. */
@@ -131,6 +143,7 @@ export function createGroupRunner(
     for (const effect of step.effects) carryOut(effect, step.effects)
     const mustInform = event.kind === 'outdated' || old.abstainFor.size > 0
     if (mustInform && group.abstainFor.size === 0) later('informed', writer.informed())
+    if (old.phase !== group.phase && MOVED.has(group.phase.kind)) ports.turns.leave(agent)
     if (isShown(old, group, event)) ports.onChange(agent)
   }
 
@@ -139,8 +152,9 @@ export function createGroupRunner(
       case 'tell':
         return ports.tell(agent, effect.instance, effect.message)
       case 'order':
-        if (effect.order.kind === 'hand-over') incidents.target(effect.order.incident, effect.order.target)
-        return void ports.sendOrder(effect.instance, effect.order)
+        if (effect.order.kind !== 'hand-over') return void ports.sendOrder(effect.instance, effect.order)
+        incidents.target(effect.order.incident, effect.order.target)
+        return orderHandOver(effect.instance, effect.order)
       case 'vote':
         return later('vote', vote(effect))
       case 'record':

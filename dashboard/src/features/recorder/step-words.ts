@@ -47,6 +47,7 @@ const known: Readonly<Record<string, StepWords>> = {
     tone: 'draining',
     waitingFor: 'the old primary to freeze',
   },
+  'turn-awaited': { name: 'Turn awaited', tone: 'healthy', waitingFor: 'the old primary to freeze' },
   'hand-over-failed': { name: 'Hand-over failed', tone: 'failed', waitingFor: 'another way to move' },
   'state-drained': { name: 'State drained', tone: 'draining', waitingFor: 'the final sync' },
   'workload-frozen': { name: 'Workload frozen', tone: 'draining', waitingFor: 'the final sync' },
