@@ -260,18 +260,23 @@ test('each trigger has its own aim, met or missed by what was measured', () => {
         failures: [],
       },
       { plan: casePlan({ trigger: 'kill' }), runs: [run({ noPrimary: 1400, total: 1591 })], failures: [] },
-      { plan: casePlan({ agents: 50, stateMib: 1 }), runs: [run({ detectToPromoted: 1999 })], failures: [] },
+      {
+        plan: casePlan({ agents: 50, stateMib: 1 }),
+        runs: [run({ noPrimary: 1999, detectToPromoted: 2001 })],
+        failures: [],
+      },
       { plan: casePlan({ trigger: 'kill' }), runs: [run({ total: null })], failures: [] },
     ]),
   )
-  expect(aims.slice(0, 5).map(({ measured: value, limit, met }) => [value, limit, met])).toEqual([
+  expect(aims.slice(0, 6).map(({ measured: value, limit, met }) => [value, limit, met])).toEqual([
     [499, 500, true],
     [501, 500, false],
     [1501, 1500, false],
     [1999, 2000, true],
+    [2001, 2000, false],
     [null, 1500, null],
   ])
-  expect(json.missed).toHaveLength(2)
+  expect(json.missed).toHaveLength(3)
   expect(json.unmeasured).toHaveLength(1)
   expect(
     aimsOf([], [{ rssMib: 111, cpuPercent: 1.6, compared: true, state_mib: 1 }]).filter(
