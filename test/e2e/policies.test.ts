@@ -197,7 +197,7 @@ test('a notice while the only standby has half of its first copy: it is waited f
   const id = fresh('agent-w')
   const before = await fleet.agent(id)
   const primary = primaryOf(before)
-  writeNoise(join(fleet.directoryOf(primary), 'state', 'large'), 12)
+  await writeNoise(join(fleet.directoryOf(primary), 'state', 'large'), 12)
   await fleet.rig.operator.createReplica(id)
   let instance: string | null = null
   await until('the standby boots', async () => {

@@ -157,7 +157,7 @@ export const data: readonly Fault[] = [
     async run(scene) {
       const root = join(scene.primary.state, 'sly')
       mkdirSync(root, { recursive: true })
-      writeNoise(join(root, 'mapped'), 1)
+      await writeNoise(join(root, 'mapped'), 1)
       writeFileSync(join(root, 'one'), 'first content')
       if (!existsSync(join(root, 'other'))) linkSync(join(root, 'one'), join(root, 'other'))
       await settle(600)
@@ -183,8 +183,8 @@ export const data: readonly Fault[] = [
         string,
         string,
       ]
-      writeNoise(whole, 4)
-      writeNoise(cut, 4)
+      await writeNoise(whole, 4)
+      await writeNoise(cut, 4)
       writeFileSync(log, '')
       return whileRunning(
         scene,

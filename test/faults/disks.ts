@@ -92,7 +92,7 @@ const faults: readonly Fault[] = [
       const small = await smallStandby(scene)
       scene.strike()
       for (let part = 0; part < 3; part += 1) {
-        writeNoise(join(scene.primary.state, `growth-${part}`), 12)
+        await writeNoise(join(scene.primary.state, `growth-${part}`), 12)
         await settle(200)
       }
       let failure = ''
@@ -149,7 +149,7 @@ const faults: readonly Fault[] = [
       const { primary, standby } = scene
       primary.inside({ badBlock: 'bad-block' })
       await settle(200)
-      writeNoise(join(primary.state, 'bad-block'), 1)
+      await writeNoise(join(primary.state, 'bad-block'), 1)
       scene.strike()
       scene.notice(primary)
       const incident = await scene.incident(40_000)
@@ -186,7 +186,7 @@ const faults: readonly Fault[] = [
     async run(scene) {
       const { primary, standby } = scene
       for (let round = 0; round < 3; round += 1) {
-        writeNoise(join(primary.state, `load-${round}`), 2)
+        await writeNoise(join(primary.state, `load-${round}`), 2)
         await settle(300)
         await restarted(scene, standby, () => undefined)
         await settle(700)

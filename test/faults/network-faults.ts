@@ -199,5 +199,5 @@ export const networkFaults: readonly Fault[] = [
 async function writeOver(scene: Scene, forMillis: number): Promise<void> {
   const file = join(scene.primary.state, 'written-over')
   for (const ends = performance.now() + forMillis; performance.now() < ends; await settle(500))
-    writeNoise(file, 4)
+    await writeNoise(file, 4)
 }

@@ -25,7 +25,7 @@ async function backlog(scene: Scene, mebibytes: number, perSecond: number, lead:
     state: 'open',
     bytesPerSecond: perSecond * 1024 * 1024,
   })
-  writeNoise(join(primary.state, 'backlog'), mebibytes)
+  await writeNoise(join(primary.state, 'backlog'), mebibytes)
   const stop = scene.keepTrees()
   scene.strike()
   scene.notice(primary, lead)
@@ -74,7 +74,7 @@ export const notices: readonly Fault[] = [
       const { primary, network, call, id } = scene
       const { id: old } = await scene.replicaOf(scene.standby)
       await call('DELETE', `/api/agents/${id}/replicas/${old}`)
-      writeNoise(join(primary.state, 'large'), 12)
+      await writeNoise(join(primary.state, 'large'), 12)
       const made = await scene.call('POST', `/api/agents/${id}/replicas`, {})
       const { instance_id: instance } = made.body.replica
       scene.check(typeof instance === 'string', `no instance was launched (${made.status})`)
@@ -206,7 +206,7 @@ export const notices: readonly Fault[] = [
         async () => (await scene.view()).phase === 'handing-over',
       )
       network.between(primary.instance, [standby.instance], { state: 'open', bytesPerSecond: 125_000 })
-      writeNoise(join(primary.state, 'late'), 4)
+      await writeNoise(join(primary.state, 'late'), 4)
       const incident = await scene.incident(90_000)
       undo()
       await moving

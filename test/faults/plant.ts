@@ -10,6 +10,7 @@ import {
   writeFileSync,
   writeSync,
 } from 'node:fs'
+import { open } from 'node:fs/promises'
 import { join } from 'node:path'
 
 /** A name that is no UTF-8. */
@@ -42,10 +43,10 @@ export function plantSparse(path: string, bytes: number): void {
   closeSync(file)
 }
 
-/** Content that no codec makes small, the same for the same name. */
-export function writeNoise(path: string, mebibytes: number): void {
+/** Content that no codec makes small, the same for the same name. A MiB at a time: whoever writes it may be the network too. */
+export async function writeNoise(path: string, mebibytes: number): Promise<void> {
   const block = Buffer.alloc(1024 * 1024)
-  const file = openSync(path, 'w')
+  const file = await open(path, 'w')
   let word = path.length | 1
   for (let part = 0; part < mebibytes; part += 1) {
     for (let at = 0; at < block.length; at += 4) {
@@ -54,7 +55,7 @@ export function writeNoise(path: string, mebibytes: number): void {
       word ^= word << 5
       block.writeInt32LE(word | 0, at)
     }
-    writeSync(file, block)
+    await file.write(block)
   }
-  closeSync(file)
+  await file.close()
 }
