@@ -150,12 +150,20 @@ export async function startField(): Promise<Field> {
   async function untilLeased(id: string): Promise<AgentView> {
     await fleet.untilProtected(id)
     let since = performance.now()
+    let removing: Promise<unknown> | undefined
     return untilAgent(
       rig.operator,
       id,
       'a lease',
       (agent) => {
         if (!isProtected(agent)) since = performance.now()
+        // One that the coordinator has made by itself beside the one that was asked for.
+        if (agent.replicas.filter(({ is_active: isActive }) => isActive).length > 1)
+          removing ??= keepOne(id)
+            .catch(() => undefined)
+            .then(() => {
+              removing = undefined
+            })
         return performance.now() - since > STEADY
       },
       20_000,

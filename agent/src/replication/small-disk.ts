@@ -1,5 +1,5 @@
 import { execFileSync } from 'node:child_process'
-import { mkdtempSync, rmdirSync } from 'node:fs'
+import { mkdtempSync, rmdirSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 
@@ -12,6 +12,17 @@ export const enlargeDisk = (directory: string, mebibytes: number): void =>
   void execFileSync('mount', ['-o', `remount,size=${mebibytes}m`, directory])
 
 export const unmountDisk = (directory: string): void => void execFileSync('umount', ['-l', directory])
+
+/** To the last byte. */
+export function fillDisk(directory: string): void {
+  for (const size of [65_536, 4096, 1])
+    for (let at = 0; ; at += 1)
+      try {
+        writeFileSync(join(directory, `filler-${size}-${at}`), Buffer.alloc(size, 1))
+      } catch {
+        break
+      }
+}
 
 /** Found out by trying: root in a container may often not. */
 export const canMount = ((): boolean => {

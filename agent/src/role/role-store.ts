@@ -4,6 +4,12 @@ import { createSerial } from '@understudy/shared/core/serial'
 import { type Instant, instant } from '@understudy/shared/core/time'
 import { z } from 'zod'
 import { writeDurably } from '../replication/copy-mark.ts'
+import { createReservedFile } from '../voter/reserved-file.ts'
+
+/** A block: it holds any version. */
+const RESERVED = 4096
+
+const FULL = new Set(['ENOSPC', 'EDQUOT'])
 
 /** What an agent must know after a restart, in one small file. */
 const memorySchema = z.object({
@@ -25,7 +31,7 @@ export interface RoleMemory {
 
 export interface RoleStore {
   readonly memory: RoleMemory
-  /** Durable when it resolves. */
+  /** Durable when it resolves, also where the disk is full: a primary whose epoch is renewed goes on. */
   save(patch: Partial<RoleMemory>): Promise<void>
 }
 
@@ -33,13 +39,24 @@ export interface RoleStore {
 export function openRoleStore(path: string): RoleStore {
   let memory = read(path)
   const serial = createSerial()
+  const reserved = createReservedFile(path, `${path}.reserved`, RESERVED)
+
+  async function write(text: string): Promise<void> {
+    try {
+      await writeDurably(path, text)
+    } catch (error) {
+      if (!FULL.has(systemCodeOf(error) ?? '')) throw error
+      reserved.replace(text)
+    }
+  }
+
   return {
     get memory() {
       return memory
     },
     save(patch) {
       memory = { ...memory, ...patch }
-      return serial(() => writeDurably(path, JSON.stringify(memory)))
+      return serial(() => write(JSON.stringify(memory)))
     },
   }
 }

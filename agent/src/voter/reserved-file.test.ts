@@ -2,7 +2,7 @@ import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
-import { canMount, mountSmallDisk, unmountDisk } from '../replication/small-disk.ts'
+import { canMount, fillDisk, mountSmallDisk, unmountDisk } from '../replication/small-disk.ts'
 import { createReservedFile } from './reserved-file.ts'
 
 function directory(): string {
@@ -38,16 +38,7 @@ test.skipIf(!canMount)('it can be replaced although the disk is full to the last
   const path = join(disk, 'file.json')
   const file = createReservedFile(path)
   file.replace('{"vote":1}')
-  const full = () => {
-    for (const size of [65_536, 4096, 1])
-      for (let at = 0; ; at += 1)
-        try {
-          writeFileSync(join(disk, `filler-${size}-${at}`), Buffer.alloc(size, 1))
-        } catch {
-          break
-        }
-  }
-  full()
+  fillDisk(disk)
   expect(() => writeFileSync(join(disk, 'more'), Buffer.alloc(4096, 1))).toThrow('ENOSPC')
   for (let vote = 2; vote < 20; vote += 1) {
     file.replace(JSON.stringify({ vote }))

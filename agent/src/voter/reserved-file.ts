@@ -19,15 +19,14 @@ export interface ReservedFile {
   replace(text: string): void
 }
 
-export function createReservedFile(path: string): ReservedFile {
-  const next = `${path}.next`
-
+/** `next`: where the reserved bytes are; `reserved`: how many, as many as a version has or more. */
+export function createReservedFile(path: string, next = `${path}.next`, reserved = RESERVED): ReservedFile {
   /** Takes what it can get: a disk that is full by now has room again later, or it has not. */
   function reserve(): void {
     try {
       withFile(openOrMake(next), (file) => {
         const { size } = fstatSync(file)
-        if (size < RESERVED) writeAll(file, Buffer.alloc(RESERVED - size, SPACE), size)
+        if (size < reserved) writeAll(file, Buffer.alloc(reserved - size, SPACE), size)
       })
     } catch {
       // The next text says so if it does not fit into what there is.
@@ -41,7 +40,7 @@ export function createReservedFile(path: string): ReservedFile {
         const bytes = Buffer.from(text)
         const padding = Math.max(0, fstatSync(file).size - bytes.length)
         writeAll(file, Buffer.concat([bytes, Buffer.alloc(padding, SPACE)]), 0)
-        if (bytes.length + padding > 2 * RESERVED) ftruncateSync(file, Math.max(bytes.length, RESERVED))
+        if (bytes.length + padding > 2 * reserved) ftruncateSync(file, Math.max(bytes.length, reserved))
         fsyncSync(file)
       })
       renameSync(next, path)
