@@ -147,27 +147,17 @@ export async function startField(): Promise<Field> {
   }
 
   /** Not before it is the successor, and the primary needs a lease, may a standby take over without its word. */
-  async function untilLeased(id: string): Promise<AgentView> {
+  async function untilLeased(id: string): Promise<void> {
     await fleet.untilProtected(id)
     let since = performance.now()
-    let removing: Promise<unknown> | undefined
-    return untilAgent(
-      rig.operator,
-      id,
-      'a lease',
-      (agent) => {
-        if (!isProtected(agent)) since = performance.now()
-        // One that the coordinator has made by itself beside the one that was asked for.
-        if (agent.replicas.filter(({ is_active: isActive }) => isActive).length > 1)
-          removing ??= keepOne(id)
-            .catch(() => undefined)
-            .then(() => {
-              removing = undefined
-            })
-        return performance.now() - since > STEADY
-      },
-      20_000,
-    )
+    const leased = async () => {
+      const agent = await rig.operator.agent(id)
+      // One that the coordinator has made by itself beside the one that was asked for.
+      if (agent.replicas.filter(({ is_active: isActive }) => isActive).length > 1) await keepOne(id)
+      if (!isProtected(agent)) since = performance.now()
+      return performance.now() - since > STEADY
+    }
+    await until(`${id} has a lease and one standby`, leased, 20_000)
   }
 
   async function protectedAgent(): Promise<string> {
