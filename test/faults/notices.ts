@@ -1,5 +1,6 @@
 import { join } from 'node:path'
 import type { Fault } from './fault.ts'
+import { keepCopy } from './kept-copy.ts'
 import { writeNoise } from './plant.ts'
 import { ms, type Scene, settle, told } from './scene.ts'
 
@@ -26,12 +27,11 @@ async function backlog(scene: Scene, mebibytes: number, perSecond: number, lead:
     bytesPerSecond: perSecond * 1024 * 1024,
   })
   await writeNoise(join(primary.state, 'backlog'), mebibytes)
-  const stop = scene.keepTrees()
+  const compare = await keepCopy(scene)
   scene.strike()
   scene.notice(primary, lead)
   const seen = await movedTo(scene, standby, lead + 10_000)
-  stop()
-  return `${seen}; ${scene.sameTrees(primary, standby)}`
+  return `${seen}; ${await compare(standby)}`
 }
 
 export const notices: readonly Fault[] = [
