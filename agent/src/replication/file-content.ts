@@ -2,7 +2,7 @@ import { closeSync, fstatSync, openSync, readSync } from 'node:fs'
 import { type FileHandle, open } from 'node:fs/promises'
 import { PAGE_BYTES } from '@understudy/shared/protocol/replication'
 import { type ByteRange, dataRanges } from './data-ranges.ts'
-import { hasHoles, sameHoles } from './holes.ts'
+import { canSkipHoles, sameHoles } from './holes.ts'
 import { fillZeroPages, hashPages, pageCount, withRoom, zeroPageTest } from './page-hash.ts'
 import { READ_FLAGS, type Stat, toStat } from './state-files.ts'
 
@@ -134,10 +134,12 @@ async function hashLarge(
   return { stat, size: stat.size, pages }
 }
 
-/** Everything but holes, where there are so many that it is worth finding them. */
+/** Everything but holes, where there are so many that it is worth to find them. */
 async function rangesToRead(handle: FileHandle, stat: Stat): Promise<readonly ByteRange[]> {
   const all: readonly ByteRange[] = [[0, stat.size]]
-  return hasHoles(stat) ? ((await dataRanges(handle.fd, stat.size)) ?? all) : all
+  // The file that is open, whatever its name leads to by now.
+  if (!canSkipHoles(`/proc/self/fd/${handle.fd}`, stat)) return all
+  return (await dataRanges(handle.fd, stat.size)) ?? all
 }
 
 /** Fills the buffer; short only at the end of the file. */

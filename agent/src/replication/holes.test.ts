@@ -5,7 +5,7 @@ import { millis, sleep, systemClock } from '@understudy/shared/core/time'
 import fc from 'fast-check'
 import { expect, test } from 'vitest'
 import { hashAgain, hashFile } from './file-content.ts'
-import { sameHoles, zerosAreHoles } from './holes.ts'
+import { canSkipHoles, sameHoles, zerosAreHoles } from './holes.ts'
 import { hashPages, pageCount, zeroPageTest } from './page-hash.ts'
 import { statOf } from './state-files.ts'
 import { scratch } from './testing.ts'
@@ -119,4 +119,14 @@ test('what reads as zeros is told by its hash, page by page', () => {
       },
     ),
   )
+})
+
+test('holes are sought only on file systems that say at once what is one, and where there are many', () => {
+  const path = sparse('sought', 64 * MIB, [[0, 'begin']])
+  const stat = statOf(path)
+  if (!stat) throw new Error('it is there')
+  expect(canSkipHoles(path, stat)).toBe(true)
+  expect(canSkipHoles('/proc', stat)).toBe(false)
+  expect(canSkipHoles(join(scratch(), 'gone'), stat)).toBe(false)
+  expect(canSkipHoles(path, { ...stat, size: 8 * MIB })).toBe(false)
 })

@@ -1,6 +1,7 @@
 import { statfsSync } from 'node:fs'
 import type { Instant } from '@understudy/shared/core/time'
 import { PAGE_BYTES } from '@understudy/shared/protocol/replication'
+import { findsHoles } from './data-ranges.ts'
 import { pageCount, zeroPageTest } from './page-hash.ts'
 import { type Stat, statOf, TICK_NS } from './state-files.ts'
 
@@ -22,8 +23,9 @@ const BLOCKS_PER_PAGE = PAGE_BYTES / BLOCK
 const WORTH_PAGES = 4096
 
 /**
- * ext2 to ext4, XFS and tmpfs: they count a block from the moment that it is promised, before it has a place on the disk.
- * Others count later (ZFS), after compression, or not at all (many in user space). See statfs(2).
+ * ext2 to ext4, XFS and tmpfs: they count a block from the moment that it is promised, before it has a place on the disk, and say
+ * so to whoever seeks a hole. Others count later (ZFS, which has also taken what was just written for a hole), after compression, or
+ * not at all (many in user space). See statfs(2).
  */
 const COUNTS_AT_ONCE: ReadonlySet<number> = new Set([0xef53, 0x58465342, 0x01021994])
 
@@ -37,8 +39,11 @@ function countZeroPages(pages: BigUint64Array, size: number): number {
 /** Pages without a block, if nothing but the content is counted. */
 const unallocated = ({ size, blocks }: Stat): number => pageCount(size) - blocks / BLOCKS_PER_PAGE
 
-/** It has so many holes that it is worth not to read them. */
-export const hasHoles = (stat: Stat): boolean => unallocated(stat) >= WORTH_PAGES
+const hasHoles = (stat: Stat): boolean => unallocated(stat) >= WORTH_PAGES
+
+/** It has so many holes that it is worth to find them instead of reading them, and they can be found (data-ranges.ts). */
+export const canSkipHoles = (path: Buffer | string, stat: Stat): boolean =>
+  hasHoles(stat) && findsHoles() && countsAtOnce(path)
 
 /** Nothing has been put into a hole since. */
 export const sameHoles = (before: Stat, now: Stat): boolean =>
@@ -66,7 +71,7 @@ export function zerosAreHoles(
   return now !== undefined && sameHoles(stat, now) && countsAtOnce(path)
 }
 
-function countsAtOnce(path: Buffer): boolean {
+function countsAtOnce(path: Buffer | string): boolean {
   try {
     return COUNTS_AT_ONCE.has(statfsSync(path).type)
   } catch {

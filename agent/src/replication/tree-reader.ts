@@ -2,9 +2,8 @@ import { messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import type { Clock, Instant, Mono } from '@understudy/shared/core/time'
 import type { Metadata } from '@understudy/shared/protocol/replication'
 import { PAGE_BYTES } from '@understudy/shared/protocol/replication'
-import { findsHoles } from './data-ranges.ts'
 import { type HashedFile, hashAgain, hashFile } from './file-content.ts'
-import { hasHoles, zerosAreHoles } from './holes.ts'
+import { canSkipHoles, zerosAreHoles } from './holes.ts'
 import type { Mappings } from './mappings.ts'
 import { planRead, type ReadFacts } from './read-plan.ts'
 import { readNames, readTarget, type Stat, type StateRoots, statOf } from './state-files.ts'
@@ -258,7 +257,7 @@ export function createTreeReader(
         return
       case 'whole':
         // Whoever sends a file that nobody has read reads its holes too, which is slow.
-        if (hasHoles(stat) && findsHoles()) return readWhole(key, pass)
+        if (canSkipHoles(roots.pathOf(key), stat)) return readWhole(key, pass)
         if (lazy && !known && !before && !pass.exact) return note(key, stat, pass)
         return readWhole(key, pass)
     }
