@@ -31,6 +31,8 @@ for (const fault of [...catalog].sort((a, b) => Number(a.last ?? false) - Number
     { timeout: fault.slow ? 500_000 : 300_000, retry: 1 },
     async () => {
       const { outcome, seen } = await playFault(field, fault)
+      // A second try may succeed, and why it was needed is told all the same.
+      if (outcome === 'failed') process.stderr.write(`fault ${fault.id}: ${seen}\n`)
       expect(`${outcome}: ${seen}`).toMatch(/^(ok|elsewhere): ./)
     },
   )
