@@ -62,6 +62,12 @@ export const coordinatorFaults: readonly Fault[] = [
       scene.check(scene.field.isSilent(scene.primary), 'the old primary runs it too')
       await scene.field.coordinator.start()
       const recorded = await onceRecorded(scene)
+      // AWS still takes it back: it counts as nobody's standby.
+      await scene.until('the notice of the old primary is known', async () => {
+        const { replicas } = await scene.view()
+        const old = replicas.find(({ instance_id: instance }) => instance === scene.primary.instance)
+        return old !== undefined && (old.notice || !old.is_active)
+      })
       return `the standby ran ${ms(after)} after the notice, without the coordinator; ${recorded}`
     },
   },

@@ -94,9 +94,10 @@ export function createLink(parts: {
         greeted = true
         trouble = undefined
         log.info({ event: 'link.connected' })
+        // Before anything that is reported because of the connection: what comes out of order counts as told already.
+        for (const { id, body } of outbox.pending()) send({ type: 'report', id, body })
         peer.onMessage(message)
         peer.onConnected()
-        for (const { id, body } of outbox.pending()) send({ type: 'report', id, body })
         beat()
         return
       case 'report-ack':
