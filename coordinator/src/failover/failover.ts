@@ -285,14 +285,7 @@ export function createFailover(options: FailoverOptions): Failover {
     emptyPoolFor: options.emptyPoolFor,
   })
   const housekeeping = createHousekeeping({
-    registry,
-    presence,
-    fleet,
-    replicas: store,
-    departures,
-    cloud,
-    clock,
-    log,
+    ...{ registry, presence, fleet, replicas: store, departures, cloud, clock, log },
     onWanted: standbys.tryWanted,
     onWaiting: policies.onWaiting,
   })
