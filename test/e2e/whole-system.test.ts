@@ -292,6 +292,13 @@ test('of notices that come together each move waits its turn, and the workload s
   const ids = ['agent-turn-1', 'agent-turn-2']
   const before = await Promise.all(ids.map((id) => fleet.protectedAgent(id)))
   for (const agent of before) fleet.rig.cloud.interrupt(primaryOf(agent), millis(60_000))
+  // Agents look every two seconds, each when it does: told by somebody else, both are known in the same moment.
+  const termination_time = new Date(Date.now() + 60_000).toISOString()
+  await Promise.all(
+    before.map(({ id, instance_id }) =>
+      fleet.call('POST', `/api/agents/${id}/termination-imminent`, { instance_id, termination_time }),
+    ),
+  )
   const incidents = await Promise.all(ids.map((id) => fleet.incidentAfter(id, new Set())))
   for (const incident of incidents)
     expect(incident).toMatchObject({ trigger: 'notice', outcome: 'promoted', loss: { kind: 'none' } })
