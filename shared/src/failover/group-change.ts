@@ -26,7 +26,6 @@ import type {
   GroupEffect,
   GroupMember,
   GroupStep,
-  OpenChange,
   OpenIncident,
   Phase,
   Then,
@@ -40,8 +39,6 @@ const SAME_TIME = millis(1000)
 const HAND_OVER_BUDGET = millis(60_000)
 /** How long a member that had a copy is waited for before the workload starts from nothing. */
 const COPY_GRACE = millis(60_000)
-/** A change of successor that did not come about is tried again after this. */
-const SUCCESSION_AGAIN = millis(1000)
 /** A silent primary is not replaced by a copy that may be older than this by more than its silence. */
 const STALE_FOR = millis(5000)
 /** The longest wait between two tries of the only copy. */
@@ -335,7 +332,8 @@ export function heirOf({ certificate, members }: Group): GroupMember | undefined
   return member?.connected && !member.gone && member.sync === 'ready' ? member : undefined
 }
 
-function failed(group: Group, from: InstanceId, why: string, attempt: number, now: Mono): GroupStep {
+/** There is no other copy that could take over: the only one is tried again later. */
+export function failed(group: Group, from: InstanceId, why: string, attempt: number, now: Mono): GroupStep {
   const retryAt = plus(now, millis(Math.min(1000 * 2 ** Math.min(attempt - 1, 10), RETRY_CAP)))
   const open = openIncident(group)
   // Whoever gets it to serve in the end has no standby: the record of this move is closed by then.
@@ -353,41 +351,6 @@ function failed(group: Group, from: InstanceId, why: string, attempt: number, no
     : []
   const phase = { kind: 'failed', why, retryAt, attempt } as const
   return quiet({ ...group, phase, waiting: undefined }, ...closed, ...replacement)
-}
-
-/** A change that could not get its votes. */
-export function abandon(group: Group, { proposal, then }: OpenChange, context: GroupContext): GroupStep {
-  const { now } = context
-  const steady: Group = { ...group, phase: { kind: 'steady' }, successionFrom: plus(now, SUCCESSION_AGAIN) }
-  const primary = group.primary === undefined ? undefined : group.members.get(group.primary)
-  const isHeard = primary !== undefined && !primary.gone && between(primary.heardAt, now) < group.policy.lease
-  switch (then.kind) {
-    case 'steady':
-      return considerNotice(steady, context)
-    case 'hand-over':
-      if (isHeard)
-        return giveUpHandOver(steady, then, 'the primary did not agree to the change of successor', context)
-      return replaceLost({ ...steady, waiting: then.incident }, context)
-    case 'promote': {
-      const { incident, attempt } = then
-      if (proposal.primary === group.primary) {
-        if (!isHeard) return replaceLost({ ...steady, waiting: incident }, context)
-        return failed(
-          { ...steady, waiting: incident },
-          proposal.primary,
-          'its vote did not come',
-          attempt + 1,
-          now,
-        )
-      }
-      if (incident && isHeard && primary.resigned < group.epoch) {
-        const why = `${proposal.primary} did not take over: ${group.primary} is heard again`
-        const closed = { kind: 'incident-closed' as const, incident, outcome: 'failed' as const, why }
-        return after([closed], considerNotice(steady, context))
-      }
-      return replaceLost({ ...steady, waiting: incident }, context)
-    }
-  }
 }
 
 /** It is active in no epoch any more, or cannot hold the one that it has; it still has the state, so it gets another. */

@@ -239,6 +239,9 @@ function onVotingTick(
   context: GroupContext,
 ): GroupStep | undefined {
   if (isBeingWritten) return quiet(group)
+  // It was let go, or has ended, before our vote for it.
+  const candidate = group.members.get(change.proposal.primary)
+  if (!candidate || candidate.gone) return undefined
   const owner = group.primary === undefined ? undefined : group.members.get(group.primary)
   const isReplaced = change.proposal.primary !== group.primary
   // It was lost, we thought, and it is not: nobody is to take its place.

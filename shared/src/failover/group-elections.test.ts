@@ -414,3 +414,39 @@ test('an unknown succession is learnt like any other certificate, and does not b
   expect(g.group).toMatchObject({ epoch: 3, primary: P, phase: { kind: 'steady' } })
   expect(g.group.promise).toEqual({ to: P, until: mono(g.now + lease) })
 })
+
+test.each([
+  ['was let go', { kind: 'left', instance: R } as const],
+  ['has ended', { kind: 'gone', instance: R } as const],
+])('a candidate that %s before our vote for it is not waited for', (_, event) => {
+  const g = bench([P, R, Q]).begin()
+  g.connect(R)
+  g.send({ kind: 'sync', instance: R, sync: 'syncing' })
+  // No vote before the third has said what it knows.
+  g.send({ kind: 'outdated', voted: 5 })
+  g.send({ kind: 'gone', instance: P })
+  expect(g.group.phase).toMatchObject({
+    kind: 'voting',
+    isBeingWritten: false,
+    change: { proposal: { primary: R } },
+  })
+  g.send(event)
+  g.wait(100)
+  expect(g.group.phase.kind).toBe('relaunching')
+  g.connect(Q)
+  g.send({ kind: 'sync', instance: Q, sync: 'none' })
+  expect(g.find('vote')?.proposal).toMatchObject({ primary: Q, forced: true })
+})
+
+test('a first instance that was let go before our vote for it makes room for the next', () => {
+  const g = bench([P, R])
+  for (const instance of [P, R]) g.send({ kind: 'joined', instance })
+  g.send({ kind: 'outdated', voted: 5 })
+  g.connect(P)
+  expect(g.group.phase).toMatchObject({ kind: 'voting', isBeingWritten: false })
+  g.send({ kind: 'left', instance: P })
+  g.wait(100)
+  expect(g.group.phase.kind).toBe('vacant')
+  g.connect(R)
+  expect(g.find('vote')?.proposal).toMatchObject({ primary: R, epoch: 6 })
+})

@@ -1,5 +1,4 @@
-import { abandon } from './group-change.ts'
-import { elect } from './group-election.ts'
+import { abandon } from './group-abandoned.ts'
 import { quiet } from './group-orders.ts'
 import type { Group, GroupContext, GroupEvent, GroupStep } from './group-types.ts'
 
@@ -19,10 +18,5 @@ export function onVoteRefused(
   }
   // Meanwhile others have decided.
   if (phase.kind !== 'voting' || phase.change.proposal.epoch !== epoch) return quiet(freed)
-  const { change } = phase
-  if (group.certificate) return abandon(freed, change, context)
-  const vacant: Group = { ...freed, phase: { kind: 'vacant' } }
-  const { then, proposal } = change
-  const isFirst = then.kind === 'promote'
-  return (isFirst && elect(vacant, proposal.primary, then, context)) || quiet(vacant)
+  return abandon(freed, phase.change, context)
 }

@@ -1,7 +1,7 @@
 import type { InstanceId } from '../core/ids.ts'
 import { between, type Mono, millis, mono, plus } from '../core/time.ts'
+import { abandon } from './group-abandoned.ts'
 import {
-  abandon,
   afterFailedPromotion,
   considerNotice,
   giveUpHandOver,

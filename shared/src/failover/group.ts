@@ -1,9 +1,9 @@
 import type { InstanceId } from '../core/ids.ts'
 import { formatMillis, type Mono, plus } from '../core/time.ts'
 import { kindOfChange } from './certificate.ts'
+import { abandon } from './group-abandoned.ts'
 import { onVoted } from './group-certified.ts'
 import {
-  abandon,
   afterFailedPromotion,
   giveUpHandOver,
   handOver,

@@ -28,7 +28,14 @@ const successor = () => voterBench(R).learn(FIRST, PAIR)
 test('a winner writes its certificate, spreads it, and says so before it begins', () => {
   const v = successor()
   v.hear(P, votesOf(OVER, [P], { echo: v.now }))
-  expect(v.kinds()).toEqual(['persist', 'broadcast:certificate', 'certified', 'elected'])
+  expect(v.kinds()).toEqual([
+    'persist',
+    'broadcast:certificate',
+    'certified',
+    'send:beat',
+    'broadcast:beat',
+    'elected',
+  ])
   const { certificate } = v.voter.record
   expect(certificate).toEqual(certificateOf(OVER, P, R))
   expect(v.find('persist')?.record.certificate).toEqual(certificate)

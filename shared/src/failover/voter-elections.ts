@@ -10,7 +10,7 @@ import {
   type VoterId,
   votersOf,
 } from './certificate.ts'
-import { inOffice, promiseTo, step, tell, withLease } from './voter-leases.ts'
+import { beatOf, inOffice, promiseTo, step, tell, withLease } from './voter-leases.ts'
 import type { Voter, VoterContext, VoterMessage, VoterRecord, VoterStep } from './voter-types.ts'
 
 /** How votes are asked for, given and counted. */
@@ -168,6 +168,8 @@ function win(voter: Voter, { digest, now }: VoterContext): VoterStep {
     { kind: 'persist', record: next },
     { kind: 'broadcast', message: spread },
     { kind: 'certified', certificate, extras },
+    // What was handed on with the epoch may be old, and the next heartbeat come after its end.
+    ...beatOf(leased, now),
   )
 }
 

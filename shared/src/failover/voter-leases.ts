@@ -39,10 +39,26 @@ function leaseUnder({ leases }: Voter, { successor }: Proposal): number {
   )
 }
 
-/** Enough of it is left to begin something. */
+/**
+ * Enough of it is left to begin something: until another heartbeat could be answered. What is begun with less is ended
+ * again as soon as one answer is late.
+ */
 export const isLive = (voter: Voter, now: Mono): boolean => {
   const lease = leaseOf(voter)
-  return lease.kind === 'solo' || (lease.kind === 'until' && now < lease.at - voter.policy.fenceBudget)
+  const { heartbeat, fenceBudget, lease: whole } = voter.policy
+  const enough = fenceBudget + Math.min(heartbeat, Math.max(0, whole - fenceBudget) / 2)
+  return lease.kind === 'solo' || (lease.kind === 'until' && now < lease.at - enough)
+}
+
+/** To everybody, and so a lease for whoever of them answers. */
+export function beatOf(voter: Voter, now: Mono): VoterEffect[] {
+  const { record, promise, self } = voter
+  const epoch = record.certificate?.proposal.epoch ?? 0
+  const hears = promise !== undefined && now < promise.until && promise.to !== self
+  const office = inOffice(voter)
+  const message: VoterMessage = { kind: 'beat', epoch, sentAt: now, hears, office }
+  const all: VoterEffect[] = office ? [{ kind: 'broadcast', message }] : []
+  return [{ kind: 'send', to: COORDINATOR, message }, ...all]
 }
 
 /** `promise` is what its giver counts, which may have been told other terms than we. */

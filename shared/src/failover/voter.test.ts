@@ -150,6 +150,34 @@ test('V3: what is handed on with an epoch counts from when its new holder last s
   expect(other.find('elected')).toBeDefined()
 })
 
+test('who has won asks for a lease of its own at once, and begins with one that lasts until the next heartbeat', () => {
+  const p = inOfficeBench()
+  p.ack(R)
+  p.release(R)
+  const votes = p.said('votes')
+  if (!votes) throw new Error('no vote was given')
+  /** The new primary spoke last so long ago. */
+  const wonWith = (age: number) => {
+    const r = voterBench(R).learn(FIRST, PAIR).wait(age)
+    r.hear(P, { ...votes, votes: votes.votes.map((vote) => ({ ...vote, echo: mono(r.now - age) })) })
+    return r
+  }
+  const { heartbeat } = defaultLeasePolicy
+  const longest = LENGTH - fenceBudget - heartbeat
+  expect(wonWith(longest - 1).find('elected')).toBeDefined()
+  const late = wonWith(longest)
+  expect(late.kinds()).toEqual([
+    'persist',
+    'broadcast:certificate',
+    'certified',
+    'send:beat',
+    'broadcast:beat',
+  ])
+  expect(late.said('beat')).toMatchObject({ epoch: 3, sentAt: late.now, office: true })
+  late.wait(5).hear(P, { kind: 'ack', epoch: 3, sentAt: mono(late.now - 5), at: mono(0), promise: lease })
+  expect(late.find('elected')?.certificate.proposal).toMatchObject({ epoch: 3, primary: R })
+})
+
 test('V3: a shorter promise than was agreed gives a shorter lease, a longer one no longer', () => {
   const v = inOfficeBench()
   v.wait(LENGTH)
@@ -172,7 +200,14 @@ test('without a successor a primary needs no lease', () => {
   const v = voterBench(P)
   v.hear(COORDINATOR, votesOf(FIRST.proposal, [COORDINATOR]))
   expect(v.lease()).toEqual({ kind: 'solo' })
-  expect(v.kinds()).toEqual(['persist', 'broadcast:certificate', 'certified', 'elected'])
+  expect(v.kinds()).toEqual([
+    'persist',
+    'broadcast:certificate',
+    'certified',
+    'send:beat',
+    'broadcast:beat',
+    'elected',
+  ])
 })
 
 test('V4: who has given its epoch away is never again in office in it', () => {

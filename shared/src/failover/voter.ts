@@ -1,9 +1,9 @@
 import type { InstanceId } from '../core/ids.ts'
 import { type Mono, plus } from '../core/time.ts'
-import { type Certificate, COORDINATOR, renewal, turnover, type VoterId } from './certificate.ts'
+import { type Certificate, renewal, turnover, type VoterId } from './certificate.ts'
 import { type LeasePolicy, silenceAfterRestart } from './lease.ts'
 import { lengthen, onAsk, onVote, onVotes, tryCandidate } from './voter-elections.ts'
-import { inOffice, isLive, onAck, onBeat, promiseTo, step, tell } from './voter-leases.ts'
+import { beatOf, inOffice, isLive, onAck, onBeat, promiseTo, step, tell } from './voter-leases.ts'
 import type {
   ElectionExtras,
   Voter,
@@ -161,14 +161,8 @@ export function adopt(voter: Voter, certificate: Certificate, { now }: { now: Mo
 
 /** Heartbeats, votes that were not taken yet, and another look at a candidacy. */
 function onPulse(voter: Voter, context: VoterContext): VoterStep {
-  const { record, promise, released } = voter
-  const { now } = context
-  const epoch = record.certificate?.proposal.epoch ?? 0
-  const hears = promise !== undefined && now < promise.until && promise.to !== voter.self
-  const office = inOffice(voter)
-  const beat: VoterMessage = { kind: 'beat', epoch, sentAt: now, hears, office }
-  const effects: VoterEffect[] = [{ kind: 'send', to: COORDINATOR, message: beat }]
-  if (office) effects.push({ kind: 'broadcast', message: beat })
+  const { released } = voter
+  const effects = beatOf(voter, context.now)
   if (released) effects.push({ kind: 'send', to: released.proposal.primary, message: released })
   const tried = tryCandidate(voter, context)
   return { voter: tried.voter, effects: [...effects, ...tried.effects] }

@@ -41,11 +41,15 @@ function end(links: Links, instance: Instance): void {
   instance.inbox = []
   instance.life += 1
   instance.crashArmed = false
+  instance.writingUntil = 0
   instance.following = undefined
   instance.outbox = []
   links.drop(instance)
   instance.linked = false
 }
+
+/** What the role keeps. A vote of this instance says nothing about it: it may have come to nothing. */
+const roleOf = ({ epoch, active }: Instance['disk']) => ({ epoch, active })
 
 function comeBack(world: World, links: Links, instance: Instance, after: number): void {
   const { queue, policy } = world
@@ -60,11 +64,7 @@ function comeBack(world: World, links: Links, instance: Instance, after: number)
     instance.guardAt = undefined
     instance.voter = startVoter(instance.id, instance.disk.record, policy, clockOf(world, instance))
     instance.member = { ...newMember(policy), turn: instance.member.turn + 1 }
-    world.toMember(instance, {
-      kind: 'booted',
-      epoch: Math.max(instance.disk.epoch, instance.disk.record?.voted.epoch ?? 0),
-      active: instance.disk.active,
-    })
+    world.toMember(instance, { kind: 'booted', ...roleOf(instance.disk) })
     queue.at(queue.now + 50, () => on(instance, () => links.open(instance)))
   })
 }

@@ -33,6 +33,7 @@ export function createInstance(world: World, id: InstanceId, rate: number): Inst
     told: false,
     noticed: false,
     slowDiskUntil: 0,
+    writingUntil: 0,
     crashArmed: false,
     lease: { kind: 'none' },
     guardAt: undefined,

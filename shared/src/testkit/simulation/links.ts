@@ -85,9 +85,13 @@ export function createLinks(world: World): Links {
       queue.at(queue.now + random() * 300, () =>
         on(instance, () => instance.session === session && instance.life === life && open(instance)),
       )
+      // The end of a connection that another has followed says nothing.
       if (world.center.up)
-        queue.at(queue.now + random() * 300, () =>
-          world.center.dispatch({ kind: 'disconnected', instance: instance.id }),
+        queue.at(
+          queue.now + random() * 300,
+          () =>
+            (!instance.linked || instance.session === session) &&
+            world.center.dispatch({ kind: 'disconnected', instance: instance.id }),
         )
     },
     down(instance, deliver) {

@@ -27,10 +27,10 @@ export function toVoter(world: World, instance: Instance, event: VoterEvent): vo
   const before = instance.voter
   instance.voter = step.voter
   cover(world, before, step.voter, event)
-  let delay = 0
   for (const effect of step.effects) {
-    if (effect.kind !== 'persist') perform(world, instance, effect, delay)
-    else if (write(world, instance, effect.record)) delay += diskTime(world, instance)
+    if (effect.kind !== 'persist') perform(world, instance, effect)
+    else if (write(world, instance, effect.record))
+      instance.writingUntil = Math.max(instance.writingUntil, world.queue.now) + diskTime(world, instance)
     else return
   }
   tellLease(world, instance)
@@ -72,11 +72,11 @@ const stateOf = (voter: Voter): string => {
   return certificate?.proposal.successor === voter.self ? 'successor' : 'learner'
 }
 
-function perform(world: World, instance: Instance, effect: VoterEffect, delay: number): void {
-  const { life } = instance
+function perform(world: World, instance: Instance, effect: VoterEffect): void {
+  const { life, writingUntil: at } = instance
   const later = (run: () => void) => {
-    if (delay < 2) return run()
-    world.queue.at(world.queue.now + delay, () => on(instance, () => instance.life === life && run()))
+    if (at <= world.queue.now) return run()
+    world.queue.at(at, () => on(instance, () => instance.life === life && run()))
   }
   switch (effect.kind) {
     case 'send':

@@ -50,6 +50,8 @@ export interface Instance {
   told: boolean
   noticed: boolean
   slowDiskUntil: number
+  /** The thread of the voter waits for its disk: what it says and does comes after that, in order. */
+  writingUntil: number
   /** Something bad happens at one of its next effects. */
   crashArmed: boolean
   lease: Lease
