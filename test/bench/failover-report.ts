@@ -97,11 +97,18 @@ export function summarize({ plan, runs, failures }: CaseRuns, ownStarts: Measure
       'total_less_own_start',
       of((run) => less(run.total)),
     ),
+    ...named(
+      'no_primary_besides_start',
+      of(({ noPrimary, ownStart: started }) =>
+        noPrimary === null || started === null ? null : Math.round(noPrimary - started),
+      ),
+    ),
     writes_acked: sum(runs, (run) => run.writesAcked),
     writes_lost: sum(runs, (run) => run.writesLost),
     lost_max_ms: percentiles(runs.map((run) => run.lostMillis)).max,
     outcomes: count(runs.map((run) => run.outcome)),
     not_as_reported: runs.filter((run) => !run.asReported).length,
+    slowest_steps: slowest(runs)?.steps ?? [],
     failures,
   }
 }
@@ -114,6 +121,10 @@ const named = <N extends string>(name: N, { p50, p95, p99, max }: Percentiles) =
     [`${name}_p99_ms`]: p99,
     [`${name}_max_ms`]: max,
   }) as Record<`${N}_${keyof Percentiles}_ms`, number | null>
+
+/** The run that was longest without a primary. */
+const slowest = (runs: readonly Run[]): Run | undefined =>
+  runs.toSorted((a, b) => (b.noPrimary ?? -1) - (a.noPrimary ?? -1))[0]
 
 const sum = (runs: readonly Run[], figure: (run: Run) => number): number =>
   runs.reduce((all, run) => all + figure(run), 0)
@@ -152,7 +163,15 @@ function aimsOfCase(summary: Summary): readonly Aim[] {
   const { no_primary_less_own_start_p99_ms: beyond, total_less_own_start_p99_ms: total } = summary
   if (summary.trigger === 'kill')
     return [aim(`${name}: total and no primary p99, less own start`, largest([beyond, total]), KILL)]
-  return [aim(`${name}: no primary p99, less own start`, beyond, BEYOND_OWN_START)]
+  // What the workload itself takes longer for beside a failover, as two cores share their units, is in the first alone.
+  return [
+    aim(`${name}: no primary p99, less own start`, beyond, BEYOND_OWN_START),
+    aim(
+      `${name}: no primary p99, less the start of each run`,
+      summary.no_primary_besides_start_p99_ms,
+      BEYOND_OWN_START,
+    ),
+  ]
 }
 
 const aim = (name: string, measured: number | null, limit: number): Aim => ({

@@ -22,6 +22,14 @@ export interface Run {
   readonly lostMillis: number
   /** The client's count agrees with what the record says of the loss. */
   readonly asReported: boolean
+  /** What the record says, in order: since it began, and how long each took where that is known. */
+  readonly steps: readonly Step[]
+}
+
+export interface Step {
+  readonly step: string
+  readonly t_ms: number
+  readonly duration_ms: number | null
 }
 
 export interface CaseRuns {
@@ -44,6 +52,7 @@ export function toRun({ result, incident, struckAt, missing }: PlayedOut, takenO
     writesLost: result.writes_lost,
     lostMillis: missing.length === 0 ? 0 : Math.max(0, struckAt - Math.min(...missing)),
     asReported: result.as_reported,
+    steps: incident.steps.map(({ step, t_ms, duration_ms }) => ({ step, t_ms, duration_ms })),
   }
 }
 

@@ -33,6 +33,8 @@ export interface Verdict {
 /** A request that gets no answer in this time is tried again. */
 const TIMEOUT = 500
 const RETRY_AFTER = 20
+/** Each time after twice as long, up to this: all of them together still ask every few milliseconds. */
+const RETRY_AFTER_MOST = 100
 const MAX_OPEN = 64
 /** Of a client that does not write. */
 const READS_PER_SECOND = 100
@@ -89,7 +91,8 @@ export function startWriter(
         break
       }
       if (attempt === 1) counters.retried += 1
-      await new Promise((resolve) => setTimeout(resolve, RETRY_AFTER))
+      const wait = Math.min(RETRY_AFTER * 2 ** Math.min(attempt - 1, 10), RETRY_AFTER_MOST)
+      await new Promise((resolve) => setTimeout(resolve, wait))
     }
     open -= 1
   }
