@@ -18,8 +18,8 @@ const USAGE = `Usage: pnpm faults [--only 1,7] [--quick] [--json] [--logs <direc
   --logs <directory>  the logs of every process are put there at the end
   --json            rows as one object, in the last line
 
-A fault that does not end is given up and fails. Ctrl-C ends the run after what was played: the rest is shown as not
-played. A second one ends it at once.
+A fault that does not end is given up and fails. What was not as expected is played once more. Ctrl-C ends the run
+after what was played: the rest is shown as not played. A second one ends it at once.
 `
 const INTERRUPTED = 'the run was interrupted'
 
@@ -43,9 +43,8 @@ async function main(): Promise<number> {
     process.stderr.write(`there is no fault ${unknown.join(', ')}\n${USAGE}`)
     return 2
   }
-  const chosen = catalog
-    .filter(({ id, slow }) => (only?.includes(id) ?? true) && !(values.quick && slow))
-    .sort((a, b) => Number(a.last ?? false) - Number(b.last ?? false))
+  const chosen = catalog.filter(({ id, slow }) => (only?.includes(id) ?? true) && !(values.quick && slow))
+  const [last, others] = [chosen.filter((fault) => fault.last), chosen.filter((fault) => !fault.last)]
   const interrupted = new AbortController()
   process.on('SIGINT', () => {
     if (interrupted.signal.aborted) process.exit(130)
@@ -53,8 +52,11 @@ async function main(): Promise<number> {
     process.stderr.write('interrupted: writing down what was seen\n')
   })
   const field = await startField()
-  const rows = await playAll(field, chosen, interrupted.signal)
-  rows.sort((a, b) => a.id - b.id)
+  const first = await playAll(field, others, interrupted.signal)
+  const rows = [
+    ...(await playFailedAgain(field, others, first, interrupted.signal)),
+    ...(await playAll(field, last, interrupted.signal)),
+  ].sort((a, b) => a.id - b.id)
   if (only === undefined && !values.quick) writeTable(rows)
   else process.stdout.write(`${tableOf(rows)}\n`)
   if (values.logs !== undefined)
@@ -85,6 +87,27 @@ async function playAll(field: Field, faults: readonly Fault[], interrupted: Abor
     )
   }
   return rows
+}
+
+/**
+ * A machine that stands still for a second makes an incident of its own, whatever is being played: what was not as
+ * expected is played once more, and its row tells of both.
+ */
+async function playFailedAgain(
+  field: Field,
+  faults: readonly Fault[],
+  rows: readonly Row[],
+  interrupted: AbortSignal,
+): Promise<Row[]> {
+  const failed = faults.filter((_, index) => rows[index]?.outcome === 'failed')
+  if (failed.length > 0) process.stderr.write(`once more: ${failed.map(({ id }) => id).join(', ')}\n`)
+  const again = await playAll(field, failed, interrupted)
+  return rows.map((row, index) => {
+    const second = again[failed.indexOf(faults[index] as Fault)]
+    return second === undefined || second.outcome === 'skipped'
+      ? row
+      : { ...second, seen: `in a second try: ${second.seen} (in the first: ${row.seen})` }
+  })
 }
 
 const code = await main()

@@ -160,8 +160,9 @@ export const notices: readonly Fault[] = [
       await scene.until('every incident is closed', async () =>
         (await scene.incidents()).every(({ closed_at: closed }) => closed !== null),
       )
-      const incidents = await scene.incidents()
-      scene.check(incidents.length <= 2, `${incidents.length} incidents`)
+      // That a standby is going away is an incident too, in which nothing is moved.
+      const incidents = (await scene.incidents()).filter(({ outcome }) => outcome !== 'no-action')
+      scene.check(incidents.length <= 2, `${incidents.length} moves`)
       for (const { loss } of incidents)
         scene.check(loss === null || loss.kind === 'none', `the loss is ${loss?.sentence}`)
       return `${incidents.length} moves; ${incidents.map(told).join('; ')}`
