@@ -26,7 +26,7 @@ import { ms, type Scene, settle, told } from './scene.ts'
 /** A planned move of what is there; both trees, at the freeze and at the start, are equal. */
 async function movedEqual(scene: Scene, within = 40_000): Promise<string> {
   await scene.fleet.untilProtected(scene.id)
-  const stop = scene.keepTrees()
+  const stop = await scene.keepTrees()
   const moved = await movedByHand(scene, within)
   stop()
   return `${moved}; ${scene.sameTrees(scene.primary, scene.standby)}`
@@ -269,7 +269,7 @@ export const data: readonly Fault[] = [
       writeFileSync(written ?? '', 'for the standby')
       writeFileSync(victim ?? '', 'overwritten')
       await settle(1000)
-      const stop = scene.keepTrees()
+      const stop = await scene.keepTrees()
       await scene.promote(scene.standby)
       const incident = await scene.incident()
       stop()

@@ -192,7 +192,7 @@ const faults: readonly Fault[] = [
         await settle(700)
       }
       await scene.fleet.untilProtected(scene.id)
-      const stop = scene.keepTrees()
+      const stop = await scene.keepTrees()
       scene.strike()
       await scene.promote(standby)
       await scene.serves(standby)
@@ -247,7 +247,7 @@ const faults: readonly Fault[] = [
       })
       scene.check(flipped.length > 0, 'there is no journal')
       await scene.fleet.untilProtected(scene.id)
-      const stop = scene.keepTrees()
+      const stop = await scene.keepTrees()
       scene.strike()
       await scene.promote(standby)
       await scene.serves(standby)

@@ -1,5 +1,6 @@
 import { execFile } from 'node:child_process'
-import { mkdtempSync, rmSync } from 'node:fs'
+import { mkdtempSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { promisify } from 'node:util'
 import type { Member } from './member.ts'
@@ -15,7 +16,8 @@ const OF_WORKLOAD = /^\d{6}\.log$/
  */
 export async function keepCopy(scene: Scene): Promise<(of: Member) => Promise<string>> {
   const kept = mkdtempSync(join(scene.primary.directory, 'kept-'))
-  scene.atEnd(() => rmSync(kept, { recursive: true, force: true }))
+  // Not at once: the pages of a large file take a second to be given back, and the network of the faults is in this process.
+  scene.atEnd(() => rm(kept, { recursive: true, force: true }))
   await promisify(execFile)('cp', ['-a', `${scene.primary.state}/.`, kept])
   return async ({ state }) => {
     const { entries, bytes, differences } = await compareLargeTrees(kept, state, OF_WORKLOAD)

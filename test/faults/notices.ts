@@ -42,7 +42,7 @@ export const notices: readonly Fault[] = [
       'a notice of 20 s in the metadata service, while names, types and modes of every kind are in the state',
     expected: 'The standby serves, nothing is lost, and the trees at the freeze and at the start are equal.',
     async run(scene) {
-      const stop = scene.keepTrees()
+      const stop = await scene.keepTrees()
       scene.notice(scene.primary)
       const seen = await movedTo(scene)
       stop()

@@ -1,4 +1,5 @@
-import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, readdirSync, readFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import { isServing, untilAgent } from '../../coordinator/src/demo/rig.ts'
 import { messageOf } from '../../shared/src/core/app-error.ts'
@@ -92,7 +93,7 @@ async function judge(field: Field, scene: Scene, fault: Fault) {
         `${lost} acknowledged writes are missing${unexplained(fault, counted.verdict, incidents)}`,
       )
   }
-  await attempt(async () => scene.end())
+  await attempt(() => scene.end())
   await attempt(() => tidy(scene))
   const ok = problems.length === 0
   field.giveBack(scene.id, !ok)
@@ -128,7 +129,7 @@ async function tidy(scene: Scene): Promise<void> {
   const { state } = scene.member(primary ?? '')
   for (const name of readdirSync(state))
     if (name !== 'planted' && !/^\d{6}\.log$/.test(name))
-      rmSync(join(state, name), { recursive: true, force: true })
+      await rm(join(state, name), { recursive: true, force: true })
 }
 
 /** For whoever looks into a failure. */

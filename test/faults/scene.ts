@@ -1,4 +1,5 @@
 import { existsSync, rmSync, writeFileSync } from 'node:fs'
+import { rm } from 'node:fs/promises'
 import { join } from 'node:path'
 import type { SimulatedCloud } from '../../coordinator/src/cloud/simulated/simulated-cloud.ts'
 import { isServing } from '../../coordinator/src/demo/rig.ts'
@@ -52,17 +53,17 @@ export interface Scene {
   until(what: string, holds: () => Promise<boolean> | boolean, withinMillis?: number): Promise<void>
   check(holds: boolean, why: string): void
   /** Lets the hooks keep what the state was when one was frozen and when the next began. */
-  keepTrees(): () => void
+  keepTrees(): Promise<() => void>
   /** Compares what was kept; every difference is a failure. Says how much was compared. */
   sameTrees(before: Member, after: Member): string
   /** So long may the old workload have run beside the new one. */
   forgive(milliseconds: number): void
   readonly forgiven: number
   /** Undone when the fault has been judged, the last first. */
-  atEnd(undo: () => void): void
+  atEnd(undo: () => void | Promise<void>): void
   /** Nothing can be done on it any more: what a fault that was given up does next fails. */
   abandon(): void
-  end(): void
+  end(): Promise<void>
   /** Waits until the two hold the same, with the workload of the first held still to compare. */
   convergesTo(first: Member, second: Member, withinMillis?: number): Promise<string>
 }
@@ -90,7 +91,7 @@ export async function openScene(field: Field, id: string): Promise<Scene> {
   const { cloud, operator, judge } = fleet.rig
   let struckAt = performance.now()
   const kept: string[] = []
-  const undoing: (() => void)[] = []
+  const undoing: (() => void | Promise<void>)[] = []
   let forgiven = 0
   let isOver = false
   const assertOpen = () => {
@@ -209,10 +210,10 @@ export async function openScene(field: Field, id: string): Promise<Scene> {
     },
     until: wait,
     check,
-    keepTrees() {
+    async keepTrees() {
       for (const { directory } of [primary, standby]) {
         for (const old of ['kept-start', 'kept-freeze'])
-          rmSync(join(directory, old), { recursive: true, force: true })
+          await rm(join(directory, old), { recursive: true, force: true })
         const file = join(directory, 'keep-tree')
         writeFileSync(file, '')
         kept.push(file)
@@ -239,8 +240,8 @@ export async function openScene(field: Field, id: string): Promise<Scene> {
     abandon() {
       isOver = true
     },
-    end() {
-      for (const undo of undoing.splice(0).reverse()) undo()
+    async end() {
+      for (const undo of undoing.splice(0).reverse()) await undo()
     },
     async convergesTo(first, second, within = 20_000) {
       for (const ends = performance.now() + within; ; await settle(500)) {
