@@ -164,7 +164,7 @@ function aimsOfCase(summary: Summary): readonly Aim[] {
   const isKill = summary.trigger === 'kill'
   const limit = isKill ? KILL : BEYOND_OWN_START
   const besides = summary.no_primary_besides_start_p99_ms
-  // What the workload itself takes longer for beside a failover, as two cores share their units, is in the first alone.
+  // That the workload itself took longer to start than in the median is in the first alone.
   return [
     isKill
       ? aim(`${name}: total and no primary p99, less own start`, largest([beyond, total]), limit)
@@ -278,7 +278,7 @@ const figure = (summary: Summary, name: Figure): Percentiles => ({
   max: summary[`${name}_max_ms`],
 })
 
-/** By more than a client that asks every 10 ms and tries again after 20 ms could miss, or only one is known. */
+/** By more than a client that asks every 10 ms, or tries many writes again, could miss, or only one is known. */
 function differs(summary: Summary, one: Figure, other: Figure): boolean {
   const [a, b] = [figure(summary, one), figure(summary, other)]
   return (['p50', 'p99'] as const).some((key) => {

@@ -16,7 +16,7 @@ const OF_WORKLOAD = /^\d{6}\.log$/
  */
 export async function keepCopy(scene: Scene): Promise<(of: Member) => Promise<string>> {
   const kept = mkdtempSync(join(scene.primary.directory, 'kept-'))
-  // Not at once: the pages of a large file take a second to be given back, and the network of the faults is in this process.
+  // Not at once: the network of the faults is in this process.
   scene.atEnd(() => rm(kept, { recursive: true, force: true }))
   await promisify(execFile)('cp', ['-a', `${scene.primary.state}/.`, kept])
   return async ({ state }) => {

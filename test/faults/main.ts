@@ -102,8 +102,8 @@ async function playFailedAgain(
   const failed = faults.filter((_, index) => rows[index]?.outcome === 'failed')
   if (failed.length > 0) process.stderr.write(`once more: ${failed.map(({ id }) => id).join(', ')}\n`)
   const again = await playAll(field, failed, interrupted)
-  return rows.map((row, index) => {
-    const second = again[failed.indexOf(faults[index] as Fault)]
+  return rows.map((row) => {
+    const second = row.outcome === 'failed' ? again.shift() : undefined
     return second === undefined || second.outcome === 'skipped'
       ? row
       : { ...second, seen: `in a second try: ${second.seen} (in the first: ${row.seen})` }

@@ -1,7 +1,16 @@
 import { expect, test } from 'vitest'
 import { mono } from '../core/time.ts'
 import { certificateOf, digestOf, keyOf, P, Q, R, signatureOf } from '../testkit/certificates.ts'
-import { askFor, castBy, FIRST, inOfficeBench, PAIR, voterBench, votesOf } from '../testkit/voter-bench.ts'
+import {
+  askFor,
+  castBy,
+  FIRST,
+  inOfficeBench,
+  PAIR,
+  voterBench,
+  votesOf,
+  WINNING,
+} from '../testkit/voter-bench.ts'
 import {
   type Certificate,
   COORDINATOR,
@@ -28,14 +37,7 @@ const successor = () => voterBench(R).learn(FIRST, PAIR)
 test('a winner writes its certificate, spreads it, and says so before it begins', () => {
   const v = successor()
   v.hear(P, votesOf(OVER, [P], { echo: v.now }))
-  expect(v.kinds()).toEqual([
-    'persist',
-    'broadcast:certificate',
-    'certified',
-    'send:beat',
-    'broadcast:beat',
-    'elected',
-  ])
+  expect(v.kinds()).toEqual([...WINNING, 'elected'])
   const { certificate } = v.voter.record
   expect(certificate).toEqual(certificateOf(OVER, P, R))
   expect(v.find('persist')?.record.certificate).toEqual(certificate)

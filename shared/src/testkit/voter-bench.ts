@@ -27,6 +27,9 @@ export const FIRST = certificateOf(firstProposal(AGENT, 1, P, keysOf(P)), COORDI
 /** P with R as its successor. */
 export const PAIR = certificateOf(succession(FIRST, 2, { instance: R, key: keyOf(R) }), P, COORDINATOR)
 
+/** What a voter does with an election that it has won, in order; with a lease it begins after it. */
+export const WINNING = ['persist', 'broadcast:certificate', 'certified', 'send:beat', 'broadcast:beat']
+
 export const castBy = (voter: VoterId, proposal: Proposal, echo: Mono | null = null) => ({
   voter,
   signature: signatureOf(voter, proposal),

@@ -48,9 +48,6 @@ function end(links: Links, instance: Instance): void {
   instance.linked = false
 }
 
-/** What the role keeps. A vote of this instance says nothing about it: it may have come to nothing. */
-const roleOf = ({ epoch, active }: Instance['disk']) => ({ epoch, active })
-
 function comeBack(world: World, links: Links, instance: Instance, after: number): void {
   const { queue, policy } = world
   const { life } = instance
@@ -64,7 +61,9 @@ function comeBack(world: World, links: Links, instance: Instance, after: number)
     instance.guardAt = undefined
     instance.voter = startVoter(instance.id, instance.disk.record, policy, clockOf(world, instance))
     instance.member = { ...newMember(policy), turn: instance.member.turn + 1 }
-    world.toMember(instance, { kind: 'booted', ...roleOf(instance.disk) })
+    // What the role has kept: its voter may have voted in a later epoch, which came to nothing.
+    const { epoch, active } = instance.disk
+    world.toMember(instance, { kind: 'booted', epoch, active })
     queue.at(queue.now + 50, () => on(instance, () => links.open(instance)))
   })
 }
