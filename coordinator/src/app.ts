@@ -267,7 +267,7 @@ export async function startCoordinator(parts: CoordinatorParts): Promise<Running
   const ask = createInnerApi(log, routes, 'viewer')
   mount(api, [
     ...routes,
-    liveRoutes(links, voters, topics),
+    liveRoutes(links, voters, topics, clock),
     readingRoutes(readings),
     ...(parts.extraRoutes ? [parts.extraRoutes((demo) => topics.showDemo(demo), failover)] : []),
   ])

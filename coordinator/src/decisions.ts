@@ -147,7 +147,7 @@ export async function openDecisions(parts: DecisionsParts): Promise<Decisions> {
       ...predictions.routes,
       ...pipeline.routes,
       ...engines.routes,
-      labRoutes(lab, labLive, audit),
+      labRoutes(lab, labLive, audit, clock),
       experimentRoutes(lab.experiments, lab.names, audit),
     ],
     services: [models, gapFiller, ...predictions.services, ...pipeline.services, ...labServices],

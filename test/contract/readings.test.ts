@@ -291,19 +291,4 @@ describe('who may watch', () => {
     expect(await page.watch(1, { name: 'models' })).toMatchObject({ type: 'snapshot' })
     await page.end()
   })
-
-  test('a session until it ends', async () => {
-    const response = await fetch(`${bench.url}/api/session`, {
-      method: 'POST',
-      headers: { 'content-type': 'application/json' },
-      body: JSON.stringify({ token: bench.adminToken }),
-    })
-    const cookie = response.headers.get('set-cookie')?.split(';')[0] ?? ''
-    const page = await openReadings(bench.url, { cookie })
-    expect(await page.watch(1, { name: 'audit' })).toMatchObject({ type: 'snapshot' })
-    const headers = { authorization: '', cookie, 'content-type': 'application/json' }
-    expect((await bench.call('DELETE', '/api/session', undefined, headers)).status).toBe(204)
-    await until(() => page.closed !== undefined)
-    expect(page.closed).toBe(4401)
-  })
 })

@@ -1,5 +1,6 @@
 import { z } from '@hono/zod-openapi'
 import { AppError } from '@understudy/shared/core/app-error'
+import type { Clock } from '@understudy/shared/core/time'
 import {
   assignModelRequestSchema,
   assignModelResponseSchema,
@@ -41,13 +42,13 @@ const viewer = requireRole('viewer')
 const operator = requireRole('operator')
 
 /** One target and one model: assignment, status, configuration, and what came of it. */
-export function labRoutes(lab: Lab, live: LabLive, audit: Audit): Api {
+export function labRoutes(lab: Lab, live: LabLive, audit: Audit, clock: Clock): Api {
   const routes = createRoutes()
   addAssignment(routes, lab, audit)
   addConfig(routes, lab, audit)
   addModels(routes, lab, audit)
   addLogs(routes, lab)
-  addLive(routes, live)
+  addLive(routes, live, clock)
   return routes
 }
 
@@ -215,7 +216,7 @@ function addLogs(routes: Api, lab: Lab): void {
     )
 }
 
-function addLive(routes: Api, live: LabLive): void {
+function addLive(routes: Api, live: LabLive, clock: Clock): void {
   routes.get('/api/v1/lab/live', viewer, (c) => {
     const asked = liveQuery.safeParse(c.req.query())
     if (!asked.success)
@@ -227,6 +228,6 @@ function addLive(routes: Api, live: LabLive): void {
         })),
       })
     const target = asked.data.instance_id
-    return listenTo(c, live.streamOf(target), () => live.first(target))
+    return listenTo(c, { clock, role: 'viewer' }, live.streamOf(target), () => live.first(target))
   })
 }

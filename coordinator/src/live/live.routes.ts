@@ -1,14 +1,15 @@
 import { upgradeWebSocket } from '@hono/node-server'
 import { AppError } from '@understudy/shared/core/app-error'
 import { agentId, instanceId } from '@understudy/shared/core/ids'
-import type { WebSocket } from 'ws'
+import type { Clock } from '@understudy/shared/core/time'
 import { type Api, createRoutes, requireRole } from '../http/http.ts'
 import type { LinkSession, Links } from './links.ts'
+import { pageSocket } from './page-socket.ts'
 import type { Topics } from './topics.ts'
 import type { VoterSockets } from './voter-sockets.ts'
 
-/** The WebSockets. All are authenticated like any other request, before the upgrade. */
-export function liveRoutes(links: Links, voters: VoterSockets, topics: Topics): Api {
+/** The WebSockets. All are authenticated like any other request, before the upgrade; pages again from time to time. */
+export function liveRoutes(links: Links, voters: VoterSockets, topics: Topics, clock: Clock): Api {
   const routes = createRoutes()
   for (const [path, sockets] of [
     ['/api/agents/:id/link', links],
@@ -29,21 +30,8 @@ export function liveRoutes(links: Links, voters: VoterSockets, topics: Topics): 
         onClose: () => session?.closed(),
       })
     })
-  routes.get('/api/live', requireRole('viewer'), (c) => {
-    let leave: (() => void) | undefined
-    return upgradeWebSocket(c, {
-      onOpen: (_, ws) => {
-        const raw = ws.raw as unknown as WebSocket
-        leave = topics.subscribe({
-          send: (text) => raw.send(text),
-          close: (code, reason) => raw.close(code, reason),
-          get bufferedAmount() {
-            return raw.bufferedAmount
-          },
-        })
-      },
-      onClose: () => leave?.(),
-    })
-  })
+  routes.get('/api/live', requireRole('viewer'), (c) =>
+    pageSocket(c, { clock, role: 'viewer' }, topics.subscribe),
+  )
   return routes
 }

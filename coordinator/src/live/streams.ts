@@ -1,7 +1,6 @@
-import { upgradeWebSocket } from '@hono/node-server'
 import type { Context } from 'hono'
-import type { WebSocket } from 'ws'
 import type { AppEnv } from '../http/http.ts'
+import { type Listening, pageSocket } from './page-socket.ts'
 import type { LiveSocket } from './topics.ts'
 
 /** A page that does not read is cut off before it takes the memory of everybody else. */
@@ -78,18 +77,11 @@ export function createStream<F extends object>(): Stream<F> {
   }
 }
 
-/** Lets a page listen. To be used behind the middleware that checks its role. */
-export function listenTo<F extends object>(
+/** Lets a page listen for as long as it may. */
+export const listenTo = <F extends object>(
   c: Context<AppEnv>,
+  listening: Listening,
   stream: Pick<Stream<F>, 'join'>,
   first: () => Promise<F | undefined>,
   shape?: Shape<F>,
-) {
-  let leave: (() => void) | undefined
-  return upgradeWebSocket(c, {
-    onOpen: (_, ws) => {
-      leave = stream.join(ws.raw as unknown as WebSocket, first(), shape)
-    },
-    onClose: () => leave?.(),
-  })
-}
+) => pageSocket(c, listening, (socket) => stream.join(socket, first(), shape))

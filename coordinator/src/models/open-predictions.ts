@@ -125,7 +125,7 @@ export function openPredictions(parts: OpenPredictionsParts): OpenPredictions {
     voluntaryMovesAllowed,
     riskOf: createLastRisks(feed, clock),
     routes: [
-      predictionRoutes({ store, feed, predict, now: () => clock.now() }),
+      predictionRoutes({ store, feed, predict, clock }),
       performanceRoutes({ performance, alerts, voluntaryMoves: voluntaryMovesAllowed }),
     ],
     left: store.markActed,

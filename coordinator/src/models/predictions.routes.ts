@@ -1,6 +1,6 @@
 import { z } from '@hono/zod-openapi'
 import { AppError } from '@understudy/shared/core/app-error'
-import { hours, type Instant, instant, plus } from '@understudy/shared/core/time'
+import { type Clock, hours, type Instant, instant, plus } from '@understudy/shared/core/time'
 import type { Interval } from '@understudy/shared/market/interval'
 import {
   type PredictionView,
@@ -29,11 +29,11 @@ export interface PredictionRouteParts {
   readonly store: PredictionStore
   readonly feed: PredictionFeed
   readonly predict: ReturnType<typeof createPredictCall>
-  readonly now: () => Instant
+  readonly clock: Clock
 }
 
 /** What models have said and say. */
-export function predictionRoutes({ store, feed, predict, now }: PredictionRouteParts): Api {
+export function predictionRoutes({ store, feed, predict, clock }: PredictionRouteParts): Api {
   const routes = createRoutes()
     .openapi(
       route({
@@ -50,7 +50,7 @@ export function predictionRoutes({ store, feed, predict, now }: PredictionRouteP
         const rows =
           pool === undefined
             ? await store.latest(lastPool(query), limit)
-            : await store.ofPool(pool, rangeOf(query, now()), limit)
+            : await store.ofPool(pool, rangeOf(query, clock.now()), limit)
         const last = rows.length < limit ? undefined : rows.at(-1)
         const next = last ? (pool === undefined ? last.pool_id : String(last.at)) : null
         return c.json({ items: rows.map(predictionView), next }, 200)
@@ -77,7 +77,7 @@ export function predictionRoutes({ store, feed, predict, now }: PredictionRouteP
           message,
         })),
       })
-    return listenTo(c, feed, async () => feed.last, wanted(asked.data))
+    return listenTo(c, { clock, role: 'viewer' }, feed, async () => feed.last, wanted(asked.data))
   })
   return routes
 }

@@ -106,6 +106,7 @@ export function decisionRoutes(parts: {
   routes.get('/api/v1/ml/decisions/live', requireRole('viewer'), (c) =>
     listenTo(
       c,
+      { clock, role: 'viewer' },
       stream,
       async (): Promise<DecisionFrame> => ({
         type: 'snapshot',

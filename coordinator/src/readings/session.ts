@@ -1,9 +1,9 @@
 import { AppError, isAppError } from '@understudy/shared/core/app-error'
-import { type Clock, type Mono, millis, plus } from '@understudy/shared/core/time'
+import type { Clock, Mono } from '@understudy/shared/core/time'
 import { toProblem } from '@understudy/shared/protocol/problem'
 import { type ReadingsRequest, readingsRequestSchema } from '@understudy/shared/protocol/readings'
 import { assertRole, invalidInput, type Principal } from '../http/http.ts'
-import type { LiveSocket } from '../live/live.ts'
+import { type LiveSocket, SIGNED_OUT, whileAllowed } from '../live/live.ts'
 import { type Question, questionOf } from './question.ts'
 import { Viewer } from './viewer.ts'
 import type { Watched } from './watched.ts'
@@ -15,11 +15,6 @@ const MAX_SUBSCRIPTIONS = 40
 /** What a page may ask at once, and how fast that comes back. */
 const BURST = 200
 const PER_SECOND = 10
-/** How often is looked whether whoever looks may still do so. */
-const LOOK_WHO = millis(5000)
-
-/** The session has ended, or its role does not suffice any more: sign in again. */
-const SIGNED_OUT = 4401
 
 export type Cut = 'slow' | 'signed-out' | 'messages'
 
@@ -33,14 +28,13 @@ export interface Caller {
 export class ReadingSession {
   readonly #socket: LiveSocket
   readonly #clock: Clock
-  readonly #caller: Caller
   readonly #watchedOf: (question: Question) => Watched
   readonly #onCut: (session: ReadingSession, why: Cut) => void
   readonly #viewer: Viewer
+  readonly #stopLooking: () => void
   #principal: Principal | undefined
   #left = BURST
   #leftAt: Mono
-  #lookedAt: Mono
   #closed = false
 
   constructor(parts: {
@@ -52,13 +46,20 @@ export class ReadingSession {
   }) {
     this.#socket = parts.socket
     this.#clock = parts.clock
-    this.#caller = parts.caller
     this.#watchedOf = parts.watchedOf
     this.#onCut = parts.onCut
     this.#viewer = new Viewer(parts.socket, parts.clock)
     this.#principal = parts.caller.principal
     this.#leftAt = parts.clock.mono()
-    this.#lookedAt = parts.clock.mono()
+    this.#stopLooking = whileAllowed({
+      clock: parts.clock,
+      role: 'viewer',
+      whoNow: () => parts.caller.whoNow(),
+      onStill: (principal) => {
+        this.#principal = principal
+      },
+      onEnd: () => this.#cut('signed-out', SIGNED_OUT, 'signed out'),
+    })
   }
 
   /** What cannot be done is answered; only who floods is cut off. */
@@ -77,18 +78,15 @@ export class ReadingSession {
     }
   }
 
-  /** Tells what there is to tell; now and then it looks whether its caller may still be told. */
+  /** Tells what there is to tell. */
   pump(): void {
     if (this.#closed) return
-    if (this.#viewer.pump() === 'too slow') return this.#cut('slow', 1013, 'too slow')
-    const now = this.#clock.mono()
-    if (now < plus(this.#lookedAt, LOOK_WHO)) return
-    this.#lookedAt = now
-    void this.#lookWho()
+    if (this.#viewer.pump() === 'too slow') this.#cut('slow', 1013, 'too slow')
   }
 
   closed(): void {
     this.#closed = true
+    this.#stopLooking()
     this.#viewer.leaveAll()
   }
 
@@ -108,20 +106,6 @@ export class ReadingSession {
     this.#leftAt = now
     this.#left -= 1
     return this.#left >= 0
-  }
-
-  async #lookWho(): Promise<void> {
-    try {
-      this.#principal = await this.#caller.whoNow()
-    } catch {
-      // Nobody can say; who was let in stays until somebody can.
-      return
-    }
-    try {
-      assertRole(this.#principal, 'viewer')
-    } catch {
-      this.#cut('signed-out', SIGNED_OUT, 'signed out')
-    }
   }
 
   #cut(why: Cut, code: number, reason: string): void {
