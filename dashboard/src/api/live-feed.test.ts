@@ -175,6 +175,14 @@ describe('the live feed', () => {
     expect(sockets).toHaveLength(2)
   })
 
+  it('does not connect again when it is stopped after a loss, as when the login has ended', async () => {
+    socket().say(sampleSnapshot(1))
+    socket().drop()
+    feed.stop()
+    await time.advance(60_000)
+    expect([sockets.length, time.pending()]).toEqual([1, 0])
+  })
+
   it('leaves nothing behind when it is stopped', () => {
     socket().say(sampleSnapshot(1))
     feed.stop()

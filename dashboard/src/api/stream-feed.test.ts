@@ -60,6 +60,14 @@ describe('a stream', () => {
     expect(sockets).toHaveLength(1)
   })
 
+  it('does not come back when it is ended after a loss, as when the login has ended', async () => {
+    const { time, sockets, end, lose } = stream()
+    lose(0)
+    end()
+    await time.advance(60_000)
+    expect([sockets.length, time.pending()]).toEqual([1, 0])
+  })
+
   it('ends', async () => {
     const { time, sockets, end, lose, say, heard } = stream()
     end()

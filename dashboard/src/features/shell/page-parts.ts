@@ -34,6 +34,8 @@ export interface PageParts {
   readonly blocked: string | undefined
   /** May do what takes the role admin. */
   readonly isAdmin: boolean
+  /** To be called when a socket of the page was lost: perhaps because nobody is signed in any more. */
+  lost(): void
 }
 
 export interface PageProps<P extends Route['page']> {
@@ -45,7 +47,7 @@ export interface PageProps<P extends Route['page']> {
 export const createPageParts = ({
   session,
   ...parts
-}: Omit<PageParts, 'picture' | 'stale' | 'blocked' | 'isAdmin'> & {
+}: Omit<PageParts, 'picture' | 'stale' | 'blocked' | 'isAdmin' | 'lost'> & {
   readonly session: Session
 }): PageParts => ({
   ...parts,
@@ -64,4 +66,5 @@ export const createPageParts = ({
     const { state } = session
     return state.kind === 'signed-in' && state.role === 'admin'
   },
+  lost: () => void session.ask(),
 })
