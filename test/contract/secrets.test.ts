@@ -14,6 +14,15 @@ test('a join token is not kept with the answer that is kept for an Idempotency-K
   expect(JSON.stringify(await bench.idempotencyKeys())).not.toContain(first.body.join_token)
 })
 
+test('a keyed call without a token is refused, and nothing is kept of it', async () => {
+  bench = await startBench()
+  for (const authorization of ['', 'Bearer garbage', `Bearer us_${'0'.repeat(16)}_${'a'.repeat(43)}`]) {
+    const headers = { authorization, 'idempotency-key': crypto.randomUUID() }
+    expect((await bench.call('POST', '/api/agents/a/replicas', {}, headers)).status).toBe(401)
+  }
+  expect(await bench.idempotencyKeys()).toEqual([])
+})
+
 test('behind a proxy that ends TLS the session cookie is for TLS only', async () => {
   bench = await startBench()
   const signIn = async (headers: Record<string, string>) => {

@@ -1,6 +1,6 @@
 import { createHash } from 'node:crypto'
 import { AppError } from '@understudy/shared/core/app-error'
-import { type Clock, type Millis, plus } from '@understudy/shared/core/time'
+import { type Clock, type Instant, type Millis, minutes, plus } from '@understudy/shared/core/time'
 import type { MiddlewareHandler } from 'hono'
 import type { Kysely, Schema } from '../storage/database.ts'
 import { actorOf } from './auth.ts'
@@ -8,23 +8,36 @@ import type { AppEnv } from './env.ts'
 
 /** How long an answer is kept. */
 const KEEP: Millis = (24 * 3600 * 1000) as Millis
+/** How often those that were kept for longer are removed; they are not found anyway. */
+const PURGE_EVERY = minutes(1)
 const MAX_KEY = 200
 /** Answers of these hold a secret that is shown once, so they are never kept. */
 const NEVER_KEPT = /\/(enroll|session|tokens|join-tokens)$/
 
 /**
  * `Idempotency-Key`: the same key from the same caller gets the same answer and does nothing a second time. With
- * another body it is refused. Answers of 5xx are not kept, so a retry may succeed.
+ * another body it is refused. Answers of 5xx are not kept, so a retry may succeed. Nor is anything of a caller that nobody
+ * knows: whoever can reach the port could fill the database.
  */
 export function createIdempotency(db: Kysely<Schema>, clock: Clock): MiddlewareHandler<AppEnv> {
   const inLine = createLines()
+  let purgeAt = clock.mono()
+
+  async function purge(since: Instant): Promise<void> {
+    const now = clock.mono()
+    if (now < purgeAt) return
+    purgeAt = plus(now, PURGE_EVERY)
+    await db.deleteFrom('idempotency_keys').where('created_at', '<=', since).execute()
+  }
 
   return async (c, next) => {
     const key = c.req.header('idempotency-key')
-    if (key === undefined || c.req.method === 'GET' || NEVER_KEPT.test(c.req.path)) return next()
+    const principal = c.get('principal')
+    if (key === undefined || principal === undefined) return next()
+    if (c.req.method === 'GET' || NEVER_KEPT.test(c.req.path)) return next()
     if (key.length === 0 || key.length > MAX_KEY)
       throw new AppError('input_invalid', `an Idempotency-Key has 1 to ${MAX_KEY} characters`)
-    const actor = actorOf(c.get('principal'))
+    const actor = actorOf(principal)
     const hash = createHash('sha256')
       .update(`${c.req.method} ${c.req.path}\n`)
       .update(await c.req.text())
@@ -57,7 +70,7 @@ export function createIdempotency(db: Kysely<Schema>, clock: Clock): MiddlewareH
         body: withoutSecrets(await c.res.clone().text()),
         created_at: clock.now(),
       }
-      await db.deleteFrom('idempotency_keys').where('created_at', '<=', since).execute()
+      await purge(since)
       await db
         .insertInto('idempotency_keys')
         .values({ key, actor, ...answer })

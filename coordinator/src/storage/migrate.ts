@@ -18,6 +18,7 @@ import { policies } from './migrations/0014-policies.ts'
 import { notifications } from './migrations/0015-notifications.ts'
 import { coveringPrices } from './migrations/0016-covering-prices.ts'
 import { engines } from './migrations/0018-engines.ts'
+import { callers } from './migrations/0020-callers.ts'
 import type { Schema } from './schema.ts'
 
 /** In order; a name never changes once it was released, and nothing goes backwards. */
@@ -39,6 +40,7 @@ const migrations: Record<string, Migration> = {
   '0015-notifications': notifications,
   '0016-covering-prices': coveringPrices,
   '0018-engines': engines,
+  '0020-callers': callers,
 }
 
 /**

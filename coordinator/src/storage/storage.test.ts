@@ -56,6 +56,7 @@ describe.each(dialects)('a database on %s', (dialect) => {
       '0015-notifications',
       '0016-covering-prices',
       '0018-engines',
+      '0020-callers',
     ]
     expect(await pendingMigrations(db)).toEqual(all)
     expect(await migrate(db)).toEqual(all)

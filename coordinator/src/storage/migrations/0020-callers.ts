@@ -1,0 +1,12 @@
+import { type Kysely, sql } from 'kysely'
+
+export const callers = { up }
+
+async function up(db: Kysely<unknown>): Promise<void> {
+  for (const statement of statements) await sql.raw(statement).execute(db)
+}
+
+const statements = [
+  // Answers that have been kept for a day are found without reading all the others.
+  'create index idempotency_keys_by_time on idempotency_keys (created_at)',
+]
