@@ -1,5 +1,7 @@
+import { systemClock } from '@understudy/shared/core/time'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
+import { createTokens } from '../../coordinator/src/http/http.ts'
 import { type Bench, startBench, until } from './bench.ts'
 
 /** A login that ends ends what was opened with it. */
@@ -61,4 +63,16 @@ test('who signs out hears nothing more on any feed, and others go on', async () 
   await until(() => leaving.size === FEEDS.length)
   expect(leaving).toEqual(allSignedOut)
   expect([...staying]).toEqual([])
+})
+
+test('a token that is revoked ends its feeds, and the sessions that were made from it with theirs', async () => {
+  const token = await bench.operatorToken('operator')
+  const cookie = await signIn(token)
+  const opened = [await openAll({ authorization: `Bearer ${token}` }), await openAll({ cookie })]
+  expect((await bench.call('GET', '/api/agents', undefined, { authorization: '', cookie })).status).toBe(200)
+  // As the command line does it, beside the coordinator that runs.
+  expect(await createTokens(bench.db, systemClock).revoke(token.split('_')[1] ?? '')).toBe(true)
+  expect((await bench.call('GET', '/api/agents', undefined, { authorization: '', cookie })).status).toBe(401)
+  await until(() => opened.every(({ size }) => size === FEEDS.length))
+  expect(opened).toEqual([allSignedOut, allSignedOut])
 })

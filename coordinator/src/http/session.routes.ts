@@ -26,12 +26,12 @@ export function sessionRoutes({ tokens }: AuthMode): Api {
         responses: { 200: answer('Signed in', sessionSchema), ...problems },
       }),
       async (c) => {
-        const operator = await tokens.findOperator(c.req.valid('json').token)
-        if (!operator)
+        const made = await tokens.createSession(c.req.valid('json').token, SESSION_LIFE)
+        if (!made)
           throw new AppError('unauthenticated', 'the token is not valid', {
             hint: 'Create one with `coordinator token create --role operator` and paste it whole.',
           })
-        const session = await tokens.createSession(operator, SESSION_LIFE)
+        const { session, ...operator } = made
         setCookie(c, SESSION_COOKIE, session, {
           httpOnly: true,
           sameSite: 'Strict',

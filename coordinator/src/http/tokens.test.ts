@@ -60,6 +60,36 @@ test('a token ends with its time, and at once when it is revoked', async () => {
   expect(await tokens.revoke(row?.id ?? '')).toBe(false)
 })
 
+test('a session ends with the token that it was made from, and no other does', async () => {
+  const { time, tokens } = bench()
+  const [ada, bob] = [
+    await tokens.createOperator('ada', 'operator', hours(1)),
+    await tokens.createOperator('bob', 'viewer', undefined),
+  ]
+  const sessionOf = async (token: string) => (await tokens.createSession(token, hours(12)))?.session ?? ''
+  const [adas, bobs, bobsOther] = [await sessionOf(ada), await sessionOf(bob), await sessionOf(bob)]
+  expect(await tokens.findSession(adas)).toEqual({ name: 'ada', role: 'operator' })
+  await time.advance(hours(1))
+  expect(await tokens.findSession(adas)).toBeUndefined()
+  await tokens.endSession(bobs)
+  expect(await tokens.findSession(bobsOther)).toEqual({ name: 'bob', role: 'viewer' })
+  expect(await tokens.findOperator(bob)).toBeDefined()
+  await tokens.revoke(bob.split('_')[1] ?? '')
+  expect(await tokens.findSession(bobsOther)).toBeUndefined()
+})
+
+test('a session is made from a valid token of an operator alone, and ends with its own time', async () => {
+  const { time, tokens } = bench()
+  const token = await tokens.createOperator('ada', 'admin', undefined)
+  const made = await tokens.createSession(token, hours(12))
+  expect(made).toMatchObject({ name: 'ada', role: 'admin' })
+  const join = await tokens.createJoin({ agentId: 'a', replicaId: null, instanceId: null }, hours(1))
+  for (const none of [made?.session ?? '', join, 'garbage'])
+    expect(await tokens.createSession(none, hours(12))).toBeUndefined()
+  await time.advance(hours(12))
+  expect(await tokens.findSession(made?.session ?? '')).toBeUndefined()
+})
+
 test('a join token is used once, by the instance that it is for', async () => {
   const { tokens } = bench()
   const token = await tokens.createJoin({ agentId: 'a', replicaId: null, instanceId: 'i-1' }, hours(1))

@@ -35,7 +35,11 @@ export interface Tokens {
   createJoin(token: Omit<JoinToken, 'id'>, lifetime: Millis): Promise<string>
   /** undefined for anything that is not a valid operator token. */
   findOperator(token: string): Promise<{ name: string; role: Role } | undefined>
-  createSession(operator: { name: string; role: Role }, lifetime: Millis): Promise<string>
+  /** It ends with the token at the latest. undefined for anything that is not a valid operator token. */
+  createSession(
+    token: string,
+    lifetime: Millis,
+  ): Promise<{ session: string; name: string; role: Role } | undefined>
   findSession(session: string): Promise<{ name: string; role: Role } | undefined>
   endSession(session: string): Promise<void>
   /**
@@ -75,6 +79,7 @@ export function createTokens(db: Kysely<Schema>, clock: Clock): Tokens {
         agent_id: null,
         instance_id: null,
         replica_id: null,
+        made_from: null,
         salt,
         hash,
         created_at: clock.now(),
@@ -125,9 +130,21 @@ export function createTokens(db: Kysely<Schema>, clock: Clock): Tokens {
       .where('id', '=', match[1])
       .where('kind', '=', kind)
       .executeTakeFirst()
-    if (!row || row.revoked_at !== null) return undefined
-    if (row.expires_at !== null && row.expires_at <= clock.now()) return undefined
+    if (!row || isOver(row)) return undefined
+    if (row.made_from !== null && !(await isValid(row.made_from))) return undefined
     return (await isSecretOf(row, match[2])) ? row : undefined
+  }
+
+  const isOver = ({ expires_at: end, revoked_at: revoked }: Pick<TokenRow, 'expires_at' | 'revoked_at'>) =>
+    revoked !== null || (end !== null && end <= clock.now())
+
+  async function isValid(id: string): Promise<boolean> {
+    const row = await db
+      .selectFrom('api_tokens')
+      .select(['expires_at', 'revoked_at'])
+      .where('id', '=', id)
+      .executeTakeFirst()
+    return row !== undefined && !isOver(row)
   }
 
   async function isSecretOf(row: TokenRow, secret: string): Promise<boolean> {
@@ -166,7 +183,13 @@ export function createTokens(db: Kysely<Schema>, clock: Clock): Tokens {
         lifetime,
       ),
     findOperator: (token) => findCaller(token, 'operator'),
-    createSession: ({ name, role }, lifetime) => insert({ kind: 'session', name, role }, lifetime),
+    async createSession(token, lifetime) {
+      const row = await find(token, 'operator')
+      if (!row) return undefined
+      const { id, name, role } = row
+      const session = await insert({ kind: 'session', name, role, made_from: id }, lifetime)
+      return { session, name, role: asRole(role) }
+    },
     findSession: (session) => findCaller(session, 'session'),
     async endSession(session) {
       const row = await find(session, 'session')

@@ -211,6 +211,8 @@ export interface TokenRow {
   agent_id: string | null
   instance_id: string | null
   replica_id: string | null
+  /** The operator's token that a session was made from. */
+  made_from: string | null
   salt: string
   hash: string
   created_at: number
