@@ -26,7 +26,7 @@ import { createHandOverWatch } from './role/hand-over-watch.ts'
 import { createHooks } from './role/hooks.ts'
 import { createRole } from './role/role.ts'
 import { openRoleStore } from './role/role-store.ts'
-import { createEmergencySnapshot, openSnapshots, situationOf, startOnWhole } from './snapshot/snapshot.ts'
+import { createEmergencySnapshot, openSnapshots, situationOf } from './snapshot/snapshot.ts'
 import { copyReport, roleStatus, streamHeartbeat, streamStatus } from './status/agent-status.ts'
 import { degradationsOf } from './status/degradations.ts'
 import { openLocalSockets } from './status/local-sockets.ts'
@@ -144,14 +144,13 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     member: () => role.member,
     isFollowed: () => replication.lags().length > 0,
   })
-  const hooks = startOnWhole(cuts?.hooks ?? ownHooks, snapshots.recovery)
   const role = createRole({
     agent,
     instance: self,
     policy: defaultLeasePolicy,
     freezeBudget: seconds(config.freeze_budget),
     clock,
-    hooks,
+    hooks: cuts?.hooks ?? ownHooks,
     replication: withRecord(replication, record),
     recovery: snapshots.recovery,
     store,

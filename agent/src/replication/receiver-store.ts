@@ -182,6 +182,7 @@ export async function openReceiverStore(
     assertComplete() {
       if (!mark.partial && !replay) return
       throw new AppError('state_unreadable', 'the copy of the state on this instance is not complete', {
+        facts: { incomplete: true },
         hint: 'Nothing is started on a part of it: promote another replica, or bring back an instance that has it whole.',
       })
     },

@@ -28,8 +28,8 @@ export interface Receiver {
   readonly trouble: AppError | undefined
   follow(epoch: number, self: InstanceId, upstream: StreamSource): void
   /**
-   * Ends the connection and puts everything whole in place; or moves what is there aside.
-   * @throws AppError `state_unreadable` when only a part of a copy is there and is not to be moved aside
+   * Ends the connection and puts everything whole in place; or moves what is there aside. What `refill` leaves is whole.
+   * @throws AppError `state_unreadable` when only a part of a copy is there, is not to be moved aside, and nothing refills it
    */
   finish(discard: boolean, refill?: () => Promise<void>): Promise<void>
   stop(): Promise<void>
@@ -166,7 +166,7 @@ export function createReceiver(surroundings: ReceiverSurroundings): Receiver {
         await refill?.()
       } else {
         await store.dropPartial()
-        store.assertComplete()
+        await (refill ? refill() : store.assertComplete())
       }
       await store.markWhole()
     },

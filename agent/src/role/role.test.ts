@@ -81,7 +81,7 @@ test('a disk that refuses the epoch ends the office in that very epoch, without 
   elected(5)
   await time.advance(1000)
   expect(role.member).toMatchObject({ epoch: 5, role: { kind: 'fenced' }, exposed: false })
-  expect(hooks).toEqual(['stop'])
+  expect(hooks).toEqual([])
   expect(resigned).toEqual([5])
   expect(reports).toContainEqual({
     kind: 'promotion-failed',
@@ -90,14 +90,14 @@ test('a disk that refuses the epoch ends the office in that very epoch, without 
   })
   // Its own refusal, and that of writing down that it is over.
   expect(disk.saves).toEqual([
-    { epoch: 5, active: true },
+    { epoch: 5, active: false },
     { epoch: 5, active: false },
   ])
   disk.refuses = false
   elected(6)
   await time.advance(1000)
   expect(role.member).toMatchObject({ epoch: 6, role: { kind: 'primary' }, workload: 'running' })
-  expect(hooks).toEqual(['stop', 'start', 'health'])
+  expect(hooks).toEqual(['start', 'health'])
 })
 
 test('a replica whose disk refuses the epoch follows in the same epoch when it is told to again', async () => {

@@ -1,4 +1,4 @@
-import { messageOf } from '@understudy/shared/core/app-error'
+import { isAppError, messageOf } from '@understudy/shared/core/app-error'
 import type { AgentId, IncidentId, InstanceId } from '@understudy/shared/core/ids'
 import { createSerial } from '@understudy/shared/core/serial'
 import {
@@ -159,7 +159,10 @@ export function createRole(parts: RoleSurroundings): Role {
       case 'stop-serving':
         return replication.stopServing()
       case 'release':
-        return voter.release(effect.turn, effect.target, { incident: member.incident ?? null, fresh: false })
+        return voter.release(effect.turn, effect.target, {
+          ...{ incident: member.incident ?? null, fresh: false },
+          planned: member.role.kind === 'handing-over' && !member.role.urgent,
+        })
       case 'resign':
         return voter.resign(effect.epoch)
       case 'hook':
@@ -171,7 +174,7 @@ export function createRole(parts: RoleSurroundings): Role {
         return runHook(effect)
       case 'finish-receiving':
         return operate('finish-receiving', effect.turn, async () => {
-          await (effect.discard ? beginAnew() : replication.finish(false))
+          await (effect.discard || recovery.unfinished ? beginAnew() : replication.finish(false))
           return { kind: 'applied' as const, turn: effect.turn, ok: true }
         })
       case 'drain':
@@ -196,10 +199,10 @@ export function createRole(parts: RoleSurroundings): Role {
     if (released) report({ ...body, vote: released })
   }
 
-  /** With the newest snapshot, where there is one; else with nothing. */
+  /** With the newest snapshot, where there is one, and with the rest of it where it was begun with before; else with nothing. */
   async function beginAnew(): Promise<void> {
     const started = clock.mono()
-    const restored = await recovery.begin((refill) => replication.finish(true, refill))
+    const restored = await recovery.begin((goesOn, refill) => replication.finish(!goesOn, refill))
     if (restored)
       reportStep('snapshot-restored', started, true, describeRestored(restored), throughOf(restored))
   }
@@ -231,7 +234,7 @@ export function createRole(parts: RoleSurroundings): Role {
         const why = messageOf(error)
         log.warn({ event: `role.${name}_failed`, why, incident })
         reportStep(stepNames[name], started, false, why)
-        dispatch(failureOf(name, turn, why))
+        dispatch(failureOf(name, turn, why, isAppError(error) && error.facts.incomplete === true))
       },
     )
   }
@@ -324,10 +327,15 @@ export function createRole(parts: RoleSurroundings): Role {
 const inTransition = ({ workload }: Member): boolean =>
   workload === 'freezing' || workload === 'stopping' || workload === 'killing'
 
-const failureOf = (name: 'finish-receiving' | 'drain' | 'seal', turn: number, why: string): MemberEvent => {
+const failureOf = (
+  name: 'finish-receiving' | 'drain' | 'seal',
+  turn: number,
+  why: string,
+  incomplete: boolean,
+): MemberEvent => {
   if (name === 'drain') return { kind: 'drained', turn, ok: false, why }
   if (name === 'seal') return { kind: 'sealed', turn, ok: false, seq: 0, why }
-  return { kind: 'applied', turn, ok: false, why }
+  return { kind: 'applied', turn, ok: false, why, incomplete }
 }
 
 const detailOf = (event: MemberEvent): string => (event.kind === 'sealed' ? sealedDetail(event) : '')

@@ -4,11 +4,9 @@ import { millis } from '@understudy/shared/core/time'
 import { pino } from 'pino'
 import { expect, test } from 'vitest'
 import { scratch } from '../replication/testing.ts'
-import type { Hooks } from '../role/hooks.ts'
-import { createRecovery } from './recovery.ts'
+import { createRecovery, type Fill } from './recovery.ts'
 import type { Restored, RestoreOrder } from './restore.ts'
 import { openRestoreMark } from './restore-mark.ts'
-import { startOnWhole } from './start-on-whole.ts'
 
 /** What an instance does that is to begin anew, with a restore that ends as the test says. */
 
@@ -26,13 +24,14 @@ const unreachable = new AppError('unavailable', 'the store cannot be reached', {
 function bench(restore: ((order: RestoreOrder) => Promise<Restored>) | undefined) {
   const path = join(scratch(), 'restore.json')
   const mark = openRestoreMark(path)
-  const discards: string[] = []
+  const filled: string[] = []
   const recovery = createRecovery({ mark, restore, log })
-  const discard = async (refill: () => Promise<void>) => {
-    discards.push(openRestoreMark(path).progress ? 'marked' : 'unmarked')
+  const fill: Fill = async (goesOn, refill) => {
+    const marked = openRestoreMark(path).progress ? 'marked' : 'unmarked'
+    filled.push(goesOn ? `${marked}, goes on` : marked)
     await refill()
   }
-  return { recovery, mark, path, discards, discard }
+  return { recovery, mark, path, filled, fill }
 }
 
 test('what is here goes, then the newest snapshot comes; from before the first step on it is marked', async () => {
@@ -40,61 +39,50 @@ test('what is here goes, then the newest snapshot comes; from before the first s
     await b.mark.clear()
     return restored
   })
-  expect(await b.recovery.begin(b.discard)).toBe(restored)
-  expect(b.discards).toEqual(['marked'])
+  expect(await b.recovery.begin(b.fill)).toBe(restored)
+  expect(b.filled).toEqual(['marked'])
   expect(b.recovery.unfinished).toBe(false)
 })
 
 test('without any snapshot the state is empty, and that is all right', async () => {
   const b = bench(() => Promise.reject(none))
-  expect(await b.recovery.begin(b.discard)).toBeUndefined()
+  expect(await b.recovery.begin(b.fill)).toBeUndefined()
   expect(b.recovery.unfinished).toBe(false)
 })
 
 test('without a store the state is empty', async () => {
   const b = bench(undefined)
-  expect(await b.recovery.begin(b.discard)).toBeUndefined()
-  expect(b.discards).toEqual(['unmarked'])
+  expect(await b.recovery.begin(b.fill)).toBeUndefined()
+  expect(b.filled).toEqual(['unmarked'])
 })
 
-test('a restore that fails stays unfinished, across a restart, and nothing is started until it has ended', async () => {
+test('a restore that fails stays unfinished, across a restart, until it has ended', async () => {
   let fails = true
   const b = bench(async () => {
     if (fails) throw unreachable
     await b.mark.clear()
     return restored
   })
-  await expect(b.recovery.begin(b.discard)).rejects.toBe(unreachable)
+  await expect(b.recovery.begin(b.fill)).rejects.toBe(unreachable)
   expect(openRestoreMark(b.path).progress).toEqual({ snapshot: null, packs: 0 })
-  const ran: string[] = []
-  const plain: Hooks = {
-    run: async (hook) => {
-      ran.push(hook)
-      return { ok: true, output: '' }
-    },
-    kill: async () => ({ ok: true, output: '' }),
-  }
-  const hooks = startOnWhole(plain, b.recovery)
-  const facts = { agent: 'orders', instance: 'i-abc', epoch: 1 }
-  const { signal } = new AbortController()
-  expect(await hooks.run('start', facts, signal)).toMatchObject({
-    ok: false,
-    why: 'the newest snapshot could not be put in place: the store cannot be reached',
-  })
-  expect(await hooks.run('stop', facts, signal)).toMatchObject({ ok: true })
-  expect(ran).toEqual(['stop'])
+  expect(b.recovery.unfinished).toBe(true)
   fails = false
-  expect(await hooks.run('start', facts, signal)).toMatchObject({ ok: true })
-  expect(ran).toEqual(['stop', 'start'])
+  // What an attempt that did not even choose one has left is made room from again.
+  expect(await b.recovery.begin(b.fill)).toBe(restored)
+  expect(b.filled).toEqual(['marked', 'marked'])
+  expect(b.recovery.unfinished).toBe(false)
 })
 
 test('a part of a snapshot is gone on with, not thrown away; and without a store it is refused', async () => {
   const b = bench(async () => restored)
   await b.mark.set({ snapshot: restored.snapshot.id, packs: 3 })
-  await b.recovery.begin(b.discard)
-  expect(b.discards).toEqual([])
+  await b.recovery.begin(b.fill)
+  expect(b.filled).toEqual(['marked, goes on'])
   const without = createRecovery({ mark: b.mark, restore: undefined, log })
-  await expect(without.finish()).rejects.toMatchObject({ code: 'state_unreadable', hint: expect.any(String) })
+  await expect(without.begin(b.fill)).rejects.toMatchObject({
+    code: 'state_unreadable',
+    hint: expect.any(String),
+  })
 })
 
 test('whoever stops it waits until nothing is written any more; what comes from elsewhere ends the matter', async () => {
@@ -111,7 +99,7 @@ test('whoever stops it waits until nothing is written any more; what comes from 
         )
       }),
   )
-  const beginning = b.recovery.begin(b.discard).catch((error: unknown) => error)
+  const beginning = b.recovery.begin(b.fill).catch((error: unknown) => error)
   await new Promise((resolve) => setTimeout(resolve, 20))
   expect(writing).toBe(true)
   await b.recovery.stop()

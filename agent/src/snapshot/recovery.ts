@@ -11,17 +11,18 @@ export interface Recovery {
   /** A restore was begun here and has not ended. */
   readonly unfinished: boolean
   /**
-   * Restores, once `discard` has made room and calls back. Undefined when there is no snapshot: the state is empty.
+   * Restores once `fill`, which makes room unless a restore goes on with what is there, calls back; or goes on with a restore
+   * that was begun. Undefined when there is no snapshot: the state is empty.
    * @throws AppError what restoring throws
    */
-  begin(discard: (refill: () => Promise<void>) => Promise<void>): Promise<Restored | undefined>
-  /** Ends well at once when nothing is unfinished, else goes on with it. @throws AppError */
-  finish(): Promise<Restored | undefined>
+  begin(fill: Fill): Promise<Restored | undefined>
   /** Ends what is under way, and waits until nothing is written any more. */
   stop(): Promise<void>
   /** The state comes from somewhere else: what was restored in part does not matter any more. */
   abandon(): Promise<void>
 }
+
+export type Fill = (goesOn: boolean, refill: () => Promise<void>) => Promise<void>
 
 export interface RecoverySurroundings {
   readonly mark: RestoreMark
@@ -72,22 +73,21 @@ export function createRecovery({ mark, restore, log }: RecoverySurroundings): Re
     get unfinished() {
       return mark.progress !== undefined
     },
-    begin: (discard) =>
+    begin: (fill) =>
       exclusively(async (signal) => {
-        // What an earlier restore has put here is gone on with.
-        if (mark.progress?.snapshot) return bringBack(signal)
-        if (!restore) {
-          await discard(async () => undefined)
+        const goesOn = typeof mark.progress?.snapshot === 'string'
+        if (!restore && !goesOn) {
+          await fill(false, async () => undefined)
+          if (mark.progress) await mark.clear()
           return undefined
         }
-        await mark.set({ snapshot: null, packs: 0 })
+        if (!goesOn) await mark.set({ snapshot: null, packs: 0 })
         let restored: Restored | undefined
-        await discard(async () => {
+        await fill(goesOn, async () => {
           restored = await bringBack(signal)
         })
         return restored
       }),
-    finish: () => exclusively(async (signal) => (mark.progress ? bringBack(signal) : undefined)),
     stop,
     async abandon() {
       await stop()

@@ -19,7 +19,6 @@ export { describeRestored, throughOf } from './restore.ts'
 export { listSnapshots, restoreCommand, snapshotCommand } from './snapshot-commands.ts'
 export { type SnapshotService, situationOf, snapshotStatusSchema } from './snapshot-service.ts'
 export { snapshotRoutes } from './snapshot-socket.ts'
-export { startOnWhole } from './start-on-whole.ts'
 
 /**
  * Keeps the state of an agent outside its instances: the same stream that a replica gets, as objects in a store. Made

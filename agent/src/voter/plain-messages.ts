@@ -122,8 +122,12 @@ function castVote(value: unknown): CastVote {
 }
 
 function extras(value: unknown): ElectionExtras {
-  const { incident, fresh } = record(value)
-  return { incident: incident === null ? null : (text(incident, UUID) as IncidentId), fresh: bool(fresh) }
+  const { incident, fresh, planned } = record(value)
+  return {
+    incident: incident === null ? null : (text(incident, UUID) as IncidentId),
+    fresh: bool(fresh),
+    ...(planned === undefined ? {} : { planned: bool(planned) }),
+  }
 }
 
 const orNull = (value: unknown): Certificate | null => (value === null ? null : readCertificate(value))

@@ -261,8 +261,8 @@ export function createGroupRunner(
     const heard = plus(now, millis(-silenceOf(before, now)))
     // It votes for another once that one has confirmed the last of the state; what it left out, it reports.
     const gaveUp = elsewhere?.votes.some(({ voter }) => voter === incident.instance) ?? false
-    const trigger = gaveUp ? 'notice' : incident.trigger
-    flight = newFlight({ ...incident, trigger }, began, before.epoch, heard)
+    const { trigger } = incident
+    flight = newFlight(incident, began, before.epoch, heard)
     flight.elsewhere = elsewhere !== undefined
     flight.sealedFor = gaveUp ? elsewhere?.proposal.primary : undefined
     flight.cause = causeOf(sighting?.via)

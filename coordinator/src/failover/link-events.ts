@@ -219,7 +219,10 @@ export function createLinkEvents(parts: {
         }
         return runner.dispatch({ kind: 'promoted', instance, epoch: report.epoch })
       case 'promotion-failed':
-        return runner.dispatch({ kind: 'promotion-failed', instance, epoch: report.epoch, why: report.why })
+        return runner.dispatch({
+          ...{ kind: 'promotion-failed', instance, epoch: report.epoch, why: report.why },
+          incomplete: report.incomplete,
+        })
       case 'released':
         return onReleased(entry, instance, report)
       case 'certified':

@@ -10,6 +10,7 @@ import {
   millis,
   plus,
   seconds,
+  sleep,
 } from '@understudy/shared/core/time'
 import type { AfterSignal } from '@understudy/shared/interruption/rebalance-posterior'
 import { FOLLOWED_WITHIN } from '@understudy/shared/interruption/signal-outcome'
@@ -29,6 +30,9 @@ import type { Entry } from './registry.ts'
 const OVERDUE_BUDGET = seconds(5)
 /** An Auto Scaling group names no time; its instances have about as long as after a notice. */
 const ASG_BUDGET = seconds(120)
+/** A primary that is being brought up, and gets a notice, is there within this as a rule. */
+const OPENS_WITHIN = seconds(10)
+const LOOK = millis(50)
 
 export interface NoticeSighting {
   readonly signal: 'termination-notice' | 'rebalance-recommendation'
@@ -111,9 +115,15 @@ export function createSignals(parts: {
     )
     if (running && running === runner.flight && running.incident.trigger === 'notice')
       becameNotice(running.incident.id, instance, { seenAt, via })
-    const opened = runner.flight?.incident.id
-    if (opened) return opened
-    return terminateOther(entry, instance, { seenAt, via })
+    return (await openedFor(entry, instance)) ?? terminateOther(entry, instance, { seenAt, via })
+  }
+
+  /** At once, but for a primary that is being brought up: then as soon as it is there. */
+  async function openedFor({ runner }: Entry, instance: InstanceId): Promise<IncidentId | undefined> {
+    const since = clock.mono()
+    while (!runner.flight && between(since, clock.mono()) < OPENS_WITHIN && runner.group.primary === instance)
+      await sleep(clock, LOOK)
+    return runner.flight?.incident.id
   }
 
   /** What had begun as a planned move, or as a drill, is the answer to a notice from now on. */
@@ -151,10 +161,13 @@ export function createSignals(parts: {
       deadline: null,
       epoch: entry.runner.group.epoch,
     })
-    entry.runner.dispatch({ kind: 'notice', instance, left: ASG_BUDGET })
+    const isPrimary = instance === entry.runner.group.primary
+    if (!isPrimary) entry.runner.dispatch({ kind: 'notice', instance, left: ASG_BUDGET })
     incidents.close(id, {
       outcome: 'no-action',
-      why: `${instance} is a standby: the primary runs on, and a new standby is wanted`,
+      why: isPrimary
+        ? `${instance} is being brought up again: once it is there, the notice is an incident of its own`
+        : `${instance} is a standby: the primary runs on, and a new standby is wanted`,
       action: 'none',
       replicaId: entry.replicas.get(instance)?.id ?? null,
       newInstanceId: null,

@@ -2,7 +2,7 @@ import type { InstanceId } from '../core/ids.ts'
 import { between, millis, plus } from '../core/time.ts'
 import { considerNotice, failed, giveUpHandOver, replaceLost, thenPromote } from './group-change.ts'
 import { elect } from './group-election.ts'
-import { after, quiet } from './group-orders.ts'
+import { after, leadTo, quiet } from './group-orders.ts'
 import type { Group, GroupContext, GroupStep, OpenChange } from './group-types.ts'
 
 /** What becomes of a group when a change is given up. */
@@ -47,7 +47,9 @@ export function abandon(group: Group, { proposal, then }: OpenChange, context: G
       if (incident && isHeard && primary.resigned < group.epoch) {
         const why = `${proposal.primary} did not take over: ${group.primary} is heard again`
         const closed = { kind: 'incident-closed' as const, incident, outcome: 'failed' as const, why }
-        return after([closed], considerNotice(steady, context))
+        // That it was up may have come while another was voted on.
+        const led = group.wasUp ? leadTo(steady, primary.instance) : []
+        return after([...led, closed], considerNotice(steady, context))
       }
       return replaceLost({ ...steady, waiting: incident }, context)
     }

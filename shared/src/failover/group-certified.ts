@@ -10,7 +10,15 @@ import {
 } from './certificate.ts'
 import { considerNotice, handOver } from './group-change.ts'
 import { offer, votesFor } from './group-election.ts'
-import { after, fenceOrder, handOverTargets, openIncident, patchMember, quiet } from './group-orders.ts'
+import {
+  after,
+  fenceOrder,
+  handOverTargets,
+  openIncident,
+  patchMember,
+  quiet,
+  released,
+} from './group-orders.ts'
 import { unheard } from './group-restore.ts'
 import type {
   Group,
@@ -135,9 +143,10 @@ function incidentOf(
 ): { incident: OpenIncident | undefined; opened: GroupEffect[] } {
   const open = openIncident(group)
   if (open || group.primary === undefined) return { incident: open, opened: [] }
+  const gaveUp = votes.some(({ voter }) => voter === group.primary)
   const incident: OpenIncident = {
     id: extras?.incident ?? newIncident(),
-    trigger: votes.some(({ voter }) => voter === group.primary) ? 'notice' : 'silence',
+    trigger: gaveUp ? (extras?.planned ? 'planned' : 'notice') : 'silence',
     instance: group.primary,
     by: undefined,
     keepOld: true,
@@ -167,17 +176,18 @@ function certified(group: Group, certificate: Certificate, then: Then, context: 
       // Its own report of it may come after the certificate, or never.
       const gaveUp = moves && certificate.votes.some(({ voter }) => voter === previous)
       const retired = moves && incident !== undefined && !incident.keepOld && previous === incident.instance
+      const known = gaveUp ? released(owned, previous) : owned
       const promoting: Group = patchMember(
         patchMember(
           {
-            ...owned,
+            ...known,
             phase: { kind: 'promoting', target: primary, fresh, incident, attempt, offer: undefined },
             ...(moves ? { wasUp: false } : stillVouched(group, certificate)),
             // It is what the promotion is about from now on, and ends with it.
             waiting: undefined,
           },
           moves ? previous : undefined,
-          { retired, attached: false, ...(gaveUp ? { released: true } : {}) },
+          { retired, attached: false },
         ),
         primary,
         { sync: 'unknown', released: false, retired: false, hadCopy: true },

@@ -8,10 +8,12 @@ import {
   handOverOrder,
   handOverTargets,
   isAlone,
+  noticedCopy,
   openIncident,
   patchMember,
   quiet,
   readyTargets,
+  released,
   silentHolders,
   silentVoters,
   standIn,
@@ -89,7 +91,7 @@ export function release(
   incident: OpenIncident,
   context: GroupContext,
 ): GroupStep {
-  const free = patchMember(group, from, { released: true, resigned: group.epoch, voted: proposal.epoch })
+  const free = patchMember(released(group, from), from, { resigned: group.epoch, voted: proposal.epoch })
   const then = { kind: 'promote' as const, incident, fresh: false, attempt: 0 }
   return vote(free, { proposal, votes: [cast], gone: [], then }, context)
 }
@@ -239,7 +241,7 @@ export function relaunch(
   const taken = ready && elect(group, ready.instance, thenPromote(incident), context)
   if (taken) return taken
   // The successor has what was vouched for, even if its own end is near; who handed the state over has it as it was then.
-  const copy = heirOf(group) ?? unvouchedCopy(group) ?? standIn(group, group.primary)
+  const copy = heirOf(group) ?? unvouchedCopy(group) ?? standIn(group, group.primary) ?? noticedCopy(group)
   const copied = copy && elect(group, copy.instance, thenPromote(incident), context)
   if (copy && copied) {
     const detail = `${group.primary} ended before it could say how far ${copy.instance} is behind`
@@ -249,7 +251,9 @@ export function relaunch(
   const asked = [...holders, ...silentVoters(group, now)].map(
     ({ instance }): GroupEffect => ({ kind: 'check-instance', instance }),
   )
-  if (copy || (holders.length > 0 && now < emptyFrom)) return quiet(group, ...asked)
+  // Soon after a start there may be members that a restored database does not know.
+  const isEarly = now < group.silentUntil || (holders.length > 0 && now < emptyFrom)
+  if (copy || isEarly) return quiet(group, ...asked)
   const empty = emptyMember(group)
   const begun = empty && elect(group, empty.instance, thenPromote(incident, { fresh: true }), context)
   if (!empty || !begun) return quiet(group, ...asked)
@@ -266,12 +270,15 @@ export function afterFailedPromotion(
   from: InstanceId,
   why: string,
   context: GroupContext,
+  /** It has only a part of a copy. */
+  incomplete = false,
 ): GroupStep {
   const { now } = context
   const attempt = group.phase.kind === 'promoting' ? group.phase.attempt + 1 : 1
-  const next = nextAfter(group, from, attempt, now)
-  if (next) {
-    const { incident, opened } = incidentFor(group, from, context)
+  const { incident, opened } = incidentFor(group, from, context)
+  const left = incomplete ? [unvouchedCopy(group) ?? noticedCopy(group)] : []
+  for (const next of [...whoIsNext(group, from, attempt, now), ...left]) {
+    if (!next) continue
     const failed = stepOf(incident, 'promotion-failed', `${from}: ${why}`)
     const elected = elect(group, next.instance, thenPromote(incident), context)
     if (elected) return after([...opened, failed], elected)
@@ -283,16 +290,18 @@ export function afterFailedPromotion(
 /**
  * Who was vouched for and has a vote comes first; then who handed everything over, if nothing can have been written since.
  * When the primary itself has been tried in vain, or is not there to try again, its successor is taken though nobody
- * vouches for it any more, and at last who once had everything.
+ * vouches for it any more. Who once had everything never takes the place of one that has been up since and is there.
  */
-function nextAfter(group: Group, from: InstanceId, attempt: number, now: Mono): GroupMember | undefined {
+function whoIsNext(group: Group, from: InstanceId, attempt: number, now: Mono): readonly GroupMember[] {
   const heir = group.certificate?.proposal.successor
   const ready = readyTargets(group, now)
-  const former = standIn(group, from)
-  const vouched =
-    ready.find(({ instance }) => instance === heir) ?? (group.wasUp ? undefined : former) ?? ready[0]
   const isThere = (group.members.get(from)?.resigned ?? 0) >= group.epoch
-  return vouched ?? (attempt > 1 || !isThere ? (heirOf(group) ?? former) : undefined)
+  return [
+    ready.find(({ instance }) => instance === heir),
+    group.wasUp ? undefined : standIn(group, from),
+    ...ready,
+    attempt > 1 || !isThere ? heirOf(group) : undefined,
+  ].filter((member) => member !== undefined)
 }
 
 /**

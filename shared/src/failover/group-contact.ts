@@ -81,7 +81,7 @@ function onOwnerConnected(
   if (phase.kind === 'promoting' && phase.offer && role !== 'primary' && resigned < group.epoch)
     return quiet(group, { kind: 'tell', instance, message: phase.offer })
   if (phase.kind === 'promoting' && role === 'primary' && resigned < group.epoch)
-    return onPromoted(group, { kind: 'promoted', instance, epoch: group.epoch })
+    return onPromoted(group, { kind: 'promoted', instance, epoch: group.epoch }, context)
   if ('change' in phase || phase.kind === 'vacant') return quiet(group, ...news)
   if (resigned < group.epoch) {
     if (phase.kind === 'handing-over') return quiet(group, ...news, handOverOrder(group, phase, context.now))
@@ -108,12 +108,11 @@ export function onBeat(group: Group, event: GroupEvent & { kind: 'beat' }, { now
   const { primary, term } = certificate.proposal
   // Who is out of its office needs no lease, and what it was promised would keep others from being elected.
   const isOwner = office && instance === primary && epoch >= term && epoch <= certificate.proposal.epoch
-  const isBound =
-    (voted.epoch > certificate.proposal.epoch && voted.primary !== instance) || isLeaving(heard, instance)
+  const isAhead = voted.epoch > certificate.proposal.epoch
   // It has won with our vote; the certificate is on its way.
-  const isWinner =
-    voted.epoch > certificate.proposal.epoch && voted.primary === instance && epoch === voted.epoch
-  if ((isOwner && !isBound) || isWinner)
+  const isWinner = isAhead && voted.primary === instance && epoch === voted.epoch
+  const isBound = isAhead && voted.primary !== instance
+  if (((isOwner && !isBound) || isWinner) && !isLeaving(heard, instance))
     return quiet(
       { ...heard, promise: { to: instance, until: promiseEnd(now, group.policy) } },
       {

@@ -14,7 +14,7 @@ import {
   type VoterId,
   votersOf,
 } from './certificate.ts'
-import { quiet } from './group-orders.ts'
+import { mayBeWhole, quiet } from './group-orders.ts'
 import type {
   Group,
   GroupContext,
@@ -96,9 +96,6 @@ function force(
   const ended = change.gone.filter((id) => id !== consenting.instance)
   return ask(group, consenting.instance, { ...change, gone: ended }, context)
 }
-
-const mayBeWhole = ({ sync, hadCopy, released }: GroupMember): boolean =>
-  sync === 'ready' || released || (hadCopy && sync === 'unknown')
 
 /** Makes `instance` the successor, or nobody. The primary votes first, so our own vote completes it. */
 export function designate(
@@ -186,8 +183,11 @@ function mayVote(group: Group, { proposal, votes, gone }: OpenChange, now: Mono)
     holder === proposal.primary ||
     votes.some(({ voter }) => voter === holder) ||
     isVoid(holder)
-  // Whom an earlier process of ours may have promised to.
-  if (now < silentUntil && !(agrees(certificate?.proposal.primary) && agrees(voted.primary))) return false
+  // Whom an earlier process of ours may have promised to; and who that was is not known where an epoch has been missed,
+  // but for a forced one: then everybody who could have been it has ended, or consents.
+  const hasMissed = !proposal.forced && proposal.epoch > Math.max(group.epoch, voted.epoch) + 1
+  const isSafe = !hasMissed && agrees(certificate?.proposal.primary) && agrees(voted.primary)
+  if (now < silentUntil && !isSafe) return false
   return promise === undefined || now >= promise.until || agrees(promise.to)
 }
 

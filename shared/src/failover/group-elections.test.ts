@@ -98,6 +98,24 @@ test('G2: a candidate that we have voted for is promised to, also when its elect
   expect(g.find('vote')?.proposal).toMatchObject({ epoch: 4, primary: P })
 })
 
+test('G2: nor is it promised to once our vote for another is being written, though it wins with the one that it has', () => {
+  const g = bench().settle()
+  g.wait(lease + 1, R)
+  g.write()
+  const until = g.now + lease
+  g.pass(1)
+  g.beat(P)
+  g.beat(R, { hears: true })
+  g.wait(0)
+  g.connect(P, 'idle', { resigned: 2 })
+  g.agree()
+  g.wait(until - g.now, P, R)
+  expect(g.group.casting).toEqual({ epoch: 4, primary: P })
+  g.beat(R, { epoch: 3, office: true })
+  expect(g.told('ack')).toBeUndefined()
+  expect(g.group.promise).toEqual({ to: R, until })
+})
+
 test('a candidate is told again that it has our vote', () => {
   const g = bench().settle()
   g.wait(lease + 1, R)
@@ -421,7 +439,7 @@ test.each([
 ])('a candidate that %s before our vote for it is not waited for', (_, event) => {
   const g = bench([P, R, Q]).begin()
   g.connect(R)
-  g.send({ kind: 'sync', instance: R, sync: 'syncing' })
+  g.send({ kind: 'sync', instance: R, sync: 'ready' })
   // No vote before the third has said what it knows.
   g.send({ kind: 'outdated', voted: 5 })
   g.send({ kind: 'gone', instance: P })
@@ -435,6 +453,10 @@ test.each([
   expect(g.group.phase.kind).toBe('relaunching')
   g.connect(Q)
   g.send({ kind: 'sync', instance: Q, sync: 'none' })
+  // From nothing only once those had time to come whom a restored database does not know.
+  g.wait(9000, Q)
+  expect(g.find('vote')).toBeUndefined()
+  g.wait(1000, Q)
   expect(g.find('vote')?.proposal).toMatchObject({ primary: Q, forced: true })
 })
 

@@ -65,11 +65,37 @@ export const unvouchedCopy = (group: Group): GroupMember | undefined =>
     (member) => member.instance !== group.primary && isThere(member) && member.sync === 'ready',
   )
 
-/** A former primary whose state is complete because it handed it over in full. */
+/** The same, though AWS will take it back: what is left of its time may do for another to get the state from it. */
+export const noticedCopy = (group: Group): GroupMember | undefined =>
+  [...group.members.values()].find(
+    ({ instance, connected, gone, sync }) =>
+      instance !== group.primary && connected && !gone && sync === 'ready',
+  )
+
+/**
+ * The former primary that handed its state over last, in full. As long as nobody else fills its directories, it has all of
+ * it as it was then.
+ */
 export const standIn = (group: Group, not: InstanceId | undefined): GroupMember | undefined =>
   [...group.members.values()].find(
-    (member) => member.released && member.connected && !member.gone && member.instance !== not,
+    (member) => hasKept(member) && member.connected && !member.gone && member.instance !== not,
   )
+
+/** As far as is known: by its own word, or because it has said nothing else since. */
+export const mayBeWhole = (member: GroupMember): boolean =>
+  member.sync === 'ready' || hasKept(member) || (member.hadCopy && member.sync === 'unknown')
+
+/** It gave its epoch up, and does not say that what it has now is another copy, or none. */
+const hasKept = ({ released, sync }: GroupMember): boolean =>
+  released && sync !== 'none' && sync !== 'syncing'
+
+/** Whoever gave its epoch up last has the latest state. */
+export function released(group: Group, instance: InstanceId): Group {
+  const members = new Map(
+    [...group.members].map(([id, member]) => [id, { ...member, released: id === instance }]),
+  )
+  return { ...group, members }
+}
 
 /** A member that says it has no whole copy, so nothing is thrown away when it starts from nothing. */
 export const emptyMember = (group: Group): GroupMember | undefined =>
@@ -100,6 +126,12 @@ export const silentVoters = ({ certificate, members, policy }: Group, now: Mono)
         member.instance === certificate?.proposal.successor),
   )
 
+export const abortOrder = (group: Group, instance: InstanceId): GroupEffect => ({
+  kind: 'order',
+  instance,
+  order: { kind: 'abort-hand-over', epoch: group.epoch },
+})
+
 export const fenceOrder = (group: Group, instance: InstanceId): GroupEffect => ({
   kind: 'order',
   instance,
@@ -117,6 +149,14 @@ export function followOrder(group: Group, member: GroupMember): GroupEffect[] {
   const { term } = certificate.proposal
   return [{ kind: 'order', instance: member.instance, order: { kind: 'follow', epoch, term, primary } }]
 }
+
+/** Clients and standbys are led to a primary that is up. */
+export const leadTo = (group: Group, instance: InstanceId): GroupEffect[] => [
+  { kind: 'point-address', epoch: group.epoch, instance },
+  ...[...group.members.values()]
+    .filter(({ connected }) => connected)
+    .flatMap((member) => followOrder(group, member)),
+]
 
 export function handOverOrder(group: Group, phase: Phase & { kind: 'handing-over' }, now: Mono): GroupEffect {
   const { incident, target } = phase

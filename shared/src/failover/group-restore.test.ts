@@ -64,6 +64,16 @@ test('G2: but for whom we had voted before it counts like the primary', () => {
   expect(g.find('vote')?.proposal).toMatchObject({ epoch: 4, primary: P })
 })
 
+test('G2: nor is the primary, once it has voted in an epoch that is not known here', () => {
+  const g = bench().restore({ certificate: PAIR })
+  // It gave epoch 3 to R, which we may have promised to before the certificate was written.
+  g.connect(P, 'idle', { resigned: 2, voted: 3 })
+  g.agree()
+  expect(g.find('vote')).toBeUndefined()
+  g.wait(lease * (1 + 2 * drift), P)
+  expect(g.find('vote')?.proposal).toMatchObject({ epoch: 4, primary: P })
+})
+
 test('G1: a vote that was written before the restart is never given again', () => {
   const g = bench().restore({ certificate: PAIR, voted: { epoch: 7, primary: R } })
   g.send({ kind: 'gone', instance: P })

@@ -14,7 +14,7 @@ import {
   thenPromote,
 } from './group-change.ts'
 import { elect, onChangeTick } from './group-election.ts'
-import { after, quiet, silenceOf } from './group-orders.ts'
+import { abortOrder, after, quiet, silenceOf } from './group-orders.ts'
 import { considerSuccessor, isUnserved } from './group-succession.ts'
 import type { Group, GroupContext, GroupEffect, GroupStep, OpenIncident, Phase } from './group-types.ts'
 
@@ -193,12 +193,10 @@ function callOff(
   primary: InstanceId,
   context: GroupContext,
 ): GroupStep {
-  const abort: GroupEffect = {
-    kind: 'order',
-    instance: primary,
-    order: { kind: 'abort-hand-over', epoch: group.epoch },
-  }
-  return after([abort], giveUpHandOver(group, phase, 'the hand-over took too long', context))
+  return after(
+    [abortOrder(group, primary)],
+    giveUpHandOver(group, phase, 'the hand-over took too long', context),
+  )
 }
 
 /** A member that missed its heartbeats is looked up in the cloud: its word saves the wait for the lease. */

@@ -27,7 +27,7 @@ import type { ElectionExtras, VoterMessage } from './voter-types.ts'
  *    resigned, or has ended by the cloud's word;
  * G3 nobody is elected without two votes of three, but where every other voter has ended, resigned or consented;
  * G4 a member that the cloud says is gone is never a target, and one with an open notice only as the successor of a
- *    primary that is lost;
+ *    primary that is lost, or with the only copy that is left;
  * G5 nothing starts from nothing while a copy may still exist: only on an instance that says it has none, and after
  *    every member that had one is gone or has been waited for;
  * G6 a certificate that others have made without us is taken as it is: we never correct a later epoch.
@@ -284,6 +284,8 @@ export type GroupEvent =
       readonly instance: InstanceId
       readonly epoch: number
       readonly why: string
+      /** It has only a part of a copy. */
+      readonly incomplete?: boolean | undefined
     }
   /** Our vote in this epoch is in the database. */
   | { readonly kind: 'voted'; readonly epoch: number; readonly signature: string }

@@ -4,6 +4,9 @@ import { millis, mono } from '../core/time.ts'
 import { groupBench as bench, P, Q, R } from '../testkit/group-bench.ts'
 import { mayPromote } from './group.ts'
 
+const thenOf = ({ group: { phase } }: ReturnType<typeof bench>) =>
+  'change' in phase ? phase.change.then : undefined
+
 test('the first instance gets epoch 1, by the coordinator alone, once its vote is written', () => {
   const g = bench()
   g.send({ kind: 'joined', instance: P })
@@ -177,6 +180,127 @@ test('when the new primary cannot start, the old one takes its state up again', 
   g.win()
   g.promoted()
   g.send({ kind: 'routed', epoch: 4 })
+  expect(g.find('incident-closed')).toMatchObject({ outcome: 'failed' })
+})
+
+test('after a second move it is the last primary whose state is taken up again, not one from before it', () => {
+  const g = bench([P, R, Q]).settle()
+  g.send({ kind: 'promote', target: R, budget: millis(5000), keepOld: true })
+  g.released()
+  g.write()
+  g.promoted()
+  g.send({ kind: 'routed', epoch: g.group.epoch })
+  g.send({ kind: 'sync', instance: Q, sync: 'ready' })
+  g.attach(Q)
+  g.send({ kind: 'promote', target: Q, budget: millis(5000), keepOld: true })
+  expect(g.group.phase.kind).toBe('asking')
+  g.agree()
+  g.write()
+  g.released()
+  g.write()
+  expect(g.group).toMatchObject({ primary: Q, phase: { kind: 'promoting' } })
+  g.send({ kind: 'promotion-failed', instance: Q, epoch: g.group.epoch, why: 'start hook: status 1' })
+  expect(g.find('vote')?.proposal).toMatchObject({ primary: R })
+})
+
+test('a former primary of whose copy only a part is there any more does not take its state up again', () => {
+  const g = bench().settle()
+  g.send({ kind: 'promote', target: R, budget: millis(5000), keepOld: true })
+  g.released()
+  g.write()
+  g.promoted()
+  g.send({ kind: 'routed', epoch: 3 })
+  g.send({ kind: 'sync', instance: P, sync: 'syncing' })
+  g.send({ kind: 'gone', instance: R })
+  expect(g.find('incident-step')).toMatchObject({ step: 'state-lost' })
+  expect(g.group.phase).toMatchObject({ change: { proposal: { primary: P } } })
+  expect(thenOf(g)).toMatchObject({ fresh: true })
+})
+
+test('a part of a copy that nobody has more of makes room for a snapshot, or for nothing, in the same incident', () => {
+  const g = bench().settle()
+  g.send({ kind: 'gone', instance: P })
+  g.write()
+  g.win()
+  g.send({ kind: 'promotion-failed', instance: R, epoch: 3, why: 'not complete', incomplete: true })
+  const steps = g.effects.flatMap((effect) => (effect.kind === 'incident-step' ? [effect.step] : []))
+  expect(steps).toEqual(['promotion-failed', 'state-lost'])
+  expect(g.find('incident-closed')).toBeUndefined()
+  g.agree()
+  g.write()
+  expect(g.told('votes')?.message.extras.fresh).toBe(true)
+  g.promoted()
+  g.send({ kind: 'routed', epoch: 4 })
+  expect(g.find('incident-closed')).toMatchObject({ outcome: 'relaunched' })
+})
+
+test('as long as somebody may have more, who has a part is only tried again, and the other takes over when it comes', () => {
+  const g = bench([P, R, Q]).settle()
+  g.send({ kind: 'sync', instance: Q, sync: 'ready' })
+  g.send({ kind: 'disconnected', instance: Q })
+  g.send({ kind: 'gone', instance: P })
+  g.write()
+  g.win()
+  g.send({ kind: 'promotion-failed', instance: R, epoch: 3, why: 'not complete', incomplete: true })
+  expect(g.effects).toContainEqual({ kind: 'check-instance', instance: Q })
+  expect(g.group.phase.kind).toBe('failed')
+  g.wait(1000, R)
+  g.agree()
+  g.write()
+  expect(g.told('votes')?.message.extras.fresh).toBe(false)
+  g.connect(Q)
+  g.send({ kind: 'sync', instance: Q, sync: 'ready' })
+  g.send({ kind: 'promotion-failed', instance: R, epoch: 4, why: 'not complete', incomplete: true })
+  expect(g.group.phase).toMatchObject({ change: { proposal: { primary: Q } } })
+})
+
+test('a primary that is up while another successor is voted on is followed by those who came meanwhile', () => {
+  const g = bench([P, R, Q]).settle()
+  g.send({ kind: 'sync', instance: Q, sync: 'ready' })
+  g.attach(Q)
+  g.wait(2600, P, Q)
+  expect(g.group.phase.kind).toBe('asking')
+  expect(thenOf(g)).toMatchObject({ kind: 'steady' })
+  g.promoted()
+  expect(g.group.phase.kind).toBe('asking')
+  expect(g.effects).toContainEqual(
+    expect.objectContaining({ instance: Q, order: expect.objectContaining({ kind: 'follow', primary: P }) }),
+  )
+})
+
+test('a notice while the primary is being started again is acted on as soon as it is up', () => {
+  const g = bench([P]).begin()
+  g.connect(P, 'idle', { resigned: 1 })
+  g.send({ kind: 'notice', instance: P, left: millis(120_000) })
+  g.agree()
+  g.write()
+  expect(g.group.phase.kind).toBe('promoting')
+  g.promoted()
+  expect(g.find('incident-opened')).toMatchObject({ incident: { trigger: 'notice', instance: P } })
+  expect(g.find('replica-wanted')).toMatchObject({ why: 'notice' })
+})
+
+test('a notice that is taken back while a replica is waited for moves nothing any more', () => {
+  const g = bench().begin()
+  g.send({ kind: 'notice', instance: P, left: millis(120_000) })
+  g.send({ kind: 'notice-withdrawn', instance: P })
+  expect(g.find('incident-closed')).toMatchObject({
+    outcome: 'failed',
+    why: `AWS has taken the notice back: ${P} runs on`,
+  })
+  g.connect(R)
+  g.send({ kind: 'sync', instance: R, sync: 'ready' })
+  g.beat(R)
+  g.attach(R)
+  expect(g.group.phase.kind).toBe('asking')
+  expect(thenOf(g)).toMatchObject({ kind: 'steady' })
+})
+
+test('a hand-over that is reported as failed is called off, also where it was ordered again since', () => {
+  const g = bench().settle()
+  g.send({ kind: 'promote', target: R, budget: millis(5000), keepOld: true })
+  g.send({ kind: 'hand-over-failed', instance: P, epoch: 2, why: 'the replica has gone' })
+  expect(g.find('order')).toMatchObject({ instance: P, order: { kind: 'abort-hand-over', epoch: 2 } })
   expect(g.find('incident-closed')).toMatchObject({ outcome: 'failed' })
 })
 

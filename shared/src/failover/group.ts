@@ -14,6 +14,7 @@ import {
 } from './group-change.ts'
 import { onBeat, onConnected, onOutdated, onVoter } from './group-contact.ts'
 import {
+  abortOrder,
   after,
   followOrder,
   handOverTargets,
@@ -88,7 +89,7 @@ export function stepGroup(group: Group, event: GroupEvent, context: GroupContext
     case 'hand-over-failed':
       return onHandOverFailed(group, event, context)
     case 'promoted':
-      return onPromoted(group, event)
+      return onPromoted(group, event, context)
     case 'promotion-failed':
       return onPromotionFailed(group, event, context)
     case 'routed':
@@ -203,11 +204,20 @@ function onNotice(group: Group, event: GroupEvent & { kind: 'notice' }, context:
   return quiet(next, ...(member.noticedBy === undefined ? [wanted('lost')] : []))
 }
 
-/** A standby that was let go because of the notice is one again. */
-function onNoticeWithdrawn(group: Group, instance: InstanceId): GroupStep {
-  const next = patchMember(group, instance, { noticedBy: undefined })
-  const member = next.members.get(instance)
-  return quiet(next, ...(member?.connected && instance !== next.primary ? followOrder(next, member) : []))
+/**
+ * A standby that was let go because of the notice is one again. A primary for which a replica was waited for goes on;
+ * what is under way for its sake already is brought to its end.
+ */
+function onNoticeWithdrawn(before: Group, instance: InstanceId): GroupStep {
+  const group = patchMember(before, instance, { noticedBy: undefined })
+  const { waiting } = group
+  if (waiting?.trigger === 'notice' && waiting.instance === instance && instance === group.primary) {
+    const why = `AWS has taken the notice back: ${instance} runs on`
+    const closed = { kind: 'incident-closed', incident: waiting, outcome: 'failed', why } as const
+    return quiet({ ...group, waiting: undefined }, closed)
+  }
+  const member = group.members.get(instance)
+  return quiet(group, ...(member?.connected && instance !== group.primary ? followOrder(group, member) : []))
 }
 
 function onPromote(group: Group, event: GroupEvent & { kind: 'promote' }, context: GroupContext): GroupStep {
@@ -264,7 +274,8 @@ function onHandOverFailed(
   const term = group.certificate?.proposal.term ?? 0
   if (phase.kind !== 'handing-over' || event.instance !== group.primary || event.epoch < term)
     return quiet(group)
-  return giveUpHandOver(group, phase, event.why, context)
+  // One that was ordered since, by a coordinator that did not know of the failure, does not go on behind the record.
+  return after([abortOrder(group, event.instance)], giveUpHandOver(group, phase, event.why, context))
 }
 
 function onGone(group: Group, instance: InstanceId, context: GroupContext): GroupStep {

@@ -196,6 +196,7 @@ test('M1: however the hooks behave, nothing runs when the lease has ended', () =
     fc.property(fc.array(fc.nat(90), { minLength: 30, maxLength: 40 }), fc.boolean(), (pauses, hands) => {
       const bench = memberBench()
       bench.elected(1)
+      bench.done('applied')
       bench.ended('start')
       bench.ended('health')
       if (hands) bench.handOver(1)
@@ -215,6 +216,7 @@ test('M1: however the hooks behave, nothing runs when the lease has ended', () =
 test('a hand-over names what was asked for, to the end', () => {
   const bench = memberBench()
   bench.elected(1)
+  bench.done('applied')
   bench.ended('start')
   bench.ended('health')
   bench.handOver(1)

@@ -57,7 +57,10 @@ function onFollow(member: Member, order: Order & { kind: 'follow' }): MemberStep
   }
 }
 
-/** This instance owns a new epoch: the workload is brought up with what is here. */
+/**
+ * This instance owns a new epoch: the workload is brought up with what is here. One that is stopped is started only once
+ * that is known to be whole, however often it was tried before; until then the record does not say that it may run.
+ */
 export function onElected(member: Member, order: Elected): MemberStep {
   const { role } = member
   if (order.epoch <= member.epoch && (role.kind === 'primary' || role.kind === 'promoting'))
@@ -69,12 +72,15 @@ export function onElected(member: Member, order: Elected): MemberStep {
   // It never stopped: only the epoch changes.
   if (role.kind === 'primary' && member.workload === 'running' && !order.fresh)
     return taken({ ...member, ...owned, turn: member.turn + 1 }, durable)
-  if (role.kind === 'replica' || (order.fresh && member.workload === 'stopped'))
+  // What is being put in place is the same in the new epoch.
+  if (role.kind === 'promoting' && role.step === 'applying' && (role.fresh || !order.fresh))
+    return stay({ ...member, ...owned }, persist(owned.epoch, false))
+  if (member.workload === 'stopped')
     return begin(
       member,
       { ...owned, role: { kind: 'promoting', step: 'applying', fresh: order.fresh } },
       (turn) => ({ kind: 'finish-receiving', turn, discard: order.fresh }),
-      durable,
+      persist(owned.epoch, false),
     )
   if (member.workload === 'frozen' && !order.fresh)
     return begin(
@@ -86,18 +92,6 @@ export function onElected(member: Member, order: Elected): MemberStep {
         exposed: true,
       },
       hook('thaw'),
-      durable,
-    )
-  if (member.workload === 'stopped')
-    return begin(
-      member,
-      {
-        ...owned,
-        role: { kind: 'promoting', step: 'starting', fresh: false },
-        workload: 'starting',
-        exposed: true,
-      },
-      hook('start'),
       durable,
     )
   // The workload of an earlier role is still there: stop it first.
@@ -158,12 +152,13 @@ export function goOn(member: Member, ...before: MemberEffect[]): MemberStep {
     : begin(member, { workload: 'starting', exposed: true }, hook('start'), ...before)
 }
 
-export function failPromotion(member: Member, why: string): MemberStep {
+export function failPromotion(member: Member, why: string, incomplete?: boolean): MemberStep {
   const last: MemberReport = {
     kind: 'promotion-failed',
     epoch: member.epoch,
     why,
     ...withIncident(member.incident),
+    ...(incomplete ? { incomplete } : {}),
   }
   return fence(member, member.epoch, { last })
 }
@@ -206,16 +201,17 @@ function fence(member: Member, epoch: number, after: { next?: Next; last?: Membe
 /** Nothing runs any more: says so, and goes on to what was ordered next. */
 export function fenced(member: Member, ...before: MemberEffect[]): MemberStep {
   const { role, epoch } = member
-  const { next, last } = role.kind === 'fenced' ? role : {}
+  const { next, last, ending } = role.kind === 'fenced' ? role : {}
   const stopped: Member = {
     ...member,
-    role: { kind: 'fenced' },
+    role: { kind: 'fenced', ...(ending ? { ending } : {}) },
     workload: 'stopped',
     exposed: false,
     lease: { kind: 'none' },
   }
-  // Not before everything has stopped; and the next office is not given up with the last one.
-  const resigns: MemberEffect[] = next?.kind === 'elected' ? [] : [{ kind: 'resign', epoch }]
+  // Not before everything has stopped; and the next office is not given up with the last one. Nor is that of a daemon that
+  // ends: it would be offered another while its last writes are still being sent.
+  const resigns: MemberEffect[] = next?.kind === 'elected' || ending ? [] : [{ kind: 'resign', epoch }]
   const effects = [...before, ...resigns, report(last ?? { kind: 'fenced', epoch })]
   if (!next) return { member: stopped, effects }
   const idle: Member = { ...stopped, role: { kind: 'idle' } }

@@ -65,6 +65,8 @@ export type Role =
       readonly next?: Next
       /** What is reported once everything has stopped. */
       readonly last?: MemberReport
+      /** The daemon ends: it keeps its office to the end and takes no other. */
+      readonly ending?: true
     }
 
 /** The voter has won `epoch` for us. `fresh` throws away what was received: it is known to be incomplete. */
@@ -121,7 +123,14 @@ export type MemberEvent =
       readonly why?: string
     }
   /** Everything that was received is in place and synced to disk; or it cannot be. */
-  | { readonly kind: 'applied'; readonly turn: number; readonly ok: boolean; readonly why?: string }
+  | {
+      readonly kind: 'applied'
+      readonly turn: number
+      readonly ok: boolean
+      readonly why?: string
+      /** What is there is a part of a copy, and will not be more by trying again. */
+      readonly incomplete?: boolean
+    }
   /** The target is close behind; or cannot be reached in time. */
   | { readonly kind: 'drained'; readonly turn: number; readonly ok: boolean; readonly why?: string }
   /** The target holds exactly this state, byte for byte; or it does not. */
@@ -172,6 +181,7 @@ export type MemberReport =
       readonly epoch: number
       readonly incident?: IncidentId | undefined
       readonly why: string
+      readonly incomplete?: boolean | undefined
     }
   | {
       readonly kind: 'released'

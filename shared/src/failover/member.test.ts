@@ -8,7 +8,12 @@ import type { Order } from './orders.ts'
 test('the first primary starts its workload only after its epoch is on disk', () => {
   const m = memberBench()
   m.elected(1)
-  expect(m.kinds()).toEqual(['persist', 'start'])
+  expect(m.kinds()).toEqual(['persist', 'finish-receiving'])
+  m.done('applied')
+  expect(m.effects).toEqual([
+    { kind: 'persist', epoch: 1, active: true },
+    { kind: 'hook', hook: 'start', turn: m.member.turn },
+  ])
   expect(m.ended('start') && m.kinds()).toEqual(['health'])
   m.ended('health')
   expect(m.kinds()).toEqual(['serve', 'report'])
@@ -21,10 +26,40 @@ test('a replica puts everything in place before it starts, and runs nothing befo
   expect(m.kinds()).toEqual(['persist', 'receive'])
   expect(m.member.exposed).toBe(false)
   m.elected(4)
-  expect(m.kinds()).toEqual(['persist', 'finish-receiving'])
+  // A daemon that is started again meanwhile has nothing to look after, and is not taken for one that has all of it.
+  expect(m.effects).toEqual([
+    { kind: 'persist', epoch: 4, active: false },
+    { kind: 'finish-receiving', turn: m.member.turn, discard: false },
+  ])
   expect(m.member.exposed).toBe(false)
   m.done('applied')
-  expect(m.kinds()).toEqual(['start'])
+  expect(m.kinds()).toEqual(['persist', 'start'])
+})
+
+test('what was refused as a part of a copy is looked at again at every further try, and never just started', () => {
+  const m = memberBench()
+  m.order({ kind: 'follow', epoch: 3, term: 2, primary: PRIMARY })
+  m.elected(4)
+  m.done('applied', false)
+  expect(m.reports()).toEqual(['promotion-failed'])
+  m.elected(5)
+  expect(m.kinds()).toEqual(['persist', 'finish-receiving'])
+  m.done('applied', false)
+  m.elected(6)
+  expect(m.kinds()).toEqual(['persist', 'finish-receiving'])
+})
+
+test('an epoch that is renewed while the state is put in place takes up what is under way', () => {
+  const m = memberBench()
+  m.order({ kind: 'follow', epoch: 3, term: 2, primary: PRIMARY })
+  m.elected(4)
+  m.elected(5)
+  expect(m.effects).toEqual([{ kind: 'persist', epoch: 5, active: false }])
+  m.done('applied')
+  expect(m.kinds()).toEqual(['persist', 'start'])
+  m.elected(6, { fresh: true })
+  m.ended('stop')
+  expect(m.effects).toContainEqual({ kind: 'finish-receiving', turn: m.member.turn, discard: true })
 })
 
 test('a hand-over freezes, seals, gives the epoch up, and only then stops', () => {
@@ -186,7 +221,7 @@ test('an office that was won while the last one is being stopped is not lost to 
   m.order({ kind: 'follow', epoch: 2, term: 2, primary: PRIMARY })
   m.order({ kind: 'fence', epoch: 2 })
   m.ended('stop')
-  expect(m.kinds()).toContain('start')
+  expect(m.kinds()).toContain('finish-receiving')
   expect(m.member).toMatchObject({ epoch: 3, role: { kind: 'promoting' } })
 })
 
@@ -218,6 +253,7 @@ test('what the guard has killed in a hand-over is sealed as it is', () => {
 test('a promotion whose workload the guard has killed has failed', () => {
   const m = memberBench()
   m.elected(1)
+  m.done('applied')
   m.send({ kind: 'killed' })
   expect(m.reports()).toEqual(['promotion-failed'])
   expect(m.kinds()).toContain('resign')
@@ -226,6 +262,7 @@ test('a promotion whose workload the guard has killed has failed', () => {
 test('a failed promotion is reported only when nothing of the workload is left', () => {
   const m = memberBench()
   m.elected(1)
+  m.done('applied')
   m.ended('start', false)
   expect(m.reports()).toEqual([])
   expect(m.kinds()).toContain('stop')
@@ -246,6 +283,7 @@ test('a promotion whose lease has run out before it began starts nothing, and gi
 test('the next office is not given up with the last one, and keeps its lease while the workload stops', () => {
   const m = memberBench()
   m.elected(1)
+  m.done('applied')
   m.elected(2, { fresh: true })
   expect(m.kinds()).toEqual(['persist', 'stop-serving', 'stop-receiving', 'stop'])
   m.wait(300)
@@ -327,6 +365,7 @@ test('a hand-over that comes while the workload is between two states is refused
 test('what cannot be carried out ends the office in its own epoch, and no other is invented', () => {
   const m = memberBench()
   m.elected(7)
+  m.done('applied')
   m.send({ kind: 'unable', why: 'no space left' })
   expect(m.kinds()).toEqual(['persist', 'stop-serving', 'stop-receiving', 'stop'])
   // The disk refuses that as well.
@@ -342,7 +381,7 @@ test('what cannot be carried out ends the office in its own epoch, and no other 
   expect(m.member).toMatchObject({ epoch: 7, exposed: false, role: { kind: 'fenced' } })
   expect(m.send({ kind: 'unable', why: 'no space left' })).toEqual([])
   m.elected(8)
-  expect(m.kinds()).toEqual(['persist', 'start'])
+  expect(m.kinds()).toEqual(['persist', 'finish-receiving'])
 })
 
 test('a primary that is unable stops too, and so does one that hands over', () => {
@@ -379,6 +418,16 @@ test('a daemon that ends stops the workload first, serves replicas until then, a
   expect(primaryAt(1).send({ kind: 'ending' })).not.toContainEqual(
     expect.objectContaining({ kind: 'persist' }),
   )
+})
+
+test('a daemon that ends keeps its office until it is gone, and begins with no other', () => {
+  const m = primaryAt(1)
+  m.send({ kind: 'ending' })
+  m.ended('stop')
+  expect(m.kinds()).toEqual(['report'])
+  expect(m.elected(2)).toEqual([])
+  expect(m.order({ kind: 'follow', epoch: 3, term: 3, primary: REPLICA })).toEqual([])
+  expect(m.member).toMatchObject({ workload: 'stopped', epoch: 1 })
 })
 
 test('before a deadline a replica that is far behind is sealed to all the same, in the time that is left', () => {

@@ -34,6 +34,7 @@ export const newMember = (policy: LeasePolicy): Member => ({
 /** One event in, the new state and what to do out. Pure. */
 export function stepMember(before: Member, event: MemberEvent, now: Mono): MemberStep {
   const member = { ...before, at: now }
+  if (isEnding(member) && (event.kind === 'order' || event.kind === 'elected')) return stay(member)
   switch (event.kind) {
     case 'booted':
       return onBooted(member, event)
@@ -65,6 +66,9 @@ export function stepMember(before: Member, event: MemberEvent, now: Mono): Membe
       return onTick(member)
   }
 }
+
+/** The daemon ends: nothing is begun any more. */
+const isEnding = ({ role }: Member): boolean => role.kind === 'fenced' && role.ending === true
 
 function onBooted(member: Member, event: MemberEvent & { kind: 'booted' }): MemberStep {
   const booted = { ...member, epoch: Math.max(member.epoch, event.epoch) }
@@ -136,12 +140,14 @@ function onTick(member: Member): MemberStep {
 function onApplied(member: Member, event: MemberEvent & { kind: 'applied' }): MemberStep {
   const { role } = member
   if (role.kind !== 'promoting' || role.step !== 'applying') return stay(member)
-  if (!event.ok) return failPromotion(member, event.why ?? 'the received state could not be put in place')
+  const { ok, why = 'the received state could not be put in place', incomplete } = event
+  if (!ok) return failPromotion(member, why, incomplete)
   if (!mayBegin(member)) return failPromotion(member, LATE)
   return begin(
     member,
     { role: { ...role, step: 'starting' }, workload: 'starting', exposed: true },
     hook('start'),
+    persist(member.epoch, true),
   )
 }
 
@@ -199,7 +205,8 @@ function onReleased(member: Member, event: MemberEvent & { kind: 'released' }): 
  * that this was active, so that a daemon that is killed meanwhile looks after the workload when it comes back.
  */
 function onEnding(member: Member): MemberStep {
-  const ending: Member = { ...member, role: { kind: 'fenced' }, suspended: false, incident: undefined }
+  const role = { kind: 'fenced', ending: true } as const
+  const ending: Member = { ...member, role, suspended: false, incident: undefined }
   if (member.workload === 'stopped' || member.workload === 'stopping' || member.workload === 'killing')
     return stay(ending)
   return begin(ending, { workload: 'stopping' }, hook('stop'))

@@ -44,6 +44,13 @@ test('a winner writes its certificate, spreads it, and says so before it begins'
   expect(v.said('certificate')?.certificate).toEqual(certificate)
 })
 
+test('votes that follow a certificate which was outrun are answered with the later one', () => {
+  const v = successor().learn(certificateOf(renewal(PAIR, 11), P, R))
+  v.hear(COORDINATOR, votesOf(turnoverOf(certificateOf(renewal(PAIR, 8), P, COORDINATOR), 12), [COORDINATOR]))
+  expect(v.said('behind')).toMatchObject({ certificate: { proposal: { epoch: 11 } } })
+  expect(v.voter.candidate).toBeUndefined()
+})
+
 test('a winner without a lease waits for one, and begins once', () => {
   const v = successor()
   v.hear(P, votesOf(OVER, [P]))

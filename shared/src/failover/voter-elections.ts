@@ -10,7 +10,7 @@ import {
   type VoterId,
   votersOf,
 } from './certificate.ts'
-import { beatOf, inOffice, promiseTo, step, tell, withLease } from './voter-leases.ts'
+import { beatOf, behind, inOffice, promiseTo, step, tell, withLease } from './voter-leases.ts'
 import type { Voter, VoterContext, VoterMessage, VoterRecord, VoterStep } from './voter-types.ts'
 
 /** How votes are asked for, given and counted. */
@@ -32,6 +32,7 @@ function onBase(
 
 export const onVotes = (
   voter: Voter,
+  from: VoterId,
   message: VoterMessage & { kind: 'votes' },
   context: VoterContext,
   adopt: Adopt,
@@ -46,6 +47,14 @@ export const onVotes = (
     const kind = kindOfChange(proposal, certificate)
     // A primary votes on its successor when it is asked, and for nothing else.
     const isForced = isForcedOver(proposal, certificate)
+    // It follows a certificate that others have outrun: whoever sends it has not heard of ours.
+    if (
+      kind === undefined &&
+      !isForced &&
+      certificate &&
+      certificate.proposal.epoch > proposal.previous.epoch
+    )
+      return step(known, { kind: 'send', to: from, message: behind(known) })
     if ((kind === undefined && !isForced) || kind === 'succession') return step(known)
     const { digest } = context
     const isSame = known.candidate && digest(known.candidate.proposal) === digest(proposal)

@@ -69,6 +69,8 @@ export interface ElectionExtras {
   readonly incident: IncidentId | null
   /** What was received is to be thrown away. */
   readonly fresh: boolean
+  /** Nothing forces it: who gave its epoch up was asked to, or ends in good order. */
+  readonly planned?: boolean | undefined
 }
 
 /** Between voters. Whoever delivers one has checked signatures and the sender. */

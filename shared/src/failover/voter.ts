@@ -103,7 +103,7 @@ function onMessage(voter: Voter, from: VoterId, message: VoterMessage, context: 
     case 'certificate':
       return adopt(voter, message.certificate, context)
     case 'votes':
-      return onVotes(voter, message, context, adopt)
+      return onVotes(voter, from, message, context, adopt)
     case 'ask':
       return onAsk(voter, from, message, context, adopt)
     case 'vote':

@@ -154,6 +154,7 @@ export const reportSchema = z.discriminatedUnion('kind', [
     epoch: epochSchema,
     incident: incidentIdSchema.optional(),
     why: z.string().max(2000),
+    incomplete: z.boolean().optional(),
   }),
   z.object({
     kind: z.literal('released'),

@@ -46,7 +46,11 @@ export const certificateSchema = z.object({
   votes: z.array(voteSchema).min(1).max(3),
 })
 
-export const electionExtrasSchema = z.object({ incident: incidentIdSchema.nullable(), fresh: z.boolean() })
+export const electionExtrasSchema = z.object({
+  incident: incidentIdSchema.nullable(),
+  fresh: z.boolean(),
+  planned: z.boolean().optional(),
+})
 
 export const voterMessageSchema = z.discriminatedUnion('kind', [
   z.object({

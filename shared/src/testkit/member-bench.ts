@@ -79,6 +79,7 @@ export function memberBench() {
 export function primaryAt(epoch: number, solo = false) {
   const bench = memberBench()
   bench.elected(epoch, { solo })
+  bench.done('applied')
   bench.ended('start')
   bench.ended('health')
   if (bench.member.role.kind !== 'primary') throw new Error(`it is ${bench.member.role.kind}`)

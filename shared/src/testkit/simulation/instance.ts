@@ -30,6 +30,7 @@ export function createInstance(world: World, id: InstanceId, rate: number): Inst
     following: undefined,
     catchUp: 0,
     whole: false,
+    partial: false,
     told: false,
     noticed: false,
     slowDiskUntil: 0,

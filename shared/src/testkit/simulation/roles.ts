@@ -60,17 +60,19 @@ function carryOut(world: World, instance: Instance, effect: MemberEffect): void 
     case 'receive':
       instance.following = effect.primary
       instance.catchUp = 0
+      instance.partial = !instance.whole
       return world.sayCopy(instance)
     case 'stop-receiving':
       instance.following = undefined
       return
     case 'finish-receiving':
       instance.following = undefined
-      if (effect.discard) Object.assign(instance, { data: 0, whole: false })
+      if (effect.discard) Object.assign(instance, { data: 0, whole: true, partial: false })
       return local(world, instance, 5 + random() * 30, {
         kind: 'applied',
         turn: effect.turn,
-        ok: random() > 0.02,
+        ok: random() > 0.02 && !instance.partial,
+        incomplete: instance.partial,
       })
     case 'drain':
       if (world.sabotage === 'vote-before-freeze')
@@ -104,7 +106,9 @@ function release(
   target: InstanceId,
   incident: IncidentId | null,
 ): void {
-  const extras: ElectionExtras = { incident, fresh: false }
+  const { role } = instance.member
+  const planned = role.kind === 'handing-over' && !role.urgent
+  const extras: ElectionExtras = { incident, fresh: false, planned }
   world.toVoter(instance, { kind: 'release', turn, target, extras })
 }
 
@@ -136,9 +140,10 @@ function runHook(world: World, instance: Instance, effect: MemberEffect & { kind
   instance.hook += 1
   world.hit('hook', hook)
   if (hook === 'start' || hook === 'thaw') {
+    if (instance.partial) world.judge.violate(`${instance.id} starts on a part of a copy`)
     setRunning(world, instance, true)
     // Whatever it starts from is the state from now on.
-    instance.whole = true
+    Object.assign(instance, { whole: true, partial: false })
   }
   const took = timeOf(hook, random)
   const ok = hook === 'kill' || random() > (hook === 'stop' ? 0.05 : 0.03)
@@ -159,7 +164,10 @@ function toGroupEvent(world: World, instance: Instance, said: MemberReport): Gro
       world.tookOver(instance)
       return { kind: 'promoted', instance: id, epoch: said.epoch }
     case 'promotion-failed':
-      return { kind: 'promotion-failed', instance: id, epoch: said.epoch, why: said.why }
+      return {
+        ...{ kind: 'promotion-failed', instance: id, epoch: said.epoch, why: said.why },
+        incomplete: said.incomplete,
+      }
     case 'released': {
       const vote = instance.releaseVote
       return vote && { kind: 'released', instance: id, epoch: said.epoch, target: said.target, vote }

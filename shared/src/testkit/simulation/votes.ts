@@ -170,8 +170,6 @@ function tellLease(world: World, instance: Instance): void {
     return
   instance.lease = lease
   world.leased(instance)
-  const { role } = instance.member
-  if (role.kind !== 'primary' && role.kind !== 'promoting' && role.kind !== 'handing-over') return
   world.toMember(instance, { kind: 'lease', lease })
 }
 

@@ -47,6 +47,8 @@ export interface Instance {
   catchUp: number
   /** It holds a whole copy of some moment. */
   whole: boolean
+  /** A copy was begun and is not whole: nothing may be started on it. */
+  partial: boolean
   told: boolean
   noticed: boolean
   slowDiskUntil: number

@@ -100,7 +100,7 @@ export function runWorld(options: WorldOptions): WorldResult {
       if (!certificate) return
       const previous = judge.certificates.get(certificate.proposal.previous.digest)?.proposal.primary
       const old = previous === undefined ? undefined : instances.get(previous)
-      const left = [...instances.values()].filter(({ gone }) => !gone)
+      const left = [...instances.values()].filter(({ gone, partial }) => !gone && !partial)
       judge.tookOver(certificate, instance.data, old?.data ?? 0, Math.max(...left.map(({ data }) => data)))
     },
   }
@@ -204,12 +204,17 @@ export function runWorld(options: WorldOptions): WorldResult {
     if (!primary || replica.member.role.kind !== 'replica' || !follows(replica.id, primary)) return
     const { role, term } = primary.member
     if ((role.kind !== 'primary' && role.kind !== 'handing-over') || term !== replica.member.term) return
+    // Where too much is another, files are put in place one by one: until the last of them it is a mixture.
+    if (replica.catchUp === 0 && replica.whole && random() < 0.1) {
+      Object.assign(replica, { whole: false, partial: true })
+      world.sayCopy(replica)
+    }
     const isBehind = replica.catchUp < 1
     replica.catchUp = Math.min(1, replica.catchUp + (replica.whole ? 0.5 : 0.1))
     if (replica.catchUp < 1) return
     replica.data = primary.data
     if (!isBehind || replica.whole) return
-    replica.whole = true
+    Object.assign(replica, { whole: true, partial: false })
     world.sayCopy(replica)
   }
 
