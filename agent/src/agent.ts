@@ -24,6 +24,7 @@ import { checkStateDirectories, openReplication } from './replication/replicatio
 import { openCuts } from './role/cuts.ts'
 import { createHandOverWatch } from './role/hand-over-watch.ts'
 import { createHooks } from './role/hooks.ts'
+import { keepLastWrites } from './role/last-writes.ts'
 import { createRole } from './role/role.ts'
 import { openRoleStore } from './role/role-store.ts'
 import { createEmergencySnapshot, openSnapshots, situationOf } from './snapshot/snapshot.ts'
@@ -36,10 +37,6 @@ import { AGENT_VERSION } from './version.ts'
 import { openVoter, toWire, voterHello, voterService } from './voter/voter.ts'
 
 const MIB = 1024 * 1024
-/** How long an agent that ends waits until its replicas have the last writes of the workload. */
-const FLUSH_BUDGET = seconds(2)
-/** The same for its last snapshot, where no replica follows; less than a service manager waits. */
-const LAST_SNAPSHOT_BUDGET = seconds(12)
 /** How long the last reports may take when the successor has taken over. */
 const REPORT_BUDGET = millis(500)
 
@@ -385,11 +382,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
   } finally {
     signal.removeEventListener('abort', onStop)
     handOvers.close()
-    const last = { primary: role.member.role.kind === 'primary', term: role.member.term }
-    await role.end()
-    const attached = replication.lags().some(({ lag }) => lag.attached)
-    await replication.flush(FLUSH_BUDGET)
-    if (last.primary && !attached) await snapshots.service?.takeLast(last.term, LAST_SNAPSHOT_BUDGET)
+    await keepLastWrites(role, replication, snapshots.service)
     for (const server of servers) server.close()
     await role.close()
     await voter.close()
