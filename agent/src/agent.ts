@@ -27,6 +27,7 @@ import { createHooks } from './role/hooks.ts'
 import { keepLastWrites } from './role/last-writes.ts'
 import { createRole } from './role/role.ts'
 import { openRoleStore } from './role/role-store.ts'
+import { stopAtEnd } from './role/stop-at-end.ts'
 import { createEmergencySnapshot, openSnapshots, situationOf } from './snapshot/snapshot.ts'
 import { copyReport, roleStatus, streamHeartbeat, streamStatus } from './status/agent-status.ts'
 import { degradationsOf } from './status/degradations.ts'
@@ -141,13 +142,14 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     member: () => role.member,
     isFollowed: () => replication.lags().length > 0,
   })
+  const hooks = stopAtEnd(cuts?.hooks ?? ownHooks, signal, log)
   const role = createRole({
     agent,
     instance: self,
     policy: defaultLeasePolicy,
     freezeBudget: seconds(config.freeze_budget),
     clock,
-    hooks: cuts?.hooks ?? ownHooks,
+    hooks,
     replication: withRecord(replication, record),
     recovery: snapshots.recovery,
     store,

@@ -25,6 +25,11 @@ test('what is measured in the demo is started as systemd starts it', () => {
   expect(unit('agent')).toContain(`Environment=${malloc.join(' ')}\n`)
 })
 
+test('a stop is told to the agent alone, and whatever is left of its unit ends with it', () => {
+  expect(unit('agent')).toMatch(/^KillMode=mixed$/m)
+  expect(unit('agent')).not.toMatch(/^SendSIGKILL=/m)
+})
+
 test('an installed coordinator runs cycles of decisions unless it is told not to', () => {
   const [, line = ''] = /^ExecStart=\/usr\/bin\/node \S+ (.*)$/m.exec(unit('coordinator')) ?? []
   const invocation = parseInvocation(line.split(' '))

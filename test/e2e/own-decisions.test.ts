@@ -1,3 +1,5 @@
+import { writeFileSync } from 'node:fs'
+import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { instanceId } from '../../shared/src/core/ids.ts'
 import { agentProcess, send, workloadProcesses } from '../faults/processes.ts'
@@ -50,6 +52,27 @@ test('an agent that is told to end hands over first: every byte is sealed, and o
   expect(incident.no_primary_from_t_ms).toBe(steps[0]?.t_ms)
   await until('its agent has ended', async () => agentProcess(old, fleet.directoryOf(old)) === undefined)
   await expectNothingLost('agent-a')
+})
+
+test('an agent that is told to end hands over a workload that cannot be frozen any more: it is stopped', async () => {
+  const before = await fleet.protectedAgent('agent-c')
+  const old = instanceId(before.instance_id ?? '')
+  const known = await fleet.known('agent-c')
+  writeFileSync(join(fleet.directoryOf(old), 'fail-freeze'), '')
+  send(agentProcess(old, fleet.directoryOf(old)) ?? 0, 'SIGTERM')
+  const incident = await fleet.incidentAfter('agent-c', known)
+  expect(incident).toMatchObject({
+    outcome: 'promoted',
+    new_instance_id: before.successor_id,
+    loss: { kind: 'none' },
+  })
+  expect(incident.steps.find(({ step }) => step === 'workload-frozen')).toMatchObject({
+    ok: true,
+    detail: expect.stringMatching(/the test wants freeze to fail.*; it was stopped instead$/),
+  })
+  expect(incident.steps.map(({ step }) => step)).not.toContain('workload-thawed')
+  await until('its agent has ended', async () => agentProcess(old, fleet.directoryOf(old)) === undefined)
+  await expectNothingLost('agent-c')
 })
 
 test('a primary that boots again while the coordinator is away has a new epoch from its successor', async () => {

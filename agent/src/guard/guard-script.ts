@@ -11,7 +11,7 @@
  */
 export const GUARD_SCRIPT = `
 mark=$1 agent=$2 service=$3
-# Its end is the end of its input. A service manager that ends the unit signals everything in it at once.
+# Its end is the end of its input. A terminal, or a service manager, may signal everything around the agent at once.
 trap '' HUP INT QUIT TERM PIPE USR1 USR2
 # The last to go when memory runs out.
 { echo -1000 >/proc/$$/oom_score_adj; } 2>/dev/null

@@ -15,7 +15,7 @@ const HTTP_TIMEOUT = millis(2000)
 
 export interface HookOutcome {
   readonly ok: boolean
-  /** Why it failed, with the end of its output; undefined when it did not. */
+  /** Why it failed, with the end of its output, or why it was done in another way; undefined when it simply worked. */
   readonly why?: string
   readonly output: string
 }
