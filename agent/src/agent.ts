@@ -15,7 +15,7 @@ import { createImdsClient } from './imds/imds-client.ts'
 import { createNoticeWatcher } from './imds/notice-watcher.ts'
 import { reportNotices } from './imds/report-notices.ts'
 import { advertised, socketUrl } from './link/addresses.ts'
-import { saveEnrolment } from './link/enrolment.ts'
+import { keepCredential } from './link/enrolment.ts'
 import { join } from './link/join.ts'
 import { createLink, type LinkPeer } from './link/link.ts'
 import { openMarket } from './market/market.ts'
@@ -26,7 +26,7 @@ import { createHandOverWatch } from './role/hand-over-watch.ts'
 import { createHooks } from './role/hooks.ts'
 import { keepLastWrites } from './role/last-writes.ts'
 import { createRole } from './role/role.ts'
-import { openRoleStore } from './role/role-store.ts'
+import { keepNotices, openRoleStore } from './role/role-store.ts'
 import { stopAtEnd } from './role/stop-at-end.ts'
 import { createEmergencySnapshot, openSnapshots, situationOf } from './snapshot/snapshot.ts'
 import { copyReport, roleStatus, streamHeartbeat, streamStatus } from './status/agent-status.ts'
@@ -237,6 +237,10 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     clock,
   })
 
+  const keptCredential = keepCredential(data.enrolment, enrolment, clock, log)
+  const keptNotices = keepNotices(store, clock, log)
+  const kept = [keptCredential, keptNotices]
+
   function onMessage(message: CoordinatorMessage): void {
     switch (message.type) {
       case 'welcome':
@@ -257,8 +261,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
         link.useCredential(message.credential)
         voter.useCredential(message.credential)
         market.useCredential(message.credential)
-        void saveEnrolment(data.enrolment, { ...enrolment, credential: message.credential })
-        return
+        return keptCredential.keep(message.credential)
       case 'certificate':
         return identity.accept(message)
       case 'certificate-refused':
@@ -282,7 +285,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
       market.changed()
       handOvers.withdrawn()
     },
-    remember: (memory) => void store.save(memory),
+    remember: keptNotices.keep,
     clock,
     log,
   })
@@ -298,7 +301,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
   const degraded = () =>
     degradationsOf(
       { degraded: [...link.degraded, ...voter.degraded] },
-      [watcher, identity, snapshots.service, cuts, market, surroundings.watchdog],
+      [watcher, identity, ...kept, snapshots.service, cuts, market, surroundings.watchdog],
       replication,
     )
 
@@ -376,7 +379,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     if (signal.aborted) services.abort()
     await runServices(
       [
-        ...[voting, link, identity, watcher, progressLog, ...market.services],
+        ...[voting, link, identity, ...kept, watcher, progressLog, ...market.services],
         ...[cuts?.service, snapshots.service].filter((service) => service !== undefined),
       ],
       services.signal,

@@ -9,6 +9,7 @@ import { agentIdSchema, instanceIdSchema } from '@understudy/shared/protocol/pri
 import { PROTOCOL_VERSION } from '@understudy/shared/protocol/version'
 import type { Logger } from 'pino'
 import { z } from 'zod'
+import { type KeptOnDisk, keepOnDisk } from '../config/kept-on-disk.ts'
 import type { ImdsClient } from '../imds/imds-client.ts'
 import { type InstanceIdentity, parseIdentity } from '../imds/imds-documents.ts'
 import { writeDurably } from '../replication/copy-mark.ts'
@@ -46,6 +47,20 @@ export function readEnrolment(path: string): Enrolment | undefined {
 
 export const saveEnrolment = (path: string, enrolment: Enrolment): Promise<void> =>
   writeDurably(path, JSON.stringify(enrolment))
+
+/** Takes credentials that the coordinator has renewed: it does not know the one before for long. */
+export const keepCredential = (
+  path: string,
+  enrolment: Enrolment,
+  clock: Clock,
+  log: Logger,
+): KeptOnDisk<string> =>
+  keepOnDisk({
+    what: 'the renewed credential',
+    write: (credential) => saveEnrolment(path, { ...enrolment, credential }),
+    clock,
+    log,
+  })
 
 export interface EnrolmentRequest {
   readonly coordinatorUrl: string

@@ -1,8 +1,10 @@
 import { readFileSync } from 'node:fs'
 import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import { createSerial } from '@understudy/shared/core/serial'
-import { type Instant, instant } from '@understudy/shared/core/time'
+import { type Clock, type Instant, instant } from '@understudy/shared/core/time'
+import type { Logger } from 'pino'
 import { z } from 'zod'
+import { type KeptOnDisk, keepOnDisk } from '../config/kept-on-disk.ts'
 import { writeDurably } from '../replication/copy-mark.ts'
 import { createReservedFile } from '../voter/reserved-file.ts'
 
@@ -60,6 +62,14 @@ export function openRoleStore(path: string): RoleStore {
     },
   }
 }
+
+/** What was acted on: nothing waits for it. */
+export const keepNotices = (
+  store: RoleStore,
+  clock: Clock,
+  log: Logger,
+): KeptOnDisk<Pick<RoleMemory, 'handledUpTo' | 'rebalanceAt'>> =>
+  keepOnDisk({ what: 'which notice was acted on', write: (seen) => store.save(seen), clock, log })
 
 function read(path: string): RoleMemory {
   try {
