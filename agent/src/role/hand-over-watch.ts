@@ -1,14 +1,6 @@
 import { randomUUID } from 'node:crypto'
 import type { IncidentId, InstanceId } from '@understudy/shared/core/ids'
-import {
-  type Clock,
-  type Millis,
-  type Mono,
-  millis,
-  plus,
-  seconds,
-  sleep,
-} from '@understudy/shared/core/time'
+import { type Clock, type Mono, millis, plus, seconds, sleep } from '@understudy/shared/core/time'
 import type { Order } from '@understudy/shared/failover/orders'
 import type { Logger } from 'pino'
 import { decideOwnHandOver, type Reason, type Surroundings } from './own-hand-over.ts'
@@ -16,6 +8,8 @@ import { decideOwnHandOver, type Reason, type Surroundings } from './own-hand-ov
 const LOOK_EVERY = millis(50)
 /** A service manager waits longer than this. */
 const END_BUDGET = seconds(10)
+/** A line that is being dialled again is there by then, or will not be in time. */
+const PATIENCE = seconds(2)
 /** What remains to be said once the successor has the epoch. */
 const CONFIRM_BUDGET = seconds(2)
 
@@ -69,14 +63,33 @@ export function createHandOverWatch(parts: {
     cancel = clock.timer(LOOK_EVERY, watch)
   }
 
-  /** The one that is under way; resolves when this instance is primary again, or is not any more. */
-  async function untilOver(budget: Millis): Promise<void> {
-    const end = plus(clock.mono(), budget)
-    const isBusy = () => {
-      const { role, workload } = look().member
-      return role.kind === 'handing-over' || workload === 'stopping' || workload === 'killing'
+  const isBusy = () => {
+    const { role, workload } = look().member
+    return role.kind === 'handing-over' || workload === 'stopping' || workload === 'killing'
+  }
+
+  /** Somebody is there to take over, so what is in the way may pass. */
+  const mayPass = () => {
+    const { member, successor } = look()
+    return member.role.kind === 'primary' && successor !== null
+  }
+
+  /** Until it is out of office, or cannot be brought out of it. */
+  async function giveAway(): Promise<void> {
+    const since = clock.mono()
+    const by = plus(since, END_BUDGET)
+    let reason: Reason = { since, by, atOnce: true, triedAt: undefined }
+    let patientSince = since
+    for (;;) {
+      while (isBusy() && clock.mono() < by) {
+        await sleep(clock, LOOK_EVERY)
+        patientSince = clock.mono()
+      }
+      const end = Math.min(by, patientSince + PATIENCE)
+      if (attempt(reason, false)) reason = { ...reason, triedAt: clock.mono() }
+      else if (mayPass() && clock.mono() < end) await sleep(clock, LOOK_EVERY)
+      else return
     }
-    while (isBusy() && clock.mono() < end) await sleep(clock, LOOK_EVERY)
   }
 
   return {
@@ -92,15 +105,12 @@ export function createHandOverWatch(parts: {
     async beforeEnd() {
       notice = undefined
       cancel()
-      const began = clock.mono()
-      const reason = { since: began, by: plus(began, END_BUDGET), atOnce: true, triedAt: undefined }
-      if (look().member.role.kind !== 'handing-over') {
-        incident = undefined
-        if (!attempt(reason, false)) return false
-      }
-      await untilOver(END_BUDGET)
-      const { role } = look().member
-      if (role.kind !== 'released' && role.kind !== 'fenced') return false
+      const held = look().member.role.kind
+      if (held !== 'primary' && held !== 'handing-over' && held !== 'released') return false
+      if (held === 'primary') incident = undefined
+      await giveAway()
+      if (look().member.role.kind === 'primary') return false
+      // What it is by now, a replica perhaps, says less than the certificate.
       const end = plus(clock.mono(), CONFIRM_BUDGET)
       while (primary() === self && clock.mono() < end) await sleep(clock, LOOK_EVERY)
       return primary() !== self

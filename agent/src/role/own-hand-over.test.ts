@@ -54,6 +54,7 @@ test.each<[string, Partial<Surroundings>]>([
   ['the voter of i-bbbb is not connected', { peers: [] }],
   ['i-bbbb does not have the state yet', { attached: [instanceId('i-cccc')] }],
   ['it is released', { member: { ...surroundings.member, role: { kind: 'released' } } }],
+  ['its workload is thawing', { member: { ...surroundings.member, workload: 'thawing' } }],
   ['it has no lease', { member: { ...surroundings.member, lease: { kind: 'none' } } }],
 ])('it waits when %s', (why, given) => {
   expect(decide(given)).toEqual({ kind: 'wait', why })

@@ -1,5 +1,6 @@
 import type { InstanceId } from '@understudy/shared/core/ids'
 import { between, type Millis, type Mono, millis, seconds } from '@understudy/shared/core/time'
+import { isQuiet } from '@understudy/shared/failover/member-steps'
 import type { Member } from '@understudy/shared/failover/member-types'
 import { waitsForOrder } from '@understudy/shared/failover/notice-waits'
 
@@ -47,6 +48,7 @@ export function decideOwnHandOver(
   const wait = (why: string): OwnDecision => ({ kind: 'wait', why })
   if (member.role.kind !== 'primary') return wait(`it is ${member.role.kind}`)
   if (member.lease.kind === 'none') return wait('it has no lease')
+  if (member.workload !== 'running' && !isQuiet(member)) return wait(`its workload is ${member.workload}`)
   if (successor === null) return wait('no successor is designated')
   if (!peers.includes(successor)) return wait(`the voter of ${successor} is not connected`)
   if (!attached.includes(successor)) return wait(`${successor} does not have the state yet`)
