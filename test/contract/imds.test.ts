@@ -152,6 +152,17 @@ test('trouble with the service shows as degraded, and goes away with it', async 
   expect(said).toEqual([])
 })
 
+test('an answer that is no notice does not withdraw the one that is open', async () => {
+  const imds = await simulator()
+  const { said } = watch(imds)
+  imds.announceInterruption('terminate', inSeconds(120))
+  await until(() => said.length === 1)
+  imds.set('meta-data/spot/instance-action', '<html>busy</html>')
+  const before = imds.requests.length
+  await until(() => imds.requests.slice(before).filter(({ path }) => path.includes('spot')).length > 4)
+  expect(said).toEqual(['new terminate'])
+})
+
 test('a body that is no notice is none', async () => {
   const imds = await simulator()
   imds.set('meta-data/spot/instance-action', '{"action":"none"}')

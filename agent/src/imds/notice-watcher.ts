@@ -11,7 +11,13 @@ import {
   parseRebalance,
   parseTargetLifecycle,
 } from './imds-documents.ts'
-import { type NoticeMemory, type OpenNotice, seeInterruption, seeRebalance } from './notice-memory.ts'
+import {
+  emptyMemory,
+  type NoticeMemory,
+  type OpenNotice,
+  seeInterruption,
+  seeRebalance,
+} from './notice-memory.ts'
 
 /** The slow signals are read every so many rounds: they are announced long before they matter. */
 const SLOW_EVERY = 5
@@ -28,7 +34,7 @@ export interface NoticeListener {
   onRebalance(noticeTime: Instant, firstSeen: Mono): void
   onMaintenance(event: MaintenanceEvent): void
   onTargetLifecycle(state: string): void
-  /** Must be kept before the notice is acted on, so that a restarted agent does not act on it again. */
+  /** To be kept on disk, so that a restarted agent does not act again on what is over. */
   remember(memory: WatcherMemory): void
 }
 
@@ -47,7 +53,7 @@ export function createNoticeWatcher(parts: {
   readonly log: Logger
 }): NoticeWatcher {
   const { imds, clock, interval, listener, log } = parts
-  let notices: NoticeMemory = { open: undefined, handledUpTo: parts.memory.handledUpTo }
+  let notices: NoticeMemory = { ...emptyMemory, handledUpTo: parts.memory.handledUpTo }
   let { rebalanceAt } = parts.memory
   const maintenance = new Map<string, string>()
   let lifecycle: string | undefined
@@ -59,7 +65,9 @@ export function createNoticeWatcher(parts: {
   async function readInterruption(signal: AbortSignal): Promise<void> {
     const body = await imds.get('meta-data/spot/instance-action', signal)
     const seen = body === undefined ? undefined : parseInterruption(body)
-    if (body !== undefined && !seen) log.warn({ event: 'imds.unreadable_notice', body: body.slice(0, 200) })
+    // It says nothing of a notice, neither that there is one nor that there is none.
+    if (body !== undefined && !seen)
+      return log.warn({ event: 'imds.unreadable_notice', body: body.slice(0, 200) })
     const { memory, change } = seeInterruption(notices, seen, {
       wall: clock.now(),
       mono: clock.mono(),

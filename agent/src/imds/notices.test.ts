@@ -98,19 +98,46 @@ test('a past time is acted on once, and never again once it was handled', () => 
   const first = see([{ read: notice(-5), wall: at(0) }])
   expect(first.changes).toEqual(['new'])
   // The agent is restarted; the service still shows the same time.
-  const restarted: NoticeMemory = { open: undefined, handledUpTo: first.memory.handledUpTo }
+  const restarted: NoticeMemory = { ...emptyMemory, handledUpTo: first.memory.handledUpTo }
   expect(see([{ read: notice(-5), wall: at(1) }], restarted).changes).toEqual(['same'])
   // It is shown again a little different, still in the past.
   expect(see([{ read: notice(-4.5), wall: at(1) }], restarted).changes).toEqual(['same'])
 })
 
+const none = { read: undefined, wall: at(0.5) }
+
 test('a withdrawn notice is told, and a later one is a new one', () => {
   const { changes } = see([
     { read: notice(2), wall: at(0) },
-    { read: undefined, wall: at(0.5) },
+    none,
+    none,
+    none,
+    none,
     { read: notice(60), wall: at(58) },
   ])
-  expect(changes).toEqual(['new', 'withdrawn', 'new'])
+  expect(changes).toEqual(['new', 'same', 'same', 'withdrawn', 'same', 'new'])
+})
+
+test('a notice that is missing once or twice is the same notice', () => {
+  const there = { read: notice(2), wall: at(0.5) }
+  const { changes, memory } = see([there, none, none, there, none, none, there])
+  expect(changes).toEqual(['new', 'same', 'same', 'same', 'same', 'same', 'same'])
+  expect(memory.open?.id).toBe(`interruption-${at(2)}`)
+})
+
+test('a notice that is back after it was withdrawn counts again while its time is to come', () => {
+  const back = (minutes: number) => ({ read: notice(2), wall: at(minutes) })
+  const taken = see([back(0), none, none, none])
+  expect(see([back(1.9)], taken.memory).changes).toEqual(['new'])
+  expect(see([back(2.1)], taken.memory).changes).toEqual(['same'])
+})
+
+test('a restarted agent tells once more of a notice whose time is to come', () => {
+  const restarted: NoticeMemory = { ...emptyMemory, handledUpTo: at(2) }
+  const { changes, memory } = see([{ read: notice(2), wall: at(1) }], restarted)
+  expect(changes).toEqual(['new'])
+  // The same name: whoever hears of it knows it already.
+  expect(memory.open?.id).toBe(`interruption-${at(2)}`)
 })
 
 test('however the time moves, one unbroken notice is new exactly once', () => {
