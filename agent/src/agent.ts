@@ -2,7 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { agentId, instanceId } from '@understudy/shared/core/ids'
 import type { Random } from '@understudy/shared/core/random'
 import { runServices } from '@understudy/shared/core/service'
-import { between, type Clock, millis, plus, seconds } from '@understudy/shared/core/time'
+import { type Clock, millis, seconds } from '@understudy/shared/core/time'
 import { defaultLeasePolicy } from '@understudy/shared/failover/lease'
 import type { CoordinatorMessage, Heartbeat, Report, Upstream } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
@@ -274,9 +274,8 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
 
   const notices = reportNotices({
     report: (report) => link.report(report),
-    onOpen(notice) {
+    onOpen(notice, end) {
       openNotice = notice.id
-      const end = plus(clock.mono(), between(clock.now(), notice.time))
       handOvers.noticed(end)
       market.noticed(end)
     },
