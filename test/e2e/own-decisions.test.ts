@@ -2,6 +2,7 @@ import { writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { afterAll, beforeAll, expect, test } from 'vitest'
 import { instanceId } from '../../shared/src/core/ids.ts'
+import type { IncidentView } from '../../shared/src/protocol/incidents.ts'
 import { agentProcess, send, workloadProcesses } from '../faults/processes.ts'
 import { type Fleet, startFleet } from './support/fleet.ts'
 import { until } from './support/programs.ts'
@@ -23,6 +24,19 @@ async function expectNothingLost(id: string): Promise<void> {
   expect(await fleet.rig.judge.overlaps(fleet.rig.witnessFile)).toEqual([])
 }
 
+function expectInOrder(incident: IncidentView, order: readonly string[]): void {
+  const steps = order.flatMap((name) => incident.steps.find(({ step }) => step === name) ?? [])
+  expect(steps.map(({ step }) => step)).toEqual(order)
+  // They are from several clocks, and each says how far it may be off.
+  for (const [index, { step, t_ms: at, uncertainty_ms: off }] of steps.entries()) {
+    const before = steps[index - 1]
+    if (before)
+      expect(at + off, `${before.step}, then ${step}`).toBeGreaterThanOrEqual(
+        before.t_ms - before.uncertainty_ms,
+      )
+  }
+}
+
 test('an agent that is told to end hands over first: every byte is sealed, and one incident says so', async () => {
   const before = await fleet.protectedAgent('agent-a')
   const old = instanceId(before.instance_id ?? '')
@@ -38,18 +52,11 @@ test('an agent that is told to end hands over first: every byte is sealed, and o
     seen_via: [{ via: 'members' }],
   })
   // What the agent said before the coordinator knew of it is in the record too, in its true order.
-  const order = ['workload-frozen', 'final-sync', 'epoch-moved', 'workload-started', 'address-moved']
-  const steps = order.flatMap((name) => incident.steps.find(({ step }) => step === name) ?? [])
-  expect(steps.map(({ step }) => step)).toEqual(order)
-  // They are from several clocks, and each says how far it may be off.
-  for (const [index, { step, t_ms: at, uncertainty_ms: off }] of steps.entries()) {
-    const before = steps[index - 1]
-    if (before)
-      expect(at + off, `${before.step}, then ${step}`).toBeGreaterThanOrEqual(
-        before.t_ms - before.uncertainty_ms,
-      )
-  }
-  expect(incident.no_primary_from_t_ms).toBe(steps[0]?.t_ms)
+  expectInOrder(incident, ['workload-frozen', 'final-sync', 'workload-started', 'address-moved'])
+  // When the coordinator knew: the successor begins as soon as it has won, and may start before or after that.
+  expectInOrder(incident, ['final-sync', 'epoch-moved', 'address-moved'])
+  const frozen = incident.steps.find(({ step }) => step === 'workload-frozen')
+  expect(incident.no_primary_from_t_ms).toBe(frozen?.t_ms)
   await until('its agent has ended', async () => agentProcess(old, fleet.directoryOf(old)) === undefined)
   await expectNothingLost('agent-a')
 })

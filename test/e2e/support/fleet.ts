@@ -56,7 +56,7 @@ export interface Fleet {
   call(method: string, path: string, body?: unknown, headers?: Record<string, string>): Promise<Answer>
   /** Starts an agent that serves and is written to all the time. */
   agent(id: string): Promise<AgentView>
-  /** The same with a standby that is ready. */
+  /** The same with a standby that is ready, and is its successor to the primary too. */
   protectedAgent(id: string): Promise<AgentView>
   /** Waits until it serves and has a ready standby again, and returns it. */
   untilProtected(id: string, withinMillis?: number): Promise<AgentView>
@@ -123,8 +123,11 @@ export async function startFleet(
         `${id} has a standby that may be promoted`,
         async () => {
           agent = await rig.operator.agent(id)
-          const ready = agent.replicas.find(({ status }) => status === 'ready')
-          if (!ready || !isServing(agent)) return false
+          const ready = agent.replicas.find(
+            ({ status, instance_id: instance }) => status === 'ready' && instance === agent.successor_id,
+          )
+          // Without a lease the primary has not heard of its successor yet.
+          if (!ready || !isServing(agent) || agent.lease.mode !== 'leased') return false
           return (
             (await fleet.call('GET', `/api/agents/${id}/replicas/${ready.id}/promote`)).body.possible === true
           )
