@@ -81,6 +81,19 @@ test('before its end it waits a moment for a successor whose line is down', asyn
   expect(answer).toEqual({ handedOver: true })
 })
 
+test('before its end it waits a moment for a replica that is about to be its successor', async () => {
+  const { time, state, become, end } = watched({ successor: null })
+  state.onOrder = () => become({ role: { kind: 'released' } })
+  const answer = end()
+  await time.advance(300)
+  expect(answer).toEqual({})
+  state.seen = { ...state.seen, successor: B }
+  state.certified = B
+  await time.advance(100)
+  expect(state.orders).toMatchObject([{ kind: 'hand-over', target: B }])
+  expect(answer).toEqual({ handedOver: true })
+})
+
 test('before its end it waits no longer than two seconds for what does not come', async () => {
   const { time, state, end } = watched({ attached: [] })
   const answer = end()
@@ -92,7 +105,8 @@ test('before its end it waits no longer than two seconds for what does not come'
 })
 
 test.each<[string, Partial<Surroundings>]>([
-  ['a primary without a successor', { successor: null }],
+  ['a primary that nobody follows', { successor: null, attached: [] }],
+  ['a primary whose replica nobody can designate', { successor: null, linked: false }],
   ['a replica', { member: { ...primary, role: { kind: 'replica', primary: B }, workload: 'stopped' } }],
 ])('%s waits for nothing before its end', async (_, seen) => {
   const { time, end } = watched(seen)

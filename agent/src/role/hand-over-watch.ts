@@ -68,10 +68,10 @@ export function createHandOverWatch(parts: {
     return role.kind === 'handing-over' || workload === 'stopping' || workload === 'killing'
   }
 
-  /** Somebody is there to take over, so what is in the way may pass. */
+  /** Somebody is there to take over, or has the state and is about to be designated: what is in the way may pass. */
   const mayPass = () => {
-    const { member, successor } = look()
-    return member.role.kind === 'primary' && successor !== null
+    const { member, successor, attached, linked } = look()
+    return member.role.kind === 'primary' && (successor !== null || (linked && attached.length > 0))
   }
 
   /** Until it is out of office, or cannot be brought out of it. */
