@@ -62,6 +62,8 @@ export function createLinkEvents(parts: {
   } = parts
   /** Instances whose link is open. */
   const linked = new Set<InstanceId>()
+  /** Former primaries whose row as a standby is being written. */
+  const adopting = new Set<InstanceId>()
 
   /** Writes what does not decide anything; a failure is logged and the next change writes it again. */
   const write = (what: string, task: Promise<unknown>): void => {
@@ -83,25 +85,31 @@ export function createLinkEvents(parts: {
     const endpoint = presence.get(order.primary)?.hello.replication
     const token = entry.tokens.of(order.term, instance)
     sendReplicaList(entry)
-    if (!entry.replicas.has(instance)) write('replica', adoptAsReplica(entry, instance))
+    if (!entry.replicas.has(instance) && !adopting.has(instance))
+      write('replica', adoptAsReplica(entry, instance))
     const upstream = endpoint ? { instanceId: order.primary, ...endpoint, token } : undefined
     return send(instance, upstream ? { type: 'order', order, upstream } : { type: 'order', order })
   }
 
   /** A former primary that follows the new one is a standby like any other. */
   async function adoptAsReplica(entry: Entry, instance: InstanceId): Promise<void> {
-    const row = await fleet.instance(instance)
-    if (!row || entry.replicas.has(instance)) return
-    const replica = await replicas.create({
-      agentId: entry.agentId,
-      type: 'manual',
-      pool: row.pool_id,
-      spotPrice: null,
-      createdBy: 'former primary',
-      incident: null,
-      instanceId: instance,
-    })
-    entry.replicas.set(instance, replica)
+    adopting.add(instance)
+    try {
+      const row = await fleet.instance(instance)
+      if (!row || entry.replicas.has(instance)) return
+      const replica = await replicas.create({
+        agentId: entry.agentId,
+        type: 'manual',
+        pool: row.pool_id,
+        spotPrice: null,
+        createdBy: 'former primary',
+        incident: null,
+        instanceId: instance,
+      })
+      entry.replicas.set(instance, replica)
+    } finally {
+      adopting.delete(instance)
+    }
     refreshReplica(entry, instance)
     parts.onChange(entry.agentId)
   }

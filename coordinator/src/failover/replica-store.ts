@@ -25,8 +25,6 @@ export interface ReplicaStore {
   get(agentId: AgentId, id: ReplicaId): Promise<ReplicaRow>
   list(agentId: AgentId): Promise<readonly ReplicaRow[]>
   active(agentId?: AgentId): Promise<readonly ReplicaRow[]>
-  /** The standby that an instance is; undefined for a primary and for one that was let go. */
-  ofInstance(instanceId: InstanceId): Promise<ReplicaRow | undefined>
   attach(id: string, instanceId: InstanceId): Promise<void>
   setReason(id: string, reason: string): Promise<void>
   setPool(id: string, pool: string, spotPrice: MicroUsd | null): Promise<void>
@@ -91,13 +89,6 @@ export function createReplicaStore(db: Kysely<Schema>, clock: Clock): ReplicaSto
       const all = db.selectFrom('replica_instances').selectAll().where('is_active', '=', 1)
       return (agentId === undefined ? all : all.where('agent_id', '=', agentId)).execute()
     },
-    ofInstance: (instanceId) =>
-      db
-        .selectFrom('replica_instances')
-        .selectAll()
-        .where('instance_id', '=', instanceId)
-        .where('is_active', '=', 1)
-        .executeTakeFirst(),
     async attach(id, instanceId) {
       await db
         .updateTable('replica_instances')

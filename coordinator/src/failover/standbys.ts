@@ -220,12 +220,11 @@ export function createStandbys(parts: {
         hint: 'To end a primary, promote another replica first.',
       })
     }
-    const { phase } = entry.runner.group
-    if ('target' in phase && phase.target === row.instance_id)
-      throw new AppError('busy', `${row.instance_id} is about to become primary`, {
-        hint: 'Wait for the move to end, then look again.',
-      })
-    if (row.instance_id !== null) await end(entry, row.instance_id)
+    const instance = instanceOrNone(row.instance_id)
+    const needed = instance && mayRemove(entry.runner.group, instance, clock.mono())
+    if (needed !== undefined)
+      throw new AppError('busy', needed, { hint: 'Wait for the move to end, then look again.', retryable: true })
+    if (instance !== undefined) await end(entry, instance)
     entry.replicas.delete(row.id)
     await store.setStatus(row, 'terminated')
     onChange(entry)
