@@ -10,6 +10,9 @@ afterEach(() => bench.close())
 const agent = async () => (await bench.call('GET', '/api/agents/a')).body
 const epochs = async (query = '') => (await bench.call('GET', `/api/agents/a/epochs${query}`)).body
 
+const standbys = () =>
+  bench.db.selectFrom('replica_instances').selectAll().where('is_active', '=', 1).execute()
+
 /** A log whose events can be looked at. */
 function recorded() {
   const lines: { event: string; [key: string]: unknown }[] = []
@@ -114,6 +117,32 @@ test('a hand-over that was made while the coordinator was away is recorded once 
   await until(async () => (await agent()).phase === 'steady')
   expect((await bench.call('GET', '/api/switches')).body.items).toHaveLength(1)
   expect((await epochs()).items.map(({ epoch }: { epoch: number }) => epoch)).toEqual([3, 2, 1])
+  // However often the old primary was told whom to follow, it is one standby.
+  await until(async () => (await standbys()).length > 0)
+  expect(await standbys()).toMatchObject([{ instance_id: primary.instance }])
+})
+
+test('an instance is one standby at most after a restart, and the primary is none', async () => {
+  bench = await startBench()
+  const primary = await bench.primary('a')
+  const { id, puppet } = await bench.replica('a', primary)
+  await bench.stop()
+  const row = await bench.db
+    .selectFrom('replica_instances')
+    .selectAll()
+    .where('id', '=', id)
+    .executeTakeFirstOrThrow()
+  const older = { created_at: row.created_at - 1000 }
+  await bench.db
+    .insertInto('replica_instances')
+    .values([
+      { ...row, ...older, id: randomUUID() },
+      { ...row, ...older, id: randomUUID(), instance_id: primary.instance },
+    ])
+    .execute()
+  await bench.start(primary, puppet)
+  await until(async () => (await agent()).phase === 'steady')
+  expect(await standbys()).toMatchObject([{ id, instance_id: puppet.instance }])
 })
 
 test('a coordinator whose database is older than what members remember waits for all of them before it votes', async () => {

@@ -1,5 +1,5 @@
 import { agentId, incidentId, instanceId } from '@understudy/shared/core/ids'
-import { systemClock } from '@understudy/shared/core/time'
+import { instant, systemClock } from '@understudy/shared/core/time'
 import {
   type Certificate,
   COORDINATOR,
@@ -18,6 +18,7 @@ import { createGroupCommit } from '../storage/group-commit.ts'
 import { migrate } from '../storage/migrate.ts'
 import { castVote, lastCertificates, recordCertificate } from './certificates.ts'
 import { listEpochs } from './epochs.ts'
+import { createReplicaStore } from './replica-store.ts'
 
 const id = agentId('a')
 const [p, r] = [instanceId('i-aaa'), instanceId('i-bbb')]
@@ -211,4 +212,22 @@ test('the switch belongs to its incident and says what it was about', async () =
   await recordCertificate(commit, systemClock, change)
   expect(await switches()).toMatchObject([{ incident_id: incident, switch_reason: 'manual' }])
   expect(await createFleetStore(db, systemClock).instance(p)).toMatchObject({ retired: 1 })
+})
+
+test('whoever becomes primary has no row as a standby any more, and the newest says that it was promoted', async () => {
+  const { db, commit, cast, record } = await fleetOfTwo()
+  await cast(one, true)
+  await record(two)
+  let now = instant(1000)
+  const store = createReplicaStore(db, { ...systemClock, now: () => now })
+  const standby = { agentId: id, type: 'manual', pool: 'm5.large@us-east-1a', spotPrice: null } as const
+  const add = () => store.create({ ...standby, createdBy: 'test', incident: null, instanceId: r })
+  await add()
+  now = instant(2000)
+  const newest = await add()
+  expect(await recordCertificate(commit, systemClock, changeOf(three))).toEqual({
+    kind: 'newest',
+    replicaId: newest.id,
+  })
+  expect(await store.active(id)).toEqual([])
 })

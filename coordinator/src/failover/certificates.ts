@@ -237,6 +237,7 @@ async function takeOffice(
   return replicaId
 }
 
+/** No row of the new primary is left as that of a standby; the newest is the one that was promoted. */
 async function markPromoted(
   tx: Transaction<Schema>,
   agent: AgentId,
@@ -248,12 +249,14 @@ async function markPromoted(
     .select('id')
     .where('instance_id', '=', primary)
     .where('is_active', '=', 1)
+    .orderBy('created_at', 'desc')
     .executeTakeFirst()
   if (!replica) return null
   await tx
     .updateTable('replica_instances')
     .set({ status: 'promoted', promoted_at: now, is_active: 0 })
-    .where('id', '=', replica.id)
+    .where('instance_id', '=', primary)
+    .where('is_active', '=', 1)
     .execute()
   await countReplicas(tx, agent)
   return replica.id

@@ -15,6 +15,7 @@ import { createHeardCertificates, type HeardCertificates, KEPT } from './heard-c
 import type { OpenMoves } from './open-moves.ts'
 import type { ReplicaStore } from './replica-store.ts'
 import { membersOf, type StoredMember } from './stored-members.ts'
+import { sortActive } from './stored-replicas.ts'
 import { createPairTokens, type PairTokens } from './upstreams.ts'
 
 const RETRY = millis(250)
@@ -131,7 +132,9 @@ export function createRegistry(parts: {
     if (row.outdated === 1) entry.runner.dispatch({ kind: 'outdated', voted: row.voted_epoch })
     if (open?.move.at.kind === 'waiting' && open.move.incident.trigger === 'notice')
       entry.wanted = { why: 'notice', since: clock.mono(), tryAt: clock.mono() }
-    for (const replica of await replicas.active(agentId))
+    const { counting, superfluous } = sortActive(await replicas.active(agentId), row.instance_id)
+    for (const replica of superfluous) await replicas.setStatus(replica, 'terminated')
+    for (const replica of counting)
       entry.replicas.set(replica.instance_id ?? replica.id, unheardOf(replica))
   }
 
@@ -185,7 +188,7 @@ export function createRegistry(parts: {
   }
 }
 
-const instanceOrNone = (id: string | null): InstanceId | undefined =>
+export const instanceOrNone = (id: string | null): InstanceId | undefined =>
   id === null ? undefined : asInstanceId(id)
 
 /** Nobody is ready before it has connected to this process and the primary has vouched for it. */
