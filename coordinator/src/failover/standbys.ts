@@ -7,6 +7,7 @@ import {
   type ReplicaId,
 } from '@understudy/shared/core/ids'
 import { between, type Clock, plus, seconds } from '@understudy/shared/core/time'
+import { mayRemove } from '@understudy/shared/failover/group-removal'
 import type { Order } from '@understudy/shared/failover/orders'
 import type { ReplicaType, ReplicaView } from '@understudy/shared/protocol/agents'
 import type { EmergencyReplicaRequest, EmergencyReplicaResponse } from '@understudy/shared/protocol/failover'
@@ -21,7 +22,7 @@ import type { FleetStore } from '../fleet/fleet.ts'
 import type { ReplicaRow } from '../storage/database.ts'
 import type { Flight } from './flight.ts'
 import type { Notes } from './incident-notes.ts'
-import type { Entry, Wanted } from './registry.ts'
+import { type Entry, instanceOrNone, type Wanted } from './registry.ts'
 import type { ReplicaStore } from './replica-store.ts'
 import type { CreatedReplica, ReplicaRequest, Replicas } from './replicas.ts'
 import type { Views } from './views.ts'
@@ -223,7 +224,10 @@ export function createStandbys(parts: {
     const instance = instanceOrNone(row.instance_id)
     const needed = instance && mayRemove(entry.runner.group, instance, clock.mono())
     if (needed !== undefined)
-      throw new AppError('busy', needed, { hint: 'Wait for the move to end, then look again.', retryable: true })
+      throw new AppError('busy', needed, {
+        hint: 'Wait for the move to end, then look again.',
+        retryable: true,
+      })
     if (instance !== undefined) await end(entry, instance)
     entry.replicas.delete(row.id)
     await store.setStatus(row, 'terminated')
