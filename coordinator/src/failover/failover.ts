@@ -41,6 +41,7 @@ import { listEpochs } from './epochs.ts'
 import type { RunnerPorts } from './group-runner.ts'
 import { createHousekeeping } from './housekeeping.ts'
 import { createNotes } from './incident-notes.ts'
+import { createLateLaunches } from './late-launches.ts'
 import { createLinkEvents, type LinkEvents } from './link-events.ts'
 import { createMoveTurns } from './move-turns.ts'
 import { createMoves, type MoveBy } from './moves.ts'
@@ -285,7 +286,8 @@ export function createFailover(options: FailoverOptions): Failover {
     emptyPoolFor: options.emptyPoolFor,
   })
   const housekeeping = createHousekeeping({
-    ...{ registry, presence, fleet, replicas: store, departures, cloud, clock, log },
+    ...{ registry, presence, fleet, departures, cloud, clock, log },
+    launches: createLateLaunches({ replicas: store, departures, cloud, clock }),
     onWanted: standbys.tryWanted,
     onWaiting: policies.onWaiting,
   })

@@ -1,16 +1,16 @@
 import { messageOf } from '@understudy/shared/core/app-error'
-import { instanceId as asInstanceId, type InstanceId } from '@understudy/shared/core/ids'
+import type { InstanceId } from '@understudy/shared/core/ids'
 import { runServices, type Service } from '@understudy/shared/core/service'
 import { between, type Clock, everyPeriod, millis, seconds } from '@understudy/shared/core/time'
 import { type GroupMember, nextLook } from '@understudy/shared/failover/group'
+import { mayRemove } from '@understudy/shared/failover/group-removal'
 import type { Logger } from 'pino'
 import { type Cloud, hasEnded } from '../cloud/cloud.ts'
 import type { FleetStore } from '../fleet/fleet.ts'
 import type { Departures } from './departures.ts'
+import type { LateLaunches } from './late-launches.ts'
 import type { PresenceBook } from './presence.ts'
 import type { Entry, Registry } from './registry.ts'
-import type { ReplicaStore } from './replica-store.ts'
-import { JOIN_WITHIN } from './replicas.ts'
 
 const TICK = millis(50)
 const FLUSH = seconds(5)
@@ -23,8 +23,8 @@ export function createHousekeeping(parts: {
   readonly registry: Registry
   readonly presence: PresenceBook
   readonly fleet: FleetStore
-  readonly replicas: ReplicaStore
   readonly departures: Departures
+  readonly launches: LateLaunches
   readonly cloud: Cloud
   readonly clock: Clock
   readonly log: Logger
@@ -32,7 +32,7 @@ export function createHousekeeping(parts: {
   /** What a notice that waits for a replica comes to. */
   readonly onWaiting: (entry: Entry) => void
 }): Service {
-  const { registry, presence, fleet, replicas, departures, cloud, clock, log, onWanted, onWaiting } = parts
+  const { registry, presence, fleet, departures, launches, cloud, clock, log, onWanted, onWaiting } = parts
   const asked = () => AbortSignal.timeout(5000)
 
   /** A promise that ends before the next tick is not waited for any longer than it lasts. */
@@ -51,9 +51,7 @@ export function createHousekeeping(parts: {
     for (const [instance, at] of entry.dying) if (now >= at) await end(entry, instance)
     for (const member of entry.runner.group.members.values())
       if (isUnheard(entry, member)) await lookUp(entry, member)
-    for (const row of entry.replicas.values())
-      if (row.status === 'launching' && clock.now() - row.created_at > JOIN_WITHIN)
-        await giveUp(entry, row.instance_id, `it did not join within ${JOIN_WITHIN / 60_000} minutes`)
+    await launches.look(entry)
     if (entry.wanted && now >= entry.wanted.tryAt) await onWanted(entry)
     onWaiting(entry)
   }
@@ -65,9 +63,11 @@ export function createHousekeeping(parts: {
     !connected &&
     between(heardAt, clock.mono()) > UNHEARD_FOR
 
-  /** Ends a machine that has been replaced. */
+  /** Ends a machine that has been replaced, unless it is about to stand in for the one that has taken its place. */
   async function end(entry: Entry, instance: InstanceId): Promise<void> {
-    if (instance === entry.runner.group.primary) return void entry.dying.delete(instance)
+    const { group } = entry.runner
+    if (instance === group.primary) return void entry.dying.delete(instance)
+    if (mayRemove(group, instance, clock.mono()) !== undefined) return
     await cloud.terminate(instance, asked())
     entry.dying.delete(instance)
     log.info({ event: 'instance.terminated', agent: entry.agentId, instance })
@@ -78,18 +78,6 @@ export function createHousekeeping(parts: {
     const described = gone ? undefined : await cloud.describe(instance, asked())
     const ended = described ? hasEnded(described) : gone || cloud.kind === 'simulated'
     if (ended) await departures.forget(entry, instance, 'its instance has ended')
-  }
-
-  async function giveUp(entry: Entry, instance: string | null, why: string): Promise<void> {
-    if (instance !== null) {
-      await cloud.terminate(asInstanceId(instance), asked())
-      return departures.forget(entry, asInstanceId(instance), why)
-    }
-    for (const [key, row] of entry.replicas)
-      if (row.instance_id === null && row.status === 'launching') {
-        entry.replicas.delete(key)
-        await replicas.setStatus(row, 'failed', why)
-      }
   }
 
   const each = (what: string, run: (entry: Entry) => Promise<void>) => async () => {

@@ -1,7 +1,7 @@
 import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
 import type { AgentId, IncidentId, InstanceId, ReplicaId } from '@understudy/shared/core/ids'
 import { microUsd, toUsd } from '@understudy/shared/core/money'
-import { type Clock, minutes } from '@understudy/shared/core/time'
+import type { Clock } from '@understudy/shared/core/time'
 import type { Group } from '@understudy/shared/failover/group'
 import { type Pool, parsePool, poolId } from '@understudy/shared/market/pool'
 import type { SpotPlace } from '@understudy/shared/policies/spot-return'
@@ -18,8 +18,6 @@ import type { ReplicaStore } from './replica-store.ts'
 
 /** More standbys than this are never useful to one agent. */
 const MAX_REPLICAS = 8
-/** How long a launched instance may take until it joins. */
-export const JOIN_WITHIN = minutes(15)
 const LAUNCH_TIMEOUT = 15_000
 /** Of the pools that have just refused a launch so many are asked again at once, where it is urgent: the API has its limits. */
 const ASKED_AGAIN = 4
