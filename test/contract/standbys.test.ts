@@ -1,4 +1,5 @@
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect, test, vi } from 'vitest'
+import { AppError } from '../../shared/src/core/app-error.ts'
 import { type Bench, startBench, until } from './bench.ts'
 
 /** Standbys that are deleted, listed and launched, over the real API. */
@@ -6,6 +7,8 @@ import { type Bench, startBench, until } from './bench.ts'
 let bench: Bench
 afterEach(() => bench.close())
 
+const active = () =>
+  bench.db.selectFrom('replica_instances').selectAll().where('is_active', '=', 1).execute()
 const stateOf = (instance: string) =>
   bench.cloud.instances().find(({ instanceId: id }) => id === instance)?.state
 
@@ -28,4 +31,58 @@ test('a standby that nobody needs is deleted, and its instance is ended', async 
   const { id, puppet } = await bench.replica('a', primary)
   expect((await bench.call('DELETE', `/api/agents/a/replicas/${id}`)).status).toBe(200)
   expect(stateOf(puppet.instance)).toBe('terminated')
+})
+
+test('a standby whose instance cannot be ended at once is deleted all the same, and its instance is ended later', async () => {
+  bench = await startBench()
+  const primary = await bench.primary('a')
+  const { id, puppet } = await bench.replica('a', primary)
+  vi.spyOn(bench.cloud.cloud, 'terminate').mockRejectedValueOnce(new AppError('unavailable', 'not now'))
+  const deleted = await bench.call('DELETE', `/api/agents/a/replicas/${id}`)
+  expect(deleted).toMatchObject({ status: 200, body: { status: 'terminated', is_active: false } })
+  expect(stateOf(puppet.instance)).toBe('running')
+  await until(() => stateOf(puppet.instance) === 'terminated')
+})
+
+test('an instance whose launch seemed to have failed is ended when it enrols, and is no standby', async () => {
+  bench = await startBench()
+  const primary = await bench.primary('a')
+  const { cloud } = bench.cloud
+  const { launch } = cloud
+  vi.spyOn(cloud, 'launch').mockImplementationOnce(async (...asked) => {
+    await launch(...asked)
+    throw new AppError('unavailable', 'the answer was lost')
+  })
+  expect((await bench.call('POST', '/api/agents/a/replicas', {})).status).toBeGreaterThanOrEqual(400)
+  const [failed] = (await bench.call('GET', '/api/agents/a/replicas')).body.items
+  expect(failed).toMatchObject({ status: 'failed' })
+  const stray = bench.cloud.instances().find(({ instanceId: id }) => id !== primary.instance)
+  const puppet = await bench.join('a', primary, { id: failed.id, instance_id: stray?.instanceId ?? '' })
+  await until(() => stateOf(puppet.instance) === 'terminated')
+  expect(puppet.orders.map(({ kind }) => kind)).not.toContain('follow')
+  expect(await active()).toEqual([])
+})
+
+test('a standby that is deleted while it is being launched does not stay', async () => {
+  bench = await startBench()
+  const primary = await bench.primary('a')
+  const { cloud } = bench.cloud
+  const { launch } = cloud
+  const answered = Promise.withResolvers<void>()
+  vi.spyOn(cloud, 'launch').mockImplementationOnce(async (...asked) => {
+    const launched = await launch(...asked)
+    await answered.promise
+    return launched
+  })
+  const creating = bench.call('POST', '/api/agents/a/replicas', {})
+  await until(() => bench.cloud.instances().length === 2)
+  const [row] = await active()
+  expect((await bench.call('DELETE', `/api/agents/a/replicas/${row?.id}`)).status).toBe(200)
+  answered.resolve()
+  const created = await creating
+  expect(created).toMatchObject({ status: 409, body: { code: 'conflict' } })
+  expect(created.body.detail).toContain('was deleted while it was being launched')
+  const others = bench.cloud.instances().filter(({ instanceId: id }) => id !== primary.instance)
+  expect(others).toMatchObject([{ state: 'terminated' }])
+  expect((await bench.call('GET', '/api/agents/a')).body.replicas).toEqual([])
 })

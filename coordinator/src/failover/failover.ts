@@ -1,7 +1,6 @@
 import {
   type AgentId,
   agentId as asAgentId,
-  instanceId as asInstanceId,
   type IncidentId,
   type InstanceId,
   type ReplicaId,
@@ -36,6 +35,7 @@ import type { Voting } from '../identity/identity.ts'
 import type { Interruptions } from '../interruptions/interruptions.ts'
 import type { Kysely, Position, Schema } from '../storage/database.ts'
 import type { GroupCommit } from '../storage/group-commit.ts'
+import { type Arrivals, createArrivals } from './arrivals.ts'
 import { createDepartures } from './departures.ts'
 import { listEpochs } from './epochs.ts'
 import type { RunnerPorts } from './group-runner.ts'
@@ -70,7 +70,7 @@ export interface Failover extends Service {
   readonly voters: Pick<VoterEvents, 'onVoterOpen' | 'onVoterMessage'> & Pick<LinkEvents, 'onVoterClosed'>
   /** Reads the database; before anything else. */
   load(): Promise<void>
-  onEnrolled(joined: { agentId: string; instanceId: string; replicaId: string | null }): Promise<void>
+  onEnrolled: Arrivals['onEnrolled']
   /** An agent that was just made. */
   onNewAgent(agentId: AgentId): void
   agent(agentId: AgentId): Promise<AgentView>
@@ -285,6 +285,10 @@ export function createFailover(options: FailoverOptions): Failover {
     cooldown: options.replicaCooldown,
     emptyPoolFor: options.emptyPoolFor,
   })
+  const arrivals = createArrivals({
+    ...{ registry, fleet, store, standbys, cloud, clock, log, notePool },
+    onChange: (entry) => onChange(entry.agentId),
+  })
   const housekeeping = createHousekeeping({
     ...{ registry, presence, fleet, departures, cloud, clock, log },
     launches: createLateLaunches({ replicas: store, departures, cloud, clock }),
@@ -335,20 +339,7 @@ export function createFailover(options: FailoverOptions): Failover {
       registry.ensure(agentId)
       onChange(agentId)
     },
-    async onEnrolled({ agentId, instanceId, replicaId }) {
-      const entry = registry.ensure(asAgentId(agentId))
-      const instance = asInstanceId(instanceId)
-      const row = await fleet.instance(instance)
-      if (row) notePool(row)
-      entry.runner.dispatch({ kind: 'joined', instance })
-      if (replicaId === null) return
-      const replica = await standbys.row(entry, replicaId as ReplicaId)
-      entry.replicas.delete(replica.id)
-      if (replica.is_active !== 1) return
-      await store.attach(replica.id, instance)
-      entry.replicas.set(instance, { ...replica, instance_id: instance })
-      onChange(entry.agentId)
-    },
+    onEnrolled: arrivals.onEnrolled,
     agent: (agentId) => views.agent(registry.get(agentId)),
     agents: () => Promise.all([...registry.entries()].map((entry) => views.agent(entry))),
     primaryOf: (agentId) => registry.find(agentId)?.runner.group.primary,

@@ -48,10 +48,11 @@ export function createHousekeeping(parts: {
 
   async function sweep(entry: Entry): Promise<void> {
     const now = clock.mono()
-    for (const [instance, at] of entry.dying) if (now >= at) await end(entry, instance)
+    for (const [instance, at] of entry.dying)
+      if (now >= at) await tried('end', entry, end(entry, instance))
     for (const member of entry.runner.group.members.values())
-      if (isUnheard(entry, member)) await lookUp(entry, member)
-    await launches.look(entry)
+      if (isUnheard(entry, member)) await tried('look up', entry, lookUp(entry, member))
+    await tried('launches', entry, launches.look(entry))
     if (entry.wanted && now >= entry.wanted.tryAt) await onWanted(entry)
     onWaiting(entry)
   }
@@ -80,11 +81,14 @@ export function createHousekeeping(parts: {
     if (ended) await departures.forget(entry, instance, 'its instance has ended')
   }
 
-  const each = (what: string, run: (entry: Entry) => Promise<void>) => async () => {
-    for (const entry of registry.entries())
-      await run(entry).catch((error: unknown) =>
-        log.warn({ event: 'housekeeping.failed', what, agent: entry.agentId, why: messageOf(error) }),
-      )
+  /** What does not work is tried again with the next sweep, and holds up nothing else. */
+  const tried = (what: string, { agentId }: Entry, task: Promise<void>): Promise<void> =>
+    task.catch((error: unknown) =>
+      log.warn({ event: 'housekeeping.failed', what, agent: agentId, why: messageOf(error) }),
+    )
+
+  const sweepAll = async (): Promise<void> => {
+    for (const entry of registry.entries()) await tried('sweep', entry, sweep(entry))
   }
 
   const services: Service[] = [
@@ -97,7 +101,7 @@ export function createHousekeeping(parts: {
           for (const entry of registry.entries()) tick(entry, signal)
         }),
     },
-    { name: 'sweep', run: (signal) => everyPeriod(clock, SWEEP, signal, each('sweep', sweep)) },
+    { name: 'sweep', run: (signal) => everyPeriod(clock, SWEEP, signal, sweepAll) },
     {
       name: 'flush',
       run: async (signal) => {

@@ -25,7 +25,8 @@ export interface ReplicaStore {
   get(agentId: AgentId, id: ReplicaId): Promise<ReplicaRow>
   list(agentId: AgentId): Promise<readonly ReplicaRow[]>
   active(agentId?: AgentId): Promise<readonly ReplicaRow[]>
-  attach(id: string, instanceId: InstanceId): Promise<void>
+  /** False when the replica is not wanted any more: it was deleted, or given up, before it had an instance. */
+  attach(id: string, instanceId: InstanceId): Promise<boolean>
   setReason(id: string, reason: string): Promise<void>
   setPool(id: string, pool: string, spotPrice: MicroUsd | null): Promise<void>
   setStatus(row: Pick<ReplicaRow, 'id' | 'agent_id'>, status: ReplicaStatus, failure?: string): Promise<void>
@@ -90,11 +91,13 @@ export function createReplicaStore(db: Kysely<Schema>, clock: Clock): ReplicaSto
       return (agentId === undefined ? all : all.where('agent_id', '=', agentId)).execute()
     },
     async attach(id, instanceId) {
-      await db
+      const { numUpdatedRows } = await db
         .updateTable('replica_instances')
         .set({ instance_id: instanceId })
         .where('id', '=', id)
-        .execute()
+        .where('is_active', '=', 1)
+        .executeTakeFirst()
+      return numUpdatedRows === 1n
     },
     async setReason(id, reason) {
       await db.updateTable('replica_instances').set({ reason }).where('id', '=', id).execute()

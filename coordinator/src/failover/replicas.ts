@@ -196,6 +196,7 @@ export function createReplicas(ports: ReplicaPorts): Replicas {
     prices: ReadonlyMap<string, PoolOffer>,
   ): Promise<ReplicaRow> {
     const refused: string[] = []
+    let unwanted: InstanceId | undefined
     for (const pool of ranked) {
       const id = poolId(pool)
       try {
@@ -209,7 +210,10 @@ export function createReplicas(ports: ReplicaPorts): Replicas {
           },
           AbortSignal.timeout(LAUNCH_TIMEOUT),
         )
-        await store.attach(row.id, instanceId)
+        if (!(await store.attach(row.id, instanceId))) {
+          unwanted = instanceId
+          break
+        }
         if (id !== row.pool_id) await store.setPool(row.id, id, prices.get(id)?.spotPrice ?? null)
         log.info({
           event: 'replica.launched',
@@ -225,12 +229,23 @@ export function createReplicas(ports: ReplicaPorts): Replicas {
         offers.noteEmpty(id)
       }
     }
+    if (unwanted !== undefined) throw await takeBack(row, unwanted)
     const why = refused.join('; ')
     await store.setStatus(row, 'failed', why)
     throw new AppError('no_capacity', `the replica could not be launched: ${why}`, {
       hint: `${row.agent_id} itself is not affected. Try again later, or in another pool.`,
       retryable: true,
     })
+  }
+
+  /** It was deleted while its instance was being launched. One that cannot be ended now is when it enrols. */
+  async function takeBack(row: ReplicaRow, instance: InstanceId): Promise<AppError> {
+    await cloud
+      .terminate(instance, AbortSignal.timeout(LAUNCH_TIMEOUT))
+      .catch((error: unknown) =>
+        log.warn({ event: 'instance.not_terminated', instance, why: messageOf(error) }),
+      )
+    return new AppError('conflict', `the replica ${row.id} was deleted while it was being launched`)
   }
 
   return {

@@ -203,15 +203,20 @@ export function createStandbys(parts: {
     }
   }
 
-  /** Takes an instance out of its group and ends it. */
-  async function end(entry: Entry, instanceId: string): Promise<void> {
-    const instance = asInstanceId(instanceId)
+  /** Takes an instance out of its group and ends it; where that cannot be done now, housekeeping tries again. */
+  async function end(entry: Entry, instance: InstanceId): Promise<void> {
     entry.runner.dispatch({ kind: 'left', instance })
     entry.tokens.revoke(instance)
     entry.replicas.delete(instance)
     parts.sendOrder(entry, instance, { kind: 'fence', epoch: entry.runner.group.epoch })
-    await cloud.terminate(instance, AbortSignal.timeout(TERMINATE_TIMEOUT))
-    await fleet.patchInstance(instance, { retired: 1, terminated_at: clock.now() })
+    await fleet.patchInstance(instance, { retired: 1 })
+    try {
+      await cloud.terminate(instance, AbortSignal.timeout(TERMINATE_TIMEOUT))
+    } catch (error) {
+      log.warn({ event: 'instance.not_terminated', agent: entry.agentId, instance, why: messageOf(error) })
+      return void entry.dying.set(instance, clock.mono())
+    }
+    await fleet.patchInstance(instance, { terminated_at: clock.now() })
   }
 
   async function remove(entry: Entry, row: ReplicaRow): Promise<ReplicaView> {
