@@ -188,7 +188,7 @@ export function createFailover(options: FailoverOptions): Failover {
     voting,
     signal: options.signal,
   })
-  const oldPrimaries = createOldPrimaries({ registry, fleet, clock })
+  const oldPrimaries = createOldPrimaries({ registry, fleet, clock, log })
 
   /** Which pool every known instance is in, without a look into the database. */
   const pools = new Map<

@@ -42,7 +42,7 @@ async function coordinator() {
   const incidents = recorder()
   return {
     incidents,
-    open(trigger: Trigger, instance = p) {
+    open(trigger: Trigger, instance = p, via = 'test') {
       const incident = incidents.newId()
       incidents.open({
         id: incident,
@@ -50,7 +50,7 @@ async function coordinator() {
         instanceId: instance,
         signalType: 'instance-lost',
         trigger,
-        via: 'test',
+        via,
         detected: { wall: systemClock.now(), mono: systemClock.mono() },
         deadline: null,
         epoch: 2,
@@ -120,4 +120,16 @@ test('an incident that was closed goes on under the same id when it turns out ot
   await incidents.settled()
   const { items } = await incidents.list({ agentId: id, limit: 10 })
   expect(items).toMatchObject([{ id: incident, outcome: 'running', closed_at: null }])
+})
+
+test.each([
+  ['operator', true],
+  ['decision', false],
+  ['rebalance', false],
+  ['return-to-spot', false],
+])('a planned move that goes on and was asked for by %s keeps the old primary: %s', async (via, keepOld) => {
+  const { incidents, open, restart } = await coordinator()
+  incidents.target(open('planned', p, via), r)
+  const { moves } = await restart()
+  expect(moves.get(id)?.move).toMatchObject({ at: { kind: 'handing-over', target: r }, incident: { keepOld } })
 })

@@ -56,12 +56,15 @@ async function readOne(
     .executeTakeFirst()
   const now = clock.mono()
   const trigger = row.trigger as Trigger
+  const cause = causeOf((JSON.parse(row.seen_via) as { via: string }[])[0]?.via)
+  // A move that no operator has asked for leaves no old primary behind.
+  const isOurs = trigger === 'planned' && cause !== 'operator'
   const incident: OpenIncident = {
     id: incidentId(row.id),
     trigger,
     instance: asInstanceId(row.instance_id),
     by: deadlineOf(row, clock),
-    keepOld: trigger !== 'notice' && old?.retired !== 1,
+    keepOld: trigger !== 'notice' && !isOurs && old?.retired !== 1,
   }
   const done = (name: string, from: string) =>
     steps.find(({ step, ok, reported_by }) => step === name && ok === 1 && reported_by === from)
@@ -69,7 +72,7 @@ async function readOne(
   const flight: Flight = {
     // Who was taken for lost has not been heard since, or this is told as soon as it is.
     ...newFlight(incident, zero, row.old_epoch, trigger === 'silence' ? zero : now),
-    cause: causeOf((JSON.parse(row.seen_via) as { via: string }[])[0]?.via),
+    cause,
     quietFrom: frozen && plus(zero, millis(frozen.t_ms)),
     sealedFor: done('final-sync', row.instance_id) && asId(given?.new_instance_id ?? row.new_instance_id),
     heir: asId(last?.new_instance_id),

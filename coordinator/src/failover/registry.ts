@@ -1,7 +1,7 @@
 import { AppError } from '@understudy/shared/core/app-error'
 import type { AgentId, InstanceId } from '@understudy/shared/core/ids'
 import { agentId as asAgentId, instanceId as asInstanceId } from '@understudy/shared/core/ids'
-import { type Clock, type Instant, type Mono, millis, sleep } from '@understudy/shared/core/time'
+import { type Clock, type Instant, type Mono, millis, plus, sleep } from '@understudy/shared/core/time'
 import type { Certificate } from '@understudy/shared/failover/certificate'
 import { type OpenMove, restoreGroup } from '@understudy/shared/failover/group'
 import type { LeasePolicy } from '@understudy/shared/failover/lease'
@@ -12,6 +12,7 @@ import { lastCertificates, writeOutdated } from './certificates.ts'
 import type { Flight, LastWord } from './flight.ts'
 import { createGroupRunner, type GroupRunner, type RunnerPorts } from './group-runner.ts'
 import { createHeardCertificates, type HeardCertificates, KEPT } from './heard-certificates.ts'
+import { AFTER_DEADLINE, leftToEnd } from './left-to-end.ts'
 import type { OpenMoves } from './open-moves.ts'
 import type { ReplicaStore } from './replica-store.ts'
 import { membersOf, type StoredMember } from './stored-members.ts'
@@ -132,6 +133,8 @@ export function createRegistry(parts: {
     if (row.outdated === 1) entry.runner.dispatch({ kind: 'outdated', voted: row.voted_epoch })
     if (open?.move.at.kind === 'waiting' && open.move.incident.trigger === 'notice')
       entry.wanted = { why: 'notice', since: clock.mono(), tryAt: clock.mono() }
+    for (const instance of leftToEnd(row, instances, open?.move.incident.instance))
+      entry.dying.set(instance, plus(clock.mono(), AFTER_DEADLINE))
     const { counting, superfluous } = sortActive(await replicas.active(agentId), row.instance_id)
     for (const replica of superfluous) await replicas.setStatus(replica, 'terminated')
     for (const replica of counting)
