@@ -183,7 +183,7 @@ async function kindOf(tx: Transaction<Schema>, proposal: Proposal): Promise<Chan
 }
 
 /** The certificate of an epoch; undefined when it never came here. */
-async function certificateOf(
+export async function certificateOf(
   db: Kysely<Schema>,
   agent: AgentId,
   epoch: number,

@@ -1,7 +1,7 @@
 import { type IncidentId, type InstanceId, instanceId } from '@understudy/shared/core/ids'
 import { instant, millis, mono } from '@understudy/shared/core/time'
 import { expect, test } from 'vitest'
-import { gapOf, lossOf, newFlight, resultOf } from './flight.ts'
+import { gapOf, lossOf, lossOfRest, newFlight, resultOf } from './flight.ts'
 
 const incident = {
   id: 'x' as IncidentId,
@@ -26,7 +26,7 @@ test('after a sealed hand-over nothing is missing', () => {
 })
 
 test('what was sealed is on the replica that confirmed it and on the old primary, and on nobody who took over after them', () => {
-  const left = { bytes: 4096, names: 0 }
+  const left = lossOfRest({ bytes: 4096, names: 0 })
   const sealed = { ...flight(), sealedFor: replica }
   const kindWith = (heir: InstanceId) => lossOf({ ...sealed, heir }, 'promoted', 500).kind
   expect(kindWith(replica)).toBe('none')
@@ -39,7 +39,7 @@ test('what was sealed is on the replica that confirmed it and on the old primary
 })
 
 test('what a deadline left no time for is a number, not nothing', () => {
-  const left = { bytes: 4096, names: 1 }
+  const left = lossOfRest({ bytes: 4096, names: 1 })
   expect(lossOf({ ...flight(), sealedFor: replica, left }, 'promoted', 500)).toMatchObject({
     kind: 'bounded',
     bytes_behind: 4096,

@@ -31,7 +31,7 @@ export interface Flight {
   /** The replica that it gave the epoch to once that one had confirmed everything. */
   sealedFor: InstanceId | undefined
   /** What it gave up all the same, because of the deadline or because it could not be read. */
-  left: { readonly bytes: number; readonly names: number } | undefined
+  left: Loss | undefined
   /** When the new primary passed its health check. */
   promotedAt: Mono | undefined
   /** What the old primary last said of the replica that took over. */
@@ -149,7 +149,7 @@ export function lossOf(flight: Flight, outcome: 'promoted' | 'relaunched', heart
       bytes_behind: null,
       sentence: 'everything: no copy of the state was left and the workload began with an empty one',
     }
-  if (hasSealed(flight) && flight.left) return lossOfRest(flight.left)
+  if (hasSealed(flight) && flight.left) return flight.left
   if (hasSealed(flight))
     return noLoss('nothing: the replica confirmed every byte before the old primary gave up its epoch')
   const { lastWord } = flight
@@ -179,7 +179,7 @@ const hasSealed = ({ sealedFor, heir, incident }: Flight): boolean =>
   sealedFor !== undefined && (heir === undefined || heir === sealedFor || heir === incident.instance)
 
 /** The old primary said what it gave up without. */
-export function lossOfRest({ bytes, names }: NonNullable<Flight['left']>): Loss {
+export function lossOfRest({ bytes, names }: { readonly bytes: number; readonly names: number }): Loss {
   const parts = [
     ...(bytes > 0 ? [`${bytes} bytes of changes for which the deadline left no time`] : []),
     ...(names > 0 ? [`what was in ${names} names that could not be read`] : []),

@@ -282,7 +282,8 @@ export function createLinkEvents(parts: {
     const { id } = flight.incident
     if (instance !== flight.incident.instance) return
     flight.sealedFor = target
-    flight.left = left
+    flight.left = left && lossOfRest(left)
+    if (flight.left) incidents.lossTold(id, flight.left)
     if (incident === id) return
     for (const step of incidents.alsoKnownAs(id, incident)) measure(flight, instance, step, step.began)
   }

@@ -1,20 +1,51 @@
 import { agentId, type IncidentId, instanceId } from '@understudy/shared/core/ids'
-import { systemClock } from '@understudy/shared/core/time'
+import { mono, systemClock } from '@understudy/shared/core/time'
+import {
+  type Certificate,
+  COORDINATOR,
+  firstProposal,
+  type Proposal,
+  succession,
+  turnover,
+  type VoterId,
+} from '@understudy/shared/failover/certificate'
 import type { Trigger } from '@understudy/shared/failover/group'
 import { parsePool } from '@understudy/shared/market/pool'
+import {
+  newVoterKey,
+  proposalDigest,
+  signProposal,
+  type VoterKey,
+} from '@understudy/shared/protocol/vote-signing'
 import { pino } from 'pino'
 import { expect, onTestFinished, test } from 'vitest'
 import { createFleetStore, createIncidents } from '../fleet/fleet.ts'
-import { openSqlite } from '../storage/database.ts'
+import { type AgentRow, openSqlite } from '../storage/database.ts'
 import { createGroupCommit } from '../storage/group-commit.ts'
 import { migrate } from '../storage/migrate.ts'
+import { recordCertificate } from './certificates.ts'
+import { lossOf, lossOfRest } from './flight.ts'
 import { readOpenMoves } from './open-moves.ts'
 
 const id = agentId('a')
 const [p, r] = [instanceId('i-aaa'), instanceId('i-bbb')]
+const keys = { [p]: newVoterKey(), [r]: newVoterKey(), [COORDINATOR]: newVoterKey() }
 
-/** One agent whose primary is `p`, at epoch 2. `restart`: what the next process reads. */
-async function coordinator() {
+const certify = (proposal: Proposal | undefined, ...voters: readonly VoterId[]): Certificate => {
+  if (!proposal) throw new Error('no such change')
+  const votes = voters.map((voter) => ({ voter, signature: signProposal(keys[voter] as VoterKey, proposal) }))
+  return { proposal, digest: proposalDigest(proposal), votes }
+}
+
+function certified() {
+  const publicKey = (voter: VoterId) => (keys[voter] as VoterKey).publicKey
+  const first = { [p]: publicKey(p), [COORDINATOR]: publicKey(COORDINATOR) }
+  const one = certify(firstProposal(id, 1, p, first), COORDINATOR)
+  return { one, two: certify(succession(one, 2, { instance: r, key: publicKey(r) }), p, COORDINATOR) }
+}
+
+/** One agent whose primary is `p`, at epoch 2 if not said otherwise. `restart`: what the next process reads. */
+async function coordinator(agent: Partial<AgentRow> = { epoch: 2, instance_id: p, successor_id: r }) {
   const database = openSqlite({ path: ':memory:' })
   onTestFinished(() => database.close())
   const { db } = database
@@ -30,7 +61,7 @@ async function coordinator() {
       privateIp: null,
       launchedAt: null,
     })
-  await db.updateTable('agents').set({ epoch: 2, instance_id: p, successor_id: r }).execute()
+  await db.updateTable('agents').set(agent).execute()
   const recorder = () =>
     createIncidents({
       db,
@@ -40,8 +71,23 @@ async function coordinator() {
       onChange: () => undefined,
     })
   const incidents = recorder()
+  const told = (incident: IncidentId, ...names: readonly string[]) => {
+    for (const step of names)
+      incidents.step(incident, {
+        ...{ step, ok: true, detail: '', reportedBy: p, clock: p, tookMillis: 1, uncertaintyMillis: 0 },
+        ...{ began: mono(systemClock.mono() + names.indexOf(step)), at: systemClock.now() },
+      })
+  }
   return {
     incidents,
+    told,
+    /** The epoch is that of `r`, for which these have voted. */
+    async moved(incident: IncidentId, ...voters: readonly VoterId[]) {
+      const { commit, one, two } = { commit: createGroupCommit(db, systemClock), ...certified() }
+      const change = { cause: null, fresh: false, retirePrevious: false, priceOf: () => null }
+      for (const certificate of [one, two, certify(turnover(two, 3), ...voters)])
+        await recordCertificate(commit, systemClock, { ...change, certificate, incident, trigger: 'notice' })
+    },
     open(trigger: Trigger, instance = p, via = 'test') {
       const incident = incidents.newId()
       incidents.open({
@@ -132,4 +178,46 @@ test.each([
   incidents.target(open('planned', p, via), r)
   const { moves } = await restart()
   expect(moves.get(id)?.move).toMatchObject({ at: { kind: 'handing-over', target: r }, incident: { keepOld } })
+})
+
+test('what the old primary said that it gives up is in the record at once, and is still known after a restart', async () => {
+  const { incidents, open, told, restart } = await coordinator()
+  const incident = open('notice')
+  incidents.target(incident, r)
+  told(incident, 'workload-frozen', 'final-sync')
+  incidents.lossTold(incident, lossOfRest({ bytes: 4096, names: 0 }))
+  expect((await incidents.get(incident)).loss).toMatchObject({ kind: 'bounded', bytes_behind: 4096 })
+  const flight = (await restart()).moves.get(id)?.flight
+  expect(flight && lossOf(flight, 'promoted', 150)).toMatchObject({ kind: 'bounded', bytes_behind: 4096 })
+})
+
+test('after a restart nothing is missing where the replica had confirmed everything, and the workload stood still', async () => {
+  const { incidents, open, told, restart } = await coordinator()
+  const incident = open('notice')
+  incidents.target(incident, r)
+  told(incident, 'workload-frozen', 'final-sync')
+  const flight = (await restart()).moves.get(id)?.flight
+  expect(flight).toMatchObject({ sealedFor: r, quietFrom: expect.any(Number) })
+})
+
+test('a workload that went on after it was confirmed has written more, so that nobody has all of it', async () => {
+  const { incidents, open, told, restart } = await coordinator()
+  const incident = open('silence')
+  incidents.target(incident, r)
+  told(incident, 'workload-frozen', 'final-sync', 'workload-thawed')
+  const flight = (await restart()).moves.get(id)?.flight
+  expect(flight).toMatchObject({ sealedFor: undefined, quietFrom: undefined })
+  expect(flight && lossOf(flight, 'promoted', 150).kind).toBe('unknown')
+})
+
+test.each([
+  [[p, r] as const, r],
+  [[COORDINATOR, r] as const, undefined],
+])('after a second try it is the vote of the old primary that says whether it gave up: %j', async (voters, sealedFor) => {
+  const { open, told, moved, restart } = await coordinator({ epoch: 0, instance_id: null })
+  const incident = open('notice')
+  told(incident, 'workload-frozen', 'final-sync', 'workload-thawed')
+  await moved(incident, ...voters)
+  const flight = (await restart()).moves.get(id)?.flight
+  expect(flight).toMatchObject({ sealedFor, heir: r })
 })

@@ -1,9 +1,12 @@
-import { instanceId as asInstanceId, type InstanceId, incidentId } from '@understudy/shared/core/ids'
+import { agentId, instanceId as asInstanceId, type InstanceId, incidentId } from '@understudy/shared/core/ids'
 import { between, type Clock, instant, type Mono, millis, plus, seconds } from '@understudy/shared/core/time'
 import type { OpenIncident, OpenMove, Trigger } from '@understudy/shared/failover/group'
+import { lossSchema } from '@understudy/shared/protocol/incidents'
 import type { Incidents } from '../fleet/fleet.ts'
 import type { IncidentRow, Kysely, Schema, SwitchRow } from '../storage/database.ts'
+import { certificateOf } from './certificates.ts'
 import { type Flight, newFlight } from './flight.ts'
+import { readHandOver } from './hand-over-steps.ts'
 import { causeOf } from './incident-names.ts'
 
 /** A move by hand is given this long again. */
@@ -66,19 +69,26 @@ async function readOne(
     by: deadlineOf(row, clock),
     keepOld: trigger !== 'notice' && !isOurs && old?.retired !== 1,
   }
-  const done = (name: string, from: string) =>
-    steps.find(({ step, ok, reported_by }) => step === name && ok === 1 && reported_by === from)
-  const frozen = done('workload-frozen', row.instance_id)
+  const { frozen, sealed, wroteOn } = readHandOver(steps, row.instance_id)
+  const left = row.loss === null ? undefined : lossSchema.parse(JSON.parse(row.loss))
+  const hasGivenUp = left !== undefined || (sealed && (!wroteOn || (await hasVotedFor(db, given))))
   const flight: Flight = {
     // Who was taken for lost has not been heard since, or this is told as soon as it is.
     ...newFlight(incident, zero, row.old_epoch, trigger === 'silence' ? zero : now),
     cause,
     quietFrom: frozen && plus(zero, millis(frozen.t_ms)),
-    sealedFor: done('final-sync', row.instance_id) && asId(given?.new_instance_id ?? row.new_instance_id),
+    sealedFor: hasGivenUp ? asId(given?.new_instance_id ?? row.new_instance_id) : undefined,
+    left,
     heir: asId(last?.new_instance_id),
     target: asId(last?.new_instance_id),
   }
   return { move: { incident, at }, flight }
+}
+
+/** The old primary itself was for the change: it votes only when its successor has confirmed the state. */
+async function hasVotedFor(db: Kysely<Schema>, change: SwitchRow | undefined): Promise<boolean> {
+  const certificate = change && (await certificateOf(db, agentId(change.agent_id), change.epoch))
+  return certificate?.votes.some(({ voter }) => voter === change?.old_instance_id) ?? false
 }
 
 const asId = (id: string | null | undefined): InstanceId | undefined =>

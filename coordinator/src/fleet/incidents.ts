@@ -36,7 +36,7 @@ export interface Incidents {
   alsoKnownAs(id: IncidentId, other: IncidentId): readonly NewStep[]
   /** The id under which it is recorded here. */
   idOf(id: IncidentId): IncidentId
-  /** What is missing, told after the end of an incident that is heard of afterwards. */
+  /** What is missing, as soon as it is told; after the end only of an incident that is heard of afterwards. */
   lossTold(id: IncidentId, loss: Loss): void
   /** What began as something else is what `signal_type` and `trigger` say from now on. */
   becomes(id: IncidentId, kind: Pick<IncidentRow, 'signal_type' | 'trigger'>): void
@@ -249,7 +249,7 @@ export function createIncidents(parts: {
     idOf: (id) => names.get(id) ?? id,
     lossTold(id, loss) {
       const recorded = find(id)
-      if (recorded?.elsewhere && recorded.row.closed_at !== null) update(id, { loss: JSON.stringify(loss) })
+      if (recorded?.elsewhere || recorded?.row.closed_at === null) update(id, { loss: JSON.stringify(loss) })
     },
     zeroOf: (id) => find(id)?.zero,
     isOpen: (id) => find(id)?.row.closed_at === null,
