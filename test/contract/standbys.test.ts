@@ -1,5 +1,6 @@
 import { afterEach, expect, test, vi } from 'vitest'
 import { AppError } from '../../shared/src/core/app-error.ts'
+import { instant, millis } from '../../shared/src/core/time.ts'
 import { type Bench, startBench, until } from './bench.ts'
 
 /** Standbys that are deleted, listed and launched, over the real API. */
@@ -85,4 +86,27 @@ test('a standby that is deleted while it is being launched does not stay', async
   const others = bench.cloud.instances().filter(({ instanceId: id }) => id !== primary.instance)
   expect(others).toMatchObject([{ state: 'terminated' }])
   expect((await bench.call('GET', '/api/agents/a')).body.replicas).toEqual([])
+})
+
+test('a standby that was there before a notice took over, though it was not ready when the notice came', async () => {
+  bench = await startBench()
+  const primary = await bench.primary('a')
+  const { body: created } = await bench.call('POST', '/api/agents/a/replicas', {})
+  const puppet = await bench.join('a', primary, created.replica)
+  puppet.onOrder = () => undefined
+  primary.report({
+    ...{ kind: 'notice', signal: 'termination-notice', noticeId: 'n1', action: 'terminate' },
+    ...{ time: instant(Date.now() + 60_000), ageMillis: millis(0) },
+  })
+  const incident = async () => (await bench.call('GET', '/api/incidents')).body.items[0]
+  await until(async () =>
+    (await incident())?.steps.some(({ step }: { step: string }) => step === 'no-replica-ready'),
+  )
+  puppet.onOrder = (order) => puppet.obey(order)
+  puppet.obey(puppet.orders.find(({ kind }) => kind === 'follow') as never)
+  await until(async () => (await incident()).outcome === 'promoted')
+  expect(await incident()).toMatchObject({
+    ...{ response_action: 'promoted-existing-replica', replica_id: created.replica_id },
+    new_instance_id: puppet.instance,
+  })
 })

@@ -207,10 +207,12 @@ test('a notice while the only standby has half of its first copy: it is waited f
   network.between(primary, [instance ?? ''], { state: 'open', bytesPerSecond: 4 * 1024 * 1024 })
   await until('a part has arrived', async () => ((await replicasOf(id))[0]?.sync_percent ?? 0) >= 20)
   const known = await fleet.known(id)
+  const [standby] = await replicasOf(id)
   fleet.rig.cloud.interrupt(primary, seconds(40))
   const incident = await fleet.incidentAfter(id, known)
   expect(incident).toMatchObject({
     ...{ trigger: 'notice', outcome: 'promoted', new_instance_id: instance, loss: { kind: 'none' } },
+    ...{ response_action: 'promoted-existing-replica', replica_id: standby?.id },
   })
   const names = namesOf(incident)
   expect(names.indexOf('no-replica-ready')).toBeGreaterThanOrEqual(0)

@@ -89,7 +89,7 @@ async function fleetOfTwo() {
 
 test('a vote that completes a certificate is written with everything that says who is primary', async () => {
   const { fleet, cast, db } = await fleetOfTwo()
-  expect(await cast(one, true)).toEqual({ kind: 'cast', replicaId: null })
+  expect(await cast(one, true)).toEqual({ kind: 'cast', replica: null })
   expect(await fleet.agent(id)).toMatchObject({
     epoch: 1,
     term: 1,
@@ -106,7 +106,7 @@ test('a vote that completes nothing changes nothing but the vote', async () => {
   const { fleet, cast, record } = await fleetOfTwo()
   await cast(one, true)
   await record(two)
-  expect(await cast(three)).toEqual({ kind: 'cast', replicaId: null })
+  expect(await cast(three)).toEqual({ kind: 'cast', replica: null })
   expect(await fleet.agent(id)).toMatchObject({ epoch: 2, instance_id: p, voted_epoch: 3, voted_for: r })
 })
 
@@ -117,7 +117,7 @@ test('in one epoch there is one vote, whoever comes first; the same one may be w
   const other = certify(renewal(two, 3), p, r)
   const both = await Promise.all([cast(three), cast(other)])
   expect(both.map(({ kind }) => kind).sort()).toEqual(['cast', 'spent'])
-  expect(await cast(three)).toEqual({ kind: 'cast', replicaId: null })
+  expect(await cast(three)).toEqual({ kind: 'cast', replica: null })
   expect(await cast(other)).toEqual({ kind: 'spent', epoch: 3 })
   expect(await cast(two)).toEqual({ kind: 'spent', epoch: 3 })
   expect(await fleet.agent(id)).toMatchObject({ voted_epoch: 3, voted_for: r, voted_digest: three.digest })
@@ -227,7 +227,7 @@ test('whoever becomes primary has no row as a standby any more, and the newest s
   const newest = await add()
   expect(await recordCertificate(commit, systemClock, changeOf(three))).toEqual({
     kind: 'newest',
-    replicaId: newest.id,
+    replica: { id: newest.id, incident_id: null },
   })
   expect(await store.active(id)).toEqual([])
 })

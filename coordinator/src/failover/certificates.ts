@@ -13,7 +13,7 @@ import type { Trigger } from '@understudy/shared/failover/group'
 import type { SwitchView } from '@understudy/shared/protocol/incidents'
 import { certificateSchema } from '@understudy/shared/protocol/voter-messages'
 import { raiseStart } from '../identity/identity.ts'
-import type { Kysely, Schema, Transaction } from '../storage/database.ts'
+import type { Kysely, ReplicaRow, Schema, Transaction } from '../storage/database.ts'
 import type { GroupCommit } from '../storage/group-commit.ts'
 import type { MoveCause } from './incident-names.ts'
 
@@ -37,15 +37,18 @@ export interface OwnVote {
   readonly completes: CertifiedChange | undefined
 }
 
+/** The replica that became primary; null where none did, or it was none of ours. */
+export type PromotedReplica = Pick<ReplicaRow, 'id' | 'incident_id'>
+
 export type VoteOutcome =
-  | { readonly kind: 'cast'; readonly replicaId: string | null }
+  | { readonly kind: 'cast'; readonly replica: PromotedReplica | null }
   /** Another vote has been given in this epoch, or one in a later epoch; nothing was written. */
   | { readonly kind: 'spent'; readonly epoch: number }
   | Conflict
 
 export type RecordOutcome =
-  /** It is the newest now; `replicaId` is the replica that became primary. */
-  | { readonly kind: 'newest'; readonly replicaId: string | null }
+  /** It is the newest now. */
+  | { readonly kind: 'newest'; readonly replica: PromotedReplica | null }
   /** A later one was here before. */
   | { readonly kind: 'older' }
   | { readonly kind: 'known' }
@@ -82,10 +85,10 @@ export function castVote(commit: GroupCommit, clock: Clock, vote: OwnVote): Prom
         if (row.voted_epoch !== epoch || row.voted_digest !== digest)
           return { kind: 'spent', epoch: row.voted_epoch }
       }
-      if (!completes) return { kind: 'cast', replicaId: null }
+      if (!completes) return { kind: 'cast', replica: null }
       const outcome = await write(tx, clock, completes)
       if (outcome.kind === 'conflict') throw new ConflictError(outcome)
-      return { kind: 'cast', replicaId: outcome.kind === 'newest' ? outcome.replicaId : null }
+      return { kind: 'cast', replica: outcome.kind === 'newest' ? outcome.replica : null }
     }),
   )
 }
@@ -150,8 +153,8 @@ async function write(tx: Transaction<Schema>, clock: Clock, change: CertifiedCha
     .where('id', '=', agent)
     .execute()
   // A change of successor changes nothing of who is primary.
-  if (term !== epoch) return { kind: 'newest', replicaId: null }
-  return { kind: 'newest', replicaId: await takeOffice(tx, change, moves ? previous : undefined, now) }
+  if (term !== epoch) return { kind: 'newest', replica: null }
+  return { kind: 'newest', replica: await takeOffice(tx, change, moves ? previous : undefined, now) }
 }
 
 /** False when there is one of this epoch. */
@@ -219,7 +222,7 @@ async function takeOffice(
   change: CertifiedChange,
   previous: InstanceId | undefined,
   now: number,
-): Promise<string | null> {
+): Promise<PromotedReplica | null> {
   const { agent, primary } = change.certificate.proposal
   await tx
     .updateTable('instances')
@@ -232,9 +235,9 @@ async function takeOffice(
     .set({ is_active: 0, retired: Number(change.retirePrevious) })
     .where('id', '=', previous)
     .execute()
-  const replicaId = await markPromoted(tx, agent, primary, now)
+  const replica = await markPromoted(tx, agent, primary, now)
   await recordSwitch(tx, change, previous, now)
-  return replicaId
+  return replica
 }
 
 /** No row of the new primary is left as that of a standby; the newest is the one that was promoted. */
@@ -243,10 +246,10 @@ async function markPromoted(
   agent: AgentId,
   primary: InstanceId,
   now: number,
-): Promise<string | null> {
+): Promise<PromotedReplica | null> {
   const replica = await tx
     .selectFrom('replica_instances')
-    .select('id')
+    .select(['id', 'incident_id'])
     .where('instance_id', '=', primary)
     .where('is_active', '=', 1)
     .orderBy('created_at', 'desc')
@@ -259,7 +262,7 @@ async function markPromoted(
     .where('is_active', '=', 1)
     .execute()
   await countReplicas(tx, agent)
-  return replica.id
+  return replica
 }
 
 async function recordSwitch(

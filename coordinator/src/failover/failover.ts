@@ -167,9 +167,9 @@ export function createFailover(options: FailoverOptions): Failover {
     turns: createMoveTurns({ atOnce: options.movesAtOnce, clock }),
     priceOf: (instance) => pools.get(instance)?.price() ?? null,
     lastWordOn: (agentId, replica) => registry.find(agentId)?.lastWords.get(replica),
-    onReplicaWanted: (agentId, why, flight) => {
+    onReplicaWanted: (agentId, why) => {
       const entry = registry.find(agentId)
-      if (entry) standbys.want(entry, why, flight)
+      if (entry) standbys.want(entry, why)
     },
     onCommitted: (agentId, previous, target) => {
       const entry = registry.find(agentId)

@@ -42,7 +42,7 @@ export interface Flight {
   replicaId: string | undefined
   /** The new primary began with a snapshot of then instead of with nothing. */
   restoredThrough: Instant | undefined
-  /** A replica was made because of this incident. */
+  /** The replica that took over was made because of this incident. */
   emergency: boolean
   /** The record says that no spot pool had capacity. */
   toldEmpty: boolean

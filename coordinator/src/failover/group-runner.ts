@@ -2,7 +2,7 @@ import { messageOf } from '@understudy/shared/core/app-error'
 import type { AgentId, IncidentId, InstanceId } from '@understudy/shared/core/ids'
 import type { MicroUsd } from '@understudy/shared/core/money'
 import { between, type Clock, type Instant, type Mono, millis, plus } from '@understudy/shared/core/time'
-import { type Certificate, COORDINATOR, type Proposal } from '@understudy/shared/failover/certificate'
+import type { Certificate, Proposal } from '@understudy/shared/failover/certificate'
 import {
   type Group,
   type GroupEffect,
@@ -20,9 +20,11 @@ import { type Address, type Cloud, hasEnded } from '../cloud/cloud.ts'
 import type { Incidents } from '../fleet/fleet.ts'
 import type { Kysely, Schema } from '../storage/database.ts'
 import type { GroupCommit } from '../storage/group-commit.ts'
+import type { PromotedReplica } from './certificates.ts'
 import { type Flight, type LastWord, newFlight, resultOf } from './flight.ts'
 import { createHandOverOrders } from './hand-over-orders.ts'
 import { causeOf, signalOf, stepNameOf, viaOf } from './incident-names.ts'
+import { madeElsewhere } from './made-elsewhere.ts'
 import type { MoveTurns } from './move-turns.ts'
 import { noteOutcome } from './switches.ts'
 import { createTraffic } from './traffic.ts'
@@ -54,11 +56,7 @@ export interface RunnerPorts {
   readonly priceOf: (instance: InstanceId) => MicroUsd | null
   /** What the primary last said of a replica. */
   readonly lastWordOn: (agent: AgentId, replica: InstanceId) => LastWord | undefined
-  readonly onReplicaWanted: (
-    agent: AgentId,
-    why: 'notice' | 'replaced' | 'lost',
-    flight: Flight | undefined,
-  ) => void
+  readonly onReplicaWanted: (agent: AgentId, why: 'notice' | 'replaced' | 'lost') => void
   /** A change of primary is certified, and nothing has followed from it yet. */
   readonly onCommitted: (agent: AgentId, previous: InstanceId | undefined, target: InstanceId) => void
   readonly onClosed: (agent: AgentId, flight: Flight, outcome: 'promoted' | 'relaunched' | 'failed') => void
@@ -164,7 +162,7 @@ export function createGroupRunner(
       case 'point-address':
         return later('point-address', traffic.point(effect.instance, flight))
       case 'replica-wanted':
-        return ports.onReplicaWanted(agent, effect.why, flight)
+        return ports.onReplicaWanted(agent, effect.why)
       case 'check-instance':
         return check(effect.instance)
       case 'incident-opened':
@@ -194,7 +192,7 @@ export function createGroupRunner(
     if (written.kind === 'spent')
       return dispatch({ kind: 'vote-refused', epoch: proposal.epoch, voted: written.voted })
     if (facts) {
-      certified(proposal, of, began, written.replicaId)
+      certified(proposal, of, began, written.replica)
       ports.onCommitted(agent, facts.previous, proposal.primary)
     }
     dispatch({ kind: 'voted', epoch: proposal.epoch, signature: written.signature })
@@ -213,7 +211,7 @@ export function createGroupRunner(
       isNewest ? of : undefined,
       writer.record(effect, of?.cause ?? null),
     )
-    if (written && isNewest) certified(certificate.proposal, of, began, written.replicaId)
+    if (written && isNewest) certified(certificate.proposal, of, began, written.replica)
   }
 
   /** What was last heard is noted at once: the incident may end before the database has answered. */
@@ -227,11 +225,13 @@ export function createGroupRunner(
     { epoch, term, primary, forced }: Proposal,
     of: Flight | undefined,
     began: Mono,
-    replicaId: string | null,
+    replica: PromotedReplica | null,
   ): void {
     if (!of || term !== epoch) return
+    // A renewal leaves it as it was.
+    if (replica || of.target !== primary) of.emergency = replica?.incident_id === of.incident.id
     of.target = primary
-    of.replicaId = replicaId ?? of.replicaId
+    of.replicaId = replica?.id ?? of.replicaId
     const evidence = forced ? '; forced: every other voter has ended, has resigned or consents' : ''
     timed(of, 'epoch-moved', began, true, `epoch ${epoch} belongs to ${primary}${evidence}`)
   }
@@ -335,9 +335,10 @@ export function createGroupRunner(
       ...resultOf(ended, outcome, { now, heartbeat: group.policy.heartbeat, wentOn, moved }),
     })
     if (!ended) return
+    const winner = outcome === 'promoted' ? (group.primary ?? null) : null
     later(
       'switch-outcome',
-      writing.then(() => commit.soon((tx) => noteOutcome(tx, incident.id, outcome === 'promoted'))),
+      writing.then(() => commit.soon((tx) => noteOutcome(tx, incident.id, winner))),
     )
     for (const wake of ended.waiters) wake()
     ports.onClosed(agent, ended, outcome)
@@ -370,12 +371,3 @@ const isShown = (old: Group, group: Group, { kind }: GroupEvent): boolean =>
   old.certificate !== group.certificate ||
   old.waiting !== group.waiting ||
   (old.members !== group.members && kind !== 'beat' && kind !== 'status')
-
-/** The certificate of a move that others have decided and done without us, and that is heard of only now. */
-const madeElsewhere = ({ id }: OpenIncident, effects: readonly GroupEffect[]): Certificate | undefined =>
-  effects.find(
-    (effect): effect is GroupEffect & { kind: 'record' } =>
-      effect.kind === 'record' &&
-      effect.facts.incident?.id === id &&
-      !effect.certificate.votes.some(({ voter }) => voter === COORDINATOR),
-  )?.certificate

@@ -26,6 +26,7 @@ import { migrate } from '../storage/migrate.ts'
 import { recordCertificate } from './certificates.ts'
 import { lossOf, lossOfRest } from './flight.ts'
 import { readOpenMoves } from './open-moves.ts'
+import { createReplicaStore } from './replica-store.ts'
 
 const id = agentId('a')
 const [p, r] = [instanceId('i-aaa'), instanceId('i-bbb')]
@@ -81,6 +82,12 @@ async function coordinator(agent: Partial<AgentRow> = { epoch: 2, instance_id: p
   return {
     incidents,
     told,
+    /** `r` is a standby that was made because of that incident. */
+    standby: (incident: IncidentId | null) =>
+      createReplicaStore(db, systemClock).create({
+        ...{ agentId: id, type: 'manual', pool: 'm5.large@us-east-1a', spotPrice: null },
+        ...{ createdBy: 'test', incident, instanceId: r },
+      }),
     /** The epoch is that of `r`, for which these have voted. */
     async moved(incident: IncidentId, ...voters: readonly VoterId[]) {
       const { commit, one, two } = { commit: createGroupCommit(db, systemClock), ...certified() }
@@ -220,4 +227,15 @@ test.each([
   await moved(incident, ...voters)
   const flight = (await restart()).moves.get(id)?.flight
   expect(flight).toMatchObject({ sealedFor, heir: r })
+})
+
+test.each([
+  [true, 'made because of the incident'],
+  [false, 'there before'],
+])('it is still known after a restart whether the replica that took over was made for the incident: %s', async (emergency) => {
+  const { open, moved, standby, restart } = await coordinator({ epoch: 0, instance_id: null })
+  const incident = open('notice')
+  const row = await standby(emergency ? incident : null)
+  await moved(incident, p, r)
+  expect((await restart()).moves.get(id)?.flight).toMatchObject({ replicaId: row.id, emergency })
 })

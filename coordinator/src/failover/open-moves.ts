@@ -4,7 +4,7 @@ import type { OpenIncident, OpenMove, Trigger } from '@understudy/shared/failove
 import { lossSchema } from '@understudy/shared/protocol/incidents'
 import type { Incidents } from '../fleet/fleet.ts'
 import type { IncidentRow, Kysely, Schema, SwitchRow } from '../storage/database.ts'
-import { certificateOf } from './certificates.ts'
+import { certificateOf, type PromotedReplica } from './certificates.ts'
 import { type Flight, newFlight } from './flight.ts'
 import { readHandOver } from './hand-over-steps.ts'
 import { causeOf } from './incident-names.ts'
@@ -72,6 +72,7 @@ async function readOne(
   const { frozen, sealed, wroteOn } = readHandOver(steps, row.instance_id)
   const left = row.loss === null ? undefined : lossSchema.parse(JSON.parse(row.loss))
   const hasGivenUp = left !== undefined || (sealed && (!wroteOn || (await hasVotedFor(db, given))))
+  const promoted = last && (await promotedBy(db, last))
   const flight: Flight = {
     // Who was taken for lost has not been heard since, or this is told as soon as it is.
     ...newFlight(incident, zero, row.old_epoch, trigger === 'silence' ? zero : now),
@@ -81,6 +82,8 @@ async function readOne(
     left,
     heir: asId(last?.new_instance_id),
     target: asId(last?.new_instance_id),
+    replicaId: promoted?.id,
+    emergency: promoted?.incident_id === row.id,
   }
   return { move: { incident, at }, flight }
 }
@@ -90,6 +93,15 @@ async function hasVotedFor(db: Kysely<Schema>, change: SwitchRow | undefined): P
   const certificate = change && (await certificateOf(db, agentId(change.agent_id), change.epoch))
   return certificate?.votes.some(({ voter }) => voter === change?.old_instance_id) ?? false
 }
+
+/** The row that became that of the primary in the same transaction. */
+const promotedBy = (db: Kysely<Schema>, change: SwitchRow): Promise<PromotedReplica | undefined> =>
+  db
+    .selectFrom('replica_instances')
+    .select(['id', 'incident_id'])
+    .where('instance_id', '=', change.new_instance_id)
+    .where('promoted_at', '=', change.switched_at)
+    .executeTakeFirst()
 
 const asId = (id: string | null | undefined): InstanceId | undefined =>
   id == null ? undefined : asInstanceId(id)

@@ -4,7 +4,7 @@ import { mono, systemClock } from '@understudy/shared/core/time'
 import { restoreGroup } from '@understudy/shared/failover/group'
 import { defaultLeasePolicy } from '@understudy/shared/failover/lease'
 import { pino } from 'pino'
-import { expect, test } from 'vitest'
+import { expect, test, vi } from 'vitest'
 import type { Entry } from './registry.ts'
 import { createStandbys } from './standbys.ts'
 
@@ -64,18 +64,18 @@ test('a replica in the place of a promoted one lets the moves of others go first
     ({ agentId: agentId(id), runner: { flight: undefined }, replicas: new Map() }) as unknown as Entry
 
   const replaced = entryOf('replaced')
-  standbys.want(replaced, 'replaced', undefined)
+  standbys.want(replaced, 'replaced')
   expect(tried).toEqual([])
   expect(replaced.wanted).toMatchObject({ why: 'replaced' })
-  standbys.want(entryOf('noticed'), 'notice', undefined)
-  standbys.want(entryOf('lost'), 'lost', undefined)
+  standbys.want(entryOf('noticed'), 'notice')
+  standbys.want(entryOf('lost'), 'lost')
   expect(tried).toEqual(['noticed', 'lost'])
   // Some other move takes long.
   now = mono(now + 10_000)
   void standbys.tryWanted(replaced)
   expect(tried).toEqual(['noticed', 'lost', 'replaced'])
   moving = false
-  standbys.want(entryOf('alone'), 'replaced', undefined)
+  standbys.want(entryOf('alone'), 'replaced')
   expect(tried.at(-1)).toBe('alone')
 })
 
@@ -111,4 +111,69 @@ test('what could not be made is tried again at once while an incident runs, and 
   await standbys.tryWanted(entry as unknown as Entry)
   expect(entry.wanted.tryAt).toBe(6000)
   expect(asked).toEqual([false, true, true])
+})
+
+test('the record of an incident names the replica that was made for it, and not the standby of whoever was elected', async () => {
+  const made = (id: string) => ({ row: { id, instance_id: `i-${id}`, reason: null } })
+  const create = vi.fn().mockResolvedValueOnce(made('first')).mockResolvedValueOnce(made('second'))
+  const standbys = createStandbys({
+    fleet: { mustAgent: () => Promise.resolve({ auto_replica_enabled: 1, on_demand_fallback: 0 }) },
+    replicas: { create },
+    note: () => undefined,
+    onChange: () => undefined,
+    isMoving: () => false,
+    clock: systemClock,
+    log: pino({ level: 'silent' }),
+  } as unknown as Parameters<typeof createStandbys>[0])
+  const flight = { incident: { id: 'x' }, heir: undefined as unknown, replicaId: undefined }
+  const entry = {
+    agentId: agentId('a'),
+    runner: { group: { phase: { kind: 'steady' }, members: new Map() }, flight },
+    replicas: new Map(),
+    wanted: { why: 'notice', since: mono(0), tryAt: mono(0) },
+  } as unknown as Entry
+  await standbys.tryWanted(entry)
+  expect(flight.replicaId).toBe('first')
+  entry.replicas.clear()
+  entry.wanted = { why: 'replaced', since: mono(0), tryAt: mono(0) }
+  flight.heir = 'i-first'
+  await standbys.tryWanted(entry)
+  expect(create).toHaveBeenCalledTimes(2)
+  expect(flight.replicaId).toBe('first')
+})
+
+test('a wish outlives a database that is busy', async () => {
+  const entry = {
+    agentId: agentId('a'),
+    runner: { group: { phase: { kind: 'steady' } }, flight: undefined },
+    replicas: new Map(),
+    wanted: { why: 'lost', since: mono(0), tryAt: mono(0) },
+  } as unknown as Entry
+  const standbys = createStandbys({
+    fleet: { mustAgent: () => Promise.reject(new Error('the database is busy')) },
+    clock: { ...systemClock, mono: () => mono(1000) },
+    log: pino({ level: 'silent' }),
+  } as unknown as Parameters<typeof createStandbys>[0])
+  await standbys.tryWanted(entry)
+  expect(entry.wanted).toMatchObject({ why: 'lost', tryAt: 11_000 })
+})
+
+test('a launch that an earlier coordinator began and that fails is wanted again, unless it was by hand', async () => {
+  const finish = async (type: string) => {
+    const entry = {
+      agentId: agentId('a'),
+      runner: { flight: undefined },
+      replicas: new Map([['r', { id: 'r', instance_id: null, status: 'launching', type }]]),
+    } as unknown as Entry
+    const standbys = createStandbys({
+      replicas: { finishLaunch: () => Promise.reject(new AppError('no_capacity', 'no pool has any')) },
+      cloud: { canLaunch: true },
+      clock: systemClock,
+      log: pino({ level: 'silent' }),
+    } as unknown as Parameters<typeof createStandbys>[0])
+    await standbys.finishLaunches(entry)
+    return entry.wanted
+  }
+  expect(await finish('automatic-rebalance')).toMatchObject({ why: 'lost' })
+  expect(await finish('manual')).toBeUndefined()
 })

@@ -72,7 +72,7 @@ export interface Standbys {
   /** Ends one that is not needed any more. @throws AppError `conflict`, `busy` */
   release(entry: Entry, id: ReplicaId, why: string): Promise<void>
   /** Makes a replica now, or as soon as one can be made. */
-  want(entry: Entry, why: Wanted['why'], flight: Flight | undefined): void
+  want(entry: Entry, why: Wanted['why']): void
   /** Makes the replica that is wanted, or says why not and leaves it for later. */
   tryWanted(entry: Entry): Promise<void>
   /** Goes on with launches that an earlier coordinator has begun. */
@@ -143,7 +143,11 @@ export function createStandbys(parts: {
       })
       entry.replicas.delete(row.id)
       if (launched) entry.replicas.set(launched.instance_id ?? launched.id, launched)
-      else if (entry.runner.flight) entry.wanted = { why: 'notice', since: clock.mono(), tryAt: clock.mono() }
+      else if (entry.runner.flight || row.type !== 'manual')
+        entry.wanted ??= {
+          why: entry.runner.flight ? 'notice' : 'lost',
+          ...{ since: clock.mono(), tryAt: clock.mono() },
+        }
     }
   }
 
@@ -184,17 +188,18 @@ export function createStandbys(parts: {
     const { wanted, runner, agentId } = entry
     if (!wanted || letsOthersGoFirst(wanted)) return
     entry.wanted = undefined
-    const agent = await fleet.mustAgent(agentId)
-    if (usable(entry).length > 0) return
-    if (underWay.has(agentId)) {
-      entry.wanted = { ...wanted, tryAt: again(entry) }
-      return
-    }
-    if (agent.auto_replica_enabled !== 1 && runner.group.phase.kind !== 'relaunching')
-      return void log.info({ event: 'replica.not_automatic', agent: agentId, why: wanted.why })
     try {
+      const agent = await fleet.mustAgent(agentId)
+      if (usable(entry).length > 0) return
+      if (underWay.has(agentId)) {
+        entry.wanted = { ...wanted, tryAt: again(entry) }
+        return
+      }
+      if (agent.auto_replica_enabled !== 1 && runner.group.phase.kind !== 'relaunching')
+        return void log.info({ event: 'replica.not_automatic', agent: agentId, why: wanted.why })
       const row = await makeWanted(entry, wanted.why, agent.on_demand_fallback === 1)
-      if (runner.flight) runner.flight.replicaId = row.id
+      // Once somebody is elected, the record is about that one; this is its own standby.
+      if (runner.flight && runner.flight.heir === undefined) runner.flight.replicaId = row.id
     } catch (error) {
       const refusal = messageOf(error)
       // It is tried every few seconds, perhaps for days.
@@ -329,9 +334,8 @@ export function createStandbys(parts: {
       await store.setReason(id, `let go: ${why}`)
       await remove(entry, row)
     },
-    want(entry, why, flight) {
+    want(entry, why) {
       entry.wanted = { why, since: clock.mono(), tryAt: clock.mono() }
-      if (flight) flight.emergency = true
       tryWanted(entry).catch((error: unknown) => log.error({ event: 'replica.wanted_failed', err: error }))
     },
   }

@@ -1,4 +1,4 @@
-import type { AgentId } from '@understudy/shared/core/ids'
+import type { AgentId, InstanceId } from '@understudy/shared/core/ids'
 import type { SwitchView } from '@understudy/shared/protocol/incidents'
 import { comesAfter, type Kysely, type Position, type Schema, type SwitchRow } from '../storage/database.ts'
 
@@ -56,10 +56,14 @@ export async function countVoluntary(db: Kysely<Schema>, agentId: AgentId, since
   return Number(count)
 }
 
-/** How the change of primary of an incident has ended. */
-export const noteOutcome = (db: Kysely<Schema>, incident: string, promoted: boolean): Promise<unknown> =>
-  db
-    .updateTable('instance_switches')
-    .set({ success: Number(promoted) })
-    .where('incident_id', '=', incident)
-    .execute()
+/** How the changes of primary of an incident have ended: only the one to `winner`, who serves now, has succeeded. */
+export async function noteOutcome(
+  db: Kysely<Schema>,
+  incident: string,
+  winner: InstanceId | null,
+): Promise<void> {
+  const note = (success: number) =>
+    db.updateTable('instance_switches').set({ success }).where('incident_id', '=', incident)
+  await note(0).execute()
+  if (winner !== null) await note(1).where('new_instance_id', '=', winner).execute()
+}

@@ -8,7 +8,7 @@ import type { GroupEffect, RecordFacts } from '@understudy/shared/failover/group
 import { proposalDigest } from '@understudy/shared/protocol/vote-signing'
 import type { Logger } from 'pino'
 import type { GroupCommit } from '../storage/group-commit.ts'
-import { type CertifiedChange, castVote, recordCertificate } from './certificates.ts'
+import { type CertifiedChange, castVote, type PromotedReplica, recordCertificate } from './certificates.ts'
 import type { MoveCause } from './incident-names.ts'
 
 const RETRY = millis(250)
@@ -38,7 +38,7 @@ interface Spent {
 
 interface Written {
   /** The replica that became primary by it. */
-  readonly replicaId: string | null
+  readonly replica: PromotedReplica | null
 }
 
 export function createVoteWriter(
@@ -106,7 +106,7 @@ export function createVoteWriter(
         const own = { proposal, digest, completes: record && changeOf(certificate, record, cause) }
         const outcome = await untilWritten(epoch, () => castVote(commit, clock, own))
         if (outcome.kind === 'conflict') return conflict(epoch, digest, outcome.known)
-        if (outcome.kind === 'cast') return { kind: 'cast', replicaId: outcome.replicaId, signature }
+        if (outcome.kind === 'cast') return { kind: 'cast', replica: outcome.replica, signature }
         // One process owns the database, so only a person can have done this.
         log.error({
           event: 'group.vote_refused',
@@ -122,7 +122,7 @@ export function createVoteWriter(
         const change = changeOf(certificate, facts, cause)
         const outcome = await untilWritten(epoch, () => recordCertificate(commit, clock, change))
         if (outcome.kind === 'conflict') return conflict(epoch, certificate.digest, outcome.known)
-        return outcome.kind === 'newest' ? { replicaId: outcome.replicaId } : undefined
+        return outcome.kind === 'newest' ? { replica: outcome.replica } : undefined
       }),
     informed: () =>
       inOrder(() =>
