@@ -110,3 +110,25 @@ test('a standby that was there before a notice took over, though it was not read
     new_instance_id: puppet.instance,
   })
 })
+
+test('a standby that was lost while the coordinator was about to end is made by the next one', async () => {
+  bench = await startBench()
+  const primary = await bench.primary('a')
+  const { id, puppet } = await bench.replica('a', primary)
+  await bench.stop()
+  await puppet.close()
+  const at = Date.now()
+  await bench.db
+    .updateTable('replica_instances')
+    .set({ status: 'failed', is_active: 0, terminated_at: at })
+    .where('id', '=', id)
+    .execute()
+  await bench.db
+    .updateTable('instances')
+    .set({ terminated_at: at })
+    .where('id', '=', puppet.instance)
+    .execute()
+  await bench.start(primary)
+  await until(async () => (await active()).length === 1)
+  expect(await active()).toMatchObject([{ type: 'automatic-termination', created_by: 'understudy' }])
+})

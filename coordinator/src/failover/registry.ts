@@ -16,7 +16,7 @@ import { AFTER_DEADLINE, leftToEnd } from './left-to-end.ts'
 import type { OpenMoves } from './open-moves.ts'
 import type { ReplicaStore } from './replica-store.ts'
 import { membersOf, type StoredMember } from './stored-members.ts'
-import { sortActive } from './stored-replicas.ts'
+import { isStandbyMissing, sortActive } from './stored-replicas.ts'
 import { createPairTokens, type PairTokens } from './upstreams.ts'
 
 const RETRY = millis(250)
@@ -139,6 +139,8 @@ export function createRegistry(parts: {
     for (const replica of superfluous) await replicas.setStatus(replica, 'terminated')
     for (const replica of counting)
       entry.replicas.set(replica.instance_id ?? replica.id, unheardOf(replica))
+    if (counting.length === 0 && isStandbyMissing(row, instances, (await replicas.list(agentId))[0]))
+      entry.wanted ??= { why: 'replaced', since: clock.mono(), tryAt: clock.mono() }
   }
 
   /** A database that is busy or full takes it later. */

@@ -1,4 +1,4 @@
-import type { ReplicaRow } from '../storage/database.ts'
+import type { AgentRow, InstanceRow, ReplicaRow } from '../storage/database.ts'
 
 /**
  * Of the rows that say that they are of standbys: those that count after a restart, and those that cannot be true. A primary
@@ -16,3 +16,24 @@ export function sortActive(
     superfluous: rows.filter((row) => counting.get(row.instance_id ?? row.id) !== row),
   }
 }
+
+/**
+ * An agent without a standby is to have one: the last one took over or was lost, and an earlier process did not come to make
+ * another. One that was deleted by hand is not missed.
+ * @param last the newest row of the agent, none of which is active
+ */
+export const isStandbyMissing = (
+  agent: Pick<AgentRow, 'id' | 'instance_id' | 'auto_replica_enabled'>,
+  instances: readonly InstanceRow[],
+  last: ReplicaRow | undefined,
+): boolean =>
+  agent.auto_replica_enabled === 1 &&
+  agent.instance_id !== null &&
+  (last?.status === 'promoted' || last?.status === 'failed') &&
+  !instances.some(
+    (row) =>
+      row.agent_id === agent.id &&
+      row.id !== agent.instance_id &&
+      row.retired !== 1 &&
+      row.terminated_at === null,
+  )
