@@ -8,8 +8,7 @@ import { type Bench, startBench, until } from './bench.ts'
 let bench: Bench
 afterEach(() => bench.close())
 
-const active = () =>
-  bench.db.selectFrom('replica_instances').selectAll().where('is_active', '=', 1).execute()
+const active = () => bench.db.selectFrom('replica_instances').selectAll().where('is_active', '=', 1).execute()
 const stateOf = (instance: string) =>
   bench.cloud.instances().find(({ instanceId: id }) => id === instance)?.state
 

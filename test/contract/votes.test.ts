@@ -122,6 +122,23 @@ test('a hand-over that was made while the coordinator was away is recorded once 
   expect(await standbys()).toMatchObject([{ instance_id: primary.instance }])
 })
 
+test('a primary that was lost while the coordinator was away was last heard by the one before', async () => {
+  bench = await startBench()
+  const primary = await bench.primary('a')
+  const { puppet } = await bench.replica('a', primary)
+  await bench.stop()
+  await primary.close()
+  const away = 3000
+  await new Promise((resolve) => setTimeout(resolve, away))
+  await bench.start(puppet)
+  await until(async () => (await agent()).instance_id === puppet.instance)
+  await until(async () => (await bench.call('GET', '/api/incidents')).body.items[0]?.closed_at !== null)
+  const [incident] = (await bench.call('GET', '/api/incidents')).body.items
+  expect(incident).toMatchObject({ trigger: 'silence', outcome: 'promoted' })
+  expect(incident.no_primary_ms).toBeGreaterThan(away)
+  expect(incident.no_primary_from_t_ms).toBeLessThan(-away)
+})
+
 test('an instance is one standby at most after a restart, and the primary is none', async () => {
   bench = await startBench()
   const primary = await bench.primary('a')

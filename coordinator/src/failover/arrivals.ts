@@ -1,4 +1,9 @@
-import { agentId as asAgentId, instanceId as asInstanceId, type InstanceId, type ReplicaId } from '@understudy/shared/core/ids'
+import {
+  agentId as asAgentId,
+  instanceId as asInstanceId,
+  type InstanceId,
+  type ReplicaId,
+} from '@understudy/shared/core/ids'
 import type { Clock } from '@understudy/shared/core/time'
 import type { Logger } from 'pino'
 import type { Cloud } from '../cloud/cloud.ts'
@@ -31,7 +36,11 @@ export function createArrivals(parts: {
     cloud.canLaunch && status !== 'promoted' && !runner.group.members.has(instance)
 
   /** It is no member, and housekeeping ends it. */
-  async function turnAway({ agentId, dying }: Entry, instance: InstanceId, replica: ReplicaRow): Promise<void> {
+  async function turnAway(
+    { agentId, dying }: Entry,
+    instance: InstanceId,
+    replica: ReplicaRow,
+  ): Promise<void> {
     log.warn({ event: 'instance.stray', agent: agentId, replica: replica.id, instance })
     dying.set(instance, clock.mono())
     await fleet.patchInstance(instance, { retired: 1 })

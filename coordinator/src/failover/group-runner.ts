@@ -24,6 +24,7 @@ import type { PromotedReplica } from './certificates.ts'
 import { type Flight, type LastWord, newFlight, resultOf } from './flight.ts'
 import { createHandOverOrders } from './hand-over-orders.ts'
 import { causeOf, signalOf, stepNameOf, viaOf } from './incident-names.ts'
+import { type HeardBefore, lastHeard } from './last-heard.ts'
 import { madeElsewhere } from './made-elsewhere.ts'
 import type { MoveTurns } from './move-turns.ts'
 import { noteOutcome } from './switches.ts'
@@ -86,12 +87,18 @@ export interface Sighting {
   readonly why?: string
 }
 
+/** What an earlier coordinator has left behind. */
+export interface Resumed {
+  /** The incident that was open when it ended. */
+  readonly flight?: Flight | undefined
+  readonly heard?: HeardBefore | undefined
+}
+
 export function createGroupRunner(
   initial: Group,
   ports: RunnerPorts,
   signal: AbortSignal,
-  /** The incident that was open when an earlier coordinator ended. */
-  resumed?: Flight,
+  resumed: Resumed = {},
 ): GroupRunner {
   const { commit, clock, cloud, address, incidents } = ports
   const { agent } = initial
@@ -117,7 +124,7 @@ export function createGroupRunner(
   let group = initial
   /** As it was before the event whose effects are carried out. */
   let before = initial
-  let flight: Flight | undefined = resumed
+  let flight: Flight | undefined = resumed.flight
   let writing: Promise<unknown> = Promise.resolve() // Votes and certificates: what is said of them comes after.
   let sighting: Sighting | undefined
 
@@ -258,7 +265,7 @@ export function createGroupRunner(
     // It was closed because nobody seemed to have taken over.
     const again = incidents.zeroOf(incident.id)
     const began = again ?? sighting?.at ?? now
-    const heard = plus(now, millis(-silenceOf(before, now)))
+    const heard = lastHeard(before, now, incident.trigger === 'silence' ? resumed.heard : undefined)
     // It votes for another once that one has confirmed the last of the state; what it left out, it reports.
     const gaveUp = elsewhere?.votes.some(({ voter }) => voter === incident.instance) ?? false
     const { trigger } = incident

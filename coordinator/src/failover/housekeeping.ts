@@ -48,8 +48,7 @@ export function createHousekeeping(parts: {
 
   async function sweep(entry: Entry): Promise<void> {
     const now = clock.mono()
-    for (const [instance, at] of entry.dying)
-      if (now >= at) await tried('end', entry, end(entry, instance))
+    for (const [instance, at] of entry.dying) if (now >= at) await tried('end', entry, end(entry, instance))
     for (const member of entry.runner.group.members.values())
       if (isUnheard(entry, member)) await tried('look up', entry, lookUp(entry, member))
     await tried('launches', entry, launches.look(entry))

@@ -184,7 +184,10 @@ test.each([
   const { incidents, open, restart } = await coordinator()
   incidents.target(open('planned', p, via), r)
   const { moves } = await restart()
-  expect(moves.get(id)?.move).toMatchObject({ at: { kind: 'handing-over', target: r }, incident: { keepOld } })
+  expect(moves.get(id)?.move).toMatchObject({
+    at: { kind: 'handing-over', target: r },
+    incident: { keepOld },
+  })
 })
 
 test('what the old primary said that it gives up is in the record at once, and is still known after a restart', async () => {
@@ -220,22 +223,28 @@ test('a workload that went on after it was confirmed has written more, so that n
 test.each([
   [[p, r] as const, r],
   [[COORDINATOR, r] as const, undefined],
-])('after a second try it is the vote of the old primary that says whether it gave up: %j', async (voters, sealedFor) => {
-  const { open, told, moved, restart } = await coordinator({ epoch: 0, instance_id: null })
-  const incident = open('notice')
-  told(incident, 'workload-frozen', 'final-sync', 'workload-thawed')
-  await moved(incident, ...voters)
-  const flight = (await restart()).moves.get(id)?.flight
-  expect(flight).toMatchObject({ sealedFor, heir: r })
-})
+])(
+  'after a second try it is the vote of the old primary that says whether it gave up: %j',
+  async (voters, sealedFor) => {
+    const { open, told, moved, restart } = await coordinator({ epoch: 0, instance_id: null })
+    const incident = open('notice')
+    told(incident, 'workload-frozen', 'final-sync', 'workload-thawed')
+    await moved(incident, ...voters)
+    const flight = (await restart()).moves.get(id)?.flight
+    expect(flight).toMatchObject({ sealedFor, heir: r })
+  },
+)
 
 test.each([
   [true, 'made because of the incident'],
   [false, 'there before'],
-])('it is still known after a restart whether the replica that took over was made for the incident: %s', async (emergency) => {
-  const { open, moved, standby, restart } = await coordinator({ epoch: 0, instance_id: null })
-  const incident = open('notice')
-  const row = await standby(emergency ? incident : null)
-  await moved(incident, p, r)
-  expect((await restart()).moves.get(id)?.flight).toMatchObject({ replicaId: row.id, emergency })
-})
+])(
+  'it is still known after a restart whether the replica that took over was made for the incident: %s',
+  async (emergency) => {
+    const { open, moved, standby, restart } = await coordinator({ epoch: 0, instance_id: null })
+    const incident = open('notice')
+    const row = await standby(emergency ? incident : null)
+    await moved(incident, p, r)
+    expect((await restart()).moves.get(id)?.flight).toMatchObject({ replicaId: row.id, emergency })
+  },
+)

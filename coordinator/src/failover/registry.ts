@@ -9,9 +9,10 @@ import type { FleetStore } from '../fleet/fleet.ts'
 import type { Voting } from '../identity/identity.ts'
 import type { AgentRow, InstanceRow, ReplicaRow } from '../storage/database.ts'
 import { lastCertificates, writeOutdated } from './certificates.ts'
-import type { Flight, LastWord } from './flight.ts'
-import { createGroupRunner, type GroupRunner, type RunnerPorts } from './group-runner.ts'
+import type { LastWord } from './flight.ts'
+import { createGroupRunner, type GroupRunner, type Resumed, type RunnerPorts } from './group-runner.ts'
 import { createHeardCertificates, type HeardCertificates, KEPT } from './heard-certificates.ts'
+import { heardBefore } from './last-heard.ts'
 import { AFTER_DEADLINE, leftToEnd } from './left-to-end.ts'
 import type { OpenMoves } from './open-moves.ts'
 import type { ReplicaStore } from './replica-store.ts'
@@ -92,12 +93,12 @@ export function createRegistry(parts: {
       members: readonly StoredMember[]
       move?: OpenMove | undefined
     },
-    flight?: Flight,
+    resumed?: Resumed,
   ): Entry {
     const group = restoreGroup({ agent: agentId, policy, key: voting.publicKey, ...stored }, clock.mono())
     const entry: Entry = {
       agentId,
-      runner: createGroupRunner(group, ports, signal, flight),
+      runner: createGroupRunner(group, ports, signal, resumed),
       tokens: createPairTokens(),
       heard: createHeardCertificates(voting.publicKey),
       predecessor: undefined,
@@ -124,23 +125,35 @@ export function createRegistry(parts: {
     const base = last.find(({ digest }) => digest === certificate?.proposal.previous.digest)
     const members = membersOf(row.id, instances, certificate)
     const voted = { epoch: row.voted_epoch, primary: instanceOrNone(row.voted_for) }
-    const entry = add(agentId, { certificate, base, voted, members, move: open?.move }, open?.flight)
+    const primary = instanceOrNone(row.instance_id)
+    const heard = heardBefore(primary, row.last_heartbeat_at, clock)
+    const stored = { certificate, base, voted, members, move: open?.move }
+    const entry = add(agentId, stored, { flight: open?.flight, heard })
     entry.heard.remember(last)
     for (const { instance, gone } of members) if (gone) entry.runner.dispatch({ kind: 'left', instance })
-    const primary = instanceOrNone(row.instance_id)
     if (!certificate && primary !== undefined && members.some(({ instance }) => instance === primary))
       entry.predecessor = { instance: primary, waiting: [] }
     if (row.outdated === 1) entry.runner.dispatch({ kind: 'outdated', voted: row.voted_epoch })
-    if (open?.move.at.kind === 'waiting' && open.move.incident.trigger === 'notice')
-      entry.wanted = { why: 'notice', since: clock.mono(), tryAt: clock.mono() }
-    for (const instance of leftToEnd(row, instances, open?.move.incident.instance))
+    await restoreStandbys(entry, row, instances, open?.move)
+  }
+
+  /** Which standbys there are, which is wanted, and who is no longer. */
+  async function restoreStandbys(
+    entry: Entry,
+    row: AgentRow,
+    instances: readonly InstanceRow[],
+    move: OpenMove | undefined,
+  ): Promise<void> {
+    const wanted = { since: clock.mono(), tryAt: clock.mono() }
+    if (move?.at.kind === 'waiting' && move.incident.trigger === 'notice')
+      entry.wanted = { why: 'notice', ...wanted }
+    for (const instance of leftToEnd(row, instances, move?.incident.instance))
       entry.dying.set(instance, plus(clock.mono(), AFTER_DEADLINE))
-    const { counting, superfluous } = sortActive(await replicas.active(agentId), row.instance_id)
+    const { counting, superfluous } = sortActive(await replicas.active(entry.agentId), row.instance_id)
     for (const replica of superfluous) await replicas.setStatus(replica, 'terminated')
-    for (const replica of counting)
-      entry.replicas.set(replica.instance_id ?? replica.id, unheardOf(replica))
-    if (counting.length === 0 && isStandbyMissing(row, instances, (await replicas.list(agentId))[0]))
-      entry.wanted ??= { why: 'replaced', since: clock.mono(), tryAt: clock.mono() }
+    for (const replica of counting) entry.replicas.set(replica.instance_id ?? replica.id, unheardOf(replica))
+    if (counting.length === 0 && isStandbyMissing(row, instances, (await replicas.list(entry.agentId))[0]))
+      entry.wanted ??= { why: 'replaced', ...wanted }
   }
 
   /** A database that is busy or full takes it later. */

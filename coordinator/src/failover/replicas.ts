@@ -188,6 +188,18 @@ export function createReplicas(ports: ReplicaPorts): Replicas {
     return { row: launched, choice: asLaunched(choice, launched.pool_id), joinCommand: null }
   }
 
+  const launchIn = (pool: Pool, row: ReplicaRow, joinToken: string) =>
+    cloud.launch(
+      {
+        requestId: `${row.id}/${poolId(pool)}`,
+        pool,
+        ...(row.life_cycle === 'on-demand' ? { lifeCycle: 'on-demand' } : {}),
+        agentId: row.agent_id as AgentId,
+        userData: { coordinatorUrl: ports.coordinatorUrl, joinToken },
+      },
+      AbortSignal.timeout(LAUNCH_TIMEOUT),
+    )
+
   /** Into the best pool that has capacity. */
   async function launch(
     row: ReplicaRow,
@@ -200,16 +212,7 @@ export function createReplicas(ports: ReplicaPorts): Replicas {
     for (const pool of ranked) {
       const id = poolId(pool)
       try {
-        const { instanceId } = await cloud.launch(
-          {
-            requestId: `${row.id}/${id}`,
-            pool,
-            ...(row.life_cycle === 'on-demand' ? { lifeCycle: 'on-demand' } : {}),
-            agentId: row.agent_id as AgentId,
-            userData: { coordinatorUrl: ports.coordinatorUrl, joinToken },
-          },
-          AbortSignal.timeout(LAUNCH_TIMEOUT),
-        )
+        const { instanceId } = await launchIn(pool, row, joinToken)
         if (!(await store.attach(row.id, instanceId))) {
           unwanted = instanceId
           break

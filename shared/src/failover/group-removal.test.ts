@@ -35,7 +35,7 @@ test('who is to get the epoch by a hand-over is not removed, also before it has 
   g.send({ kind: 'sync', instance: Q, sync: 'ready' })
   g.send({ kind: 'status', instance: P, epoch: g.group.epoch, replicas: [attached(Q)] })
   g.send({ kind: 'notice', instance: P, left: millis(120_000) })
-  expect(g.group.phase).toMatchObject({ kind: 'asking', change: { then: { target: Q } } })
+  expect(g.group.phase.kind).toBe('asking')
   expect(why(g, Q)).toBe(`${Q} is about to become primary`)
   expect(why(g)).toBeUndefined()
   g.agree()
@@ -49,9 +49,7 @@ test('the successor of a primary that has fallen silent is not removed while it 
   g.wait(lease / 2, R)
   expect(why(g)).toBeUndefined()
   g.wait(1, R)
-  expect(why(g)).toBe(
-    `nothing was heard from the primary ${P} for 501 ms, and ${R} is to take its place`,
-  )
+  expect(why(g)).toBe(`nothing was heard from the primary ${P} for 501 ms, and ${R} is to take its place`)
   g.send({ kind: 'disconnected', instance: R })
   expect(why(g)).toBeUndefined()
 })
