@@ -1,3 +1,4 @@
+import { pino } from 'pino'
 import { afterEach, expect, test, vi } from 'vitest'
 import { AppError } from '../../shared/src/core/app-error.ts'
 import { instant, millis } from '../../shared/src/core/time.ts'
@@ -130,4 +131,37 @@ test('a standby that was lost while the coordinator was about to end is made by 
   await bench.start(primary)
   await until(async () => (await active()).length === 1)
   expect(await active()).toMatchObject([{ type: 'automatic-termination', created_by: 'understudy' }])
+})
+
+test('all standbys of an agent are read at once, however many there were', async () => {
+  bench = await startBench()
+  const primary = await bench.primary('a')
+  for (let past = 0; past < 3; past += 1) {
+    const { id } = await bench.replica('a', primary)
+    await bench.call('DELETE', `/api/agents/a/replicas/${id}`)
+  }
+  const { id } = await bench.replica('a', primary)
+  const asked = vi.spyOn(bench.db, 'selectFrom')
+  const { items } = (await bench.call('GET', '/api/agents/a/replicas')).body
+  const queries = asked.mock.calls.filter(([table]) => table === 'replica_instances')
+  asked.mockRestore()
+  expect(items).toHaveLength(4)
+  expect(items[0]).toMatchObject({ id, status: 'ready' })
+  expect(queries).toHaveLength(1)
+})
+
+test('a step of an incident of another agent is not written down', async () => {
+  const lines: { event: string; instance?: string }[] = []
+  bench = await startBench({ log: pino({}, { write: (line: string) => lines.push(JSON.parse(line)) }) })
+  const primary = await bench.primary('a')
+  const { id, puppet } = await bench.replica('a', primary)
+  const other = await bench.primary('b')
+  const { body } = await bench.call('POST', `/api/agents/a/replicas/${id}/promote`, {})
+  const incident = body.incident.id
+  other.step(incident, 'told by another')
+  await until(() => lines.some(({ event }) => event === 'incident.foreign_step'))
+  puppet.step(incident, 'told by its own')
+  const steps = async () => (await bench.call('GET', `/api/incidents/${incident}`)).body.steps
+  await until(async () => (await steps()).some(({ step }: { step: string }) => step === 'told by its own'))
+  expect((await steps()).map(({ step }: { step: string }) => step)).not.toContain('told by another')
 })

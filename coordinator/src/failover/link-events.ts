@@ -1,4 +1,9 @@
-import { type AgentId, instanceId as asInstanceId, type InstanceId } from '@understudy/shared/core/ids'
+import {
+  type AgentId,
+  instanceId as asInstanceId,
+  type IncidentId,
+  type InstanceId,
+} from '@understudy/shared/core/ids'
 import { type Clock, instant, type Mono, millis, plus } from '@understudy/shared/core/time'
 import type { LeasePolicy } from '@understudy/shared/failover/lease'
 import type { Order } from '@understudy/shared/failover/orders'
@@ -265,7 +270,8 @@ export function createLinkEvents(parts: {
     if (!voters.isGenuine(entry, instance, report)) return
     const known = runner.flight
     if (known) nameRelease(known, instance, report)
-    else if (left) incidents.lossTold(incidents.idOf(incident), lossOfRest(left))
+    else if (left && !isOfAnother(entry, incidents.idOf(incident)))
+      incidents.lossTold(incidents.idOf(incident), lossOfRest(left))
     const why = `${instance} gives its epoch up by itself`
     const sighting = { at: clock.mono(), via: 'members', why }
     runner.dispatch({ kind: 'released', instance, epoch, target, vote }, sighting)
@@ -319,12 +325,18 @@ export function createLinkEvents(parts: {
     flight.restoredThrough = stateThrough ?? flight.restoredThrough
   }
 
+  /** An instance speaks for its own agent only. */
+  const isOfAnother = ({ agentId }: Entry, id: IncidentId): boolean =>
+    (incidents.agentOf(id) ?? agentId) !== agentId
+
   function onStep(entry: Entry, instance: InstanceId, step: Report & { kind: 'step' }): void {
     const reporter = presence.get(instance)
     // By its own clock, so that its steps stand in their true order and one that comes late is not shown late.
     const began: Mono = plus(step.began, reporter?.clockOffset ?? millis(0))
     const { flight } = entry.runner
     const id = incidents.idOf(step.incident)
+    if (isOfAnother(entry, id))
+      return log.warn({ event: 'incident.foreign_step', agent: entry.agentId, instance, incident: id })
     if (flight?.incident.id === id) measure(flight, instance, step, began)
     if (step.step === 'workload-thawed' && step.ok) incidents.servedAgain(id, plus(began, step.tookMillis))
     const roundTrip = reporter?.heartbeat?.message.roundTripMillis ?? UNKNOWN_ROUND_TRIP

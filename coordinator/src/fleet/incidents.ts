@@ -47,6 +47,8 @@ export interface Incidents {
   close(id: IncidentId, closing: Closing): void
   /** The old primary of an incident that has failed was frozen for it until `mono`, which is told after its end. */
   servedAgain(id: IncidentId, mono: Mono): void
+  /** Whose incident it is; undefined for one that is not at hand. */
+  agentOf(id: IncidentId): string | undefined
   /** The monotonic moment that T+0 stands for; undefined for an incident of an earlier process. */
   zeroOf(id: IncidentId): Mono | undefined
   isOpen(id: IncidentId): boolean
@@ -251,6 +253,7 @@ export function createIncidents(parts: {
       const recorded = find(id)
       if (recorded?.elsewhere || recorded?.row.closed_at === null) update(id, { loss: JSON.stringify(loss) })
     },
+    agentOf: (id) => find(id)?.row.agent_id,
     zeroOf: (id) => find(id)?.zero,
     isOpen: (id) => find(id)?.row.closed_at === null,
     async get(id) {
