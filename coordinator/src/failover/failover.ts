@@ -346,9 +346,9 @@ export function createFailover(options: FailoverOptions): Failover {
     async replicas(agentId) {
       const entry = registry.get(agentId)
       const rows = await store.list(agentId)
-      return Promise.all(
-        rows.map(async (row) => views.replica(entry, await standbys.row(entry, row.id as ReplicaId))),
-      )
+      // Those at hand are newer than what was read.
+      const atHand = new Map([...entry.replicas.values()].map((row) => [row.id, row]))
+      return rows.map((row) => views.replica(entry, atHand.get(row.id) ?? row))
     },
     createReplica: async (agentId, body, actor) => standbys.create(registry.get(agentId), body, actor),
     emergencyReplica: async (agentId, body, actor) => standbys.emergency(registry.get(agentId), body, actor),
