@@ -5,7 +5,7 @@ import { type Clock, type Instant, instant, type Mono, millis, plus } from '@und
 import type { IncidentView, Loss } from '@understudy/shared/protocol/incidents'
 import type { Logger } from 'pino'
 import type { IncidentRow, IncidentStepRow, Kysely, Schema } from '../storage/database.ts'
-import type { GroupCommit, Write } from '../storage/group-commit.ts'
+import type { GroupCommit } from '../storage/group-commit.ts'
 import { createEarlySteps, timesTold } from './afterwards.ts'
 import {
   type Closing,
@@ -19,6 +19,7 @@ import {
   toStepRow,
 } from './incident-rows.ts'
 import { createIncidentViewer } from './incident-view.ts'
+import { createIncidentWrites } from './incident-writes.ts'
 
 /**
  * The flight recorder. What is recorded is at hand at once and written to the database behind it, in order, so that
@@ -102,9 +103,7 @@ export function createIncidents(parts: {
   const viewOf = createIncidentViewer(db)
   const find = (id: IncidentId) => atHand.get(names.get(id) ?? id)
 
-  const write = (task: Write<unknown>) => {
-    commit.soon(task).catch((error: unknown) => log.error({ event: 'incident.not_written', err: error }))
-  }
+  const writes = createIncidentWrites(commit, clock, log)
 
   /** Steps come in bursts, and a picture of all of them costs more than writing one. */
   const unshown = new Set<Recorded>()
@@ -125,7 +124,9 @@ export function createIncidents(parts: {
     if (!recorded) return
     recorded.row = { ...recorded.row, ...patch }
     const { id: written } = recorded.row
-    write((tx) => tx.updateTable('spot_interruption_events').set(patch).where('id', '=', written).execute())
+    writes.change(recorded, (tx) =>
+      tx.updateTable('spot_interruption_events').set(patch).where('id', '=', written).execute(),
+    )
     changed(recorded)
   }
 
@@ -146,7 +147,14 @@ export function createIncidents(parts: {
       ms: row.duration_ms,
       ok: step.ok,
     })
-    write((tx) => tx.insertInto('incident_steps').values(row).execute())
+    // It may have been written with all the others meanwhile.
+    writes.change(recorded, (tx) =>
+      tx
+        .insertInto('incident_steps')
+        .values(row)
+        .onConflict((conflict) => conflict.columns(['incident_id', 'seq']).doNothing())
+        .execute(),
+    )
     const times = recorded.elsewhere ? timesTold(recorded.row, recorded.steps) : undefined
     if (times) update(id, times)
     else changed(recorded)
@@ -158,13 +166,7 @@ export function createIncidents(parts: {
     const { id, detected_at, no_primary_from_t_ms: from, failover_time_ms: took } = recorded.row
     recorded.zero = began
     recorded.steps = recorded.steps.map((step) => ({ ...step, t_ms: tenths(step.t_ms + by) }))
-    write((tx) =>
-      tx
-        .updateTable('incident_steps')
-        .set((e) => ({ t_ms: e('t_ms', '+', by) }))
-        .where('incident_id', '=', id)
-        .execute(),
-    )
+    writes.anew(recorded)
     update(incidentId(id), {
       detected_at: Math.round(detected_at - by),
       no_primary_from_t_ms: from === null ? null : tenths(from + by),
@@ -198,7 +200,7 @@ export function createIncidents(parts: {
       const { detected, elsewhere = false } = incident
       const recorded: Recorded = { row, steps: [], zero: detected.mono, elsewhere }
       atHand.set(incident.id, recorded)
-      write((tx) => tx.insertInto('spot_interruption_events').values(row).execute())
+      writes.change(recorded, (tx) => tx.insertInto('spot_interruption_events').values(row).execute())
       changed(recorded)
       for (const step of early.take(incident.id)) addStep(incident.id, step)
     },
