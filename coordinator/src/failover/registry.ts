@@ -18,6 +18,7 @@ import type { OpenMoves } from './open-moves.ts'
 import type { ReplicaStore } from './replica-store.ts'
 import { membersOf, type StoredMember } from './stored-members.ts'
 import { isStandbyMissing, sortActive } from './stored-replicas.ts'
+import { listSwitches } from './switches.ts'
 import { createPairTokens, type PairTokens } from './upstreams.ts'
 
 const RETRY = millis(250)
@@ -137,7 +138,7 @@ export function createRegistry(parts: {
     await restoreStandbys(entry, row, instances, open?.move)
   }
 
-  /** Which standbys there are, which is wanted, and who is no longer. */
+  /** Which standbys there are, whether one is wanted, and whose instances are to be ended. */
   async function restoreStandbys(
     entry: Entry,
     row: AgentRow,
@@ -147,7 +148,8 @@ export function createRegistry(parts: {
     const wanted = { since: clock.mono(), tryAt: clock.mono() }
     if (move?.at.kind === 'waiting' && move.incident.trigger === 'notice')
       entry.wanted = { why: 'notice', ...wanted }
-    for (const instance of leftToEnd(row, instances, move?.incident.instance))
+    const [lastMove] = await listSwitches(ports.db, { agentId: entry.agentId, limit: 1 })
+    for (const instance of leftToEnd(row, instances, lastMove))
       entry.dying.set(instance, plus(clock.mono(), AFTER_DEADLINE))
     const { counting, superfluous } = sortActive(await replicas.active(entry.agentId), row.instance_id)
     for (const replica of superfluous) await replicas.setStatus(replica, 'terminated')
