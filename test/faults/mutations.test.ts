@@ -8,7 +8,7 @@ import { expect, test } from 'vitest'
 const MOST_SCHEDULES = 3000
 
 /** Safety only: that nobody is primary in the end would not tell that a guard is missing. */
-const SAFETY = / (I(1|2|3|5|7|8|9)|G3): /
+const SAFETY = / (I(1|2|3|5|7|8|9)|G3|M5): /
 
 function firstCaught(sabotage: Sabotage): string | undefined {
   for (let seed = 1; seed <= MOST_SCHEDULES; seed += 1) {

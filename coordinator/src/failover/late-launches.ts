@@ -1,4 +1,4 @@
-import { type Clock, minutes } from '@understudy/shared/core/time'
+import { between, type Clock, minutes } from '@understudy/shared/core/time'
 import { type Cloud, hasEnded } from '../cloud/cloud.ts'
 import type { ReplicaRow } from '../storage/database.ts'
 import type { Departures } from './departures.ts'
@@ -21,8 +21,7 @@ export function createLateLaunches(parts: {
   readonly clock: Clock
 }): LateLaunches {
   const { replicas, departures, cloud, clock } = parts
-  /** Nobody could join while there was no coordinator. */
-  const since = clock.now()
+  const started = clock.mono()
   const asked = () => AbortSignal.timeout(CALL_TIMEOUT)
 
   const isMember = ({ runner }: Entry, row: ReplicaRow): boolean => {
@@ -38,9 +37,12 @@ export function createLateLaunches(parts: {
     return described ? hasEnded(described) : cloud.kind === 'simulated'
   }
 
+  /** Nobody could join while there was no coordinator; and a wall clock that was set forward has launched nothing earlier. */
+  const waitedFor = (row: ReplicaRow): number =>
+    Math.min(clock.now() - row.created_at, between(started, clock.mono()))
+
   async function whyGivenUp(entry: Entry, row: ReplicaRow): Promise<string | undefined> {
-    if (clock.now() - Math.max(row.created_at, since) > JOIN_WITHIN)
-      return `it did not join within ${JOIN_WITHIN / 60_000} minutes`
+    if (waitedFor(row) > JOIN_WITHIN) return `it did not join within ${JOIN_WITHIN / 60_000} minutes`
     return (await hasEndedBefore(entry, row)) ? 'its instance ended before it joined' : undefined
   }
 

@@ -14,6 +14,7 @@ import {
   quiet,
   readyTargets,
   released,
+  silenceOf,
   silentHolders,
   silentVoters,
   standIn,
@@ -41,6 +42,8 @@ const SAME_TIME = millis(1000)
 const HAND_OVER_BUDGET = millis(60_000)
 /** How long a member that had a copy is waited for before the workload starts from nothing. */
 const COPY_GRACE = millis(60_000)
+/** Within this whoever has a whole copy by now has said so. */
+const LATE_WORD = millis(1000)
 /** A silent primary is not replaced by a copy that may be older than this by more than its silence. */
 const STALE_FOR = millis(5000)
 /** The longest wait between two tries of the only copy. */
@@ -235,6 +238,11 @@ export function relaunch(
   context: GroupContext,
 ): GroupStep {
   const { now } = context
+  const owner = group.primary === undefined ? undefined : group.members.get(group.primary)
+  // It was given up, and has come back: it still has the state.
+  const isBack = owner?.connected && !owner.gone && silenceOf(group, now) <= group.policy.lease
+  const renewed = isBack ? renew(group, owner.instance, context) : undefined
+  if (renewed) return renewed
   const heir = group.certificate?.proposal.successor
   const readies = readyTargets(group, now)
   const ready = readies.find(({ instance }) => instance === heir) ?? readies[0]
@@ -252,7 +260,8 @@ export function relaunch(
     ({ instance }): GroupEffect => ({ kind: 'check-instance', instance }),
   )
   // Soon after a start there may be members that a restored database does not know.
-  const isEarly = now < group.silentUntil || (holders.length > 0 && now < emptyFrom)
+  const isSoon = now < group.silentUntil || now < emptyFrom - COPY_GRACE + LATE_WORD
+  const isEarly = isSoon || (holders.length > 0 && now < emptyFrom)
   if (copy || isEarly) return quiet(group, ...asked)
   const empty = emptyMember(group)
   const begun = empty && elect(group, empty.instance, thenPromote(incident, { fresh: true }), context)

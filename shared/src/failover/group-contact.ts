@@ -102,7 +102,9 @@ export function onBeat(group: Group, event: GroupEvent & { kind: 'beat' }, { now
   if (!member) return quiet(group, fenceOrder(group, instance))
   const isOut = instance === group.primary && epoch === group.epoch && !office
   const resigned = isOut ? group.epoch : member.resigned
-  const heard = withMember(group, { ...member, connected: true, heardAt: now, sentAt, hears, resigned })
+  const outSince = isOut ? (member.outSince ?? now) : undefined
+  const said = { connected: true, heardAt: now, sentAt, hears, resigned, outSince }
+  const heard = withMember(group, { ...member, ...said })
   const { certificate, voted } = heard
   if (!certificate) return quiet(heard)
   const { primary, term } = certificate.proposal

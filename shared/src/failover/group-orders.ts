@@ -106,14 +106,13 @@ export const emptyMember = (group: Group): GroupMember | undefined =>
       (member.sync === 'none' || member.sync === 'syncing'),
   )
 
-/** Members that may hold a whole copy and cannot be asked now. */
+/** Members that may hold a whole copy and cannot be asked now; the primary itself is one until its machine has ended. */
 export const silentHolders = (group: Group): readonly GroupMember[] =>
   [...group.members.values()].filter(
     (member) =>
-      member.instance !== group.primary &&
       member.hadCopy &&
       !member.gone &&
-      (!member.connected || member.sync === 'unknown'),
+      (member.instance === group.primary || !member.connected || member.sync === 'unknown'),
   )
 
 /** Those without whose vote, or whose end, nobody can be forced in. */

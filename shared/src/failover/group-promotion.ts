@@ -69,7 +69,7 @@ export function onRouted(
         ? `no other instance could take over: ${primary} runs on at epoch ${group.epoch}`
         : `${primary} took over at epoch ${group.epoch}`,
   }
-  const replacement = isAlone(steady) && !returned ? [wanted('replaced')] : []
+  const replacement = isAlone(steady) && (fresh || !returned) ? [wanted('replaced')] : []
   return after([closed, ...replacement], considerNotice(steady, context))
 }
 

@@ -98,6 +98,7 @@ export const unheard = (instance: InstanceId, now: Mono): GroupMember => ({
   hears: false,
   voted: 0,
   resigned: 0,
+  outSince: undefined,
   readyAt: undefined,
   sync: 'unknown',
   hadCopy: false,

@@ -112,7 +112,8 @@ function whilePromoting(
   context: GroupContext,
 ): GroupStep | undefined {
   if (isUnserved(group) || hasVotedSince(group)) return renew(group, primary, context)
-  if (hasResigned(group)) return afterFailedPromotion(group, primary, 'it was started again', context)
+  if (isWordAwaited(group, context.now)) return undefined
+  if (hasResigned(group)) return afterFailedPromotion(group, primary, 'it gave its epoch up', context)
   // It goes on while its epoch is renewed: it is lost only when one that runs would be.
   if (group.wasUp) return isOver(group, context.now) ? replaceLost(group, context) : undefined
   if (!hasFallenSilent(group, target, context.now)) return undefined
@@ -170,6 +171,12 @@ const hasVotedSince = ({ members, primary, epoch }: Group): boolean =>
 
 const hasResigned = ({ members, primary, epoch }: Group): boolean =>
   primary !== undefined && (members.get(primary)?.resigned ?? 0) >= epoch
+
+/** It has given its epoch up a moment ago: its report, which says why, comes on another way. */
+function isWordAwaited({ members, primary, policy }: Group, now: Mono): boolean {
+  const since = primary === undefined ? undefined : members.get(primary)?.outSince
+  return since !== undefined && between(since, now) < SUSPECT_AFTER_BEATS * policy.heartbeat
+}
 
 const isOver = (group: Group, now: Mono): boolean =>
   (group.primary !== undefined && group.members.get(group.primary)?.gone === true) || mayReplace(group, now)

@@ -168,6 +168,8 @@ export interface GroupMember {
   readonly voted: number
   /** It is never active again in this epoch, nor in any before. */
   readonly resigned: number
+  /** Since when its heartbeats say so of the present epoch; why, its next report tells. */
+  readonly outSince: Mono | undefined
   /** When it could last have taken over. */
   readonly readyAt: Mono | undefined
   /** Whether it holds the primary's state, in its own words since it connected. */
@@ -182,7 +184,7 @@ export interface GroupMember {
   /** AWS will take the instance back at this moment. */
   readonly noticedBy: Mono | undefined
   readonly gone: boolean
-  /** It gave an epoch up cleanly; its state may be used again if the next primary fails. */
+  /** It was the last to give an epoch up cleanly; its state may be used again if the next primary fails. */
   readonly released: boolean
   /** It was replaced for good and is never given anything to do again. */
   readonly retired: boolean

@@ -212,6 +212,11 @@ test('a former primary of whose copy only a part is there any more does not take
   g.send({ kind: 'routed', epoch: 3 })
   g.send({ kind: 'sync', instance: P, sync: 'syncing' })
   g.send({ kind: 'gone', instance: R })
+  expect(g.find('incident-step')).toMatchObject({ step: 'no-copy-at-hand' })
+  // Somebody may be about to say that it has more.
+  g.wait(900, P)
+  expect(g.find('incident-step')).toBeUndefined()
+  g.wait(100, P)
   expect(g.find('incident-step')).toMatchObject({ step: 'state-lost' })
   expect(g.group.phase).toMatchObject({ change: { proposal: { primary: P } } })
   expect(thenOf(g)).toMatchObject({ fresh: true })
@@ -266,6 +271,40 @@ test('a primary that is up while another successor is voted on is followed by th
   expect(g.effects).toContainEqual(
     expect.objectContaining({ instance: Q, order: expect.objectContaining({ kind: 'follow', primary: P }) }),
   )
+})
+
+test('who says that it is out of office is waited for a moment, so that the record has its own word for it', () => {
+  const failing = () => {
+    const g = bench().settle()
+    g.send({ kind: 'promote', target: R, budget: millis(5000), keepOld: true })
+    g.released()
+    g.write()
+    g.beat(R, { office: false })
+    g.wait(200)
+    expect(g.group.phase.kind).toBe('promoting')
+    return g
+  }
+  const told = failing()
+  told.send({ kind: 'promotion-failed', instance: R, epoch: 3, why: 'health hook: status 1' })
+  expect(told.find('incident-step')).toMatchObject({
+    step: 'promotion-failed',
+    detail: `${R}: health hook: status 1`,
+  })
+  const untold = failing()
+  untold.wait(100)
+  expect(untold.find('incident-step')?.detail).toBe(`${R}: it gave its epoch up`)
+})
+
+test('nothing starts from nothing while the machine of a primary that was given up may come back with its state', () => {
+  const g = bench().settle()
+  g.send({ kind: 'sync', instance: R, sync: 'syncing' })
+  g.connect(P, 'idle', { resigned: 2 })
+  expect(g.group.phase.kind).toBe('asking')
+  g.wait(10_000, R)
+  expect(g.group.phase.kind).toBe('relaunching')
+  g.beat(P, { office: false })
+  g.wait(0)
+  expect(g.group.phase).toMatchObject({ kind: 'asking', of: P })
 })
 
 test('a notice while the primary is being started again is acted on as soon as it is up', () => {

@@ -19,7 +19,8 @@ import type { Order } from './orders.ts'
  * M1 the workload is exposed only within the lease or in solo mode, whatever a hook does or fails to do;
  * M2 `epoch` never decreases;
  * M3 after `released` or `fenced` at epoch e no hook but `stop` runs until an order of a higher epoch;
- * M4 `released`, `promotion-failed` and `fenced` are reported only once the workload is not exposed.
+ * M4 `released`, `promotion-failed` and `fenced` are reported only once the workload is not exposed;
+ * M5 a workload that was stopped starts in a new office only once what is there is known to be whole.
  */
 export interface Member {
   readonly epoch: number

@@ -232,7 +232,7 @@ export function createCenter(world: World, ports: CenterPorts, rate: number): Ce
     stored.certificate = certificate
     if (stored.voted.epoch < epoch) stored.voted = { epoch, primary }
     if (previous && previous !== primary && incident && !incident.keepOld && previous === incident.instance)
-      stored.members.set(previous, { instance: previous, retired: true, hadCopy: false })
+      stored.members.set(previous, { instance: previous, retired: true, hadCopy: true })
     stored.members.set(primary, { instance: primary, retired: false, hadCopy: true })
     backup ??= copyOf(stored)
   }

@@ -22,6 +22,7 @@ export const SABOTAGES = [
   'resign-early',
   'silence-is-death',
   'succession-without-primary',
+  'start-on-a-part',
 ] as const
 export type Sabotage = (typeof SABOTAGES)[number]
 

@@ -71,7 +71,7 @@ function carryOut(world: World, instance: Instance, effect: MemberEffect): void 
       return local(world, instance, 5 + random() * 30, {
         kind: 'applied',
         turn: effect.turn,
-        ok: random() > 0.02 && !instance.partial,
+        ok: random() > 0.02 && (!instance.partial || world.sabotage === 'start-on-a-part'),
         incomplete: instance.partial,
       })
     case 'drain':
@@ -140,7 +140,7 @@ function runHook(world: World, instance: Instance, effect: MemberEffect & { kind
   instance.hook += 1
   world.hit('hook', hook)
   if (hook === 'start' || hook === 'thaw') {
-    if (instance.partial) world.judge.violate(`${instance.id} starts on a part of a copy`)
+    if (instance.partial) world.judge.violate(`M5: ${instance.id} starts on a part of a copy`)
     setRunning(world, instance, true)
     // Whatever it starts from is the state from now on.
     Object.assign(instance, { whole: true, partial: false })
