@@ -217,6 +217,23 @@ test('a new primary that cannot start gives way to the old one, and the record s
   })
 })
 
+test('a successor that gives up right after it was elected is the only copy: the record says what is missing on it', async () => {
+  bench = await startBench()
+  const primary = await bench.primary('a')
+  const { puppet } = await bench.replica('a', primary)
+  // Let it confirm its lease and say how far the replica is.
+  await new Promise((resolve) => setTimeout(resolve, 300))
+  puppet.onElected = ({ certificate }) => {
+    const { epoch } = certificate.proposal
+    puppet.resign(epoch)
+    puppet.report({ kind: 'promotion-failed', epoch, why: 'the lease ended before the workload was up' })
+  }
+  primary.silence()
+  await until(async () => (await bench.call('GET', '/api/incidents')).body.items[0]?.closed_at)
+  const [incident] = (await bench.call('GET', '/api/incidents')).body.items
+  expect(incident).toMatchObject({ trigger: 'silence', outcome: 'failed', loss: { kind: 'bounded' } })
+})
+
 test('a hand-over that fails after the freeze counts the time until the thaw', async () => {
   bench = await startBench()
   const primary = await bench.primary('a')

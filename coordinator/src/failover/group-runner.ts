@@ -329,7 +329,7 @@ export function createGroupRunner(
     const ended = flight?.incident.id === incident.id ? flight : undefined
     if (ended) flight = undefined
     const now = clock.mono()
-    const moved = group.primary !== incident.instance && ended?.target === group.primary
+    const moved = group.primary !== incident.instance && ended?.heir === group.primary
     const wentOn =
       group.primary === incident.instance &&
       group.phase.kind !== 'failed' &&

@@ -36,6 +36,7 @@ import type {
   GroupContext,
   GroupEffect,
   GroupEvent,
+  GroupMember,
   GroupStep,
   OpenIncident,
   Phase,
@@ -128,9 +129,15 @@ export function mayPromote(group: Group, target: InstanceId, now: Mono): string 
   const member = group.members.get(target)
   if (!member) return `${target} is not a member`
   if (member.noticedBy !== undefined) return `${target} has an interruption notice of its own`
-  if (!readyTargets(group, now).includes(member))
-    return `${target} is not ready: ${member.connected ? `its state is ${member.sync}` : 'it is not connected'}`
-  return undefined
+  return readyTargets(group, now).includes(member)
+    ? undefined
+    : `${target} is not ready: ${whyNotReady(member)}`
+}
+
+function whyNotReady({ connected, sync }: GroupMember): string {
+  if (!connected) return 'it is not connected'
+  if (sync !== 'ready') return `its state is ${sync}`
+  return 'it has a whole copy, and the primary does not vouch for it at the moment'
 }
 
 function onLeft(group: Group, instance: InstanceId): GroupStep {
