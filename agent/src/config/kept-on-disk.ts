@@ -1,6 +1,6 @@
 import { messageOf } from '@understudy/shared/core/app-error'
 import { createSerial } from '@understudy/shared/core/serial'
-import type { Service } from '@understudy/shared/core/service'
+import { type Service, untilAborted } from '@understudy/shared/core/service'
 import { type Clock, seconds } from '@understudy/shared/core/time'
 import type { Degradation } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
@@ -57,10 +57,7 @@ export function keepOnDisk<T>(parts: {
       }
     },
     async run(signal) {
-      await new Promise<void>((resolve) => {
-        if (signal.aborted) return resolve()
-        signal.addEventListener('abort', () => resolve(), { once: true })
-      })
+      await untilAborted(signal)
       ended = true
       cancel()
       await serial(() => undefined)

@@ -2,7 +2,7 @@ import type { KeyObject } from 'node:crypto'
 import { isAppError, messageOf } from '@understudy/shared/core/app-error'
 import { type BackoffPolicy, fullJitter } from '@understudy/shared/core/backoff'
 import type { Random } from '@understudy/shared/core/random'
-import type { Service } from '@understudy/shared/core/service'
+import { type Service, untilAborted } from '@understudy/shared/core/service'
 import { between, type Clock, type Millis, millis, minutes, seconds } from '@understudy/shared/core/time'
 import type {
   CertificateIssued,
@@ -161,10 +161,7 @@ export function openIdentity(parts: {
       log.warn({ event: 'identity.refused', code, why: message, hint })
     },
     async run(signal) {
-      await new Promise<void>((resolve) => {
-        if (signal.aborted) return resolve()
-        signal.addEventListener('abort', () => resolve(), { once: true })
-      })
+      await untilAborted(signal)
       ended = true
       cancel()
       await saving

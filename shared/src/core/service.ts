@@ -7,6 +7,13 @@ export interface Service {
   run(signal: AbortSignal): Promise<void>
 }
 
+/** What a service without work of its own waits for. */
+export const untilAborted = (signal: AbortSignal): Promise<void> =>
+  new Promise((resolve) => {
+    if (signal.aborted) return resolve()
+    signal.addEventListener('abort', () => resolve(), { once: true })
+  })
+
 /** Runs all services until `signal` aborts or one of them fails; a failure stops the others and is thrown. */
 export async function runServices(services: readonly Service[], signal: AbortSignal): Promise<void> {
   const stop = new AbortController()

@@ -285,12 +285,11 @@ export function afterFailedPromotion(
   const { now } = context
   const attempt = group.phase.kind === 'promoting' ? group.phase.attempt + 1 : 1
   const { incident, opened } = incidentFor(group, from, context)
-  const left = incomplete ? [unvouchedCopy(group) ?? noticedCopy(group)] : []
-  for (const next of [...whoIsNext(group, from, attempt, now), ...left]) {
-    if (!next) continue
-    const failed = stepOf(incident, 'promotion-failed', `${from}: ${why}`)
+  const told = stepOf(incident, 'promotion-failed', `${from}: ${why}`)
+  const copy = incomplete ? (unvouchedCopy(group) ?? noticedCopy(group)) : undefined
+  for (const next of [...whoIsNext(group, from, attempt, now), ...(copy ? [copy] : [])]) {
     const elected = elect(group, next.instance, thenPromote(incident), context)
-    if (elected) return after([...opened, failed], elected)
+    if (elected) return after([...opened, told], elected)
   }
   if (group.members.get(from)?.gone) return replaceLost(group, context)
   return failed(group, from, why, attempt, now)

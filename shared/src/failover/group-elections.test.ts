@@ -424,6 +424,17 @@ test('who has ended need not speak', () => {
   expect(g.find('vote')?.proposal).toMatchObject({ primary: R, epoch: 3001 })
 })
 
+test.each([
+  ['planned', true],
+  ['notice', false],
+] as const)('an epoch that was given up without us is in the record as %s', (trigger, planned) => {
+  const g = bench().settle()
+  const certificate = certificateOf(turnoverOf(g.group), P, R)
+  const extras = { incident: null, fresh: false, planned }
+  g.send({ kind: 'voter', instance: R, message: { kind: 'certificate', certificate }, extras })
+  expect(g.find('incident-opened')).toMatchObject({ incident: { trigger, instance: P } })
+})
+
 test('an unknown succession is learnt like any other certificate, and does not begin a term', () => {
   const g = bench([P, R, Q]).settle()
   const base = g.group.certificate

@@ -26,9 +26,9 @@ export function onPromoted(
   const isCurrent = event.epoch >= (certificate?.proposal.term ?? 0) && event.epoch <= epoch
   if (event.instance !== group.primary || !isCurrent) return quiet(group)
   const isPromoting = phase.kind === 'promoting'
-  // Otherwise this process was restarted while the promotion was under way, or had given it up; it may have another
-  // successor voted on since.
-  const isAside = 'change' in phase && phase.change.then.kind === 'steady'
+  // Otherwise this process was restarted while the promotion was under way, or had given it up; something else that leaves it
+  // in office may have begun since.
+  const isAside = phase.kind === 'handing-over' || ('change' in phase && phase.change.then.kind !== 'promote')
   // It is given up in favour of another: unless that comes to nothing, it has been up for nothing.
   if ('change' in phase && !isAside) return quiet({ ...group, wasUp: true })
   if (!isPromoting && phase.kind !== 'steady' && !isAside) return quiet(group)

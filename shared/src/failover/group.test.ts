@@ -273,6 +273,17 @@ test('a primary that is up while another successor is voted on is followed by th
   )
 })
 
+test('that a primary is up counts also when it is told to hand over already', () => {
+  const g = bench().settle()
+  // Its report is late: this process has given the promotion up since, and found it in office.
+  g.group = { ...g.group, wasUp: false }
+  g.send({ kind: 'promote', target: R, budget: millis(5000), keepOld: true })
+  expect(g.group.phase.kind).toBe('handing-over')
+  g.promoted()
+  expect(g.group).toMatchObject({ wasUp: true, phase: { kind: 'handing-over' } })
+  expect(g.find('point-address')).toMatchObject({ instance: P })
+})
+
 test('who says that it is out of office is waited for a moment, so that the record has its own word for it', () => {
   const failing = () => {
     const g = bench().settle()
