@@ -2,6 +2,7 @@ import { randomUUID } from 'node:crypto'
 import { type IncidentId, type InstanceId, instanceId } from '@understudy/shared/core/ids'
 import { instant, millis, mono } from '@understudy/shared/core/time'
 import type { Certificate } from '@understudy/shared/failover/certificate'
+import type { Left } from '@understudy/shared/failover/member-types'
 import type { ElectionExtras, VoterEffect, VoterMessage } from '@understudy/shared/failover/voter'
 import {
   type AgentMessage,
@@ -45,7 +46,7 @@ export interface Puppet {
   /** Never again in office in this epoch. */
   resign(epoch: number): void
   /** Gives its epoch up as the order of a hand-over says, with or without a coordinator. */
-  release(target: InstanceId, incident: string): void
+  release(target: InstanceId, incident: string, left?: Left): void
   readonly lease: 'none' | 'solo' | 'until'
   readonly disk: PuppetDisk
   /** Says something as a voter. */
@@ -167,9 +168,9 @@ export async function connectPuppet(options: {
       })
     },
     resign: (epoch) => voter.step({ kind: 'resign', epoch }),
-    release(target, incident) {
+    release(target, incident, left = { bytes: 0, names: 0 }) {
       handedOver = { target, incident }
-      const extras = { incident: incident as IncidentId, fresh: false }
+      const extras = { incident: incident as IncidentId, fresh: false, left }
       voter.step({ kind: 'release', turn: 1, target, extras })
     },
     vote: (message) => voting?.send(JSON.stringify(message)),

@@ -122,6 +122,27 @@ test('a hand-over that was made while the coordinator was away is recorded once 
   expect(await standbys()).toMatchObject([{ instance_id: primary.instance }])
 })
 
+test.each([
+  ['nothing', { bytes: 0, names: 0 }, { kind: 'none' }],
+  ['what the deadline left no time for', { bytes: 4096, names: 0 }, { kind: 'bounded', bytes_behind: 4096 }],
+])(
+  'a primary that has given its epoch up and never says so itself has left out %s, by the word of its successor',
+  async (_, left, loss) => {
+    bench = await startBench()
+    const primary = await bench.primary('a')
+    const { id, puppet } = await bench.replica('a', primary)
+    await until(() => primary.lease === 'until')
+    const { report } = primary
+    primary.report = (body) => (body.kind === 'released' ? undefined : report(body))
+    primary.onOrder = (order) =>
+      order.kind === 'hand-over' ? primary.release(order.target, order.incident, left) : primary.obey(order)
+    await bench.call('POST', `/api/agents/a/replicas/${id}/promote`, { expected_epoch: 2 })
+    await until(async () => (await bench.call('GET', '/api/incidents')).body.items[0]?.closed_at !== null)
+    const { items } = (await bench.call('GET', '/api/incidents')).body
+    expect(items).toMatchObject([{ outcome: 'promoted', new_instance_id: puppet.instance, loss }])
+  },
+)
+
 test('a primary that was lost while the coordinator was away was last heard by the one before', async () => {
   bench = await startBench()
   const primary = await bench.primary('a')

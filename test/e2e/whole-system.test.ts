@@ -232,13 +232,14 @@ test('a coordinator that is killed while the new primary starts brings the move 
 
 test('a coordinator that is killed after a notice still knows of it, and moves in time', async () => {
   const before = await fleet.agent('agent-b')
+  const known = await fleet.known('agent-b')
   fleet.rig.cloud.interrupt(primaryOf(before), millis(60_000))
   await until(
     'the notice is recorded',
-    async () => (await fleet.rig.operator.incidents('agent-b')).length > 0,
+    async () => (await fleet.rig.operator.incidents('agent-b')).length > known.size,
   )
   await fleet.rig.restartCoordinator(0)
-  const incident = await fleet.incidentAfter('agent-b', new Set())
+  const incident = await fleet.incidentAfter('agent-b', known)
   expect(incident).toMatchObject({ trigger: 'notice', outcome: 'promoted', loss: { kind: 'none' } })
   expect(incident.new_instance_id).not.toBe(before.instance_id)
   await until('the new primary serves', async () => {
@@ -291,6 +292,7 @@ test('a replica whose disk is full is shown with what to do, and the primary goe
 test('of notices that come together each move waits its turn, and the workload serves meanwhile', async () => {
   const ids = ['agent-turn-1', 'agent-turn-2']
   const before = await Promise.all(ids.map((id) => fleet.protectedAgent(id)))
+  const known = new Set((await Promise.all(ids.map((id) => fleet.known(id)))).flatMap((of) => [...of]))
   for (const agent of before) fleet.rig.cloud.interrupt(primaryOf(agent), millis(60_000))
   // Agents look every two seconds, each when it does: told by somebody else, both are known in the same moment.
   const termination_time = new Date(Date.now() + 60_000).toISOString()
@@ -299,7 +301,7 @@ test('of notices that come together each move waits its turn, and the workload s
       fleet.call('POST', `/api/agents/${id}/termination-imminent`, { instance_id, termination_time }),
     ),
   )
-  const incidents = await Promise.all(ids.map((id) => fleet.incidentAfter(id, new Set())))
+  const incidents = await Promise.all(ids.map((id) => fleet.incidentAfter(id, known)))
   for (const incident of incidents)
     expect(incident).toMatchObject({ trigger: 'notice', outcome: 'promoted', loss: { kind: 'none' } })
   // One move at once, as is set here: one of them has waited, and froze its workload only then.

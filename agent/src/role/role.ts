@@ -26,7 +26,7 @@ import { describeRestored, type Recovery, throughOf } from '../snapshot/snapshot
 import type { RoleEffect, Voter } from '../voter/voter.ts'
 import type { HookOutcome, Hooks } from './hooks.ts'
 import type { RoleStore } from './role-store.ts'
-import { toMemberEvent } from './voter-events.ts'
+import { extrasOf, toMemberEvent } from './voter-events.ts'
 
 /** Names of the steps of an incident, by what is done. */
 const stepNames = {
@@ -159,10 +159,7 @@ export function createRole(parts: RoleSurroundings): Role {
       case 'stop-serving':
         return replication.stopServing()
       case 'release':
-        return voter.release(effect.turn, effect.target, {
-          ...{ incident: member.incident ?? null, fresh: false },
-          planned: member.role.kind === 'handing-over' && !member.role.urgent,
-        })
+        return voter.release(effect.turn, effect.target, extrasOf(member))
       case 'resign':
         return voter.resign(effect.epoch)
       case 'hook':

@@ -1,6 +1,14 @@
 import { owns } from '@understudy/shared/failover/member'
 import type { Lease, Member, MemberEvent } from '@understudy/shared/failover/member-types'
+import type { ElectionExtras } from '@understudy/shared/failover/voter-types'
 import type { RoleEffect } from '../voter/voter.ts'
+
+/** What the winner is told beside the vote with which this instance gives its epoch up. Pure. */
+export function extrasOf({ role, incident }: Member): ElectionExtras {
+  const extras = { incident: incident ?? null, fresh: false }
+  if (role.kind !== 'handing-over') return extras
+  return { ...extras, planned: !role.urgent, left: role.sealed?.left ?? { bytes: 0, names: 0 } }
+}
 
 /** What a decision of this instance's voter means for its role; undefined when it means nothing. Pure. */
 export function toMemberEvent(effect: RoleEffect, member: Member, lease: Lease): MemberEvent | undefined {

@@ -45,7 +45,12 @@ const messages: readonly VoterMessage[] = [
     base: null,
     votes: [vote],
     gone: [],
-    extras: { incident: '3c388b3e-cbb7-4a2e-b856-e54666835eb9' as never, fresh: true },
+    extras: {
+      incident: '3c388b3e-cbb7-4a2e-b856-e54666835eb9' as never,
+      fresh: true,
+      planned: false,
+      left: { bytes: 4096, names: 1 },
+    },
   },
   { kind: 'ask', proposal, base: null, gone: [], sentAt: mono(3) },
   { kind: 'vote', proposal, vote },

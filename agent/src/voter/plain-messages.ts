@@ -122,12 +122,18 @@ function castVote(value: unknown): CastVote {
 }
 
 function extras(value: unknown): ElectionExtras {
-  const { incident, fresh, planned } = record(value)
+  const { incident, fresh, planned, left } = record(value)
   return {
     incident: incident === null ? null : (text(incident, UUID) as IncidentId),
     fresh: bool(fresh),
     ...(planned === undefined ? {} : { planned: bool(planned) }),
+    ...(left === undefined ? {} : { left: rest(left) }),
   }
+}
+
+function rest(value: unknown): ElectionExtras['left'] {
+  const { bytes, names } = record(value)
+  return { bytes: whole(bytes), names: whole(names) }
 }
 
 const orNull = (value: unknown): Certificate | null => (value === null ? null : readCertificate(value))

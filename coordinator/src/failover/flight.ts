@@ -8,6 +8,7 @@ import {
   type Mono,
 } from '@understudy/shared/core/time'
 import type { OpenIncident } from '@understudy/shared/failover/group'
+import type { Left } from '@understudy/shared/failover/member-types'
 import type { Loss, ResponseAction } from '@understudy/shared/protocol/incidents'
 import type { MoveCause } from './incident-names.ts'
 
@@ -178,8 +179,14 @@ export function lossOf(flight: Flight, outcome: 'promoted' | 'relaunched', heart
 const hasSealed = ({ sealedFor, heir, incident }: Flight): boolean =>
   sealedFor !== undefined && (heir === undefined || heir === sealedFor || heir === incident.instance)
 
+/** The old primary gave its epoch to `target` once that one had confirmed everything but `left`. */
+export function noteSealed(flight: Flight, target: InstanceId, left: Left | undefined): void {
+  flight.sealedFor = target
+  flight.left = left && left.bytes + left.names > 0 ? lossOfRest(left) : undefined
+}
+
 /** The old primary said what it gave up without. */
-export function lossOfRest({ bytes, names }: { readonly bytes: number; readonly names: number }): Loss {
+export function lossOfRest({ bytes, names }: Left): Loss {
   const parts = [
     ...(bytes > 0 ? [`${bytes} bytes of changes for which the deadline left no time`] : []),
     ...(names > 0 ? [`what was in ${names} names that could not be read`] : []),

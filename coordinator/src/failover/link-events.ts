@@ -13,7 +13,7 @@ import { PROTOCOL_VERSION } from '@understudy/shared/protocol/version'
 import type { Logger } from 'pino'
 import type { FleetStore, Incidents } from '../fleet/fleet.ts'
 import type { Voting } from '../identity/identity.ts'
-import { type Flight, lossOfRest } from './flight.ts'
+import { type Flight, lossOfRest, noteSealed } from './flight.ts'
 import type { PresenceBook } from './presence.ts'
 import type { Entry, Registry } from './registry.ts'
 import type { ReplicaStore } from './replica-store.ts'
@@ -287,8 +287,7 @@ export function createLinkEvents(parts: {
   ): void {
     const { id } = flight.incident
     if (instance !== flight.incident.instance) return
-    flight.sealedFor = target
-    flight.left = left && lossOfRest(left)
+    noteSealed(flight, target, left)
     if (flight.left) incidents.lossTold(id, flight.left)
     if (incident === id) return
     for (const step of incidents.alsoKnownAs(id, incident)) measure(flight, instance, step, step.began)

@@ -1,11 +1,13 @@
 import type { AgentId, IncidentId, InstanceId } from '@understudy/shared/core/ids'
 import { between, type Clock, type Mono, seconds } from '@understudy/shared/core/time'
 import type { Certificate } from '@understudy/shared/failover/certificate'
+import type { Left } from '@understudy/shared/failover/member-types'
 import type { VoterMessage } from '@understudy/shared/failover/voter'
 import type { Hello, Report } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
 import type { Incidents } from '../fleet/fleet.ts'
 import type { Voting } from '../identity/identity.ts'
+import { noteSealed } from './flight.ts'
 import type { PresenceBook } from './presence.ts'
 import type { Entry, Registry } from './registry.ts'
 
@@ -105,6 +107,14 @@ export function createVoterEvents(parts: {
     if (flight?.elsewhere) incidents.alsoKnownAs(flight.incident.id, id)
   }
 
+  /** The certificate may come before the old primary's own word of its vote, and that one never. */
+  function noteRelease({ runner }: Entry, { proposal, votes }: Certificate, left: Left): void {
+    const { flight } = runner
+    if (!flight || !votes.some(({ voter }) => voter === flight.incident.instance)) return
+    noteSealed(flight, proposal.primary, left)
+    if (flight.left) incidents.lossTold(flight.incident.id, flight.left)
+  }
+
   return {
     tell,
     onVoterOpen(agentId, instance) {
@@ -152,6 +162,7 @@ export function createVoterEvents(parts: {
         message: { kind: 'certificate', certificate },
         extras,
       })
+      if (extras.left) noteRelease(entry, certificate, extras.left)
       if (extras.incident !== null && certificate.proposal.epoch === entry.runner.group.epoch)
         nameIncident(entry, extras.incident)
     },

@@ -2,7 +2,7 @@ import type { IncidentId, InstanceId } from '../core/ids.ts'
 import type { Millis, Mono } from '../core/time.ts'
 import type { CastVote, Certificate, Proposal, VoterId } from './certificate.ts'
 import type { LeasePolicy } from './lease.ts'
-import type { Lease } from './member-types.ts'
+import type { Lease, Left } from './member-types.ts'
 
 /**
  * One instance's part in deciding who is primary: its votes, its promises, and, in office, its leases. The role of the
@@ -71,6 +71,8 @@ export interface ElectionExtras {
   readonly fresh: boolean
   /** Nothing forces it: who gave its epoch up was asked to, or ends in good order. */
   readonly planned?: boolean | undefined
+  /** The old primary gave its epoch up once the winner had confirmed everything but this; absent where it did not. */
+  readonly left?: Left | undefined
 }
 
 /** Between voters. Whoever delivers one has checked signatures and the sender. */

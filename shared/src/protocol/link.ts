@@ -13,6 +13,7 @@ import {
   castVoteSchema,
   certificateSchema,
   electionExtrasSchema,
+  leftSchema,
   proposalSchema,
   voterKeySchema,
 } from './voter-messages.ts'
@@ -164,8 +165,7 @@ export const reportSchema = z.discriminatedUnion('kind', [
     /** Its vote for the target. */
     vote: z.object({ proposal: proposalSchema, vote: castVoteSchema }),
     seq: countSchema,
-    /** What the target does not have, because of the deadline or because it could not be read. */
-    left: z.object({ bytes: countSchema, names: countSchema }).optional(),
+    left: leftSchema.optional(),
   }),
   z.object({
     kind: z.literal('hand-over-failed'),

@@ -46,10 +46,14 @@ export const certificateSchema = z.object({
   votes: z.array(voteSchema).min(1).max(3),
 })
 
+/** What the successor does not have, because of the deadline or because it could not be read. */
+export const leftSchema = z.object({ bytes: countSchema, names: countSchema })
+
 export const electionExtrasSchema = z.object({
   incident: incidentIdSchema.nullable(),
   fresh: z.boolean(),
   planned: z.boolean().optional(),
+  left: leftSchema.optional(),
 })
 
 export const voterMessageSchema = z.discriminatedUnion('kind', [

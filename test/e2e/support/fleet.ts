@@ -90,6 +90,7 @@ export async function startFleet(
     cloud: { bootMillis: () => [300, 600], ...options.cloud },
   })
   rig.settle()
+  const launched = new Set<string>()
   const fleet: Fleet = {
     rig,
     directoryOf: (instance) => join(rig.directory, 'instances', instance),
@@ -106,9 +107,12 @@ export async function startFleet(
       return { status, body: JSON.parse(text) }
     },
     async agent(id) {
-      await rig.launchAgent({ id, name: id, client: 'acme', pool: 'm5.large@us-east-1a' })
+      // A test that is tried again goes on with the one that it has.
+      const isNew = !launched.has(id)
+      if (isNew) await rig.launchAgent({ id, name: id, client: 'acme', pool: 'm5.large@us-east-1a' })
       const agent = await untilAgent(rig.operator, id, 'serving', isServing)
-      rig.judge.write(id, await rig.cloud.addressPort(agentId(id)), 50)
+      if (isNew) rig.judge.write(id, await rig.cloud.addressPort(agentId(id)), 50)
+      launched.add(id)
       return agent
     },
     async protectedAgent(id) {
