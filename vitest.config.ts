@@ -19,8 +19,13 @@ const together = { maxWorkers: availableParallelism() + 1 }
 /** Whole systems with leases of a second run beside each other, which leaves some of the cores, but not beside computing. */
 const systems = { ...together, sequence: { groupOrder: 1 } }
 
-/** What measures times, or looks at a page that moves, has the machine for itself: one file at a time, after everything else. */
-const alone = { maxWorkers: 1, sequence: { groupOrder: 2 } }
+/** Faults are waited for more than they compute, so that pages are looked at beside them: a file of the one and one of the other. */
+const watched = { maxWorkers: 2, sequence: { groupOrder: 2 } }
+
+/** What measures has the machine for itself: one file at a time, after everything else. */
+const alone = { maxWorkers: 1, sequence: { groupOrder: 3 } }
+
+const measured = 'test/browser/performance.test.ts'
 
 /** Starts a real PostgreSQL for those tests that ask for one. */
 const postgres = 'coordinator/src/storage/postgres-global-setup.ts'
@@ -100,13 +105,23 @@ export default defineConfig({
           name: 'faults',
           include: ['test/faults/{faults,judges}.test.ts'],
           ...processLimits,
-          ...alone,
+          ...watched,
         },
       },
       {
         test: {
           name: 'browser',
           include: ['test/browser/**/*.test.ts'],
+          exclude: [measured],
+          globalSetup: ['test/browser/global-setup.ts'],
+          ...processLimits,
+          ...watched,
+        },
+      },
+      {
+        test: {
+          name: 'measured',
+          include: [measured],
           globalSetup: ['test/browser/global-setup.ts'],
           ...processLimits,
           ...alone,

@@ -172,3 +172,25 @@ test('a step of an incident of another agent is not written down', async () => {
   await until(async () => (await steps()).some(({ step }: { step: string }) => step === 'told by its own'))
   expect((await steps()).map(({ step }: { step: string }) => step)).not.toContain('told by another')
 })
+
+test('the notice of a standby is known to the next coordinator: that one does not promote it, and makes another', async () => {
+  bench = await startBench()
+  const primary = await bench.primary('a')
+  const { id, puppet } = await bench.replica('a', primary)
+  const incidents = async () => (await bench.call('GET', '/api/incidents')).body.items
+  puppet.report({
+    ...{ kind: 'notice', signal: 'termination-notice', noticeId: 'n1', action: 'terminate' },
+    ...{ time: instant(Date.now() + 120_000), ageMillis: millis(0) },
+  })
+  await until(async () => (await incidents())[0]?.outcome === 'no-action')
+  await until(async () => (await active()).length === 2)
+  await bench.stop()
+  // As if it had ended before it could make another.
+  await bench.db.deleteFrom('replica_instances').where('id', '!=', id).execute()
+  await bench.start(primary, puppet)
+  await until(async () => (await active()).length === 2)
+  const asked = await bench.call('POST', `/api/agents/a/replicas/${id}/promote`, {})
+  expect(asked).toMatchObject({ status: 409, body: { code: 'not_ready' } })
+  expect(asked.body.detail).toContain('has an interruption notice of its own')
+  expect(await incidents()).toHaveLength(1)
+})

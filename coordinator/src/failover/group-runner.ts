@@ -284,6 +284,7 @@ export function createGroupRunner(
       deadline: deadlineOf(incident),
       epoch: before.epoch,
       elsewhere: elsewhere !== undefined,
+      keepOld: incident.keepOld,
     })
     if (elsewhere || again !== undefined) return
     const said = sighting?.why ?? ''

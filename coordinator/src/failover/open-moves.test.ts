@@ -95,7 +95,7 @@ async function coordinator(agent: Partial<AgentRow> = { epoch: 2, instance_id: p
       for (const certificate of [one, two, certify(turnover(two, 3), ...voters)])
         await recordCertificate(commit, systemClock, { ...change, certificate, incident, trigger: 'notice' })
     },
-    open(trigger: Trigger, instance = p, via = 'test') {
+    open(trigger: Trigger, instance = p, via = 'test', keepOld = true) {
       const incident = incidents.newId()
       incidents.open({
         id: incident,
@@ -107,6 +107,7 @@ async function coordinator(agent: Partial<AgentRow> = { epoch: 2, instance_id: p
         detected: { wall: systemClock.now(), mono: systemClock.mono() },
         deadline: null,
         epoch: 2,
+        keepOld,
       })
       return incident
     },
@@ -176,19 +177,23 @@ test('an incident that was closed goes on under the same id when it turns out ot
 })
 
 test.each([
-  ['operator', true],
-  ['decision', false],
-  ['rebalance', false],
-  ['return-to-spot', false],
-])('a planned move that goes on and was asked for by %s keeps the old primary: %s', async (via, keepOld) => {
-  const { incidents, open, restart } = await coordinator()
-  incidents.target(open('planned', p, via), r)
-  const { moves } = await restart()
-  expect(moves.get(id)?.move).toMatchObject({
-    at: { kind: 'handing-over', target: r },
-    incident: { keepOld },
-  })
-})
+  ['operator', true, true],
+  ['operator', false, false],
+  ['decision', false, false],
+  ['rebalance', false, false],
+  ['return-to-spot', false, false],
+])(
+  'a planned move that goes on and was asked for by %s, to keep the old primary: %s, keeps it: %s',
+  async (via, asked, keepOld) => {
+    const { incidents, open, restart } = await coordinator()
+    incidents.target(open('planned', p, via, asked), r)
+    const { moves } = await restart()
+    expect(moves.get(id)?.move).toMatchObject({
+      at: { kind: 'handing-over', target: r },
+      incident: { keepOld },
+    })
+  },
+)
 
 test('what the old primary said that it gives up is in the record at once, and is still known after a restart', async () => {
   const { incidents, open, told, restart } = await coordinator()

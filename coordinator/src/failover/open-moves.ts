@@ -67,7 +67,7 @@ async function readOne(
     trigger,
     instance: asInstanceId(row.instance_id),
     by: deadlineOf(row, clock),
-    keepOld: trigger !== 'notice' && !isOurs && old?.retired !== 1,
+    keepOld: trigger !== 'notice' && !isOurs && row.keep_old !== 0 && old?.retired !== 1,
   }
   const { frozen, sealed, wroteOn } = readHandOver(steps, row.instance_id)
   const left = row.loss === null ? undefined : lossSchema.parse(JSON.parse(row.loss))

@@ -124,7 +124,7 @@ export function createRegistry(parts: {
     const last = await lastCertificates(ports.db, agentId, KEPT)
     const certificate = last.findLast(({ proposal }) => proposal.epoch === row.epoch)
     const base = last.find(({ digest }) => digest === certificate?.proposal.previous.digest)
-    const members = membersOf(row.id, instances, certificate)
+    const members = membersOf(row.id, instances, certificate, clock)
     const voted = { epoch: row.voted_epoch, primary: instanceOrNone(row.voted_for) }
     const primary = instanceOrNone(row.instance_id)
     const heard = heardBefore(primary, row.last_heartbeat_at, clock)
@@ -154,6 +154,11 @@ export function createRegistry(parts: {
     const { counting, superfluous } = sortActive(await replicas.active(entry.agentId), row.instance_id)
     for (const replica of superfluous) await replicas.setStatus(replica, 'terminated')
     for (const replica of counting) entry.replicas.set(replica.instance_id ?? replica.id, unheardOf(replica))
+    // One with a notice is replaced while it is still there.
+    const isLeaving = ({ instance_id: id }: ReplicaRow): boolean =>
+      instances.some((instance) => instance.id === id && instance.notice_at !== null)
+    if (counting.length > 0 && counting.every(isLeaving) && row.auto_replica_enabled === 1)
+      entry.wanted ??= { why: 'lost', ...wanted }
     if (counting.length === 0 && isStandbyMissing(row, instances, (await replicas.list(entry.agentId))[0]))
       entry.wanted ??= { why: 'replaced', ...wanted }
   }

@@ -102,6 +102,8 @@ export function createSignals(parts: {
     const left = between(clock.now(), time)
     if (via !== 'auto-scaling')
       inBackground('signal outcome', interruptions.ledger.noticed(instance, wallTimeOf(seenAt)))
+    // A coordinator that is restarted does not choose it as a standby.
+    inBackground('notice', fleet.patchInstance(instance, { notice_at: Math.round(time) }))
     if (running?.incident.instance === instance && running.incident.trigger === 'notice') {
       incidents.seen(running.incident.id, via, seenAt)
       // AWS may have moved it. What Auto Scaling says is a guess of ours, and a time that is over moves nothing.
@@ -336,6 +338,7 @@ export function createSignals(parts: {
       if (flight?.incident.instance === instance)
         incidents.seen(flight.incident.id, 'withdrawn', clock.mono())
       onStandby.delete(instance)
+      inBackground('notice', fleet.patchInstance(instance, { notice_at: null }))
       entry.runner.dispatch({ kind: 'notice-withdrawn', instance })
     },
     onMaintenance(entry, instance, event) {

@@ -83,7 +83,7 @@ export async function enrol(request: EnrolRequest, ports: EnrolmentPorts): Promi
   }
   // It was let go, and is let in again.
   if (known && known.terminated_at !== null)
-    await store.patchInstance(id, { retired: 0, terminated_at: null })
+    await store.patchInstance(id, { retired: 0, terminated_at: null, notice_at: null })
   // One that has come in before accounts were written down.
   if (known && known.account_id === null && identity.accountId !== null)
     await store.patchInstance(id, { account_id: identity.accountId })

@@ -35,7 +35,9 @@ export interface FleetStore {
   addInstance(instance: NewInstance): Promise<void>
   patchInstance(
     id: InstanceId,
-    patch: Partial<Pick<InstanceRow, 'is_active' | 'retired' | 'has_copy' | 'terminated_at' | 'account_id'>>,
+    patch: Partial<
+      Pick<InstanceRow, 'is_active' | 'retired' | 'has_copy' | 'terminated_at' | 'account_id' | 'notice_at'>
+    >,
   ): Promise<void>
   setStateDirectories(id: AgentId, count: number): Promise<void>
   /** Writes down when agents were last heard; called now and then, not at every heartbeat. */
@@ -139,6 +141,7 @@ export function createFleetStore(
           launched_at: launchedAt,
           enrolled_at: clock.now(),
           terminated_at: null,
+          notice_at: null,
         })
         .execute()
     },

@@ -20,6 +20,8 @@ export interface NewIncident {
   /** It is heard of afterwards: what is told of it later may lie before `detected`, which is corrected then. */
   readonly elsewhere?: boolean
   readonly interruptionProbability?: number
+  /** False where somebody wants the old primary to end after the move. */
+  readonly keepOld?: boolean
 }
 
 export interface NewStep {
@@ -84,6 +86,7 @@ export const toRow = (incident: NewIncident): IncidentRow => ({
   seen_via: JSON.stringify([{ via: incident.via, after_ms: 0 }]),
   old_epoch: incident.epoch,
   interruption_probability: incident.interruptionProbability ?? null,
+  keep_old: incident.keepOld === false ? 0 : null,
   ...notEnded,
 })
 

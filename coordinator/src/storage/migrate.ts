@@ -19,6 +19,7 @@ import { notifications } from './migrations/0015-notifications.ts'
 import { coveringPrices } from './migrations/0016-covering-prices.ts'
 import { engines } from './migrations/0018-engines.ts'
 import { callers } from './migrations/0020-callers.ts'
+import { noticesAndOldPrimaries } from './migrations/0021-notices-and-old-primaries.ts'
 import type { Schema } from './schema.ts'
 
 /** In order; a name never changes once it was released, and nothing goes backwards. */
@@ -41,6 +42,7 @@ const migrations: Record<string, Migration> = {
   '0016-covering-prices': coveringPrices,
   '0018-engines': engines,
   '0020-callers': callers,
+  '0021-notices-and-old-primaries': noticesAndOldPrimaries,
 }
 
 /**

@@ -113,6 +113,8 @@ export interface InstanceRow {
   launched_at: number | null
   enrolled_at: number
   terminated_at: number | null
+  /** When AWS takes it back, by a termination notice that was not withdrawn. */
+  notice_at: number | null
 }
 
 export interface ReplicaRow {
@@ -169,6 +171,8 @@ export interface IncidentRow {
   /** JSON, or null while nothing is known. */
   loss: string | null
   closed_at: number | null
+  /** 0: the old primary is to end after the move. Null: that follows from the trigger and from who has asked. */
+  keep_old: number | null
 }
 
 export interface IncidentStepRow {

@@ -57,6 +57,7 @@ describe.each(dialects)('a database on %s', (dialect) => {
       '0016-covering-prices',
       '0018-engines',
       '0020-callers',
+      '0021-notices-and-old-primaries',
     ]
     expect(await pendingMigrations(db)).toEqual(all)
     expect(await migrate(db)).toEqual(all)

@@ -18,7 +18,13 @@ export function restoreGroup(
     voted: { readonly epoch: number; readonly primary: InstanceId | undefined }
     /** Our own public key. */
     key: string
-    members: readonly { instance: InstanceId; retired: boolean; hadCopy: boolean; gone?: boolean }[]
+    members: readonly {
+      instance: InstanceId
+      retired: boolean
+      hadCopy: boolean
+      gone?: boolean
+      noticedBy?: Mono | undefined
+    }[]
     policy: LeasePolicy
     move?: OpenMove | undefined
   },
@@ -37,9 +43,9 @@ export function restoreGroup(
     key,
     phase: certificate === undefined ? { kind: 'vacant' } : phaseOf(move, certificate, base, silentUntil),
     members: new Map(
-      stored.members.map(({ instance, retired, hadCopy, gone = false }) => [
+      stored.members.map(({ instance, retired, hadCopy, gone = false, noticedBy }) => [
         instance,
-        { ...unheard(instance, now), retired, hadCopy, gone },
+        { ...unheard(instance, now), retired, hadCopy, gone, noticedBy },
       ]),
     ),
     promise: undefined,
