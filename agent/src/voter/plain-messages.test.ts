@@ -35,7 +35,7 @@ const messages: readonly VoterMessage[] = [
     kind: 'votes',
     proposal,
     base,
-    votes: [vote, { ...vote, echo: null }],
+    votes: [vote, { ...vote, echo: null, promise: millis(1000) }],
     gone: [A],
     extras: { incident: null, fresh: false },
   },

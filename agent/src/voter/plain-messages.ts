@@ -117,8 +117,12 @@ function vote(value: unknown): Vote {
 }
 
 function castVote(value: unknown): CastVote {
-  const { echo } = record(value)
-  return { ...vote(value), echo: echo === null ? null : mono(echo) }
+  const { echo, promise } = record(value)
+  return {
+    ...vote(value),
+    echo: echo === null ? null : mono(echo),
+    ...(promise === undefined ? {} : { promise: positive(promise) as Millis }),
+  }
 }
 
 function extras(value: unknown): ElectionExtras {

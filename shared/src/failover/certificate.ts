@@ -1,5 +1,5 @@
 import type { AgentId, InstanceId } from '../core/ids.ts'
-import type { Mono } from '../core/time.ts'
+import type { Millis, Mono } from '../core/time.ts'
 
 /**
  * Who decides for one agent, and what was decided.
@@ -38,6 +38,8 @@ export interface Vote {
 export interface CastVote extends Vote {
   /** When the candidate sent the message that this answers, on the candidate's own clock; null gives no lease. */
   readonly echo: Mono | null
+  /** How long its giver keeps to it; absent: as long as the candidate itself would. */
+  readonly promise?: Millis | undefined
 }
 
 export interface Certificate {

@@ -280,7 +280,10 @@ export function votesFor(group: Group, { proposal, votes, gone, then }: OpenChan
     kind: 'votes' as const,
     proposal,
     base: group.certificate ?? null,
-    votes: votes.map((cast): CastVote => (cast.voter === COORDINATOR ? { ...cast, echo: sentAt } : cast)),
+    votes: votes.map(
+      (cast): CastVote =>
+        cast.voter === COORDINATOR ? { ...cast, echo: sentAt, promise: group.policy.lease } : cast,
+    ),
     gone,
     extras: { incident: open?.incident?.id ?? null, fresh: open?.fresh ?? false },
   }

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest'
-import { mono } from '../core/time.ts'
+import { millis, mono } from '../core/time.ts'
 import { certificateOf, digestOf, keyOf, P, Q, R, signatureOf } from '../testkit/certificates.ts'
 import {
   askFor,
@@ -21,7 +21,7 @@ import {
   turnover,
 } from './certificate.ts'
 import { defaultLeasePolicy } from './lease.ts'
-import { inOffice } from './voter.ts'
+import { inOffice, type VoterMessage } from './voter.ts'
 
 const { lease } = defaultLeasePolicy
 
@@ -71,6 +71,13 @@ test('votes from two that reach the candidate apart are counted together, the la
   v.hear(P, votesOf(OVER, [P]))
   expect(v.find('certified')?.certificate.votes.map(({ voter }) => voter)).toEqual([COORDINATOR, P])
   expect(v.lease()).toEqual({ kind: 'until', at: 9_950 + lease * 0.98 })
+})
+
+test('a vote gives no longer lease than its giver keeps to it: terms may have been changed, and not be known to both yet', () => {
+  const v = successor()
+  const votes = votesOf(OVER, [P], { echo: v.now }) as VoterMessage & { kind: 'votes' }
+  v.hear(P, { ...votes, votes: votes.votes.map((vote) => ({ ...vote, promise: millis(lease / 2) })) })
+  expect(v.lease()).toEqual({ kind: 'until', at: v.now + (lease / 2) * 0.98 })
 })
 
 test('an echo from the future gives no lease', () => {

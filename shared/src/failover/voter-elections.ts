@@ -71,10 +71,8 @@ export const onVotes = (
 /** The latest echo of each voter counts. */
 function merge(known: readonly CastVote[], more: readonly CastVote[]): readonly CastVote[] {
   const votes = new Map(known.map((vote) => [vote.voter, vote]))
-  for (const vote of more) {
-    const echo = Math.max(votes.get(vote.voter)?.echo ?? -1, vote.echo ?? -1)
-    votes.set(vote.voter, { ...vote, echo: echo < 0 ? null : (echo as Mono) })
-  }
+  for (const vote of more)
+    if ((vote.echo ?? -1) >= (votes.get(vote.voter)?.echo ?? -1)) votes.set(vote.voter, vote)
   return [...votes.values()]
 }
 
@@ -167,8 +165,8 @@ function win(voter: Voter, { digest, now }: VoterContext): VoterStep {
   // While the clock is in doubt, when something was sent says nothing.
   const echoes = now < voter.quietUntil ? [] : votes
   const leased = echoes.reduce(
-    (owner, { voter: from, echo }) =>
-      echo === null || echo > now || from === voter.self ? owner : withLease(owner, from, echo),
+    (owner, { voter: from, echo, promise }) =>
+      echo === null || echo > now || from === voter.self ? owner : withLease(owner, from, echo, promise),
     office,
   )
   const spread: VoterMessage = { kind: 'certificate', certificate }
@@ -251,7 +249,10 @@ function cast(
       message: {
         kind: 'vote',
         proposal,
-        vote: { voter: self, signature: sign(proposal), echo: from === proposal.primary ? sentAt : null },
+        vote: {
+          ...{ voter: self, signature: sign(proposal), promise: voter.policy.lease },
+          echo: from === proposal.primary ? sentAt : null,
+        },
       },
     },
   )

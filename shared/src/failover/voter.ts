@@ -183,7 +183,7 @@ function onRelease(
   const proposal = turnover(certificate, Math.max(voted.epoch, certificate.proposal.epoch) + 1)
   if (!proposal) return refuse('there is no successor')
   const echo = voter.echoes.get(target) ?? null
-  const vote = { voter: voter.self, signature: sign(proposal), echo }
+  const vote = { voter: voter.self, signature: sign(proposal), echo, promise: voter.policy.lease }
   const record: VoterRecord = {
     ...voter.record,
     voted: { epoch: proposal.epoch, primary: target, digest: digest(proposal) },

@@ -38,7 +38,10 @@ export const proposalSchema = z.object({
 
 const voteSchema = z.object({ voter: voterIdSchema, signature: signatureSchema })
 
-export const castVoteSchema = voteSchema.extend({ echo: monoSchema.nullable() })
+export const castVoteSchema = voteSchema.extend({
+  echo: monoSchema.nullable(),
+  promise: millisSchema.optional(),
+})
 
 export const certificateSchema = z.object({
   proposal: proposalSchema,
