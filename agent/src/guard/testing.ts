@@ -55,15 +55,20 @@ export function runs(pid: number): boolean {
 export interface TestGuard extends Guard {
   readonly killed: number[]
   readonly events: string[]
+  /** Why each one that has ended did. */
+  readonly ends: string[]
 }
 
 export function testGuard(parts: Partial<GuardParts> & { key: string }): TestGuard {
   const killed: number[] = []
   const events: string[] = []
-  const log = pino(
-    { level: 'debug' },
-    { write: (line: string) => void events.push(String(JSON.parse(line).event)) },
-  )
+  const ends: string[] = []
+  const write = (line: string): void => {
+    const { event, why } = JSON.parse(line)
+    events.push(event)
+    if (event === 'guard.ended') ends.push(why)
+  }
+  const log = pino({ level: 'debug' }, { write })
   const guard = startGuard({
     clock: systemClock,
     random: Math.random,
@@ -75,6 +80,7 @@ export function testGuard(parts: Partial<GuardParts> & { key: string }): TestGua
     ...Object.getOwnPropertyDescriptors(guard),
     killed: { value: killed },
     events: { value: events },
+    ends: { value: ends },
   })
 }
 
