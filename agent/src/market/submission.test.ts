@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { AppError } from '@understudy/shared/core/app-error'
 import { seededRandom } from '@understudy/shared/core/random'
 import { createSerial } from '@understudy/shared/core/serial'
-import { minutes, plus, seconds } from '@understudy/shared/core/time'
+import { type Millis, minutes, plus, seconds } from '@understudy/shared/core/time'
 import type { PriceSubmission } from '@understudy/shared/protocol/market'
 import { priceSubmissionSchema } from '@understudy/shared/protocol/market'
 import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
@@ -73,13 +73,17 @@ function start(path = newPath()) {
   }
   cleanups.push(end)
   // Files are written in real time, which a virtual clock does not wait for.
+  const pass = async (by: Millis) => {
+    while (time.pending() === 0) await new Promise((resolve) => setTimeout(resolve, 1))
+    await time.advance(by)
+  }
   const give = async (given: readonly PriceSample[]) => {
     await queue.add(given)
     submitter.wake()
   }
   const rows = () => posted.flatMap((submission) => (submission.samples as Row[]).map(({ at }) => at))
   const events = (name: string) => lines.filter((line) => line.includes(`"event":"${name}"`))
-  return { time, queue, posted, submitter, world, give, rows, events, end, path }
+  return { time, queue, posted, submitter, world, pass, give, rows, events, end, path }
 }
 
 function newPath(): string {
@@ -120,14 +124,11 @@ test('while the coordinator is away everything waits; when it is back it goes', 
 })
 
 test('an answer that is lost means the same batch again, under the same name, with longer and longer waits', async () => {
-  const { time, queue, posted, submitter, world, give, events } = start()
+  const { pass, queue, posted, submitter, world, give, events } = start()
   world.refuse = () => new AppError('unavailable', 'no answer', { retryable: true })
   await give(samples(2))
   await eventually(() => posted.length).toBe(1)
-  for (let minute = 0; minute < 60; minute += 1) {
-    await time.advance(minutes(1))
-    await new Promise((resolve) => setTimeout(resolve, 2))
-  }
+  for (let minute = 0; minute < 60; minute += 1) await pass(minutes(1))
   expect(posted.length).toBeGreaterThan(5)
   expect(posted.length).toBeLessThan(60)
   expect(new Set(posted.map((submission) => JSON.stringify(submission))).size).toBe(1)
@@ -184,15 +185,12 @@ test.each(['payload_too_large', 'input_invalid'] as const)(
 )
 
 test('before a deadline the waits are short', async () => {
-  const { time, posted, submitter, world, give } = start()
+  const { time, pass, posted, submitter, world, give } = start()
   world.refuse = () => new AppError('unavailable', 'no answer', { retryable: true })
   await give(samples(1))
   await eventually(() => posted.length).toBe(1)
   submitter.hurry(plus(time.clock.mono(), minutes(2)))
-  for (let second = 0; second < 60; second += 1) {
-    await time.advance(seconds(1))
-    await new Promise((resolve) => setTimeout(resolve, 1))
-  }
+  for (let second = 0; second < 60; second += 1) await pass(seconds(1))
   expect(posted.length).toBeGreaterThan(25)
 })
 
