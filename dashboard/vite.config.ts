@@ -20,5 +20,6 @@ export default defineConfig(({ mode }) => ({
     environment: 'jsdom',
     include: ['src/**/*.test.ts'],
     setupFiles: ['src/testkit/setup.ts'],
+    expect: { poll: { timeout: 20_000 } },
   },
 }))
