@@ -116,10 +116,10 @@ test('grandchildren are found, also those in a session of their own and those th
      sh -c 'setsid sleep 300 & echo $!' &
      sleep 0.1; wait %3`,
   )
-  const all = [workload.pid, ...workload.started]
-  await until(() => all.length === 5 && all.every(runs))
+  const all = () => [workload.pid, ...workload.started()]
+  await until(() => all().length === 5 && all().every(runs))
   guard.arm(millis(50))
-  await until(() => !all.some(runs))
+  await until(() => !all().some(runs))
   await until(() => guard.killed.length > 0)
   expect(guard.killed).toEqual([5])
 })

@@ -99,7 +99,7 @@ test('a database and a log that were cut while they were written to are of one m
     await until(() => committed() > before)
     if (round < 2) continue
     // From then on there is nothing that a cut could hold still.
-    expect(cuts.degraded).toBeUndefined()
+    await until(() => cuts.degraded === undefined)
     child.kill('SIGKILL')
     await once(child, 'exit')
     await replica.finish(false)
