@@ -219,7 +219,7 @@ test('one replica that reads nothing holds up neither the others nor the workloa
   await until(() => lagOf(2)?.bytes === 0)
   const picture = await fullPicture(from)
   for (const { name, to } of replicas) {
-    await primary.seal(name, millis(10_000), false)
+    await primary.seal(name, millis(20_000), false)
     expect(await fullPicture(to)).toEqual(picture)
   }
   // The stalled one is held for as long as all of this takes: a write that waited for it would have hung.

@@ -101,7 +101,7 @@ test.each<[string, (to: string) => unknown]>([
   damage(to)
   await until(() => state().verified.mismatches > 0)
   await until(() => state().bytes === 0 && state().batches === 0)
-  await primary.seal(REPLICA, millis(10_000), false)
+  await primary.seal(REPLICA, millis(20_000), false)
   await until(() => state().verified.passes > 0)
   const [theirs, ours] = [await fullPicture(to), await fullPicture(from)]
   expect(theirs).toEqual(ours)
@@ -131,7 +131,7 @@ test('files that are written all the time give no false alarm', async () => {
     if (i % 5 === 0) await sleep(2)
   }
   expect(state().verified.mismatches).toBe(0)
-  await primary.seal(REPLICA, millis(10_000), false)
+  await primary.seal(REPLICA, millis(20_000), false)
   expect(await fullPicture(to)).toEqual(await fullPicture(from))
 })
 

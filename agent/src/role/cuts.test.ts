@@ -222,8 +222,8 @@ test('cuts go on in a new session, and a hand-over between two of them takes eve
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
   writeFileSync(join(from, 'b'), Buffer.alloc(4_000_000, 'changed since the last cut '))
-  await primary.drain(REPLICA, millis(5000))
-  await primary.seal(REPLICA, millis(5000), false)
+  await primary.drain(REPLICA, millis(20_000))
+  await primary.seal(REPLICA, millis(20_000), false)
   expect(readFileSync(join(to, 'b')).length).toBe(4_000_000)
 })
 
