@@ -3,6 +3,7 @@ import { copyFileSync, mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
+import { isAppError } from '@understudy/shared/core/app-error'
 import { agentId, type InstanceId } from '@understudy/shared/core/ids'
 import { seconds, systemClock } from '@understudy/shared/core/time'
 import { parsePool } from '@understudy/shared/market/pool'
@@ -225,8 +226,11 @@ export async function startBench(
       return {
         join_token: joinToken,
         identity: {
-          document: await imds.get('dynamic/instance-identity/document'),
-          signature: (await imds.get('dynamic/instance-identity/signature'))?.replace(/\s/g, ''),
+          document: await patiently(() => imds.get('dynamic/instance-identity/document')),
+          signature: (await patiently(() => imds.get('dynamic/instance-identity/signature')))?.replace(
+            /\s/g,
+            '',
+          ),
         },
         life_cycle: 'spot',
         state_directories: 1,
@@ -335,6 +339,16 @@ export async function startBench(
   }
 
   return bench
+}
+
+/** What is asked in this process may be answered too late where others want the same processors: it is asked again. */
+async function patiently<T>(ask: () => Promise<T>): Promise<T> {
+  for (const deadline = performance.now() + PATIENCE; ; )
+    try {
+      return await ask()
+    } catch (error) {
+      if (!isAppError(error) || !error.retryable || performance.now() > deadline) throw error
+    }
 }
 
 /** Waits until it holds. */
