@@ -284,7 +284,9 @@ test('it works from a worker thread while the main thread stands still', async (
       const { startGuard } = await import(${url('guard.ts')})
       const { systemClock: clock } = await import(${JSON.stringify(import.meta.resolve('@understudy/shared/core/time'))})
       const guard = startGuard({ key: ${JSON.stringify(key)}, clock, random: Math.random, log, onKilled: (n) => say('killed ' + n) })
-      const renew = setInterval(() => guard.arm(3000), 50)
+      const arm = () => guard.arm(3000)
+      arm()
+      const renew = setInterval(arm, 50)
       const guardedBut = async (gone) => {
         while (guard.degraded || guard.pid === gone) await new Promise((resolve) => setTimeout(resolve, 5))
         say('guarded')
