@@ -6,12 +6,15 @@ import { LongestFirst } from './.ci/longest-first.ts'
 /** Programs that tests start are compiled once, and not at each of hundreds of starts. */
 process.env.NODE_COMPILE_CACHE ??= join(import.meta.dirname, 'node_modules/.cache/compiled')
 
+/** How long `expect.poll` waits, a second if not said (as in dashboard/vite.config.ts). */
+const patience = { expect: { poll: { timeout: 20_000 } } }
+
 /**
  * A limit ends what hangs, and says nothing of how long a test takes: some take seconds alone, and other tests want the same
  * processors. Whole processes need time to start.
  */
-const limits = { testTimeout: 60_000, hookTimeout: 60_000 }
-const processLimits = { testTimeout: 180_000, hookTimeout: 180_000 }
+const limits = { testTimeout: 60_000, hookTimeout: 60_000, ...patience }
+const processLimits = { testTimeout: 180_000, hookTimeout: 180_000, ...patience }
 
 /** Many tests wait for a timer or a process, so one more runs than there are cores (as in dashboard/vite.config.ts). */
 const together = { maxWorkers: availableParallelism() + 1 }

@@ -130,7 +130,7 @@ test('two operators that promote at once make one move', async () => {
   const { id } = await bench.replica('a', primary)
   const path = `/api/agents/a/replicas/${id}/promote`
   // The move is still under way when the second one comes.
-  primary.onOrder = (order) => void setTimeout(() => primary.obey(order), 500)
+  primary.onOrder = (order) => void setTimeout(() => primary.obey(order), 2000)
   const both = await Promise.all([1, 2].map(() => bench.call('POST', path, { expected_epoch: 2 })))
   expect(both.map(({ status }) => status)).toEqual([200, 200])
   expect(new Set(both.map(({ body }) => body.incident.id)).size).toBe(1)
@@ -417,8 +417,7 @@ test('missed heartbeats end in a promotion, with the loss as a number', async ()
   bench = await startBench()
   const primary = await bench.primary('a')
   const { puppet } = await bench.replica('a', primary)
-  // Let it confirm its lease and say how far the replica is.
-  await new Promise((resolve) => setTimeout(resolve, 300))
+  await bench.leased('a')
   primary.silence()
   await until(async () => (await bench.call('GET', '/api/agents/a')).body.instance_id === puppet.instance)
   await until(async () => (await bench.call('GET', '/api/incidents')).body.items[0].closed_at !== null)

@@ -49,7 +49,7 @@ async function simulated(remote: boolean): Promise<World> {
   }
 }
 
-const soon = () => AbortSignal.timeout(5000)
+const soon = () => AbortSignal.timeout(30_000)
 const spec = (requestId: string, pool = 'm5.large@us-east-1a'): LaunchSpec => ({
   requestId,
   pool: parsePool(pool),

@@ -132,7 +132,7 @@ describe('the Lab of the demo', () => {
       bench.call('POST', '/api/v1/lab/assign-model', { instance_id: 'i-lab-gpu-001', model_id: model })
     const start = systemClock.mono()
     expect(await assign('model-003')).toMatchObject({ status: 200, body: { model_id: 'model-003' } })
-    expect(systemClock.mono() - start).toBeLessThan(10_000)
+    expect(systemClock.mono() - start).toBeLessThan(30_000)
     const first = (await get('/api/v1/lab/config/i-lab-gpu-001')).assigned_model_id
     expect((await bench.call('DELETE', `/api/v1/ml/models/${first}`)).body).toMatchObject({
       code: 'conflict',

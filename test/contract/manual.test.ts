@@ -45,7 +45,7 @@ async function lostAlone() {
   const back = await bench.connect('a', puppet.instance, credential)
   back.report({ kind: 'notice-withdrawn', noticeId })
   await until(() => back.role === 'replica')
-  await new Promise((resolve) => setTimeout(resolve, 600))
+  await until(async () => (await agent()).state === 'offline')
   return { primary: primary.instance, replica: id, back }
 }
 
@@ -83,7 +83,7 @@ test('a primary that ran alone is replaced on the word of an operator, once', as
 test('it takes a confirmation, an instance of that agent, and one that is silent', async () => {
   bench = await startBench({ manual: true })
   const primary = await bench.primary('a')
-  await new Promise((resolve) => setTimeout(resolve, 600))
+  await new Promise((resolve) => setTimeout(resolve, 1200))
   for (const body of [{}, { confirmed: false }, { confirmed: true, because: 'x' }])
     expect(await gone(primary.instance, body)).toMatchObject({ status: 400, body: { code: 'input_invalid' } })
   expect(await gone('i-none')).toMatchObject({ status: 404, body: { code: 'not_found' } })
@@ -123,8 +123,7 @@ test('when the time of a notice is over the reason says so, and the incident end
   const primary = await bench.primary('a')
   notice(primary, 300)
   await until(async () => (await agent()).state === 'draining')
-  await new Promise((resolve) => setTimeout(resolve, 400))
-  expect((await agent()).reason).toMatch(/passed .* ago and the instance still answers/)
+  await until(async () => /passed .* ago and the instance still answers/.test((await agent()).reason))
   await primary.close()
   await until(async () => /passed .* ago and nothing is heard/.test((await agent()).reason))
   const { incident_id: id } = (await gone(primary.instance)).body
@@ -169,7 +168,7 @@ test('primary and successor are lost together: a third copy takes over once an o
   await successor.close()
   await until(async () => (await gone(primary.instance)).status === 200)
   // Silence is no evidence: the successor may have been elected, or may come back with everything.
-  await new Promise((resolve) => setTimeout(resolve, 1500))
+  await new Promise((resolve) => setTimeout(resolve, 2500))
   const epochs = async () => (await bench.call('GET', '/api/agents/a/epochs')).body.items
   expect((await epochs()).filter(({ forced }: { forced: boolean }) => forced)).toEqual([])
   expect((await agent()).instance_id).toBe(primary.instance)

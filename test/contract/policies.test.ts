@@ -90,7 +90,7 @@ test('a recommendation makes a replica with a reason, and one that no notice fol
   expect(gone).toMatchObject({ id: made?.id, is_active: false })
   expect(gone?.reason).toBe('let go: no notice followed the recommendation: it is not needed any more')
   expect((await agentOf('quiet')).state).toBe('healthy')
-}, 30_000)
+})
 
 test('with the policy handover the primary gives its epoch to a replica that is ready', async () => {
   const primary = await bench.primary('hands-over', POOL)
@@ -113,7 +113,7 @@ test('with the policy handover the primary gives its epoch to a replica that is 
     loss: { kind: 'none' },
   })
   expect(incidents[0].steps[0].detail).toContain('a notice follows the recommendation with a probability')
-}, 30_000)
+})
 
 test('as many standbys are kept as an agent is to have, each in a pool of its own', async () => {
   await bench.primary('kept', POOL)
@@ -122,7 +122,7 @@ test('as many standbys are kept as an agent is to have, each in a pool of its ow
   const replicas = await replicasOf('kept')
   expect(new Set([POOL, ...replicas.map(({ pool_id }) => pool_id)]).size).toBe(3)
   expect(replicas[0]?.reason).toContain('2 are to be kept at all times; ')
-}, 30_000)
+})
 
 const notice = (puppet: Puppet, seconds: number) =>
   puppet.report({
@@ -151,7 +151,7 @@ test('a notice without a replica: one is made, what it costs is told, and the pr
     /^i-bench\d+ is launching, and how long it takes cannot be said yet; 1\d\d(\.\d)? s are left\. It takes over/,
   )
   await until(async () => (await stepOf('alone', 'emergency-snapshot'))?.reported_by === primary.instance)
-}, 30_000)
+})
 
 test('where no spot pool has capacity an agent that may is helped on demand, and another is told why not', async () => {
   const primaries = { may: await bench.primary('may', POOL), 'may-not': await bench.primary('may-not', POOL) }
@@ -167,9 +167,10 @@ test('where no spot pool has capacity an agent that may is helped on demand, and
   expect((await stepOf('may', 'no-spot-capacity')).detail).toContain('an instance on demand is started')
   await until(async () => (await stepOf('may-not', 'no-spot-capacity')) !== undefined)
   expect((await stepOf('may-not', 'no-spot-capacity')).detail).toContain('on_demand_fallback is off')
-  expect((await replicasOf('may-not')).filter(({ is_active }) => is_active)).toEqual([])
+  // It is tried again and again.
+  await until(async () => (await replicasOf('may-not')).every(({ is_active }) => !is_active))
   // Where AWS is about to act nobody waits until a pool that has just refused may be asked again, which would be in five minutes.
   for (const { id } of bench.cloud.market.states()) bench.cloud.market.force(id, 'calm')
   await until(async () => (await stepOf('may-not', 'replica-launched')) !== undefined)
   expect((await replicasOf('may-not'))[0]).toMatchObject({ life_cycle: 'spot', is_active: true })
-}, 30_000)
+})

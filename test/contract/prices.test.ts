@@ -66,7 +66,7 @@ test('an agent whose clock is an hour off samples at the time of AWS', async () 
   const { prices } = await world({ agentClock: off })
   const { at, prices: found } = await prices()
   expect(found.size).toBe(4)
-  expect(Math.abs(at - Date.now())).toBeLessThan(5000)
+  expect(Math.abs(at - Date.now())).toBeLessThan(60_000)
 })
 
 test('a role that may not, and no role', async () => {

@@ -25,7 +25,7 @@ test('the successor of a primary that has fallen silent is not deleted: it has t
     puppet.vote({ kind: 'beat', epoch, sentAt: mono(performance.now()), hears: true, office: false })
   const beating = setInterval(beat, 50)
   onTestFinished(() => clearInterval(beating))
-  await new Promise((resolve) => setTimeout(resolve, 600))
+  await until(async () => (await bench.call('GET', '/api/agents/a')).body.state === 'offline')
   const refused = await bench.call('DELETE', `/api/agents/a/replicas/${id}`)
   expect(refused).toMatchObject({ status: 409, body: { code: 'busy' } })
   expect(refused.body.detail).toContain(`nothing was heard from the primary ${primary.instance}`)

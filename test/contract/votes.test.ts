@@ -60,7 +60,7 @@ test("a primary with a successor has leases, and says so; the coordinator's own 
   expect(primary.lease).toBe('until')
   const { remaining_ms: left } = (await agent()).lease
   expect(left).toBeGreaterThan(0)
-  expect(left).toBeLessThanOrEqual(500)
+  expect(left).toBeLessThanOrEqual(1000)
 })
 
 test('a hand-over that was made while the coordinator was away is recorded once when it comes back', async () => {
@@ -77,7 +77,7 @@ test('a hand-over that was made while the coordinator was away is recorded once 
   await until(() => puppet.elections.length === 1)
   puppet.step(incident, 'workload-started', 1)
   puppet.step(incident, 'health-check', 2)
-  await new Promise((resolve) => setTimeout(resolve, 300))
+  await new Promise((resolve) => setTimeout(resolve, 3000))
   const back = Date.now()
   await bench.start(primary, puppet)
   await until(
@@ -104,8 +104,8 @@ test('a hand-over that was made while the coordinator was away is recorded once 
   expect(at('epoch-moved')).toHaveLength(1)
   expect(items[0].no_primary_from_t_ms).toBe(0)
   expect(items[0].no_primary_ms).toBeGreaterThan(back - frozen)
-  expect(items[0].no_primary_ms).toBeLessThan(Date.now() - frozen + 100)
-  expect(Math.abs(Date.parse(items[0].detected_at) - frozen)).toBeLessThan(200)
+  expect(items[0].no_primary_ms).toBeLessThan(Date.now() - frozen + 1000)
+  expect(Math.abs(Date.parse(items[0].detected_at) - frozen)).toBeLessThan(2000)
   // The members' own name for it leads to it, too.
   expect((await bench.call('GET', `/api/incidents/${incident}`)).body.id).toBe(items[0].id)
   expect((await bench.call('GET', '/api/switches')).body.items).toMatchObject([

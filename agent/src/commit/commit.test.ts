@@ -165,10 +165,10 @@ test('the socket of a group answers commits and nothing else, to its members onl
   expect(stats.isSocket()).toBe(true)
   expect(stats.mode & 0o777).toBe(0o660)
   expect(stats.gid).toBe(lstatSync(shared).gid)
-  expect(await askCommit(path, seconds(2))).toEqual({
+  expect(await askCommit(path, seconds(20))).toEqual({
     schema: 'understudy.agent-commit/v1',
     durable_on: [REPLICA],
-    took_ms: 2000,
+    took_ms: 20_000,
   })
   expect(await raw(path, 'POST', '/commit')).toMatchObject({ status: 200, body: { took_ms: 10_000 } })
   expect(await raw(path, 'GET', '/status')).toMatchObject({ status: 404, body: { code: 'not_found' } })
@@ -229,7 +229,7 @@ test('refusals come with code, status and hint, and a bug without its text', asy
     status: 409,
     body: { code: 'conflict', detail: 'this instance is not primary', hint: 'ask the other one' },
   })
-  await expect(askCommit(path, seconds(1))).rejects.toMatchObject({
+  await expect(askCommit(path, seconds(10))).rejects.toMatchObject({
     code: 'conflict',
     hint: 'ask the other one',
   })

@@ -61,8 +61,9 @@ export function startGuardProcess(bash: string, key: string, events: GuardEvents
 
   try {
     const args = [`${WORKLOAD_KEY}=${key}`, String(process.pid), ownService() ?? '']
-    // Its source is in a variable, so that a list of processes shows a line that can be read.
-    child = spawn(bash, ['-c', 'eval "$GUARD"', 'understudy-guard', ...args], {
+    // Its source is in a variable, so that a list of processes shows a line that can be read. Its input is a socket, as that
+    // of a shell which rshd has started, for which bash would run the user's .bashrc first.
+    child = spawn(bash, ['--norc', '-c', 'eval "$GUARD"', 'understudy-guard', ...args], {
       cwd: '/',
       detached: true,
       env: { PATH: process.env.PATH, LC_ALL: 'C', GUARD: GUARD_SCRIPT },

@@ -25,7 +25,10 @@ export interface TestWorkload {
  * A process with the mark of `key` that prints the ids of what `script` starts with `echo $!`, then sleeps. Returns when
  * it sleeps, or has been killed before.
  */
-export async function startWorkload(key: string, script = ''): Promise<TestWorkload & { started: number[] }> {
+export async function startWorkload(
+  key: string,
+  script = '',
+): Promise<TestWorkload & { started: () => number[] }> {
   const child = spawn('sh', ['-c', `${script}\necho ready; exec sleep 300`], {
     env: { PATH: process.env.PATH, [WORKLOAD_KEY]: key },
     stdio: ['ignore', 'pipe', 'inherit'],
@@ -40,7 +43,7 @@ export async function startWorkload(key: string, script = ''): Promise<TestWorkl
     output += text
   })
   while (!over && !output.includes('ready')) await Promise.race([once(child.stdout, 'data'), ended])
-  return { child, pid: child.pid ?? 0, ended, started: (output.match(/\d+/g) ?? []).map(Number) }
+  return { child, pid: child.pid ?? 0, ended, started: () => (output.match(/\d+/g) ?? []).map(Number) }
 }
 
 /** Whether the process runs: one that waits for its parent to look is gone. */
@@ -55,15 +58,20 @@ export function runs(pid: number): boolean {
 export interface TestGuard extends Guard {
   readonly killed: number[]
   readonly events: string[]
+  /** Why each one that has ended did. */
+  readonly ends: string[]
 }
 
 export function testGuard(parts: Partial<GuardParts> & { key: string }): TestGuard {
   const killed: number[] = []
   const events: string[] = []
-  const log = pino(
-    { level: 'debug' },
-    { write: (line: string) => void events.push(String(JSON.parse(line).event)) },
-  )
+  const ends: string[] = []
+  const write = (line: string): void => {
+    const { event, why } = JSON.parse(line)
+    events.push(event)
+    if (event === 'guard.ended') ends.push(why)
+  }
+  const log = pino({ level: 'debug' }, { write })
   const guard = startGuard({
     clock: systemClock,
     random: Math.random,
@@ -75,6 +83,7 @@ export function testGuard(parts: Partial<GuardParts> & { key: string }): TestGua
     ...Object.getOwnPropertyDescriptors(guard),
     killed: { value: killed },
     events: { value: events },
+    ends: { value: ends },
   })
 }
 

@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { agentId, instanceId } from '@understudy/shared/core/ids'
 import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
 import { pino } from 'pino'
-import { afterAll, expect, test, vi } from 'vitest'
+import { afterAll, expect, test } from 'vitest'
 import { keepCredential, readEnrolment } from './enrolment.ts'
 
 const scratch = mkdtempSync(join(tmpdir(), 'understudy-enrolment-'))
@@ -21,9 +21,9 @@ test('a renewed credential that cannot be written is told, and written as soon a
   }
   const kept = keepCredential(path, enrolment, time.clock, pino({ level: 'silent' }))
   kept.keep('new')
-  await vi.waitFor(() => expect(kept.degraded?.message).toMatch(/^the renewed credential .*ENOENT/))
+  await expect.poll(() => kept.degraded?.message).toMatch(/^the renewed credential .*ENOENT/)
   mkdirSync(join(scratch, 'later'))
   await time.advance(10_000)
-  await vi.waitFor(() => expect(kept.degraded).toBeUndefined())
+  await expect.poll(() => kept.degraded).toBeUndefined()
   expect(readEnrolment(path)).toEqual({ ...enrolment, credential: 'new' })
 })

@@ -106,14 +106,11 @@ function instance({ directory }: ReturnType<typeof world>, name: string, role: s
   return { market, now, become, end }
 }
 
-/** The machine that runs this may be busy. */
-const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 10_000 })
-
 test('a primary and a replica sample and submit, each as what it is', async () => {
   const here = world()
   const first = instance(here, 'i-first1', 'primary')
   const second = instance(here, 'i-second2', 'replica')
-  await eventually(() => here.sent.length).toBe(2)
+  await expect.poll(() => here.sent.length).toBe(2)
   expect(
     here.sent.flatMap(({ rows }) => rows.map(({ instance_id, role }) => `${instance_id} ${role}`)).sort(),
   ).toEqual(['i-first1 primary', 'i-second2 replica'])
@@ -121,7 +118,7 @@ test('a primary and a replica sample and submit, each as what it is', async () =
     'Bearer credential of i-first1',
     'Bearer credential of i-second2',
   ])
-  await eventually(() => second.market.status.queued).toBe(0)
+  await expect.poll(() => second.market.status.queued).toBe(0)
   expect(first.market.status).toMatchObject({
     sampling_as: 'primary',
     pools: 1,
@@ -136,20 +133,20 @@ test('who is promoted sends what the one before it had left, in its name', async
   const here = world()
   here.state.accepts = false
   const first = instance(here, 'i-first1', 'primary')
-  await eventually(() => first.market.status.queued).toBe(1)
+  await expect.poll(() => first.market.status.queued).toBe(1)
   first.now.notice = true
   first.market.noticed(plus(systemClock.mono(), seconds(120)))
-  await eventually(() => first.market.status.last_error).toContain('503')
+  await expect.poll(() => first.market.status.last_error).toContain('503')
   expect(first.market.status.sampling_as).toBeNull()
   await first.end()
   const second = instance(here, 'i-second2', 'replica')
-  await eventually(() => second.market.status.queued).toBe(1)
+  await expect.poll(() => second.market.status.queued).toBe(1)
   second.become('primary')
   // The predecessor's, its own as a replica, and one as the new primary.
-  await eventually(() => second.market.status.queued).toBe(3)
+  await expect.poll(() => second.market.status.queued).toBe(3)
   here.state.accepts = true
   second.market.noticed(plus(systemClock.mono(), seconds(120)))
-  await eventually(() => second.market.status.queued).toBe(0)
+  await expect.poll(() => second.market.status.queued).toBe(0)
   expect(
     here.sent.flatMap(({ rows }) => rows.map(({ instance_id, role }) => `${instance_id} ${role}`)).sort(),
   ).toEqual(['i-first1 primary', 'i-second2 primary', 'i-second2 replica'])
@@ -161,11 +158,11 @@ test('while the coordinator is away nothing is sent, and once it is back everyth
   const here = world()
   const { market, now } = instance(here, 'i-first1', 'primary')
   now.connected = false
-  await eventually(() => market.status.queued).toBe(1)
+  await expect.poll(() => market.status.queued).toBe(1)
   market.useCredential('another')
   now.connected = true
   market.connected()
-  await eventually(() => here.sent.length).toBe(1)
+  await expect.poll(() => here.sent.length).toBe(1)
   expect(here.sent[0]?.credential).toBe('Bearer another')
 })
 

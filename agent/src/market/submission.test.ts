@@ -4,7 +4,7 @@ import { join } from 'node:path'
 import { AppError } from '@understudy/shared/core/app-error'
 import { seededRandom } from '@understudy/shared/core/random'
 import { createSerial } from '@understudy/shared/core/serial'
-import { minutes, plus, seconds } from '@understudy/shared/core/time'
+import { type Millis, minutes, plus, seconds } from '@understudy/shared/core/time'
 import type { PriceSubmission } from '@understudy/shared/protocol/market'
 import { priceSubmissionSchema } from '@understudy/shared/protocol/market'
 import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
@@ -73,13 +73,17 @@ function start(path = newPath()) {
   }
   cleanups.push(end)
   // Files are written in real time, which a virtual clock does not wait for.
+  const pass = async (by: Millis) => {
+    while (time.pending() === 0) await new Promise((resolve) => setTimeout(resolve, 1))
+    await time.advance(by)
+  }
   const give = async (given: readonly PriceSample[]) => {
     await queue.add(given)
     submitter.wake()
   }
   const rows = () => posted.flatMap((submission) => (submission.samples as Row[]).map(({ at }) => at))
   const events = (name: string) => lines.filter((line) => line.includes(`"event":"${name}"`))
-  return { time, queue, posted, submitter, world, give, rows, events, end, path }
+  return { time, queue, posted, submitter, world, pass, give, rows, events, end, path }
 }
 
 function newPath(): string {
@@ -88,13 +92,10 @@ function newPath(): string {
   return join(directory, 'prices.jsonl')
 }
 
-/** The machine that runs this may be busy. */
-const eventually = <T>(read: () => T) => expect.poll(read, { timeout: 10_000 })
-
 test('what waits goes in batches, the oldest first, in the form of the wire', async () => {
   const { queue, posted, give, rows } = start()
   await give(samples(1200))
-  await eventually(() => queue.size).toBe(0)
+  await expect.poll(() => queue.size).toBe(0)
   expect(posted.map(({ samples: { length } }) => length)).toEqual([500, 500, 200])
   expect(rows()).toEqual(samples(1200).map(({ at }) => at))
   for (const submission of posted) expect(priceSubmissionSchema.safeParse(submission).success).toBe(true)
@@ -115,19 +116,16 @@ test('while the coordinator is away everything waits; when it is back it goes', 
   expect(posted).toEqual([])
   world.connected = true
   submitter.wake()
-  await eventually(() => queue.size).toBe(0)
+  await expect.poll(() => queue.size).toBe(0)
   expect(posted).toHaveLength(1)
 })
 
 test('an answer that is lost means the same batch again, under the same name, with longer and longer waits', async () => {
-  const { time, queue, posted, submitter, world, give, events } = start()
+  const { pass, queue, posted, submitter, world, give, events } = start()
   world.refuse = () => new AppError('unavailable', 'no answer', { retryable: true })
   await give(samples(2))
-  await eventually(() => posted.length).toBe(1)
-  for (let minute = 0; minute < 60; minute += 1) {
-    await time.advance(minutes(1))
-    await new Promise((resolve) => setTimeout(resolve, 2))
-  }
+  await expect.poll(() => posted.length).toBe(1)
+  for (let minute = 0; minute < 60; minute += 1) await pass(minutes(1))
   expect(posted.length).toBeGreaterThan(5)
   expect(posted.length).toBeLessThan(60)
   expect(new Set(posted.map((submission) => JSON.stringify(submission))).size).toBe(1)
@@ -135,7 +133,7 @@ test('an answer that is lost means the same batch again, under the same name, wi
   expect(events('prices.not_submitted')).toHaveLength(1)
   world.refuse = () => undefined
   submitter.wake()
-  await eventually(() => submitter.error).toBeUndefined()
+  await expect.poll(() => submitter.error).toBeUndefined()
   expect(queue.size).toBe(0)
 })
 
@@ -145,12 +143,12 @@ test('after a restart only what was not answered for is sent', async () => {
   first.world.refuse = () =>
     answered++ === 0 ? undefined : new AppError('unavailable', 'gone', { retryable: true })
   await first.give(samples(800))
-  await eventually(() => first.submitter.error).toBe('gone')
-  await eventually(() => first.queue.size).toBe(300)
+  await expect.poll(() => first.submitter.error).toBe('gone')
+  await expect.poll(() => first.queue.size).toBe(300)
   await first.end()
   const second = start(first.path)
   second.submitter.wake()
-  await eventually(() => second.queue.size).toBe(0)
+  await expect.poll(() => second.queue.size).toBe(0)
   expect(second.rows()).toEqual(
     samples(800)
       .slice(500)
@@ -162,7 +160,7 @@ test('rows that are refused are counted and never sent again', async () => {
   const { queue, posted, submitter, world, give, events } = start()
   world.refusedRows = 2
   await give(samples(3))
-  await eventually(() => queue.size).toBe(0)
+  await expect.poll(() => queue.size).toBe(0)
   expect(submitter.refused).toBe(2)
   expect(posted).toHaveLength(1)
   expect(events('prices.refused')).toHaveLength(1)
@@ -176,23 +174,20 @@ test.each(['payload_too_large', 'input_invalid'] as const)(
     world.refuse = (given) =>
       given.some(({ at }) => at === bad) ? new AppError(code, 'not this') : undefined
     await give(samples(100))
-    await eventually(() => queue.size).toBe(0)
-    await eventually(() => submitter.refused).toBe(1)
+    await expect.poll(() => queue.size).toBe(0)
+    await expect.poll(() => submitter.refused).toBe(1)
     expect(submitter.error).toBeUndefined()
     expect(new Set(rows()).size).toBe(100)
   },
 )
 
 test('before a deadline the waits are short', async () => {
-  const { time, posted, submitter, world, give } = start()
+  const { time, pass, posted, submitter, world, give } = start()
   world.refuse = () => new AppError('unavailable', 'no answer', { retryable: true })
   await give(samples(1))
-  await eventually(() => posted.length).toBe(1)
+  await expect.poll(() => posted.length).toBe(1)
   submitter.hurry(plus(time.clock.mono(), minutes(2)))
-  for (let second = 0; second < 60; second += 1) {
-    await time.advance(seconds(1))
-    await new Promise((resolve) => setTimeout(resolve, 1))
-  }
+  for (let second = 0; second < 60; second += 1) await pass(seconds(1))
   expect(posted.length).toBeGreaterThan(25)
 })
 

@@ -187,7 +187,7 @@ test('sockets, pipes and devices are not replicated, and what they replace is re
   for (const name of ['pipe', 'device', 'kept']) writeFileSync(join(from, name), name)
   follow()
   await until(() => replica.whole)
-  await primary.seal(REPLICA, millis(10_000), false)
+  await primary.seal(REPLICA, millis(20_000), false)
   expect(readdirSync(to).sort()).toEqual(['device', 'kept', 'pipe'])
   for (const name of ['pipe', 'device']) rmSync(join(from, name))
   execFileSync('mkfifo', [join(from, 'pipe')])
@@ -199,11 +199,11 @@ test('sockets, pipes and devices are not replicated, and what they replace is re
     devices = false
   }
   linkSync(join(from, 'pipe'), join(from, 'pipe again'))
-  await primary.seal(REPLICA, millis(10_000), false)
+  await primary.seal(REPLICA, millis(20_000), false)
   expect(readdirSync(to)).toEqual(['kept'])
   expect(existsSync(join(from, 'device'))).toBe(devices)
   renameSync(join(from, 'kept'), join(from, 'pipe'))
-  await primary.seal(REPLICA, millis(10_000), false)
+  await primary.seal(REPLICA, millis(20_000), false)
   expect(readFileSync(join(to, 'pipe'), 'utf8')).toBe('kept')
 })
 

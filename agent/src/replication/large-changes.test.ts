@@ -23,7 +23,7 @@ test('a replica is not ready while a large change comes in, and ready again once
   await until(() => copies.includes(false))
   await until(() => replica.whole && (primary.lags()[0]?.lag.attached ?? false))
   expect(copies).toEqual([true, false, true])
-  await primary.seal(REPLICA, millis(5000), false)
+  await primary.seal(REPLICA, millis(20_000), false)
   expect(picture(to)).toEqual(picture(from))
 })
 
@@ -52,7 +52,7 @@ test('a large change that is cut off in the middle leaves a whole copy once the 
   expect(replica.whole).toBe(false)
   follow()
   await until(() => replica.whole)
-  await primary.seal(REPLICA, millis(5000), false)
+  await primary.seal(REPLICA, millis(20_000), false)
   expect(picture(to)).toEqual(picture(from))
 })
 
@@ -77,7 +77,7 @@ test('a file that takes several batches has its own time at the end, not that of
   large(join(from, 'middling'), 5_000_000)
   follow()
   await until(() => replica.whole)
-  await primary.seal(REPLICA, millis(5000), false)
+  await primary.seal(REPLICA, millis(20_000), false)
   expect(picture(to)).toEqual(picture(from))
 })
 

@@ -1,7 +1,7 @@
 import { mkdirSync, readFileSync, statSync } from 'node:fs'
 import { join } from 'node:path'
 import { DatabaseSync } from 'node:sqlite'
-import { millis, seconds, sleep, systemClock } from '@understudy/shared/core/time'
+import { millis, sleep, systemClock } from '@understudy/shared/core/time'
 import { expect, test } from 'vitest'
 import { createMappings } from './mappings.ts'
 import { createScanner } from './scanner.ts'
@@ -61,9 +61,9 @@ test('a seal says that everything is there only when what was stored through a m
   await until(() => replica.whole)
   do {
     await sleep(systemClock, SETTLED)
-    await primary.drain(REPLICA, seconds(5))
+    await primary.drain(REPLICA, millis(20_000))
   } while (![1, 2, 3].every(writesWithoutTrace))
-  const sealed = await primary.seal(REPLICA, seconds(5), false)
+  const sealed = await primary.seal(REPLICA, millis(20_000), false)
   expect(sealed.leftBytes).toBe(0)
   expect(readFileSync(join(to, 'db-shm')).equals(readFileSync(shm))).toBe(true)
   close()

@@ -19,7 +19,7 @@ test('what was written in place into a large file is on the replica when commit 
   for (let round = 0; round < 5; round += 1) {
     // The one look after the other: reading all of it again each time would cost more than its share.
     writeSync(fd, `round ${round}`, 20 * 1024 * 1024)
-    expect(await primary.commit(millis(10_000))).toEqual([REPLICA])
+    expect(await primary.commit(millis(30_000))).toEqual([REPLICA])
     await until(() => replica.progress !== null)
     const copy = readFileSync(join(to, 'db')).subarray(20 * 1024 * 1024, 20 * 1024 * 1024 + 7)
     expect(copy.toString()).toBe(`round ${round}`)

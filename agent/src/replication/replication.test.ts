@@ -26,7 +26,7 @@ test('a replica gets the whole tree and then what changes', async () => {
   appendFileSync(join(from, 'a/b/one'), ' and more')
   rmSync(join(from, 'link'))
   await until(() => readFileSync(join(to, 'a/b/one'), 'utf8') === 'first and more')
-  await primary.seal(REPLICA, millis(5000), false)
+  await primary.seal(REPLICA, millis(20_000), false)
   expect(picture(to)).toEqual(picture(from))
 })
 
@@ -53,7 +53,7 @@ test('a replica that was cut off goes on where it stopped', async () => {
   await until(() => readFileSync(join(to, 'big')).length === 5_000_004)
   // Only the last page was different.
   expect(replica.progress?.bytesTotal).toBeLessThan(10_000)
-  await primary.seal(REPLICA, millis(5000), false)
+  await primary.seal(REPLICA, millis(20_000), false)
   expect(picture(to)).toEqual(picture(from))
 })
 
@@ -70,7 +70,7 @@ test('told again to follow the same primary, a replica keeps its stream, whateve
     token: 'not the right one',
   })
   writeFileSync(join(from, 'b'), 'after')
-  await primary.seal(REPLICA, millis(5000), false)
+  await primary.seal(REPLICA, millis(20_000), false)
   expect(picture(to)).toEqual(picture(from))
 })
 
@@ -85,7 +85,7 @@ test('what was changed on the replica while it followed nobody is put right', as
   follow()
   // The primary may not have noticed yet that the former connection has ended.
   await until(() => !existsSync(join(to, 'stray')))
-  await primary.seal(REPLICA, millis(5000), false)
+  await primary.seal(REPLICA, millis(20_000), false)
   expect(picture(to)).toEqual(picture(from))
 })
 
@@ -94,7 +94,7 @@ test('a new epoch on the same pair sends only what differs, in the other directi
   writeFileSync(join(from, 'big'), Buffer.alloc(3_000_000, 3))
   follow()
   await until(() => replica.whole)
-  await primary.seal(REPLICA, millis(5000), false)
+  await primary.seal(REPLICA, millis(20_000), false)
   primary.stopServing()
   await replica.finish(false)
   await replica.serve(2)
@@ -103,7 +103,7 @@ test('a new epoch on the same pair sends only what differs, in the other directi
   primary.follow(2, { instanceId: REPLICA, host: '127.0.0.1', port: replica.port, token: TOKEN })
   await until(() => replica.lags()[0]?.lag.attached ?? false)
   expect(primary.progress?.bytesTotal).toBeLessThan(10_000)
-  await replica.seal(PRIMARY, millis(5000), false)
+  await replica.seal(PRIMARY, millis(20_000), false)
   expect(picture(from)).toEqual(picture(to))
 })
 
@@ -113,7 +113,7 @@ test('a seal that cannot be had in time says so and leaves everything as it was'
   await expect(primary.seal(REPLICA, millis(100), false)).rejects.toMatchObject({ code: 'unavailable' })
   follow()
   await until(() => replica.whole)
-  await expect(primary.seal(REPLICA, millis(5000), false)).resolves.toMatchObject({ unreadable: 0 })
+  await expect(primary.seal(REPLICA, millis(20_000), false)).resolves.toMatchObject({ unreadable: 0 })
 })
 
 test('the moment up to which everything is safe moves on by itself', async () => {
@@ -131,7 +131,7 @@ test('a hand-over to another replica does not wait for one before it that came t
   for (const [round, { name, to }] of replicas.entries()) {
     // What has changed is held back from all others, and they wait with it.
     writeFileSync(join(from, 'a'), `round ${round}`)
-    await primary.seal(name, millis(5000), false)
+    await primary.seal(name, millis(20_000), false)
     expect(readFileSync(join(to, 'a'), 'utf8')).toBe(`round ${round}`)
   }
 })

@@ -101,7 +101,7 @@ test.each<[string, (to: string) => unknown]>([
   damage(to)
   await until(() => state().verified.mismatches > 0)
   await until(() => state().bytes === 0 && state().batches === 0)
-  await primary.seal(REPLICA, millis(10_000), false)
+  await primary.seal(REPLICA, millis(20_000), false)
   await until(() => state().verified.passes > 0)
   const [theirs, ours] = [await fullPicture(to), await fullPicture(from)]
   expect(theirs).toEqual(ours)
@@ -124,15 +124,14 @@ test('files that are written all the time give no false alarm', async () => {
   const { from, to, primary, state } = await verified()
   const until3s = performance.now() + 2500
   const { passes: before } = state().verified
-  for (let i = 0; performance.now() < until3s; i += 1) {
+  for (let i = 0; performance.now() < until3s || state().verified.passes === before; i += 1) {
     appendFileSync(join(from, 'log'), `line ${i}\n`.repeat(50))
     overwrite(join(from, 'd/large'), (i * 7919) % 3_000_000, String(i))
     writeFileSync(join(from, `file ${i % 20}`), `${i} `.repeat(2000))
     if (i % 5 === 0) await sleep(2)
   }
-  expect(state().verified.passes).toBeGreaterThan(before)
   expect(state().verified.mismatches).toBe(0)
-  await primary.seal(REPLICA, millis(10_000), false)
+  await primary.seal(REPLICA, millis(20_000), false)
   expect(await fullPicture(to)).toEqual(await fullPicture(from))
 })
 
@@ -159,7 +158,7 @@ test('a change on the primary that left no trace is seen at the next look, once 
     return known().pages[2] === 1n
   }
   for (let tries = 0; !(await unnoted()); tries += 1) {
-    if (tries === 30) throw new Error('it is read again for ever')
+    if (tries === 100) throw new Error('it is read again for ever')
     await sleep(300)
   }
   const unseen = new StateTree([['0/mapped', known()]])

@@ -96,10 +96,10 @@ test('a database and a log that were cut while they were written to are of one m
       const safe = primary.lags()[0]?.lag.safeMillis
       return typeof safe === 'number' && systemClock.mono() - safe > started
     })
-    expect(committed()).toBeGreaterThan(before)
+    await until(() => committed() > before)
     if (round < 2) continue
     // From then on there is nothing that a cut could hold still.
-    expect(cuts.degraded).toBeUndefined()
+    await until(() => cuts.degraded === undefined)
     child.kill('SIGKILL')
     await once(child, 'exit')
     await replica.finish(false)
@@ -118,7 +118,7 @@ test('a database and a log that were cut while they were written to are of one m
     // The line comes first, the row second: never the other way round, and never more than one apart.
     expect([last, last + 1]).toContain(lines.length)
   }
-}, 30_000)
+})
 
 test('without a process that could be held still a cut says what is missing', async () => {
   const cuts = runCuts({ cut: async (hold) => hold(() => Promise.resolve()) })
@@ -216,14 +216,14 @@ test('cuts go on in a new session, and a hand-over between two of them takes eve
   writeFileSync(join(from, 'a'), 'second')
   follow()
   // The first one may still go to the session that has just ended.
-  for (const deadline = Date.now() + 10_000; readFileSync(join(to, 'a'), 'utf8') !== 'second'; ) {
+  for (const deadline = Date.now() + 30_000; readFileSync(join(to, 'a'), 'utf8') !== 'second'; ) {
     expect(Date.now()).toBeLessThan(deadline)
     await cutDone()
     await new Promise((resolve) => setTimeout(resolve, 20))
   }
   writeFileSync(join(from, 'b'), Buffer.alloc(4_000_000, 'changed since the last cut '))
-  await primary.drain(REPLICA, millis(5000))
-  await primary.seal(REPLICA, millis(5000), false)
+  await primary.drain(REPLICA, millis(20_000))
+  await primary.seal(REPLICA, millis(20_000), false)
   expect(readFileSync(join(to, 'b')).length).toBe(4_000_000)
 })
 
@@ -234,7 +234,7 @@ test('what is too much for a cut is a mixture until the next one, and counts as 
   const problems: unknown[] = []
   /** One cut after the other. */
   const cutUntil = async (holds: () => boolean) => {
-    const deadline = Date.now() + 10_000
+    const deadline = Date.now() + 30_000
     while (!holds() && Date.now() < deadline) {
       await primary.cut(async (capture) => capture()).catch((error: unknown) => problems.push(error))
       await new Promise((resolve) => setTimeout(resolve, 5))

@@ -87,10 +87,12 @@ test('a part of a snapshot is gone on with, not thrown away; and without a store
 
 test('whoever stops it waits until nothing is written any more; what comes from elsewhere ends the matter', async () => {
   let writing = false
+  const begun = Promise.withResolvers<void>()
   const b = bench(
     ({ signal }) =>
       new Promise((_, reject) => {
         writing = true
+        begun.resolve()
         signal.addEventListener('abort', () =>
           setTimeout(() => {
             writing = false
@@ -100,8 +102,7 @@ test('whoever stops it waits until nothing is written any more; what comes from 
       }),
   )
   const beginning = b.recovery.begin(b.fill).catch((error: unknown) => error)
-  await new Promise((resolve) => setTimeout(resolve, 20))
-  expect(writing).toBe(true)
+  await begun.promise
   await b.recovery.stop()
   expect(writing).toBe(false)
   expect(await beginning).toMatchObject({ code: 'conflict' })

@@ -46,6 +46,9 @@ export const TEST_POLICY: LeasePolicy = {
   fenceBudget: millis(160),
 }
 
+/** For what is measured against the length of a lease. */
+export const longLease = (lease: number): LeasePolicy => ({ ...TEST_POLICY, lease: millis(lease) })
+
 /** Longer than anything takes where many tests share two processors; what hangs ends here. */
 const PATIENCE = 30_000
 
@@ -177,7 +180,11 @@ let count = 0
 export async function startVoter(
   identity: PeerIdentity,
   coordinator: Pick<FakeCoordinator, 'url' | 'key'>,
-  { directory = scratch(), greets = true }: { directory?: string; greets?: boolean } = {},
+  {
+    directory = scratch(),
+    greets = true,
+    policy = TEST_POLICY,
+  }: { directory?: string; greets?: boolean; policy?: LeasePolicy } = {},
 ): Promise<TestVoter> {
   const { instance } = identity.self
   count += 1
@@ -221,7 +228,7 @@ export async function startVoter(
   afterwards(() => voter.close())
   if (greets)
     voter.greeted({
-      policy: TEST_POLICY,
+      policy,
       key: coordinator.key.publicKey,
       coordinatorStart: 1,
       coordinatorStartProof: 'p',
@@ -230,10 +237,10 @@ export async function startVoter(
 }
 
 /** A primary with its successor, both with a coordinator. */
-export async function electedPair(identities: readonly [PeerIdentity, PeerIdentity]) {
+export async function electedPair(identities: readonly [PeerIdentity, PeerIdentity], policy = TEST_POLICY) {
   const coordinator = await fakeCoordinator()
-  const primary = await startVoter(identities[0], coordinator)
-  const successor = await startVoter(identities[1], coordinator)
+  const primary = await startVoter(identities[0], coordinator, { policy })
+  const successor = await startVoter(identities[1], coordinator, { policy })
   await coordinator.elect(primary)
   primary.voter.allowPeers([successor.self])
   dial(successor, primary)

@@ -13,6 +13,7 @@ import {
   dial,
   electedPair,
   fakeCoordinator,
+  longLease,
   pause,
   startVoter,
   TEST_POLICY,
@@ -45,11 +46,11 @@ test('the first primary runs alone; with a successor it has leases from it and f
 })
 
 test('while the coordinator is away the successor alone keeps the primary in office, and without it the lease ends', async () => {
-  const { coordinator, primary, successor } = await electedPair([a, b])
+  const { coordinator, primary, successor } = await electedPair([a, b], longLease(3000))
   await coordinator.stop()
   await until(() => !primary.voter.state.coordinator)
   const since = systemClock.mono()
-  while (systemClock.mono() < since + 2 * TEST_POLICY.lease) {
+  while (systemClock.mono() < since + 6000) {
     await pause(20)
     expect(leaseLeft(primary)).toBeGreaterThan(0)
   }
@@ -59,12 +60,12 @@ test('while the coordinator is away the successor alone keeps the primary in off
 })
 
 test('leases go on while the main thread stands still', async () => {
-  const { coordinator, primary } = await electedPair([a, b])
+  const { coordinator, primary } = await electedPair([a, b], longLease(3000))
   // It would stand still as well: it lives in this thread.
   coordinator.answers = false
   await until(() => primary.voter.leases.length === 2)
   const before = primary.leases.length
-  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1.5 * TEST_POLICY.lease)
+  Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 4500)
   const woke = systemClock.mono()
   await until(() => leaseLeft(primary) > 0)
   await pause(50)
@@ -75,20 +76,20 @@ test('leases go on while the main thread stands still', async () => {
   // Each renewal came before the end of the one before: at no moment was there no lease.
   ends.reduce((last, end) => {
     expect(end - last).toBeGreaterThan(0)
-    expect(end - last).toBeLessThan(TEST_POLICY.lease * 0.98)
+    expect(end - last).toBeLessThan(3000 * 0.98)
     return end
   })
   expect(ends.at(-1)).toBeGreaterThan(woke)
 })
 
 test('a release elects the successor from voter to voter, with the coordinator away', async () => {
-  const { coordinator, primary, successor } = await electedPair([a, b])
+  const { coordinator, primary, successor } = await electedPair([a, b], longLease(30_000))
   await coordinator.stop()
   const started = systemClock.mono()
   primary.voter.release(7, B, NO_EXTRAS)
   await until(() => successor.voter.state.standing === 'in-office')
   await until(() => successor.effects.some(({ kind }) => kind === 'elected'))
-  expect(systemClock.mono() - started).toBeLessThan(TEST_POLICY.lease)
+  expect(systemClock.mono() - started).toBeLessThan(15_000)
   const released = primary.effects.find(({ kind }) => kind === 'released')
   expect(released).toMatchObject({ turn: 7, ok: true, vote: { proposal: { primary: B, epoch: 3 } } })
   await until(() => primary.effects.some(({ kind }) => kind === 'deposed'))
@@ -167,7 +168,7 @@ test('a thread that cannot write down what it decides ends, and the next one has
 })
 
 test('the guard kills the workload when nobody renews the lease', async () => {
-  const { coordinator, primary, successor } = await electedPair([a, b])
+  const { coordinator, primary, successor } = await electedPair([a, b], longLease(3000))
   const workload = spawn('sleep', ['300'], {
     env: { PATH: process.env.PATH, [WORKLOAD_KEY]: primary.workloadKey },
     stdio: 'ignore',
@@ -175,14 +176,14 @@ test('the guard kills the workload when nobody renews the lease', async () => {
   afterwards(() => void workload.kill('SIGKILL'))
   const ended = once(workload, 'exit')
   await primary.voter.expose(true)
-  await pause(TEST_POLICY.lease * 1.5)
+  await pause(4500)
   expect(workload.exitCode).toBeNull()
   expect(workload.signalCode).toBeNull()
   await coordinator.stop()
   await successor.voter.close()
   const end = primary.voter.lease
   await ended
-  expect(end.kind === 'until' && systemClock.mono() < end.at + TEST_POLICY.lease).toBe(true)
+  expect(end.kind === 'until' && systemClock.mono() < end.at + 20_000).toBe(true)
   await until(() => primary.killed.length > 0)
 })
 

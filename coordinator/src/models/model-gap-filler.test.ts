@@ -7,6 +7,7 @@ import type { HistoryQuery } from '../cloud/history-source.ts'
 import { createTestSource, silent, testPrices } from '../market/testing.ts'
 import type { ModelRow, OpenDatabase } from '../storage/database.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
+import { until } from './bench-testing.ts'
 import { gapAnalysisView, gapFillView } from './model-data-views.ts'
 import { createModelGapFiller, type ModelGapFillerParts } from './model-gap-filler.ts'
 import { testModel } from './testing.ts'
@@ -112,12 +113,9 @@ describe.each(dialects)('the gap filler of models on %s', (dialect) => {
         fetchNow: () => void running.push(prices.backfill.run(stop.signal)),
         runFiller: () => void running.push(filler.run(stop.signal)),
         async ended(id: string) {
-          for (let i = 0; i < 2000; i += 1) {
-            const task = gapFillView(await filler.task(id), time.clock)
-            if (task.ended_at !== null) return task
-            await new Promise((resolve) => setTimeout(resolve, 1))
-          }
-          throw new Error('the fill does not end')
+          const task = async () => gapFillView(await filler.task(id), time.clock)
+          await until(async () => (await task()).ended_at !== null)
+          return task()
         },
       }
     }
@@ -238,13 +236,13 @@ describe.each(dialects)('the gap filler of models on %s', (dialect) => {
     system.runFiller()
     system.fetchNow()
     const next = async (count: number) => {
-      for (let i = 0; i < 2000; i += 1) {
-        const tasks = await system.filler.history(undefined, 10)
-        if (tasks.length >= count && tasks.every(({ ended_at }) => ended_at !== null)) return tasks
-        await time.advance(hours(1) / 720)
-        await new Promise((resolve) => setTimeout(resolve, 1))
-      }
-      throw new Error(`there are no ${count} fills`)
+      const tasks = () => system.filler.history(undefined, 10)
+      await until(async () => {
+        await time.advance(seconds(5))
+        const all = await tasks()
+        return all.length >= count && all.every(({ ended_at }) => ended_at !== null)
+      })
+      return tasks()
     }
     expect(await next(1)).toMatchObject([{ trigger: 'start', actor: 'coordinator', model_id: 'model-1' }])
     activate('model-2')
@@ -273,10 +271,10 @@ describe.each(dialects)('the gap filler of models on %s', (dialect) => {
     })
     system.runFiller()
     const begun = () => system.filler.history(undefined, 10)
-    for (let i = 0; i < 500 && (await begun()).length === 0; i += 1) {
+    await until(async () => {
       await time.advance(seconds(5))
-      await new Promise((resolve) => setTimeout(resolve, 1))
-    }
+      return (await begun()).length > 0
+    })
     expect(await begun()).toMatchObject([{ trigger: 'start', model_id: 'model-1' }])
     expect(time.clock.now() - NOW, 'after a minute, not with every look').toBeGreaterThanOrEqual(90_000)
   })

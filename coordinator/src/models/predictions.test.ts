@@ -15,6 +15,7 @@ import { createMarket, type Market } from '../market/market.ts'
 import type { OpenDatabase } from '../storage/database.ts'
 import { dialects, testDatabase } from '../storage/testing.ts'
 import { createModelAlerts } from './alerts.ts'
+import { until } from './bench-testing.ts'
 import { createDriftWatch } from './drift-watch.ts'
 import { createLabelStore } from './label-store.ts'
 import { createLabels } from './labels.ts'
@@ -321,10 +322,10 @@ describe.each(dialects)('predictions on %s', (dialect) => {
     })
     const stop = new AbortController()
     const running = predictions.run(stop.signal)
-    for (let i = 0; i < 200 && feed.last?.run !== 2; i += 1) {
+    await until(async () => {
       await time.advance(minutes(1))
-      await new Promise((resolve) => setTimeout(resolve, 1))
-    }
+      return feed.last?.run === 2
+    })
     expect(feed.last).toMatchObject({ run: 2, model_id: 'model-a' })
     stop.abort()
     await running

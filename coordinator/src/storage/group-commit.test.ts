@@ -1,7 +1,8 @@
 import { mkdtempSync, rmSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { systemClock } from '@understudy/shared/core/time'
+import { type Clock, systemClock } from '@understudy/shared/core/time'
+import { createVirtualTime } from '@understudy/shared/testkit/virtual-time'
 import Database from 'better-sqlite3'
 import { sql } from 'kysely'
 import { expect, onTestFinished, test } from 'vitest'
@@ -10,7 +11,7 @@ import { createGroupCommit, type Write } from './group-commit.ts'
 import { migrate } from './migrate.ts'
 import { nativeBinding } from './native-binding.ts'
 
-async function open() {
+async function open(clock: Clock = systemClock) {
   const directory = mkdtempSync(join(tmpdir(), 'understudy-commit-'))
   const path = join(directory, 'test.db')
   const { db, close } = openSqlite({ path })
@@ -25,7 +26,7 @@ async function open() {
   const names = () => other.prepare('select name from clients order by rowid').pluck().all()
   /** Goes up with every commit of another connection. */
   const version = () => Number(other.pragma('data_version', { simple: true }))
-  return { db, commit: createGroupCommit(db, systemClock), names, version, other }
+  return { db, commit: createGroupCommit(db, clock), names, version, other }
 }
 
 const add =
@@ -61,7 +62,7 @@ test('a write that fails is undone alone', async () => {
 })
 
 test('what need not be at once goes with the next that must, before it', async () => {
-  const { commit, names, version } = await open()
+  const { commit, names, version } = await open(createVirtualTime().clock)
   const before = version()
   const soon = commit.soon(add('soon'))
   await new Promise((resolve) => setImmediate(resolve))

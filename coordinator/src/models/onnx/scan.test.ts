@@ -204,7 +204,7 @@ test('millions of small fields are walked in little time', () => {
   expect(file.length).toBeGreaterThan(11 * 1024 * 1024)
   const start = performance.now()
   expect(scanOnnx(file).nodes).toBe(1)
-  expect(performance.now() - start).toBeLessThan(5000)
+  expect(performance.now() - start).toBeLessThan(30_000)
 })
 
 test('weights are counted together', () => {
