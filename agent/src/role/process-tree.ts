@@ -1,27 +1,35 @@
 import { readdirSync, readFileSync } from 'node:fs'
+import { type Millis, millis, seconds } from '@understudy/shared/core/time'
 
 /** Set in the environment of every hook, and so of everything that a hook starts. */
 export const WORKLOAD_KEY = 'AGENT_WORKLOAD_KEY'
 
-/** Rounds of looking again, for processes that were being started while the others were killed. */
-const ROUNDS = 50
+/** A process that was waiting for a disk, or has much memory, ends later than it is killed. */
+const KILL_PATIENCE = seconds(5)
+/** It also stands still only when what it waits for is done; the others wait meanwhile. */
+const PAUSE_PATIENCE = millis(500)
+/** At first often, for processes that were being started while the others were killed. */
+const LOOK = { least: 2, most: 50 }
 
 /**
  * Kills every process of the workload, and what those have started meanwhile. Linux only: it reads /proc. Processes
  * that a service manager starts for a hook are not found; for those `stop` must work. Returns how many there were.
+ * @throws Error when one has not ended after some seconds: it may still be doing something
  */
 export async function killMarked(key: string): Promise<number> {
   const killed = new Set<number>()
-  for (let round = 0; round < ROUNDS; round += 1) {
+  const left = await lookAgain(KILL_PATIENCE, () => {
     const pids = processesOf(key)
-    if (pids.length === 0) return killed.size
     for (const pid of pids) {
       killed.add(pid)
       signalOne(pid, 'SIGKILL')
     }
-    await new Promise((resolve) => setTimeout(resolve, 2))
-  }
-  throw new Error(`processes ${processesOf(key).join(', ')} do not end`)
+    return pids
+  })
+  if (left.length === 0) return killed.size
+  throw new Error(
+    `processes ${left.join(', ')} were killed and have not ended after ${KILL_PATIENCE / 1000} s`,
+  )
 }
 
 /**
@@ -29,14 +37,25 @@ export async function killMarked(key: string): Promise<number> {
  * many there are.
  */
 export async function pauseMarked(key: string): Promise<number> {
-  for (let round = 0; round < ROUNDS; round += 1) {
-    const pids = processesOf(key)
-    const moving = pids.filter((pid) => !isPaused(pid))
-    if (moving.length === 0) return pids.length
-    for (const pid of moving) signalOne(pid, 'SIGSTOP')
-    await new Promise((resolve) => setTimeout(resolve, 1))
+  let pids: readonly number[] = []
+  const moving = await lookAgain(PAUSE_PATIENCE, () => {
+    pids = processesOf(key)
+    const left = pids.filter((pid) => !isPaused(pid))
+    for (const pid of left) signalOne(pid, 'SIGSTOP')
+    return left
+  })
+  if (moving.length === 0) return pids.length
+  throw new Error(`processes of the workload do not stand still: ${moving.join(', ')}`)
+}
+
+/** Until nothing is left or the time is up; returns what is left then. */
+async function lookAgain(patience: Millis, look: () => readonly number[]): Promise<readonly number[]> {
+  const end = performance.now() + patience
+  for (let pause = LOOK.least; ; pause = Math.min(pause * 1.2, LOOK.most)) {
+    const left = look()
+    if (left.length === 0 || performance.now() >= end) return left
+    await new Promise((resolve) => setTimeout(resolve, pause))
   }
-  throw new Error(`processes of the workload do not stand still: ${processesOf(key).join(', ')}`)
 }
 
 /** Lets them go on. */

@@ -15,9 +15,9 @@ export function onHookEnded(member: Member, event: MemberEvent & { kind: 'hook-e
     case 'thaw':
       return onThawed(member, event)
     case 'stop':
-      if (!event.ok) return begin(member, { workload: 'killing' }, (turn) => ({ kind: 'kill', turn }))
-      return onStopped({ ...member, workload: 'stopped', exposed: false })
     case 'kill':
+      // What does not end may be doing something: it is killed again, and nothing follows before it has ended (M4).
+      if (!event.ok) return begin(member, { workload: 'killing' }, (turn) => ({ kind: 'kill', turn }))
       return onStopped({ ...member, workload: 'stopped', exposed: false })
   }
 }

@@ -90,7 +90,7 @@ function perform(bench: Bench, { what, ok, more }: Action, highest: number): voi
       return
     case 'hook': {
       const hook = HOOKS[member.workload]
-      if (hook) bench.ended(hook, ok || hook === 'kill')
+      if (hook) bench.ended(hook, ok)
       return
     }
     case 'done':

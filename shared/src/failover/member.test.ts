@@ -185,6 +185,22 @@ test('a freeze hook that hangs is not waited for: nothing is left when the lease
   expect(m.kinds()).toEqual(['start'])
 })
 
+test('what does not end when it is killed is killed again, and nothing is said or begun before it has', () => {
+  const m = primaryAt(1)
+  m.lease()
+  m.order({ kind: 'fence', epoch: 2 })
+  expect(m.kinds()).toEqual(['persist', 'stop-serving', 'stop-receiving', 'stop'])
+  m.ended('stop', false)
+  for (let times = 0; times < 3; times += 1) {
+    expect(m.kinds()).toEqual(['kill'])
+    m.ended('kill', false)
+    expect(m.member).toMatchObject({ workload: 'killing', exposed: true })
+  }
+  m.ended('kill')
+  expect(m.member).toMatchObject({ workload: 'stopped', exposed: false })
+  expect(m.kinds()).toEqual(['resign', 'report'])
+})
+
 test('in solo mode the coordinator may be away for as long as it likes', () => {
   const m = primaryAt(1, true)
   m.wait(3_600_000)

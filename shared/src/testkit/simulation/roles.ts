@@ -15,7 +15,7 @@ export function toMember(world: World, instance: Instance, event: MemberEvent): 
   const before = instance.member
   const step = stepMember(before, event, clockOf(world, instance))
   instance.member = step.member
-  if (event.kind === 'hook-ended' && event.ok && STILL.has(event.hook)) setRunning(world, instance, false)
+  if (event.kind === 'hook-ended' && isStill(event)) setRunning(world, instance, false)
   if (before.role !== step.member.role || before.workload !== step.member.workload)
     coverRole(world, instance, before, event)
   if (step.member.suspended && !before.suspended) world.suspended(instance)
@@ -42,7 +42,9 @@ function coverRole(world: World, { id, member }: Instance, before: Member, event
   world.note(`${id} ${describe(event)}: ${from} -> ${to} (epoch ${member.epoch})`)
 }
 
-const STILL: ReadonlySet<string> = new Set(['freeze', 'stop', 'kill'])
+/** What was killed does nothing any more, though it may take its time to end. */
+const isStill = ({ hook, ok }: MemberEvent & { kind: 'hook-ended' }): boolean =>
+  hook === 'kill' || (ok && (hook === 'freeze' || hook === 'stop'))
 
 const roleOf = ({ role, workload }: Member): string =>
   `${role.kind}${'step' in role ? `/${role.step}` : ''} ${workload}`
@@ -146,7 +148,7 @@ function runHook(world: World, instance: Instance, effect: MemberEffect & { kind
     Object.assign(instance, { whole: true, partial: false })
   }
   const took = timeOf(hook, random)
-  const ok = hook === 'kill' || random() > (hook === 'stop' ? 0.05 : 0.03)
+  const ok = random() > (hook === 'stop' || hook === 'kill' ? 0.05 : 0.03)
   local(world, instance, took, { kind: 'hook-ended', turn: effect.turn, hook, ok })
 }
 
