@@ -189,8 +189,11 @@ test('the notice of a standby is known to the next coordinator: that one does no
   await bench.db.deleteFrom('replica_instances').where('id', '!=', id).execute()
   await bench.start(primary, puppet)
   await until(async () => (await active()).length === 2)
-  const asked = await bench.call('POST', `/api/agents/a/replicas/${id}/promote`, {})
-  expect(asked).toMatchObject({ status: 409, body: { code: 'not_ready' } })
-  expect(asked.body.detail).toContain('has an interruption notice of its own')
+  // Another one is made its primary's successor meanwhile.
+  await until(async () => {
+    const { status, body } = await bench.call('POST', `/api/agents/a/replicas/${id}/promote`, {})
+    expect({ status, code: body.code }).toEqual({ status: 409, code: 'not_ready' })
+    return body.detail.includes('has an interruption notice of its own')
+  })
   expect(await incidents()).toHaveLength(1)
 })
