@@ -1,7 +1,8 @@
 import { type IncidentId, type InstanceId, instanceId } from '@understudy/shared/core/ids'
 import { instant, millis, mono } from '@understudy/shared/core/time'
+import type { Proposal } from '@understudy/shared/failover/certificate'
 import { expect, test } from 'vitest'
-import { gapOf, lossOf, lossOfRest, newFlight, resultOf } from './flight.ts'
+import { gapOf, lossOf, lossOfRest, newFlight, noteSealed, resultOf } from './flight.ts'
 
 const incident = {
   id: 'x' as IncidentId,
@@ -23,6 +24,17 @@ test('after a sealed hand-over nothing is missing', () => {
     kind: 'none',
     at_most_ms: 0,
   })
+})
+
+test('an epoch that was given up before the incident says nothing of its loss', () => {
+  const proposal = (epoch: number) => ({ epoch, primary: replica }) as Proposal
+  const running = flight()
+  expect(noteSealed(running, proposal(3), { bytes: 0, names: 0 })).toBe(false)
+  expect(lossOf(running, 'promoted', 500).kind).toBe('unknown')
+  expect(noteSealed(running, proposal(4), { bytes: 0, names: 0 })).toBe(true)
+  expect(lossOf(running, 'promoted', 500).kind).toBe('none')
+  noteSealed(running, proposal(4), { bytes: 4096, names: 0 })
+  expect(lossOf(running, 'promoted', 500)).toMatchObject({ kind: 'bounded', bytes_behind: 4096 })
 })
 
 test('what was sealed is on the replica that confirmed it and on the old primary, and on nobody who took over after them', () => {

@@ -7,6 +7,7 @@ import {
   type Millis,
   type Mono,
 } from '@understudy/shared/core/time'
+import type { Proposal } from '@understudy/shared/failover/certificate'
 import type { OpenIncident } from '@understudy/shared/failover/group'
 import type { Left } from '@understudy/shared/failover/member-types'
 import type { Loss, ResponseAction } from '@understudy/shared/protocol/incidents'
@@ -179,10 +180,15 @@ export function lossOf(flight: Flight, outcome: 'promoted' | 'relaunched', heart
 const hasSealed = ({ sealedFor, heir, incident }: Flight): boolean =>
   sealedFor !== undefined && (heir === undefined || heir === sealedFor || heir === incident.instance)
 
-/** The old primary gave its epoch to `target` once that one had confirmed everything but `left`. */
-export function noteSealed(flight: Flight, target: InstanceId, left: Left | undefined): void {
-  flight.sealedFor = target
+/**
+ * The old primary gave its epoch up by voting for this, once who is primary by it had confirmed everything but `left`. False
+ * for what is told late, of an epoch from before the incident.
+ */
+export function noteSealed(flight: Flight, { epoch, primary }: Proposal, left: Left | undefined): boolean {
+  if (epoch <= flight.oldEpoch) return false
+  flight.sealedFor = primary
   flight.left = left && left.bytes + left.names > 0 ? lossOfRest(left) : undefined
+  return true
 }
 
 /** The old primary said what it gave up without. */

@@ -283,11 +283,10 @@ export function createLinkEvents(parts: {
   function nameRelease(
     flight: Flight,
     instance: InstanceId,
-    { left, incident, target }: Report & { kind: 'released' },
+    { left, incident, vote }: Report & { kind: 'released' },
   ): void {
     const { id } = flight.incident
-    if (instance !== flight.incident.instance) return
-    noteSealed(flight, target, left)
+    if (instance !== flight.incident.instance || !noteSealed(flight, vote.proposal, left)) return
     if (flight.left) incidents.lossTold(id, flight.left)
     if (incident === id) return
     for (const step of incidents.alsoKnownAs(id, incident)) measure(flight, instance, step, step.began)

@@ -110,9 +110,9 @@ export function createVoterEvents(parts: {
   /** The certificate may come before the old primary's own word of its vote, and that one never. */
   function noteRelease({ runner }: Entry, { proposal, votes }: Certificate, left: Left): void {
     const { flight } = runner
-    if (!flight || !votes.some(({ voter }) => voter === flight.incident.instance)) return
-    noteSealed(flight, proposal.primary, left)
-    if (flight.left) incidents.lossTold(flight.incident.id, flight.left)
+    const gaveUp = flight && votes.some(({ voter }) => voter === flight.incident.instance)
+    if (gaveUp && noteSealed(flight, proposal, left) && flight.left)
+      incidents.lossTold(flight.incident.id, flight.left)
   }
 
   return {
