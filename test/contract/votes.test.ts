@@ -1,4 +1,5 @@
 import { randomUUID } from 'node:crypto'
+import { instant, millis } from '@understudy/shared/core/time'
 import { pino } from 'pino'
 import { afterEach, expect, test } from 'vitest'
 import { WebSocket } from 'ws'
@@ -121,6 +122,36 @@ test('a hand-over that was made while the coordinator was away is recorded once 
   await until(async () => (await standbys()).length > 0)
   expect(await standbys()).toMatchObject([{ instance_id: primary.instance }])
 })
+
+test.each([false, true])(
+  'the notice for which members have moved by themselves, told late, is no second incident, and nobody relies on the instance (a standby by then: %s)',
+  async (follows) => {
+    bench = await startBench()
+    const primary = await bench.primary('a')
+    const { puppet } = await bench.replica('a', primary)
+    await until(() => primary.lease === 'until')
+    await bench.stop()
+    const incident = randomUUID()
+    primary.step(incident, 'final-sync', 10)
+    primary.release(puppet.instance, incident)
+    await until(() => puppet.elections.length === 1)
+    const incidents = async () => (await bench.call('GET', '/api/incidents')).body.items
+    await bench.start(puppet)
+    await until(async () => (await incidents())[0]?.outcome === 'promoted')
+    await primary.connect(bench.url)
+    if (follows) await until(async () => (await standbys()).length > 0)
+    primary.report({
+      ...{ kind: 'notice', signal: 'termination-notice', noticeId: 'n1', action: 'terminate' },
+      ...{ time: instant(Date.now() + 110_000), ageMillis: millis(10_000) },
+    })
+    await until(async () => {
+      const { replicas } = await agent()
+      const old = replicas.find(({ instance_id: id }: { instance_id: string }) => id === primary.instance)
+      return old?.notice === true
+    })
+    expect(await incidents()).toHaveLength(1)
+  },
+)
 
 test.each([
   ['nothing', { bytes: 0, names: 0 }, { kind: 'none' }],

@@ -8,6 +8,7 @@ import {
   instant,
   type Mono,
   millis,
+  minutes,
   plus,
   seconds,
   sleep,
@@ -33,6 +34,8 @@ const ASG_BUDGET = seconds(120)
 /** A primary that is being brought up, and gets a notice, is there within this as a rule. */
 const OPENS_WITHIN = seconds(10)
 const LOOK = millis(50)
+/** A notice leaves two minutes; one that is told so late may have been told late. */
+const SAME_NOTICE = minutes(5)
 
 export interface NoticeSighting {
   readonly signal: 'termination-notice' | 'rebalance-recommendation'
@@ -146,8 +149,11 @@ export function createSignals(parts: {
     { seenAt, via }: { seenAt: Mono; via: string },
   ): Promise<IncidentId> {
     const isStandby = entry.replicas.has(instance) && !isNoticed(entry, instance)
-    const past = isStandby ? undefined : await lastIncidentOf(instance)
-    if (past) return past
+    const past = await lastIncidentOf(instance)
+    // Its members may have moved the workload away because of this very notice, and it follows since.
+    if (past?.isOfNotice && !isNoticed(entry, instance) && instance !== entry.runner.group.primary)
+      entry.runner.dispatch({ kind: 'notice', instance, left: ASG_BUDGET })
+    if (past && (past.isOfNotice || !isStandby)) return past.id
     const known = onStandby.get(instance)
     if (known) return known
     const id = incidents.newId()
@@ -182,16 +188,22 @@ export function createSignals(parts: {
     return id
   }
 
-  async function lastIncidentOf(instance: InstanceId): Promise<IncidentId | undefined> {
+  /** The last one that was about it, and whether a notice that is heard of now can be what it was about. */
+  async function lastIncidentOf(
+    instance: InstanceId,
+  ): Promise<{ readonly id: IncidentId; readonly isOfNotice: boolean } | undefined> {
     await incidents.settled()
     const row = await db
       .selectFrom('spot_interruption_events')
-      .select('id')
+      .select(['id', 'trigger', 'detected_at'])
       .where('instance_id', '=', instance)
       .where('signal_type', '!=', 'rebalance-recommendation')
       .orderBy('detected_at', 'desc')
       .executeTakeFirst()
-    return row?.id as IncidentId | undefined
+    if (!row) return undefined
+    const isOfNotice =
+      row.trigger === 'notice' && between(instant(row.detected_at), clock.now()) < SAME_NOTICE
+    return { id: asIncidentId(row.id), isOfNotice }
   }
 
   function rebalance(
