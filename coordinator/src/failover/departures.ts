@@ -29,17 +29,18 @@ export function createDepartures(parts: {
   async function forget(entry: Entry, instance: InstanceId, why: string | undefined): Promise<void> {
     const row = entry.replicas.get(instance)
     entry.runner.dispatch({ kind: 'gone', instance })
-    entry.runner.dispatch({ kind: 'left', instance })
     if (entry.predecessor?.instance === instance) {
       const { waiting } = entry.predecessor
       entry.predecessor = undefined
       for (const greet of waiting) greet()
     }
-    entry.replicas.delete(instance)
     entry.tokens.revoke(instance)
     presence.forget(instance)
+    // Not before that is forgotten here, or nobody would try again where it fails.
     if (row) await replicas.setStatus(row, why === undefined ? 'terminated' : 'failed', why)
     await fleet.patchInstance(instance, { terminated_at: clock.now(), is_active: 0 })
+    entry.replicas.delete(instance)
+    entry.runner.dispatch({ kind: 'left', instance })
     onChange(entry)
   }
 

@@ -26,7 +26,7 @@ export interface Flight {
   /** The members have decided and done it while this coordinator was away; it hears of it afterwards. */
   elsewhere: boolean
   readonly oldEpoch: number
-  /** Last sign of life of the old primary. */
+  /** Last sign of life of the old primary while nobody had replaced it. */
   lastHeard: Mono
   /** When its workload began to be frozen; undefined while it runs, or when nobody could tell. */
   quietFrom: Mono | undefined
@@ -189,6 +189,16 @@ export function noteSealed(flight: Flight, { epoch, primary }: Proposal, left: L
   flight.sealedFor = primary
   flight.left = left && left.bytes + left.names > 0 ? lossOfRest(left) : undefined
   return true
+}
+
+/** Who has been replaced, and comes back before its successor serves, does not serve. */
+export function noteHeard(
+  flight: Flight | undefined,
+  instance: InstanceId,
+  primary: InstanceId | undefined,
+  now: Mono,
+): void {
+  if (flight?.incident.instance === instance && instance === primary) flight.lastHeard = now
 }
 
 /** The old primary said what it gave up without. */

@@ -27,8 +27,9 @@ import { causeOf, signalOf, stepNameOf, viaOf } from './incident-names.ts'
 import { type HeardBefore, lastHeard } from './last-heard.ts'
 import { madeElsewhere } from './made-elsewhere.ts'
 import type { MoveTurns } from './move-turns.ts'
-import { noteOutcome } from './switches.ts'
+import { noteOutcome, notePlanned } from './switches.ts'
 import { createTraffic } from './traffic.ts'
+import { untilWritten } from './until-written.ts'
 import { createVoteWriter } from './vote-writer.ts'
 
 /** The cloud is asked about a silent instance this often. */
@@ -72,6 +73,10 @@ export interface GroupRunner {
   readonly group: Group
   /** The incident that runs, if any. */
   readonly flight: Flight | undefined
+  /** The last incident, where it was heard of afterwards and is over: members may tell more of it. */
+  readonly told: Flight | undefined
+  /** What was taken for a notice, in that incident, nobody had to do. */
+  wasPlanned(of: Flight): void
   dispatch(event: GroupEvent, sighting?: Sighting): void
   /** Resolves once every vote so far is in the database; none that follows gets there before `done`. */
   pauseVotes(done: Promise<unknown>): Promise<void>
@@ -125,6 +130,7 @@ export function createGroupRunner(
   /** As it was before the event whose effects are carried out. */
   let before = initial
   let flight: Flight | undefined = resumed.flight
+  let told: Flight | undefined
   let writing: Promise<unknown> = Promise.resolve() // Votes and certificates: what is said of them comes after.
   let sighting: Sighting | undefined
 
@@ -270,6 +276,7 @@ export function createGroupRunner(
     const gaveUp = elsewhere?.votes.some(({ voter }) => voter === incident.instance) ?? false
     const { trigger } = incident
     flight = newFlight(incident, began, before.epoch, heard)
+    told = undefined
     flight.elsewhere = elsewhere !== undefined
     flight.sealedFor = gaveUp ? elsewhere?.proposal.primary : undefined
     flight.cause = causeOf(sighting?.via)
@@ -343,13 +350,18 @@ export function createGroupRunner(
       ...resultOf(ended, outcome, { now, heartbeat: group.policy.heartbeat, wentOn, moved }),
     })
     if (!ended) return
+    told = ended.elsewhere ? ended : undefined
     const winner = outcome === 'promoted' ? (group.primary ?? null) : null
-    later(
-      'switch-outcome',
-      writing.then(() => commit.soon((tx) => noteOutcome(tx, incident.id, winner))),
-    )
+    afterVotes('switch-outcome', (tx) => noteOutcome(tx, incident.id, winner))
     for (const wake of ended.waiters) wake()
     ports.onClosed(agent, ended, outcome)
+  }
+
+  /** What is said of changes of primary that are on their way into the database. */
+  function afterVotes(what: string, write: (tx: Kysely<Schema>) => Promise<void>): void {
+    const onFailure = (error: unknown) => log.error({ event: 'failover.not_written', what, err: error })
+    const again = () => untilWritten(() => commit.soon(write), { clock, signal, onFailure })
+    later(what, writing.then(again))
   }
 
   return {
@@ -358,6 +370,13 @@ export function createGroupRunner(
     },
     get flight() {
       return flight
+    },
+    get told() {
+      return told
+    },
+    wasPlanned({ incident: { id }, cause }) {
+      incidents.becomes(id, { trigger: 'planned', signal_type: signalOf('planned', cause) })
+      afterVotes('switch-reason', (tx) => notePlanned(tx, id))
     },
     dispatch,
     pauseVotes: writer.pause,

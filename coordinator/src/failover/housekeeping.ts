@@ -69,9 +69,9 @@ export function createHousekeeping(parts: {
     if (instance === group.primary) return void entry.dying.delete(instance)
     if (mayRemove(group, instance, clock.mono()) !== undefined) return
     await cloud.terminate(instance, asked())
-    entry.dying.delete(instance)
     log.info({ event: 'instance.terminated', agent: entry.agentId, instance })
     await departures.forget(entry, instance, undefined)
+    entry.dying.delete(instance)
   }
 
   async function lookUp(entry: Entry, { instance, gone }: GroupMember): Promise<void> {

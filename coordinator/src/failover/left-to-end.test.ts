@@ -12,20 +12,22 @@ const instances = [
   row('i-ended', { terminated_at: 5 }),
   row('i-other', { agent_id: 'b' }),
 ]
+const former = new Set(['i-old'])
 const agent = { id: 'a', instance_id: 'i-primary', terminate_after_switch: 1 }
 
 const lastMove = (success: boolean | null) => ({ old_instance_id: 'i-old', success })
 
 test('who was replaced for good and still runs is to be ended, and nobody else', () => {
-  expect(leftToEnd(agent, instances, undefined)).toEqual(['i-old', 'i-older'])
-  expect(leftToEnd(agent, instances, lastMove(true))).toEqual(['i-old', 'i-older'])
+  expect(leftToEnd(agent, instances, undefined, former)).toEqual(['i-old', 'i-older'])
+  expect(leftToEnd(agent, instances, lastMove(true), former)).toEqual(['i-old', 'i-older'])
 })
 
 test('the old primary of a move that is open, or that has failed, may be needed yet', () => {
-  expect(leftToEnd(agent, instances, lastMove(null))).toEqual(['i-older'])
-  expect(leftToEnd(agent, instances, lastMove(false))).toEqual(['i-older'])
+  expect(leftToEnd(agent, instances, lastMove(null), former)).toEqual(['i-older'])
+  expect(leftToEnd(agent, instances, lastMove(false), former)).toEqual(['i-older'])
 })
 
-test('nobody is where the agent keeps its old instances', () => {
-  expect(leftToEnd({ ...agent, terminate_after_switch: 0 }, instances, undefined)).toEqual([])
+test('where the agent keeps its old primaries, only what never was one is ended', () => {
+  const keeps = { ...agent, terminate_after_switch: 0 }
+  expect(leftToEnd(keeps, instances, undefined, former)).toEqual(['i-older'])
 })

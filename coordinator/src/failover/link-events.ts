@@ -13,7 +13,7 @@ import { PROTOCOL_VERSION } from '@understudy/shared/protocol/version'
 import type { Logger } from 'pino'
 import type { FleetStore, Incidents } from '../fleet/fleet.ts'
 import type { Voting } from '../identity/identity.ts'
-import { type Flight, lossOfRest, noteSealed } from './flight.ts'
+import { type Flight, lossOfRest, noteHeard, noteSealed } from './flight.ts'
 import type { PresenceBook } from './presence.ts'
 import type { Entry, Registry } from './registry.ts'
 import type { ReplicaStore } from './replica-store.ts'
@@ -200,7 +200,7 @@ export function createLinkEvents(parts: {
     const { group, flight } = entry.runner
     const term = group.certificate?.proposal.term ?? 0
     if (instance === group.primary && message.epoch >= term) noteLastWords(entry, message)
-    if (flight?.incident.instance === instance) flight.lastHeard = clock.mono()
+    noteHeard(flight, instance, group.primary, clock.mono())
     if (instance === group.primary)
       for (const replica of entry.replicas.keys()) refreshReplica(entry, asInstanceId(replica))
     parts.onChange(agentId)
@@ -269,7 +269,10 @@ export function createLinkEvents(parts: {
     const { epoch, target, vote, left, incident } = report
     if (!voters.isGenuine(entry, instance, report)) return
     const known = runner.flight
+    const { told, group } = runner
     if (known) nameRelease(known, instance, report)
+    // What is new has an epoch that nobody has been elected in yet.
+    else if (told && vote.proposal.epoch <= group.epoch) nameRelease(told, instance, report)
     else if (left && !isOfAnother(entry, incidents.idOf(incident)))
       incidents.lossTold(incidents.idOf(incident), lossOfRest(left))
     const why = `${instance} gives its epoch up by itself`

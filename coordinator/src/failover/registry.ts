@@ -1,7 +1,7 @@
 import { AppError } from '@understudy/shared/core/app-error'
 import type { AgentId, InstanceId } from '@understudy/shared/core/ids'
 import { agentId as asAgentId, instanceId as asInstanceId } from '@understudy/shared/core/ids'
-import { type Clock, type Instant, type Mono, millis, plus, sleep } from '@understudy/shared/core/time'
+import { type Clock, type Instant, type Mono, plus } from '@understudy/shared/core/time'
 import type { Certificate } from '@understudy/shared/failover/certificate'
 import { type OpenMove, restoreGroup } from '@understudy/shared/failover/group'
 import type { LeasePolicy } from '@understudy/shared/failover/lease'
@@ -18,10 +18,9 @@ import type { OpenMoves } from './open-moves.ts'
 import type { ReplicaStore } from './replica-store.ts'
 import { membersOf, type StoredMember } from './stored-members.ts'
 import { isStandbyMissing, sortActive } from './stored-replicas.ts'
-import { listSwitches } from './switches.ts'
+import { formerPrimaries, listSwitches } from './switches.ts'
+import { untilWritten } from './until-written.ts'
 import { createPairTokens, type PairTokens } from './upstreams.ts'
-
-const RETRY = millis(250)
 
 /** Everything that the coordinator keeps in memory about one agent. */
 export interface Entry {
@@ -149,7 +148,8 @@ export function createRegistry(parts: {
     if (move?.at.kind === 'waiting' && move.incident.trigger === 'notice')
       entry.wanted = { why: 'notice', ...wanted }
     const [lastMove] = await listSwitches(ports.db, { agentId: entry.agentId, limit: 1 })
-    for (const instance of leftToEnd(row, instances, lastMove))
+    const former = await formerPrimaries(ports.db, entry.agentId)
+    for (const instance of leftToEnd(row, instances, lastMove, former))
       entry.dying.set(instance, plus(clock.mono(), AFTER_DEADLINE))
     const { counting, superfluous } = sortActive(await replicas.active(entry.agentId), row.instance_id)
     for (const replica of superfluous) await replicas.setStatus(replica, 'terminated')
@@ -163,18 +163,6 @@ export function createRegistry(parts: {
       entry.wanted ??= { why: 'replaced', ...wanted }
   }
 
-  /** A database that is busy or full takes it later. */
-  async function untilWritten(write: () => Promise<void>): Promise<void> {
-    for (;;) {
-      try {
-        return await write()
-      } catch (error) {
-        ports.log.error({ event: 'failover.not_written', what: 'outdated', err: error })
-        await sleep(clock, RETRY, signal)
-      }
-    }
-  }
-
   return {
     outdated(start) {
       const lost = voting.leaveBehind(start)
@@ -185,8 +173,10 @@ export function createRegistry(parts: {
       // Votes that are on their way come before, and that everybody has told what it knows comes after.
       const written = Promise.withResolvers<void>()
       const { start: now } = voting
+      const onFailure = (error: unknown) =>
+        ports.log.error({ event: 'failover.not_written', what: 'outdated', err: error })
       Promise.all(groups.map(({ runner }) => runner.pauseVotes(written.promise)))
-        .then(() => untilWritten(() => writeOutdated(ports.db, now, raised)))
+        .then(() => untilWritten(() => writeOutdated(ports.db, now, raised), { clock, signal, onFailure }))
         .then(written.resolve, written.reject)
       written.promise.catch((error: unknown) => {
         if (!signal.aborted) ports.log.error({ event: 'group.effect_failed', what: 'outdated', err: error })

@@ -1,4 +1,4 @@
-import { AppError, isAppError, messageOf } from '@understudy/shared/core/app-error'
+import { AppError, type ErrorCode, isAppError, messageOf } from '@understudy/shared/core/app-error'
 import type { AgentId, IncidentId, InstanceId, ReplicaId } from '@understudy/shared/core/ids'
 import { microUsd, toUsd } from '@understudy/shared/core/money'
 import type { Clock } from '@understudy/shared/core/time'
@@ -208,6 +208,7 @@ export function createReplicas(ports: ReplicaPorts): Replicas {
     prices: ReadonlyMap<string, PoolOffer>,
   ): Promise<ReplicaRow> {
     const refused: string[] = []
+    let code: ErrorCode = 'no_capacity'
     let unwanted: InstanceId | undefined
     for (const pool of ranked) {
       const id = poolId(pool)
@@ -228,14 +229,18 @@ export function createReplicas(ports: ReplicaPorts): Replicas {
         return { ...row, instance_id: instanceId, pool_id: id }
       } catch (error) {
         refused.push(`${id}: ${messageOf(error)}`)
-        if (!isAppError(error, 'no_capacity')) break
+        if (!isAppError(error, 'no_capacity')) {
+          // Whether there is capacity, it does not say: nothing dearer is started because of it.
+          code = 'unavailable'
+          break
+        }
         offers.noteEmpty(id)
       }
     }
     if (unwanted !== undefined) throw await takeBack(row, unwanted)
     const why = refused.join('; ')
     await store.setStatus(row, 'failed', why)
-    throw new AppError('no_capacity', `the replica could not be launched: ${why}`, {
+    throw new AppError(code, `the replica could not be launched: ${why}`, {
       hint: `${row.agent_id} itself is not affected. Try again later, or in another pool.`,
       retryable: true,
     })

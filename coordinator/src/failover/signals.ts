@@ -149,10 +149,11 @@ export function createSignals(parts: {
     { seenAt, via }: { seenAt: Mono; via: string },
   ): Promise<IncidentId> {
     const isStandby = entry.replicas.has(instance) && !isNoticed(entry, instance)
+    const isPrimary = instance === entry.runner.group.primary
+    // Whatever it is about, nobody relies on the instance any more, also while its successor is being brought up.
+    if (!isPrimary) entry.runner.dispatch({ kind: 'notice', instance, left: ASG_BUDGET })
     const past = await lastIncidentOf(instance)
     // Its members may have moved the workload away because of this very notice, and it follows since.
-    if (past?.isOfNotice && !isNoticed(entry, instance) && instance !== entry.runner.group.primary)
-      entry.runner.dispatch({ kind: 'notice', instance, left: ASG_BUDGET })
     if (past && (past.isOfNotice || !isStandby)) return past.id
     const known = onStandby.get(instance)
     if (known) return known
@@ -169,8 +170,6 @@ export function createSignals(parts: {
       deadline: null,
       epoch: entry.runner.group.epoch,
     })
-    const isPrimary = instance === entry.runner.group.primary
-    if (!isPrimary) entry.runner.dispatch({ kind: 'notice', instance, left: ASG_BUDGET })
     incidents.close(id, {
       outcome: 'no-action',
       why: isPrimary

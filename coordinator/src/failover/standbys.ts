@@ -6,7 +6,7 @@ import {
   type InstanceId,
   type ReplicaId,
 } from '@understudy/shared/core/ids'
-import { between, type Clock, plus, seconds } from '@understudy/shared/core/time'
+import { between, type Clock, millis, plus, seconds } from '@understudy/shared/core/time'
 import { mayRemove } from '@understudy/shared/failover/group-removal'
 import type { Order } from '@understudy/shared/failover/orders'
 import type { ReplicaType, ReplicaView } from '@understudy/shared/protocol/agents'
@@ -210,6 +210,8 @@ export function createStandbys(parts: {
 
   /** Takes an instance out of its group and ends it; where that cannot be done now, housekeeping tries again. */
   async function end(entry: Entry, instance: InstanceId): Promise<void> {
+    // Also where the database fails in between; not beside the call below.
+    entry.dying.set(instance, plus(clock.mono(), millis(2 * TERMINATE_TIMEOUT)))
     entry.runner.dispatch({ kind: 'left', instance })
     entry.tokens.revoke(instance)
     entry.replicas.delete(instance)
@@ -222,6 +224,7 @@ export function createStandbys(parts: {
       return void entry.dying.set(instance, clock.mono())
     }
     await fleet.patchInstance(instance, { terminated_at: clock.now() })
+    entry.dying.delete(instance)
   }
 
   async function remove(entry: Entry, row: ReplicaRow): Promise<ReplicaView> {

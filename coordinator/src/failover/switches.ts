@@ -44,6 +44,17 @@ function savingsOf({ old_instance_price: before, new_instance_price: after }: Sw
   return Math.round(((before - after) / before) * 10_000) / 100
 }
 
+/** Instances that another one has taken over from. */
+export async function formerPrimaries(db: Kysely<Schema>, agentId: AgentId): Promise<ReadonlySet<string>> {
+  const rows = await db
+    .selectFrom('instance_switches')
+    .select('old_instance_id')
+    .distinct()
+    .where('agent_id', '=', agentId)
+    .execute()
+  return new Set(rows.flatMap(({ old_instance_id: id }) => id ?? []))
+}
+
 /** Moves of an agent since then that nobody had to make. */
 export async function countVoluntary(db: Kysely<Schema>, agentId: AgentId, since: number): Promise<number> {
   const { count } = await db
@@ -66,4 +77,14 @@ export async function noteOutcome(
     db.updateTable('instance_switches').set({ success }).where('incident_id', '=', incident)
   await note(0).execute()
   if (winner !== null) await note(1).where('new_instance_id', '=', winner).execute()
+}
+
+/** What was taken for an interruption was an orderly end of the old primary. */
+export async function notePlanned(db: Kysely<Schema>, incident: string): Promise<void> {
+  await db
+    .updateTable('instance_switches')
+    .set({ switch_reason: 'manual' })
+    .where('incident_id', '=', incident)
+    .where('switch_reason', '=', 'automatic-interruption-failover')
+    .execute()
 }

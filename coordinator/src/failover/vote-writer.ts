@@ -2,7 +2,7 @@ import { messageOf } from '@understudy/shared/core/app-error'
 import type { AgentId, InstanceId } from '@understudy/shared/core/ids'
 import type { MicroUsd } from '@understudy/shared/core/money'
 import { createSerial } from '@understudy/shared/core/serial'
-import { type Clock, millis, sleep } from '@understudy/shared/core/time'
+import type { Clock } from '@understudy/shared/core/time'
 import { type Certificate, COORDINATOR, type Proposal } from '@understudy/shared/failover/certificate'
 import type { GroupEffect, RecordFacts } from '@understudy/shared/failover/group'
 import { proposalDigest } from '@understudy/shared/protocol/vote-signing'
@@ -10,8 +10,7 @@ import type { Logger } from 'pino'
 import type { GroupCommit } from '../storage/group-commit.ts'
 import { type CertifiedChange, castVote, type PromotedReplica, recordCertificate } from './certificates.ts'
 import type { MoveCause } from './incident-names.ts'
-
-const RETRY = millis(250)
+import { untilWritten } from './until-written.ts'
 
 /** Votes and certificates of one agent on their way into the database, in the order in which they came about. */
 export interface VoteWriter {
@@ -55,17 +54,12 @@ export function createVoteWriter(
   const { commit, clock, log, sign, priceOf } = parts
   const inOrder = createSerial()
 
-  /** A database that is busy or full takes it later; until then nothing follows from it. */
-  async function untilWritten<T>(epoch: number, write: () => Promise<T>): Promise<T> {
-    for (;;) {
-      try {
-        return await write()
-      } catch (error) {
-        log.error({ event: 'group.vote_not_written', epoch, why: messageOf(error) })
-        await sleep(clock, RETRY, signal)
-      }
-    }
-  }
+  /** Until then nothing follows from it. */
+  const written = <T>(epoch: number, write: () => Promise<T>): Promise<T> =>
+    untilWritten(write, {
+      ...{ clock, signal },
+      onFailure: (error) => log.error({ event: 'group.vote_not_written', epoch, why: messageOf(error) }),
+    })
 
   const changeOf = (
     certificate: Certificate,
@@ -104,7 +98,7 @@ export function createVoteWriter(
           votes: all.map(({ voter, signature: signed }) => ({ voter, signature: signed })),
         }
         const own = { proposal, digest, completes: record && changeOf(certificate, record, cause) }
-        const outcome = await untilWritten(epoch, () => castVote(commit, clock, own))
+        const outcome = await written(epoch, () => castVote(commit, clock, own))
         if (outcome.kind === 'conflict') return conflict(epoch, digest, outcome.known)
         if (outcome.kind === 'cast') return { kind: 'cast', replica: outcome.replica, signature }
         // One process owns the database, so only a person can have done this.
@@ -120,7 +114,7 @@ export function createVoteWriter(
       inOrder(async () => {
         const { epoch } = certificate.proposal
         const change = changeOf(certificate, facts, cause)
-        const outcome = await untilWritten(epoch, () => recordCertificate(commit, clock, change))
+        const outcome = await written(epoch, () => recordCertificate(commit, clock, change))
         if (outcome.kind === 'conflict') return conflict(epoch, certificate.digest, outcome.known)
         return outcome.kind === 'newest' ? { replica: outcome.replica } : undefined
       }),

@@ -1,13 +1,12 @@
 import type { AgentId, IncidentId, InstanceId } from '@understudy/shared/core/ids'
 import { between, type Clock, type Mono, seconds } from '@understudy/shared/core/time'
 import type { Certificate } from '@understudy/shared/failover/certificate'
-import type { Left } from '@understudy/shared/failover/member-types'
-import type { VoterMessage } from '@understudy/shared/failover/voter'
+import type { ElectionExtras, VoterMessage } from '@understudy/shared/failover/voter'
 import type { Hello, Report } from '@understudy/shared/protocol/link'
 import type { Logger } from 'pino'
 import type { Incidents } from '../fleet/fleet.ts'
 import type { Voting } from '../identity/identity.ts'
-import { noteSealed } from './flight.ts'
+import { noteHeard, noteSealed } from './flight.ts'
 import type { PresenceBook } from './presence.ts'
 import type { Entry, Registry } from './registry.ts'
 
@@ -103,16 +102,23 @@ export function createVoterEvents(parts: {
   }
 
   function nameIncident({ runner }: Entry, id: IncidentId): void {
-    const { flight } = runner
+    const flight = runner.flight ?? runner.told
     if (flight?.elsewhere) incidents.alsoKnownAs(flight.incident.id, id)
   }
 
   /** The certificate may come before the old primary's own word of its vote, and that one never. */
-  function noteRelease({ runner }: Entry, { proposal, votes }: Certificate, left: Left): void {
-    const { flight } = runner
-    const gaveUp = flight && votes.some(({ voter }) => voter === flight.incident.instance)
-    if (gaveUp && noteSealed(flight, proposal, left) && flight.left)
+  function noteRelease(
+    { runner }: Entry,
+    { proposal, votes }: Certificate,
+    { left, planned }: ElectionExtras,
+  ): void {
+    const flight = runner.flight ?? runner.told
+    if (!flight || !votes.some(({ voter }) => voter === flight.incident.instance)) return
+    if (left && noteSealed(flight, proposal, left) && flight.left)
       incidents.lossTold(flight.incident.id, flight.left)
+    const { elsewhere, incident } = flight
+    const isNoticed = runner.group.members.get(incident.instance)?.noticedBy !== undefined
+    if (planned && elsewhere && incident.trigger === 'notice' && !isNoticed) runner.wasPlanned(flight)
   }
 
   return {
@@ -128,7 +134,7 @@ export function createVoterEvents(parts: {
       if (!entry) return
       const { runner, heard } = entry
       if (message.kind === 'beat') {
-        if (runner.flight?.incident.instance === instance) runner.flight.lastHeard = clock.mono()
+        noteHeard(runner.flight, instance, runner.group.primary, clock.mono())
         const { epoch, sentAt, hears, office } = message
         epochs.set(instance, epoch)
         return runner.dispatch({ kind: 'beat', instance, epoch, sentAt, hears, office })
@@ -162,9 +168,10 @@ export function createVoterEvents(parts: {
         message: { kind: 'certificate', certificate },
         extras,
       })
-      if (extras.left) noteRelease(entry, certificate, extras.left)
-      if (extras.incident !== null && certificate.proposal.epoch === entry.runner.group.epoch)
-        nameIncident(entry, extras.incident)
+      // It changed the term; the successor may have been changed since.
+      if (certificate.proposal.epoch !== entry.runner.group.certificate?.proposal.term) return
+      noteRelease(entry, certificate, extras)
+      if (extras.incident !== null) nameIncident(entry, extras.incident)
     },
     nameIncident,
     isGenuine(entry, instance, report) {
