@@ -46,7 +46,7 @@ export interface Puppet {
   /** Never again in office in this epoch. */
   resign(epoch: number): void
   /** Gives its epoch up as the order of a hand-over says, with or without a coordinator. */
-  release(target: InstanceId, incident: string, left?: Left): void
+  release(target: InstanceId, incident: string, more?: { left?: Left; planned?: boolean }): void
   readonly lease: 'none' | 'solo' | 'until'
   readonly disk: PuppetDisk
   /** Says something as a voter. */
@@ -168,9 +168,9 @@ export async function connectPuppet(options: {
       })
     },
     resign: (epoch) => voter.step({ kind: 'resign', epoch }),
-    release(target, incident, left = { bytes: 0, names: 0 }) {
+    release(target, incident, { left = { bytes: 0, names: 0 }, planned } = {}) {
       handedOver = { target, incident }
-      const extras = { incident: incident as IncidentId, fresh: false, left }
+      const extras = { incident: incident as IncidentId, fresh: false, left, planned }
       voter.step({ kind: 'release', turn: 1, target, extras })
     },
     vote: (message) => voting?.send(JSON.stringify(message)),

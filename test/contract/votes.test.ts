@@ -1,7 +1,7 @@
 import { randomUUID } from 'node:crypto'
-import { instant, millis } from '@understudy/shared/core/time'
+import { instant, millis, mono } from '@understudy/shared/core/time'
 import { pino } from 'pino'
-import { afterEach, expect, test } from 'vitest'
+import { afterEach, expect, onTestFinished, test } from 'vitest'
 import { WebSocket } from 'ws'
 import { type Bench, startBench, until } from './bench.ts'
 
@@ -166,13 +166,98 @@ test.each([
     const { report } = primary
     primary.report = (body) => (body.kind === 'released' ? undefined : report(body))
     primary.onOrder = (order) =>
-      order.kind === 'hand-over' ? primary.release(order.target, order.incident, left) : primary.obey(order)
+      order.kind === 'hand-over'
+        ? primary.release(order.target, order.incident, { left })
+        : primary.obey(order)
     await bench.call('POST', `/api/agents/a/replicas/${id}/promote`, { expected_epoch: 2 })
     await until(async () => (await bench.call('GET', '/api/incidents')).body.items[0]?.closed_at !== null)
     const { items } = (await bench.call('GET', '/api/incidents')).body
     expect(items).toMatchObject([{ outcome: 'promoted', new_instance_id: puppet.instance, loss }])
   },
 )
+
+test.each([
+  [true, 'planned', 'operator-request', 'manual'],
+  [false, 'notice', 'termination-notice', 'automatic-interruption-failover'],
+])(
+  'a move of which the new primary is the first to tell has its name, its steps and its loss, and was planned: %s',
+  async (planned, trigger, signal_type, switch_reason) => {
+    bench = await startBench({ manual: true })
+    const primary = await bench.primary('a')
+    const { puppet } = await bench.replica('a', primary, { pool_id: 'm5.large@us-east-1b' })
+    await until(() => primary.lease === 'until')
+    await bench.stop()
+    const incident = randomUUID()
+    primary.release(puppet.instance, incident, { planned, left: { bytes: 4096, names: 0 } })
+    await until(() => puppet.elections.length === 1)
+    puppet.step(incident, 'workload-started', 1)
+    puppet.step(incident, 'health-check', 2)
+    await bench.start(puppet)
+    const incidents = async () => (await bench.call('GET', '/api/incidents')).body.items
+    await until(async () => (await incidents())[0]?.loss?.bytes_behind === 4096)
+    expect(await incidents()).toMatchObject([
+      { outcome: 'promoted', trigger, signal_type, loss: { kind: 'bounded' } },
+    ])
+    const [{ id, steps }] = await incidents()
+    expect(steps.map(({ step }: { step: string }) => step)).toContain('health-check')
+    expect((await bench.call('GET', `/api/incidents/${incident}`)).body.id).toBe(id)
+    await until(
+      async () => (await bench.call('GET', '/api/switches')).body.items[0]?.switch_reason === switch_reason,
+    )
+  },
+)
+
+test('who was replaced and is heard again before its successor serves has not served meanwhile', async () => {
+  bench = await startBench()
+  const primary = await bench.primary('a')
+  const { puppet } = await bench.replica('a', primary)
+  await until(() => primary.lease === 'until')
+  puppet.onElected = () => undefined
+  const silent = Date.now()
+  primary.silence()
+  await until(() => puppet.elections.length === 1)
+  const { epoch } = await agent()
+  const beat = () =>
+    primary.vote({
+      kind: 'beat',
+      epoch: epoch - 1,
+      sentAt: mono(performance.now()),
+      hears: false,
+      office: false,
+    })
+  const beating = setInterval(beat, 20)
+  onTestFinished(() => clearInterval(beating))
+  await new Promise((resolve) => setTimeout(resolve, 1000))
+  const [elected] = puppet.elections
+  if (elected) puppet.serve(elected)
+  const incidents = async () => (await bench.call('GET', '/api/incidents')).body.items
+  await until(async () => (await incidents())[0]?.outcome === 'promoted')
+  const [incident] = await incidents()
+  expect(incident.no_primary_ms).toBeGreaterThan(1800)
+  expect(incident.no_primary_ms).toBeLessThanOrEqual(Date.now() - silent)
+})
+
+test('a notice on an old primary counts while its successor is still being brought up', async () => {
+  bench = await startBench()
+  const primary = await bench.primary('a')
+  const { id, puppet } = await bench.replica('a', primary)
+  await until(() => primary.lease === 'until')
+  puppet.onElected = () => undefined
+  const moving = bench.call('POST', `/api/agents/a/replicas/${id}/promote`, { expected_epoch: 2 })
+  await until(() => puppet.elections.length === 1)
+  primary.report({
+    ...{ kind: 'notice', signal: 'termination-notice', noticeId: 'n1', action: 'terminate' },
+    ...{ time: instant(Date.now() + 110_000), ageMillis: millis(0) },
+  })
+  await until(() => primary.acknowledged.length > 0)
+  const [elected] = puppet.elections
+  if (elected) puppet.serve(elected)
+  expect((await moving).body.incident).toMatchObject({ outcome: 'promoted', trigger: 'planned' })
+  // It has no vote any more, and another one is made.
+  await until(async () => (await agent()).successor_id !== primary.instance)
+  await until(async () => (await standbys()).some(({ instance_id: on }) => on !== primary.instance))
+  expect(primary.orders.map(({ kind }) => kind)).not.toContain('follow')
+})
 
 test('a primary that was lost while the coordinator was away was last heard by the one before', async () => {
   bench = await startBench()
