@@ -63,7 +63,7 @@ test('an instance whose launch seemed to have failed is ended when it enrols, an
   })
   // That no pool has capacity, nobody has said.
   const refused = await bench.call('POST', '/api/agents/a/replicas', {})
-  expect(refused).toMatchObject({ status: 503, body: { code: 'unavailable', retryable: true } })
+  expect(refused).toMatchObject({ status: 503, body: { code: 'unavailable' } })
   const [failed] = (await bench.call('GET', '/api/agents/a/replicas')).body.items
   expect(failed).toMatchObject({ status: 'failed' })
   const stray = bench.cloud.instances().find(({ instanceId: id }) => id !== primary.instance)
