@@ -63,12 +63,12 @@ export interface ReplicaPorts {
 
 /** Chooses a pool and starts an instance in it that will join as a standby. */
 export interface Replicas {
-  /** @throws AppError `forbidden`, `conflict`, `no_capacity`, `input_invalid` */
   /**
    * Launches a replica of which an earlier coordinator did not write down whether it had launched it; a machine that
-   * is there already is taken. @throws AppError `no_capacity`
+   * is there already is taken. @throws AppError `no_capacity`, `unavailable`
    */
   finishLaunch(row: ReplicaRow): Promise<ReplicaRow>
+  /** @throws AppError `conflict`, `input_invalid`; `no_capacity` by the cloud's own word; `unavailable` */
   create(request: ReplicaRequest): Promise<CreatedReplica>
   /** Where a replica that nobody has asked for would go now; undefined where no pool is left. */
   best(agentId: AgentId): Promise<SpotPlace | undefined>
