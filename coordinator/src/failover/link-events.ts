@@ -270,9 +270,10 @@ export function createLinkEvents(parts: {
     if (!voters.isGenuine(entry, instance, report)) return
     const known = runner.flight
     const { told, group } = runner
-    if (known) nameRelease(known, instance, report)
     // What is new has an epoch that nobody has been elected in yet.
-    else if (told && vote.proposal.epoch <= group.epoch) nameRelease(told, instance, report)
+    const isOver = told?.incident.instance === instance && vote.proposal.epoch <= group.epoch
+    if (known) nameRelease(known, instance, report)
+    else if (told && isOver) nameRelease(told, instance, report)
     else if (left && !isOfAnother(entry, incidents.idOf(incident)))
       incidents.lossTold(incidents.idOf(incident), lossOfRest(left))
     const why = `${instance} gives its epoch up by itself`
