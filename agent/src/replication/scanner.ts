@@ -58,7 +58,7 @@ export interface ScannerSurroundings {
   readonly lazy?: boolean
   /**
    * Called after each look with the names that changed or vanished; after a look at everything also with when that
-   * began: whatever was written before then has been seen.
+   * began, unless some name could not be read: whatever was written before then has been seen.
    */
   readonly onLook: (changed: ReadonlySet<Key>, completeSince?: Mono) => void
 }
@@ -102,8 +102,8 @@ export function createScanner(surroundings: ScannerSurroundings): Scanner {
     await reader.everything(pass)
     await readAttributes(pass)
     restless = pass.changed.size > 0 || pass.knownSince < started
-    // What was written before then is known, in every file.
-    finish(pass, mono(Math.min(started, pass.knownSince)))
+    // What was written before then is known, in every file; of a name that cannot be read nobody can say that.
+    finish(pass, reader.unreadable.size > 0 ? undefined : mono(Math.min(started, pass.knownSince)))
   }
 
   const newPass = ({ exact = false, patient = false, complete = false } = {}): Pass => ({

@@ -172,10 +172,10 @@ export function createTreeReader(
       const known = tree.get(key)
       if (stat.kind === 'file') await lookAtName(key, stat, pass)
       else lookAtOther(key, stat, pass)
+      unreadable.delete(key)
       // A directory that appears between two scans comes with everything in it.
       if (stat.kind === 'dir' && known?.kind !== 'dir' && !pass.complete)
         for (const child of children(key)) await lookAt(child, pass)
-      unreadable.delete(key)
       return stat.kind
     } catch (error) {
       if (GONE.has(systemCodeOf(error) ?? '')) return vanished(key, pass)
