@@ -304,6 +304,7 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
             clock,
             log,
           })
+          if (!tolerant) assertReadable(unreadable)
           if (leftBytes === 0) await session.barrier([...unreadable.keys()], signal)
           // It gets nothing more: a part of what was left out would only make a mixture of what it has.
           cancelRelease = clock.timer(AFTER_SEAL, () => release(target))

@@ -3,7 +3,7 @@ import { join } from 'node:path'
 import { millis, systemClock } from '@understudy/shared/core/time'
 import { afterEach, expect, test, vi } from 'vitest'
 import { createSafeMoments } from './safe-moments.ts'
-import { pair, REPLICA, until } from './testing.ts'
+import { pair, REPLICA, scratch, until } from './testing.ts'
 
 /** What cannot be read is never said to be somewhere else. */
 
@@ -31,7 +31,11 @@ vi.mock('node:fs', async (original) => {
       return fd
     },
     readSync(...parts: Parameters<typeof real.readSync>) {
-      if (sending.has(parts[0])) throw Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' })
+      if (sending.has(parts[0])) {
+        // And stays bad.
+        bad.open = bad.send
+        throw Object.assign(new Error('EIO: i/o error, read'), { code: 'EIO' })
+      }
       return real.readSync(...parts)
     },
     readdirSync(...parts: Parameters<typeof real.readdirSync>) {
@@ -40,7 +44,8 @@ vi.mock('node:fs', async (original) => {
     },
   }
 })
-afterEach(() => Object.assign(bad, { open: undefined, send: undefined, list: undefined }))
+const good = { open: undefined, send: undefined, list: undefined }
+afterEach(() => Object.assign(bad, good))
 
 async function attachedPair() {
   const parts = await pair()
@@ -85,9 +90,31 @@ test('commit does not acknowledge what could not be read when its turn came to b
     code: 'state_unreadable',
     message: expect.stringContaining('0/d/large (EIO'),
   })
-  bad.send = undefined
+  Object.assign(bad, good)
   expect(await primary.commit(millis(20_000))).toEqual([REPLICA])
   await until(() => readFileSync(join(to, 'd/large'), 'utf8') === text)
+})
+
+test('a planned move is called off when something cannot be read while the last of the state is sent', async () => {
+  const { from, to, primary, replica, follow } = await pair(scratch(), undefined, {
+    limits: { cutsOnly: true },
+  })
+  follow()
+  // Between cuts nothing is sent: what comes after the last one goes over with the seal.
+  while (!replica.whole) {
+    await primary.cut(async (capture) => capture()).catch(() => undefined)
+    await new Promise((resolve) => setTimeout(resolve, 5))
+  }
+  const text = 'too large to be read at once '.repeat(10_000)
+  bad.send = join(from, 'large')
+  writeFileSync(bad.send, text)
+  await expect(primary.seal(REPLICA, millis(20_000), false)).rejects.toMatchObject({
+    code: 'state_unreadable',
+    message: expect.stringContaining('0/large (EIO'),
+  })
+  Object.assign(bad, good)
+  await expect(primary.seal(REPLICA, millis(20_000), false)).resolves.toMatchObject({ unreadable: 0 })
+  expect(readFileSync(join(to, 'large'), 'utf8') === text).toBe(true)
 })
 
 test('a look whose changes were not all sent makes nothing safe', () => {
