@@ -305,7 +305,7 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
             log,
           })
           if (!tolerant) assertReadable(unreadable)
-          if (leftBytes === 0) await session.barrier([...unreadable.keys()], signal)
+          if (leftBytes === 0) await session.barrier([...unreadable.keys()], signal, tolerant)
           // It gets nothing more: a part of what was left out would only make a mixture of what it has.
           cancelRelease = clock.timer(AFTER_SEAL, () => release(target))
           return { seq: session.seq, unreadable: unreadable.size, leftBytes, why }

@@ -52,7 +52,7 @@ export interface TreeReader {
   readonly tree: StateTree
   readonly directories: ReadonlySet<Key>
   /** Names that could not be read, with the reason. */
-  readonly unreadable: ReadonlyMap<Key, string>
+  readonly unreadable: Map<Key, string>
   /** Names whose extended attributes may have changed since they were last read. */
   readonly attributesStale: Set<Key>
   look(key: Key, pass: Pass): Promise<void>
