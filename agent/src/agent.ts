@@ -141,6 +141,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     self: { agent, instance: self },
     member: () => role.member,
     isFollowed: () => replication.lags().length > 0,
+    onStuck: (why) => role.dispatch({ kind: 'unable', why }),
   })
   const hooks = stopAtEnd(cuts?.hooks ?? ownHooks, signal, log)
   const role = createRole({

@@ -21,7 +21,8 @@ const MAX_WAITING = 1000
  * Resolves once everything that was written before the call is durable on the successor and on whoever is about to be
  * that, or on any replica while nobody is; with those that have it.
  * @throws AppError `conflict` when this instance is not primary, `unavailable` when no replica is attached,
- *   `outcome_unknown` when none has it within the budget, `busy` when too many are waiting
+ *   `outcome_unknown` when none has it within the budget, `state_unreadable` when some of it cannot be read, `busy` when
+ *   too many are waiting
  */
 export type Commit = (budget: Millis) => Promise<CommitResult>
 
@@ -33,7 +34,7 @@ export interface CommitResult {
 
 /** What of the replication is asked (agent/src/replication). */
 export interface CommitPort {
-  /** @throws AppError `not_ready` when no replica has it in time */
+  /** @throws AppError `not_ready` when no replica has it in time, `state_unreadable` */
   commit(budget: Millis): Promise<readonly string[]>
   lags(): readonly { readonly lag: { readonly attached: boolean } }[]
 }

@@ -26,6 +26,8 @@ const WRITE_FLAGS = constants.O_RDWR | constants.O_NOFOLLOW | constants.O_NONBLO
 /** The hashes of one file take no more of the memory than one part in this many. */
 const MEMORY_SHARE = 4
 const NO_PAGES = new BigUint64Array(0)
+/** Nobody wants these: what has them is never the same, and they are set again with the next change. */
+const UNKNOWN_ATTRIBUTES = '?'
 /** What the agent needs to change what is below a directory, or in a file, when it is not root. */
 const OWN_DIRECTORY = 0o700
 const OWN_FILE = 0o600
@@ -103,6 +105,12 @@ export function createApplier(roots: StateRoots, tree: StateTree, xattrs: Xattrs
     const parent = tree.get(parentOf(key))
     const inherits = isNew && parent?.kind === 'dir' && parent.meta.xattrs.includes('posix_acl_default')
     if (known !== meta.xattrs || inherits) attributes.set(key, meta.xattrs)
+  }
+
+  const denyAttributes = (key: Key): void => {
+    const entry = tree.get(key)
+    if (entry && entry.kind !== 'link')
+      tree.set(key, { ...entry, meta: { ...entry.meta, xattrs: UNKNOWN_ATTRIBUTES } })
   }
 
   const ensureDirectory = (key: Key, meta: Metadata): void => {
@@ -247,10 +255,14 @@ export function createApplier(roots: StateRoots, tree: StateTree, xattrs: Xattrs
     },
     async settleAttributes() {
       if (attributes.size === 0) return []
+      const keys = [...attributes.keys()]
       const entries = [...attributes].map(([key, text]) => ({ path: roots.pathOf(key), attributes: text }))
       attributes.clear()
       if (!xattrs.available) return []
       const answers = await xattrs.writeAll(entries)
+      // Where there can be none, the log alone says so; else the tree must not say that they are there.
+      for (const [index, key] of keys.entries())
+        if (answers[index] && answers[index].code !== 'not_supported') denyAttributes(key)
       return answers.filter((answer) => answer !== undefined)
     },
     sync: unsynced.sync,

@@ -9,8 +9,11 @@ const EXCEPTED_NAMES = 1000
 
 /** Asks a replica whether its tree is the same as ours, everything up to the last batch being in place. */
 export interface Barriers {
-  /** Throws AppError `conflict` when it is not, `state_unreadable` when too many names are left out. */
-  ask(except: readonly Key[], signal: AbortSignal): Promise<void>
+  /**
+   * Throws AppError `conflict` when it is not. Nothing is asked where too many names are left out. When `tolerant`
+   * extended attributes are left out as well: those that could not be set over there stop nothing.
+   */
+  ask(except: readonly Key[], signal: AbortSignal, tolerant: boolean): Promise<void>
   onAnswer(id: number, equal: boolean): void
   /** What is not answered is asked again over a new connection. */
   askAgain(): void
@@ -24,15 +27,15 @@ interface BarrierParts {
   readonly flow: Pick<OutgoingFlow, 'say' | 'seq'>
 }
 
-export function createBarriers({ instance, tree, xattrs, gate, flow }: BarrierParts): Barriers {
+export function createBarriers({ instance, tree, xattrs: canSet, gate, flow }: BarrierParts): Barriers {
   let asked: Parameters<OutgoingFlow['say']>[0] | undefined
   let last = 0
   const answers = new Map<number, boolean>()
 
   return {
-    async ask(except, signal) {
-      if (except.length > EXCEPTED_NAMES)
-        throw new AppError('state_unreadable', `${except.length} names of the state cannot be read`)
+    async ask(except, signal, tolerant) {
+      if (except.length > EXCEPTED_NAMES) return
+      const xattrs = canSet && !tolerant
       last += 1
       const id = last
       const digest = treeDigest(tree, { except: new Set(except), xattrs })
@@ -45,7 +48,7 @@ export function createBarriers({ instance, tree, xattrs, gate, flow }: BarrierPa
       }
       if (answers.get(id)) return
       throw new AppError('conflict', `the tree on ${instance} differs although every batch arrived`, {
-        hint: 'Something else writes into the state directories of the replica. It is compared again in full.',
+        hint: 'Something else writes into the state directories of the replica, or extended attributes could not be set there (replication.xattrs_failed in its log). It is compared again in full.',
         retryable: true,
       })
     },

@@ -1,6 +1,7 @@
 import { readFileSync } from 'node:fs'
 import { mkdir, open, rename, rm } from 'node:fs/promises'
 import { dirname, join } from 'node:path'
+import { AppError, messageOf, systemCodeOf } from '@understudy/shared/core/app-error'
 import { z } from 'zod'
 import { syncDirectory } from './durable-files.ts'
 
@@ -17,6 +18,7 @@ export interface CopyMark {
 
 const markSchema = z.object({ whole: z.boolean() })
 
+/** @throws AppError `state_unreadable` when the file is there and cannot be understood: guessing would be unsafe */
 export function openCopyMark(path: string): CopyMark {
   let whole = read(path)
   return {
@@ -28,18 +30,25 @@ export function openCopyMark(path: string): CopyMark {
     },
     async set(next) {
       if (next === whole) return
-      await writeDurably(path, JSON.stringify({ whole: next }))
+      await writeMark(path, next)
       whole = next
     },
   }
 }
 
+const writeMark = (path: string, whole: boolean): Promise<void> =>
+  writeDurably(path, JSON.stringify({ whole }))
+
 function read(path: string): boolean | undefined {
   try {
     return markSchema.parse(JSON.parse(readFileSync(path, 'utf8'))).whole
-  } catch {
-    // Never written, or not by us: no copy was begun here, or none that anybody vouches for.
-    return undefined
+  } catch (error) {
+    // No copy was begun here, or none that anybody vouches for.
+    if (systemCodeOf(error) === 'ENOENT') return undefined
+    throw new AppError('state_unreadable', `${path} cannot be read (${messageOf(error).slice(0, 200)})`, {
+      hint: 'It says whether the copy of the state here is whole. Let the agent\'s user read it; if it is damaged, write {"whole":false} into it: a primary then completes the copy before anything is started on it.',
+      cause: error,
+    })
   }
 }
 
@@ -60,10 +69,10 @@ export async function writeDurably(path: string, text: string): Promise<void> {
 /** Something else than a primary fills the state directories: what was received before must not be put over it. */
 export async function forgetCopy(dataDirectory: string): Promise<void> {
   await mkdir(dataDirectory, { recursive: true, mode: 0o700 })
-  await openCopyMark(join(dataDirectory, 'copy.json')).set(false)
+  await writeMark(join(dataDirectory, 'copy.json'), false)
   await rm(join(dataDirectory, 'journal'), { force: true })
 }
 
 /** What is in the state directories is whole. */
 export const vouchForCopy = (dataDirectory: string): Promise<void> =>
-  openCopyMark(join(dataDirectory, 'copy.json')).set(true)
+  writeMark(join(dataDirectory, 'copy.json'), true)

@@ -388,7 +388,7 @@ test('what was asked before a break, and not answered, is asked again after it',
   const { id } = said.find(({ type }) => type === 'verify') ?? {}
   session.onMessage({ type: 'verified', id: Number(id), equal: false })
   await until(() => said.some(({ type }) => type === 'reread'))
-  const sealed = session.barrier([], AbortSignal.timeout(10_000))
+  const sealed = session.barrier([], AbortSignal.timeout(10_000), false)
 
   session.detach()
   const next = fakeSocket()

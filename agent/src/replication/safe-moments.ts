@@ -13,6 +13,8 @@ export interface SafeMoments {
   looked(since: Mono): void
   /** Everything that is known has been put into batches. */
   sent(numbers: Numbers): void
+  /** Something that is known could not be sent: only the next look at everything says more. */
+  missed(): void
   /** What is known now has been captured; call the result once it is in batches. */
   capture(): (numbers: Numbers) => void
   acked(numbers: Numbers): void
@@ -42,6 +44,9 @@ export function createSafeMoments(): SafeMoments {
       const moment = lookedSince
       lookedSince = undefined
       note(moment, numbers)
+    },
+    missed() {
+      lookedSince = undefined
     },
     capture() {
       const moment = lookedSince

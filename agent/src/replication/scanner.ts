@@ -2,7 +2,7 @@ import { createSerial } from '@understudy/shared/core/serial'
 import { type Clock, type Mono, millis, mono } from '@understudy/shared/core/time'
 import { createHints } from './hints.ts'
 import { createMappings } from './mappings.ts'
-import type { StateRoots } from './state-files.ts'
+import { type StateRoots, statOf } from './state-files.ts'
 import type { Key, StateTree } from './state-tree.ts'
 import { createTreeReader, type Pass, type WholeRead } from './tree-reader.ts'
 import type { Xattrs } from './xattrs.ts'
@@ -58,7 +58,7 @@ export interface ScannerSurroundings {
   readonly lazy?: boolean
   /**
    * Called after each look with the names that changed or vanished; after a look at everything also with when that
-   * began: whatever was written before then has been seen.
+   * began, unless some name could not be read: whatever was written before then has been seen.
    */
   readonly onLook: (changed: ReadonlySet<Key>, completeSince?: Mono) => void
 }
@@ -102,8 +102,8 @@ export function createScanner(surroundings: ScannerSurroundings): Scanner {
     await reader.everything(pass)
     await readAttributes(pass)
     restless = pass.changed.size > 0 || pass.knownSince < started
-    // What was written before then is known, in every file.
-    finish(pass, mono(Math.min(started, pass.knownSince)))
+    // What was written before then is known, in every file; of a name that cannot be read nobody can say that.
+    finish(pass, reader.unreadable.size > 0 ? undefined : mono(Math.min(started, pass.knownSince)))
   }
 
   const newPass = ({ exact = false, patient = false, complete = false } = {}): Pass => ({
@@ -137,9 +137,17 @@ export function createScanner(surroundings: ScannerSurroundings): Scanner {
     reader.attributesStale.clear()
     const found = await xattrs.read(stale.map((key) => roots.pathOf(key)))
     for (const [index, key] of stale.entries()) {
-      const text = found[index]
-      if (typeof text === 'string') reader.setAttributes(key, text, pass)
+      const answer = found[index]
+      if (typeof answer === 'string') reader.setAttributes(key, answer, pass)
+      else if (answer) attributesFailed(key, answer.message, pass)
     }
+  }
+
+  /** They are asked for again; what has to be exact is not so without them. */
+  function attributesFailed(key: Key, why: string, pass: Pass): void {
+    reader.attributesStale.add(key)
+    // What is gone by now is told by the next look.
+    if (pass.exact && statOf(roots.pathOf(key))) reader.unreadable.set(key, why)
   }
 
   /** Not in line with the looks: it does not touch the state, and somebody may wait for one of them. */

@@ -66,13 +66,15 @@ export function asBudgetError(error: unknown, signal: AbortSignal, what: string,
   return new AppError('not_ready', `${what} within ${Math.round(budget)} ms`, { retryable: true })
 }
 
-export function unreadableError(unreadable: ReadonlyMap<string, string>): AppError {
+/** @throws AppError `state_unreadable` */
+export function assertReadable(unreadable: ReadonlyMap<string, string>): void {
+  if (unreadable.size === 0) return
   const [name, why] = [...unreadable][0] ?? ['', '']
-  return new AppError(
+  throw new AppError(
     'state_unreadable',
     `${unreadable.size} names of the state cannot be read: ${name} (${why})`,
     {
-      hint: 'Let the agent run as a user that can read everything below the state directories.',
+      hint: 'Let the agent run as a user that can read everything below the state directories, or name under workload.exclude what need not be replicated.',
     },
   )
 }

@@ -61,7 +61,10 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     theirs,
     roots,
     xattrs: join.xattrs,
-    onUnreadable: (key, why) => scanner.distrust(key, why),
+    onUnreadable(key, why) {
+      safe.missed()
+      scanner.distrust(key, why)
+    },
     onRead: scanner.learn,
     clock,
   }
@@ -80,7 +83,6 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
   })
 
   const isWhole = () => wholeAt !== undefined && flow.durable >= wholeAt
-  const isSafe = (moment: Mono) => isWhole() && safe.since !== undefined && safe.since >= moment
   function fail(error: unknown): void {
     end(error instanceof AppError ? error : new AppError('internal', messageOf(error), { cause: error }))
   }
@@ -191,10 +193,9 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     await flow.send(batch, since, flags)
   }
 
-  const bytesIn = (keys: Iterable<Key>) => differingBytes(keys, tree, theirs)
   const exceeds = (keys: Iterable<Key>, limit: number) => differsByMoreThan(limit, keys, tree, theirs)
   const pendingBytes = (which: (key: Key) => boolean = () => true) =>
-    bytesIn(new Set([...sending, ...[...dirty].filter(which)]))
+    differingBytes(new Set([...sending, ...[...dirty].filter(which)]), tree, theirs)
 
   function lag(): SessionLag {
     const oldest = flow.oldest ?? dirtySince
@@ -234,8 +235,10 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
         if (manifestDone) reread.shown(keyOf(entry.root, entry.path))
       }
       if ((header.flags & FrameFlag.last) === 0) return
-      if (manifestDone) return onReread()
-      void begin().catch(fail)
+      if (!manifestDone) return void begin().catch(fail)
+      reread.end()
+      dirtySince ??= clock.mono()
+      pump()
     } catch (error) {
       fail(error)
     }
@@ -249,12 +252,6 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     }
     safe.acked(flow)
     gate.wake()
-  }
-
-  function onReread(): void {
-    reread.end()
-    dirtySince ??= clock.mono()
-    pump()
   }
 
   function attach(next: WebSocket, { resume }: Join): void {
@@ -393,7 +390,7 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
       // Between cuts nothing is sent: what has changed goes over with the seal.
       gate.until(() => isWhole() && (cutsOnly || pendingBytes() + flow.bytesInFlight <= NEAR_BYTES), signal),
     settled: (signal) => gate.until(isSettled, signal),
-    safe: (moment, signal) => gate.until(() => isSafe(moment), signal),
+    safe: (moment, signal) => gate.until(() => isWhole() && (safe.since ?? -1) >= moment, signal),
     barrier: barriers.ask,
     close: (why) => end(new AppError('unavailable', why, { retryable: true })),
   }

@@ -6,10 +6,11 @@ import type { Logger } from 'pino'
 import type { WebSocket } from 'ws'
 import type { PeerIdentity } from '../identity/identity.ts'
 import { createBufferPool } from './buffer-pool.ts'
+import { untilKept } from './keepers.ts'
 import { createListener } from './listener.ts'
 import { createPace } from './pace.ts'
 import { createScanner, type Scanner } from './scanner.ts'
-import { asBudgetError, inTime, sendTheRest, unreadableError } from './sealing.ts'
+import { asBudgetError, assertReadable, inTime, sendTheRest } from './sealing.ts'
 import { createSenderSession } from './sender-session.ts'
 import type { Join, SenderSession, SessionLag } from './session-types.ts'
 import type { StateRoots } from './state-files.ts'
@@ -65,7 +66,7 @@ export interface Sender {
   seal(target: InstanceId, budget: Millis, tolerant: boolean): Promise<Sealed>
   /** Waits until every replica that is attached has what is here now, or the budget is spent. */
   flush(budget: Millis): Promise<void>
-  /** Resolves with those that have everything that was written before the call. Throws AppError when nobody has. */
+  /** Resolves with those that have all that was written before the call. Throws AppError when nobody has or can. */
   commit(budget: Millis, keepers: () => readonly InstanceId[]): Promise<readonly InstanceId[]>
   /**
    * Captures the state while `hold` keeps the workload still, and sends it as one group.
@@ -292,7 +293,7 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
         const goOn = await lastLook(scanner, target, tolerant, signal)
         try {
           const { unreadable } = scanner
-          if (unreadable.size > 0 && !tolerant) throw unreadableError(unreadable)
+          if (!tolerant) assertReadable(unreadable)
           const session = sessionOf(target)
           const { leftBytes, why } = await sendTheRest({
             session,
@@ -303,7 +304,8 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
             clock,
             log,
           })
-          if (leftBytes === 0) await session.barrier([...unreadable.keys()], signal)
+          if (!tolerant) assertReadable(unreadable)
+          if (leftBytes === 0) await session.barrier([...unreadable.keys()], signal, tolerant)
           // It gets nothing more: a part of what was left out would only make a mixture of what it has.
           cancelRelease = clock.timer(AFTER_SEAL, () => release(target))
           return { seq: session.seq, unreadable: unreadable.size, leftBytes, why }
@@ -340,26 +342,10 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
       await inTime(scanner.patient(), signal).catch((error: unknown) => {
         if (!signal.aborted) throw error
       })
-      const durable: InstanceId[] = []
-      const waiting = new Set<Promise<void>>()
-      for (const session of attached) {
-        const one: Promise<void> = session
-          .safe(moment, signal)
-          .then(() => void durable.push(session.instance))
-          .catch(() => undefined)
-          .finally(() => waiting.delete(one))
-        waiting.add(one)
-      }
-      const missing = () => keepers().filter((keeper) => !durable.includes(keeper))
-      // Where nobody is to take over one is enough: another may be stuck. Who has to have it may change meanwhile.
-      while (waiting.size > 0 && (durable.length === 0 || missing().length > 0)) await Promise.race(waiting)
-      if (durable.length > 0 && missing().length === 0) return [...durable]
-      const who = durable.length > 0 ? missing().join(' and ') : 'no replica'
-      const verb = durable.length > 0 ? 'does not have' : 'has'
-      throw new AppError('not_ready', `${who} ${verb} it on disk within ${Math.round(budget)} ms`, {
-        hint: 'It may still arrive. Ask for more time, or see `understudy-agent status` for the lag.',
-        retryable: true,
-      })
+      const check = () => assertReadable(scanner.unreadable)
+      check()
+      // Something may become unreadable while it is sent, too.
+      return untilKept(attached, { moment, budget, signal, keepers, check })
     },
     async cut(hold) {
       const scanner = scannerNow()

@@ -54,8 +54,8 @@ export interface SenderSession {
   settled(signal: AbortSignal): Promise<void>
   /** Resolves once everything written before `moment` is durable over there. */
   safe(moment: Mono, signal: AbortSignal): Promise<void>
-  /** Resolves once the replica says that its tree is the same but for these names; throws AppError when it is not. */
-  barrier(except: readonly Key[], signal: AbortSignal): Promise<void>
+  /** Resolves once the replica says that its tree is the same but for these names, and when `tolerant` for attributes; throws AppError when it is not. */
+  barrier(except: readonly Key[], signal: AbortSignal, tolerant: boolean): Promise<void>
   close(why: string): void
 }
 

@@ -52,7 +52,7 @@ export interface TreeReader {
   readonly tree: StateTree
   readonly directories: ReadonlySet<Key>
   /** Names that could not be read, with the reason. */
-  readonly unreadable: ReadonlyMap<Key, string>
+  readonly unreadable: Map<Key, string>
   /** Names whose extended attributes may have changed since they were last read. */
   readonly attributesStale: Set<Key>
   look(key: Key, pass: Pass): Promise<void>
@@ -172,10 +172,10 @@ export function createTreeReader(
       const known = tree.get(key)
       if (stat.kind === 'file') await lookAtName(key, stat, pass)
       else lookAtOther(key, stat, pass)
+      unreadable.delete(key)
       // A directory that appears between two scans comes with everything in it.
       if (stat.kind === 'dir' && known?.kind !== 'dir' && !pass.complete)
         for (const child of children(key)) await lookAt(child, pass)
-      unreadable.delete(key)
       return stat.kind
     } catch (error) {
       if (GONE.has(systemCodeOf(error) ?? '')) return vanished(key, pass)

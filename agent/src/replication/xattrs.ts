@@ -40,6 +40,7 @@ const TREE_BUDGET = minutes(15)
 const GETFATTR = ['getfattr', '-h', '-d', '-m', '-', '-e', 'hex', '--absolute-names'] as const
 /** xargs would begin a second command above 128 KiB of arguments. */
 const REMOVE_AT_ONCE = { paths: 500, bytes: 64 * 1024 }
+const NOT_SUPPORTED = 'Operation not supported'
 /** xargs ends so when what it ran has failed, which is told for each file. */
 const SOME_FAILED = 123
 
@@ -107,6 +108,8 @@ function createXattrs(log: Logger, root: boolean): Xattrs {
     const general = code === 0 ? undefined : (complaints.get(undefined) ?? generalOf(code, complaints.size))
     return names.map((name, index) => {
       const complaint = complaints.get(name)
+      // A file system that has none.
+      if (complaint?.endsWith(NOT_SUPPORTED)) return found.get(name) ?? ''
       if (complaint !== undefined) return unreadable(paths[index], complaint)
       // Whom it is about is not known: only what was printed is certain.
       return found.get(name) ?? (general === undefined ? '' : unreadable(paths[index], general))
@@ -251,7 +254,9 @@ const shown = (path: Buffer | undefined): string => path?.toString('utf8') ?? ''
 const unreadable = (path: Buffer | undefined, why: string): AppError =>
   new AppError('state_unreadable', `extended attributes of ${shown(path)} cannot be read (${why})`)
 
+const codeOf = (why: string) => (why.endsWith(NOT_SUPPORTED) ? 'not_supported' : 'state_unreadable')
+
 const unwritable = (path: Buffer, why: string): AppError =>
-  new AppError('state_unreadable', `extended attributes of ${shown(path)} cannot be set (${why})`, {
+  new AppError(codeOf(why), `extended attributes of ${shown(path)} cannot be set (${why})`, {
     hint: 'The file system must take them, and the agent run as root for those that only root may set.',
   })

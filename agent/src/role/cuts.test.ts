@@ -69,6 +69,7 @@ function runCuts(
     clock: systemClock,
     log: pino({ level: 'silent' }),
     wanted: () => FACTS,
+    onStuck: () => undefined,
     ...parts,
   })
   const stop = new AbortController()
@@ -167,6 +168,60 @@ test('an order waits until a cut has let the workload go, and nothing is capture
   frozen({ ok: true, output: '' })
   await ordered
   expect(ran).toEqual(['freeze', 'thaw', 'stop'])
+})
+
+/** A workload that does not thaw; `start` ends as the test says. */
+function notThawing(start: (signal: AbortSignal) => Promise<HookOutcome>) {
+  const ran: string[] = []
+  const stuck: string[] = []
+  const hooks: Hooks = {
+    async run(hook, _, signal) {
+      ran.push(hook)
+      if (hook === 'start') return start(signal)
+      return hook === 'thaw' ? { ok: false, why: 'no thaw', output: '' } : { ok: true, output: '' }
+    },
+    async kill() {
+      ran.push('kill')
+      return { ok: true, output: '' }
+    },
+  }
+  const cuts = runCuts({
+    every: millis(60_000),
+    hooks,
+    hasHooks: true,
+    cut: async (hold) => hold(() => Promise.resolve()),
+    onStuck: (why) => stuck.push(why),
+  })
+  return { cuts, ran, stuck }
+}
+
+test('a workload that does not thaw after a cut is started', async () => {
+  const { cuts, ran, stuck } = notThawing(async () => ({ ok: true, output: '' }))
+  await until(() => cuts.status.failed > 0)
+  expect(ran).toEqual(['freeze', 'thaw', 'start'])
+  expect(stuck).toEqual([])
+  expect(cuts.degraded?.message).toContain('no thaw')
+})
+
+test('that a workload can neither thaw nor be started after a cut is passed on', async () => {
+  const { cuts, stuck } = notThawing(async () => ({ ok: false, why: 'no start', output: '' }))
+  await until(() => cuts.status.failed > 0)
+  expect(stuck).toEqual(['no thaw; no start'])
+})
+
+test.each(['stop', 'kill'] as const)('an order ends the start after a cut (%s)', async (order) => {
+  const { cuts, ran, stuck } = notThawing(
+    (signal) =>
+      new Promise((resolve) =>
+        signal.addEventListener('abort', () => resolve({ ok: false, why: 'ended', output: '' })),
+      ),
+  )
+  await until(() => ran.includes('start'))
+  if (order === 'kill') await cuts.hooks.kill()
+  else await cuts.hooks.run('stop', FACTS, new AbortController().signal)
+  await until(() => cuts.status.failed > 0)
+  expect(ran).toEqual(['freeze', 'thaw', 'start', order])
+  expect(stuck).toEqual([])
 })
 
 test('a workload that stands still because the agent was killed goes on when the next one begins', async () => {

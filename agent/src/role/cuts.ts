@@ -55,6 +55,15 @@ export interface CutsSurroundings {
   readonly cut: (hold: (capture: () => Promise<void>) => Promise<void>) => Promise<void>
   /** The facts for hooks, while the workload runs here and there is somebody to send it to; else undefined. */
   readonly wanted: () => HookFacts | undefined
+  /** The workload can neither go on nor be started: it may stand still while it counts as running. */
+  readonly onStuck: (why: string) => void
+}
+
+/** A cut that is under way. */
+interface Cut {
+  readonly calledOff: AbortController
+  killed: boolean
+  readonly ended: Promise<void>
 }
 
 /** The cuts that the workload asks for; undefined when it asks for none. */
@@ -82,8 +91,8 @@ export function openCuts(
 }
 
 export function createCuts(surroundings: CutsSurroundings): Cuts {
-  const { every, hooks, hasHooks, key, clock, log, cut, wanted } = surroundings
-  let current: { calledOff: boolean; killed: boolean; readonly ended: Promise<void> } | undefined
+  const { every, hooks, hasHooks, key, clock, log, cut, wanted, onStuck } = surroundings
+  let current: Cut | undefined
   let trouble: string | undefined
   let last: { readonly at: Mono; readonly pause: Millis } | undefined
   let taken = 0
@@ -95,29 +104,34 @@ export function createCuts(surroundings: CutsSurroundings): Cuts {
   /** Whatever is ordered comes first: a cut that is under way lets go and is forgotten. */
   async function yieldToOrders(): Promise<void> {
     if (!current) return
-    current.calledOff = true
+    current.calledOff.abort()
     await current.ended
   }
 
   /** Whether anything was captured. */
   async function takeOne(facts: HookFacts): Promise<boolean> {
     let done: () => void = () => undefined
-    const mine = { calledOff: false, killed: false, ended: new Promise<void>((resolve) => (done = resolve)) }
+    const mine: Cut = {
+      calledOff: new AbortController(),
+      killed: false,
+      ended: new Promise<void>((resolve) => (done = resolve)),
+    }
+    const calledOff = mine.calledOff.signal
     current = mine
     let captured = false
     try {
       await cut(async (capture) => {
-        if (mine.calledOff) return
+        if (calledOff.aborted) return
         const started = clock.mono()
         try {
           // A part of it may stand still even when this fails.
           await hold(facts)
-          if (mine.calledOff) return
+          if (calledOff.aborted) return
           await capture()
           captured = true
         } finally {
           // What is fenced stays so.
-          if (!mine.killed) await letGo(facts)
+          if (!mine.killed) await letGo(facts, calledOff)
           last = { at: clock.mono(), pause: between(started, clock.mono()) }
           // Orders need not wait for the sending.
           current = undefined
@@ -140,9 +154,15 @@ export function createCuts(surroundings: CutsSurroundings): Cuts {
     })
   }
 
-  async function letGo(facts: HookFacts): Promise<void> {
-    if (hasHooks) return assertOk(await hooks.run('thaw', facts, new AbortController().signal))
-    resumeMarked(key)
+  /** What does not go on is started; after an order, by whoever gave it. */
+  async function letGo(facts: HookFacts, calledOff: AbortSignal): Promise<void> {
+    if (!hasHooks) return resumeMarked(key)
+    const thawed = await hooks.run('thaw', facts, new AbortController().signal)
+    if (thawed.ok || calledOff.aborted) return assertOk(thawed)
+    log.error({ event: 'cut.thaw_failed', why: thawed.why })
+    const started = await hooks.run('start', facts, calledOff)
+    if (!started.ok && !calledOff.aborted) onStuck(`${thawed.why}; ${started.why}`)
+    assertOk(thawed)
   }
 
   async function period(): Promise<void> {
@@ -182,7 +202,8 @@ export function createCuts(surroundings: CutsSurroundings): Cuts {
         return hooks.run(hook, facts, signal)
       },
       kill() {
-        if (current) Object.assign(current, { calledOff: true, killed: true })
+        if (current) current.killed = true
+        current?.calledOff.abort()
         return hooks.kill()
       },
     },
