@@ -1,5 +1,5 @@
 import { failPromotion, fenced, goOn, LATE, returnToPrimary, seal } from './member-roles.ts'
-import { begin, hook, mayRun, stay, taken } from './member-steps.ts'
+import { begin, hook, mayBegin, mayRun, stay, taken } from './member-steps.ts'
 import type { Member, MemberEvent, MemberStep } from './member-types.ts'
 
 /** What follows when a hook has ended. */
@@ -45,10 +45,12 @@ function onChecked(member: Member, event: MemberEvent & { kind: 'hook-ended' }):
 function onFrozen(member: Member, event: MemberEvent & { kind: 'hook-ended' }): MemberStep {
   const { role } = member
   if (!event.ok) {
-    const urgent = member.suspended || role.kind !== 'handing-over' || role.urgent
+    const goesOn = role.kind === 'primary' || (role.kind === 'handing-over' && !role.urgent)
     // Without a lease, or with the instance about to end, a workload that cannot be frozen is stopped.
-    if (urgent) return begin(member, { workload: 'stopping' }, hook('stop'))
-    return returnToPrimary(member, event.why ?? 'the freeze hook failed')
+    if (!goesOn || !mayBegin(member)) return begin(member, { workload: 'stopping' }, hook('stop'))
+    if (role.kind === 'primary') return goOn({ ...member, suspended: false })
+    // Some of it may stand still: it is thawed.
+    return returnToPrimary({ ...member, workload: 'frozen' }, event.why ?? 'the freeze hook failed')
   }
   const frozen: Member = { ...member, workload: 'frozen', exposed: false }
   return role.kind === 'handing-over' ? seal(frozen, role) : resume(frozen)

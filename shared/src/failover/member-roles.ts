@@ -2,6 +2,7 @@ import { millis } from '../core/time.ts'
 import {
   begin,
   hook,
+  inTransition,
   isQuiet,
   mayBegin,
   owns,
@@ -136,10 +137,11 @@ export function returnToPrimary(member: Member, why: string): MemberStep {
   const failed: MemberEffect[] = incident
     ? [report({ kind: 'hand-over-failed', epoch: member.epoch, incident, why })]
     : []
-  const back: Member = { ...member, role: { kind: 'primary' }, incident: undefined }
-  // Suspended, it goes on when the lease is renewed; running, it never stopped.
-  if (member.suspended) return stay(back, ...failed)
+  const back: Member = { ...member, role: { kind: 'primary' }, suspended: false, incident: undefined }
+  // It never stopped.
   if (member.workload === 'running') return stay({ ...back, turn: member.turn + 1 }, ...failed)
+  // What is being held still or ended goes on once it is: two hooks at a time would get in each other's way.
+  if (inTransition(member)) return stay({ ...back, suspended: true }, ...failed)
   return goOn(back, ...failed)
 }
 

@@ -16,6 +16,10 @@ export const mayBegin = ({ lease, at, policy }: Member): boolean =>
 export const isQuiet = (member: Member): boolean =>
   member.workload === 'frozen' || member.workload === 'stopped'
 
+/** It is being held still, or ended. */
+export const inTransition = ({ workload }: Member): boolean =>
+  workload === 'freezing' || workload === 'stopping' || workload === 'killing'
+
 /** In office with a workload that runs. */
 export const taken = (member: Member, ...before: MemberEffect[]): MemberStep => ({
   member: { ...member, role: { kind: 'primary' }, workload: 'running', incident: undefined },

@@ -31,7 +31,7 @@ export interface Member {
   readonly lease: Lease
   /** Processes of the workload may be doing something. False once they are frozen or have ended. */
   readonly exposed: boolean
-  /** Frozen because the lease ended; goes on when it is renewed. */
+  /** Frozen because the lease ended, or a hand-over called off during it; goes on when the lease is there and it is still. */
   readonly suspended: boolean
   /** The incident that the current role change belongs to. */
   readonly incident: IncidentId | undefined

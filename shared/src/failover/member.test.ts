@@ -149,6 +149,48 @@ test.each([
   expect(m.member.role.kind).toBe('primary')
 })
 
+test.each(['stop', 'kill', 'freeze'] as const)(
+  'a hand-over that is called off during %s waits for its end, and then goes on, also without another lease',
+  (way) => {
+    const m = primaryAt(1, way !== 'kill')
+    m.handOver(1, true)
+    if (way !== 'kill') m.done('drained')
+    if (way === 'stop') m.ended('freeze', false)
+    if (way === 'kill') m.wait(LENGTH - defaultLeasePolicy.fenceBudget / 2)
+    expect(m.kinds()).toEqual([way])
+    m.lease(m.member.lease.kind === 'solo' ? { kind: 'solo' } : undefined)
+    m.order({ kind: 'abort-hand-over', epoch: 1 })
+    expect(m.kinds()).toEqual(['report'])
+    m.ended(way)
+    expect(m.kinds()).toEqual([way === 'freeze' ? 'thaw' : 'start'])
+    expect(m.member).toMatchObject({ role: { kind: 'primary' }, suspended: false })
+  },
+)
+
+test('a freeze that fails after the hand-over was called off ends nothing', () => {
+  const m = primaryAt(1, true)
+  m.handOver(1)
+  m.done('drained')
+  m.order({ kind: 'abort-hand-over', epoch: 1 })
+  m.ended('freeze', false)
+  expect(m.kinds()).toEqual(['thaw'])
+})
+
+test('a suspended primary whose hand-over fails goes on at once if its lease came meanwhile', () => {
+  for (const solo of [true, false]) {
+    const m = primaryAt(1)
+    m.wait(LENGTH - defaultLeasePolicy.fenceBudget)
+    m.ended('freeze')
+    m.handOver(1)
+    expect(m.kinds()).toEqual(['seal'])
+    if (solo) m.lease({ kind: 'solo' })
+    m.sealed(false)
+    expect(m.kinds()).toEqual(solo ? ['report', 'thaw'] : ['report'])
+    expect(m.member.suspended).toBe(!solo)
+    if (!solo) expect(m.lease() && m.kinds()).toEqual(['thaw'])
+  }
+})
+
 test('with a notice running, a workload that cannot be frozen is stopped instead', () => {
   const m = primaryAt(1)
   m.handOver(1, true)

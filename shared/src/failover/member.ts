@@ -12,7 +12,7 @@ import {
   returnToPrimary,
   seal,
 } from './member-roles.ts'
-import { begin, hook, isQuiet, mayBegin, owns, persist, report, stay } from './member-steps.ts'
+import { begin, hook, inTransition, isQuiet, mayBegin, owns, persist, report, stay } from './member-steps.ts'
 import type { Lease, Member, MemberEffect, MemberEvent, MemberReport, MemberStep } from './member-types.ts'
 
 export { mayRun, owns } from './member-steps.ts'
@@ -128,8 +128,7 @@ function onTick(member: Member): MemberStep {
       (turn) => ({ kind: 'kill', turn }),
     )
   if (role.kind === 'promoting') return failPromotion(member, LATE)
-  if (!exposed || workload === 'freezing' || workload === 'stopping' || workload === 'killing')
-    return stay(member)
+  if (!exposed || inTransition(member)) return stay(member)
   const freeze = { workload: 'freezing', suspended: true } as const
   if (role.kind === 'primary') return begin(member, freeze, hook('freeze'))
   if (role.kind === 'handing-over')
