@@ -33,8 +33,8 @@ export interface VoterListener {
   onLease(lease: Lease): void
   /** True once `target` has everything that was acknowledged to the workload. */
   onPrepare(target: InstanceId): Promise<boolean>
-  /** The guard has killed the workload. */
-  onKilled(processes: number): void
+  /** The guard has killed the workload; so many of its processes have not ended yet. */
+  onKilled(processes: number, left: number): void
   /** Its file cannot be read any more: the agent must not go on. */
   onFailed(error: AppError): void
 }
@@ -172,7 +172,7 @@ export async function openVoter(options: VoterOptions): Promise<Voter> {
           told.onPrepare(note.target).then(answer, () => answer(false))
         })
       case 'killed':
-        return notify((told) => told.onKilled(note.processes))
+        return notify((told) => told.onKilled(note.processes, note.left))
       case 'log':
         return log[note.level](note.line)
     }

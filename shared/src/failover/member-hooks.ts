@@ -1,5 +1,5 @@
 import { failPromotion, fenced, goOn, LATE, returnToPrimary, seal } from './member-roles.ts'
-import { begin, hook, mayBegin, mayRun, stay, taken } from './member-steps.ts'
+import { begin, hook, kill, mayBegin, mayRun, stay, taken } from './member-steps.ts'
 import type { Member, MemberEvent, MemberStep } from './member-types.ts'
 
 /** What follows when a hook has ended. */
@@ -17,7 +17,7 @@ export function onHookEnded(member: Member, event: MemberEvent & { kind: 'hook-e
     case 'stop':
     case 'kill':
       // What does not end may be doing something: it is killed again, and nothing follows before it has ended (M4).
-      if (!event.ok) return begin(member, { workload: 'killing' }, (turn) => ({ kind: 'kill', turn }))
+      if (!event.ok) return begin(member, { workload: 'killing' }, kill)
       return onStopped({ ...member, workload: 'stopped', exposed: false })
   }
 }

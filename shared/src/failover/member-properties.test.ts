@@ -117,7 +117,7 @@ function perform(bench: Bench, { what, ok, more }: Action, highest: number): voi
       bench.send({ kind: 'advanced', epoch: highest + 1 })
       return
     case 'killed':
-      bench.send({ kind: 'killed' })
+      bench.send({ kind: 'killed', left: !ok })
       return
     case 'unable':
       bench.send({ kind: 'unable', why: 'no space left' })

@@ -51,6 +51,8 @@ export const hook =
   (name: Hook) =>
   (turn: number): MemberEffect => ({ kind: 'hook', hook: name, turn })
 
+export const kill = (turn: number): MemberEffect => ({ kind: 'kill', turn })
+
 export const report = (body: MemberReport): MemberEffect => ({ kind: 'report', report: body })
 
 export const persist = (epoch: number, active: boolean): MemberEffect => ({ kind: 'persist', epoch, active })

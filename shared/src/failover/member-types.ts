@@ -146,8 +146,8 @@ export type MemberEvent =
     }
   /** The voter has given the epoch to the successor, for good; or cannot. */
   | { readonly kind: 'released'; readonly turn: number; readonly ok: boolean; readonly why?: string }
-  /** Every process of the workload was ended by the guard, because the lease was not renewed in time. */
-  | { readonly kind: 'killed' }
+  /** The guard has killed the workload, because the lease was not renewed in time. `left`: some of it has not ended yet. */
+  | { readonly kind: 'killed'; readonly left: boolean }
   /** What was decided could not be carried out, as with a disk that refuses to take the epoch down. */
   | { readonly kind: 'unable'; readonly why: string }
   /** The daemon is to end: nothing of the workload may be left without somebody who watches its lease. */

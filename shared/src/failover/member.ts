@@ -12,7 +12,18 @@ import {
   returnToPrimary,
   seal,
 } from './member-roles.ts'
-import { begin, hook, inTransition, isQuiet, mayBegin, owns, persist, report, stay } from './member-steps.ts'
+import {
+  begin,
+  hook,
+  inTransition,
+  isQuiet,
+  kill,
+  mayBegin,
+  owns,
+  persist,
+  report,
+  stay,
+} from './member-steps.ts'
 import type { Lease, Member, MemberEffect, MemberEvent, MemberReport, MemberStep } from './member-types.ts'
 
 export { mayRun, owns } from './member-steps.ts'
@@ -57,7 +68,7 @@ export function stepMember(before: Member, event: MemberEvent, now: Mono): Membe
     case 'released':
       return event.turn === member.turn ? onReleased(member, event) : stay(member)
     case 'killed':
-      return onKilled(member)
+      return onKilled(member, event.left)
     case 'unable':
       return onUnable(member, event.why)
     case 'ending':
@@ -98,15 +109,22 @@ function onLease(member: Member, lease: Lease): MemberStep {
 }
 
 /** In office it is started again as soon as the lease allows it. */
-function onKilled(member: Member): MemberStep {
+function onKilled(member: Member, left: boolean): MemberStep {
   const { role, workload } = member
   if (workload === 'stopped' || workload === 'stopping' || workload === 'killing') return stay(member)
+  // What was sealed before is sealed again: some of it may still have been written.
+  if (left)
+    return begin(
+      member,
+      { workload: 'killing', exposed: true, suspended: role.kind === 'primary' || member.suspended },
+      kill,
+    )
   const ended: Member = { ...member, workload: 'stopped', exposed: false, turn: member.turn + 1 }
   switch (role.kind) {
     case 'promoting':
       return failPromotion(ended, LATE)
     case 'primary':
-      return goOn({ ...ended, suspended: true })
+      return goOn({ ...ended, suspended: false })
     case 'handing-over':
       // What is sealed or given away stays so; before that, an ended workload is as still as a frozen one.
       return role.step === 'sealing' || role.step === 'releasing'
@@ -125,7 +143,7 @@ function onTick(member: Member): MemberStep {
     return begin(
       { ...member, suspended: role.kind === 'primary' || member.suspended },
       { workload: 'killing' },
-      (turn) => ({ kind: 'kill', turn }),
+      kill,
     )
   if (role.kind === 'promoting') return failPromotion(member, LATE)
   if (!exposed || inTransition(member)) return stay(member)
