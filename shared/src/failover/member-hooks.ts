@@ -1,4 +1,4 @@
-import { failPromotion, fenced, goOn, LATE, returnToPrimary, seal } from './member-roles.ts'
+import { failPromotion, fenced, goOn, LATE, persistGivenUp, returnToPrimary, seal } from './member-roles.ts'
 import { begin, hook, kill, mayBegin, mayRun, stay, taken } from './member-steps.ts'
 import type { Member, MemberEvent, MemberStep } from './member-types.ts'
 
@@ -74,7 +74,9 @@ function onThawed(member: Member, event: MemberEvent & { kind: 'hook-ended' }): 
 function onStopped(member: Member): MemberStep {
   const { role } = member
   if (role.kind === 'handing-over') return seal(member, role)
-  if (role.kind === 'released' || role.kind === 'fenced') return fenced(member)
+  if (role.kind === 'released') return fenced(member, persistGivenUp(member))
+  // What a daemon that ends leaves behind is looked after when it comes back.
+  if (role.kind === 'fenced') return role.ending ? fenced(member) : fenced(member, persistGivenUp(member))
   // Killed while it was being promoted.
   if (role.kind === 'promoting') return failPromotion(member, LATE)
   // Suspended, or restarted under a running workload: stopped instead of frozen.

@@ -190,15 +190,15 @@ function fence(member: Member, epoch: number, after: { next?: Next; last?: Membe
     suspended: false,
     incident: undefined,
   }
-  const end: MemberEffect[] = [
-    persist(fencing.epoch, false),
-    { kind: 'stop-serving' },
-    { kind: 'stop-receiving' },
-  ]
+  const end: MemberEffect[] = [persistGivenUp(fencing), { kind: 'stop-serving' }, { kind: 'stop-receiving' }]
   if (member.workload === 'stopped') return fenced(fencing, ...end)
   if (member.workload === 'stopping' || member.workload === 'killing') return stay(fencing, ...end)
   return begin(fencing, { workload: 'stopping' }, hook('stop'), ...end)
 }
+
+/** Until the workload has ended, a daemon that is started again looks after it before it follows anybody. */
+export const persistGivenUp = ({ epoch, workload }: Member): MemberEffect =>
+  persist(epoch, workload !== 'stopped')
 
 /** Nothing runs any more: says so, and goes on to what was ordered next. */
 export function fenced(member: Member, ...before: MemberEffect[]): MemberStep {

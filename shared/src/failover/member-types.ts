@@ -108,7 +108,7 @@ export interface Left {
 }
 
 export type MemberEvent =
-  /** The daemon has started. `active`: it was primary, or about to be, when it ended. */
+  /** The daemon has started. `active`: its workload was there, or about to be, when it ended. */
   | { readonly kind: 'booted'; readonly epoch: number; readonly active: boolean }
   | { readonly kind: 'order'; readonly order: Order }
   | Elected
@@ -155,7 +155,7 @@ export type MemberEvent =
   | { readonly kind: 'tick' }
 
 export type MemberEffect =
-  /** Must be on disk before any later effect of the same step. `active`: it may be running the workload. */
+  /** Must be on disk before any later effect of the same step. `active`: something of the workload may be there. */
   | { readonly kind: 'persist'; readonly epoch: number; readonly active: boolean }
   | { readonly kind: 'hook'; readonly hook: Hook; readonly turn: number }
   /** Ends every process of the workload without asking; the last resort when `freeze` and `stop` failed. */

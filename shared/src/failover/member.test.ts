@@ -77,7 +77,7 @@ test('a hand-over freezes, seals, gives the epoch up, and only then stops', () =
   expect(m.reports()).toEqual(['released'])
   expect(m.member.role.kind).toBe('released')
   m.ended('stop')
-  expect(m.kinds()).toEqual(['resign', 'report'])
+  expect(m.kinds()).toEqual(['persist', 'resign', 'report'])
   expect(m.reports()).toEqual(['fenced'])
 })
 
@@ -240,7 +240,7 @@ test('what does not end when it is killed is killed again, and nothing is said o
   }
   m.ended('kill')
   expect(m.member).toMatchObject({ workload: 'stopped', exposed: false })
-  expect(m.kinds()).toEqual(['resign', 'report'])
+  expect(m.kinds()).toEqual(['persist', 'resign', 'report'])
 })
 
 test('in solo mode the coordinator may be away for as long as it likes', () => {
@@ -392,7 +392,7 @@ test('the next office is not given up with the last one, and keeps its lease whi
   m.lease()
   const end = m.now + LENGTH
   m.ended('stop')
-  expect(m.kinds()).toEqual(['report', 'persist', 'finish-receiving'])
+  expect(m.kinds()).toEqual(['persist', 'report', 'persist', 'finish-receiving'])
   expect(m.member).toMatchObject({ epoch: 2, term: 2, lease: { kind: 'until', at: end } })
 })
 
@@ -404,6 +404,37 @@ test('a daemon that was restarted under its workload freezes it first and asks f
   expect(m.lease()).toEqual([])
   m.elected(5)
   expect(m.kinds()).toEqual(['persist', 'thaw'])
+})
+
+test('until the workload of an office that was given up has ended, the record says that it is there', () => {
+  const given = primaryAt(1)
+  given.handOver(1)
+  given.done('drained')
+  given.ended('freeze')
+  given.sealed()
+  expect(given.done('released')).toContainEqual({ kind: 'persist', epoch: 1, active: true })
+  expect(given.ended('stop')[0]).toEqual({ kind: 'persist', epoch: 1, active: false })
+
+  const taken = primaryAt(1)
+  expect(taken.order({ kind: 'fence', epoch: 2 })).toContainEqual({ kind: 'persist', epoch: 2, active: true })
+  taken.ended('stop', false)
+  expect(taken.ended('kill')[0]).toEqual({ kind: 'persist', epoch: 2, active: false })
+
+  const ending = primaryAt(1)
+  ending.order({ kind: 'fence', epoch: 2 })
+  ending.send({ kind: 'ending' })
+  ending.ended('stop')
+  expect(ending.kinds()).toEqual(['report'])
+})
+
+test('a daemon that was restarted under a workload that was to be stopped freezes it, and stops it before it follows', () => {
+  const m = memberBench()
+  m.send({ kind: 'booted', epoch: 2, active: true })
+  m.order({ kind: 'follow', epoch: 2, term: 2, primary: REPLICA })
+  expect(m.kinds()).toEqual(['persist', 'stop-serving', 'stop-receiving', 'stop'])
+  expect(m.effects).toContainEqual({ kind: 'persist', epoch: 2, active: true })
+  m.ended('stop')
+  expect(m.kinds()).toEqual(['persist', 'resign', 'report', 'persist', 'receive'])
 })
 
 test('a higher epoch fences whatever role it meets, and a lower one changes nothing', () => {
@@ -434,7 +465,7 @@ test('a former primary that is told to follow stops first', () => {
   m.order({ kind: 'follow', epoch: 2, term: 2, primary: REPLICA })
   expect(m.kinds()).not.toContain('receive')
   m.ended('stop')
-  expect(m.kinds()).toEqual(['resign', 'report', 'persist', 'receive'])
+  expect(m.kinds()).toEqual(['persist', 'resign', 'report', 'persist', 'receive'])
 })
 
 test('an order given twice has the effect of one', () => {
@@ -474,6 +505,7 @@ test('what cannot be carried out ends the office in its own epoch, and no other 
   expect(m.send({ kind: 'unable', why: 'no space left' })).toEqual([])
   m.ended('stop')
   expect(m.effects).toEqual([
+    { kind: 'persist', epoch: 7, active: false },
     { kind: 'resign', epoch: 7 },
     {
       kind: 'report',

@@ -9,6 +9,7 @@ import {
   onElected,
   onOrder,
   onUnable,
+  persistGivenUp,
   returnToPrimary,
   seal,
 } from './member-roles.ts'
@@ -211,7 +212,7 @@ function onReleased(member: Member, event: MemberEvent & { kind: 'released' }): 
     suspended: false,
     incident: undefined,
   }
-  const given: MemberEffect[] = [persist(member.epoch, false), report(released), { kind: 'stop-serving' }]
+  const given: MemberEffect[] = [persistGivenUp(member), report(released), { kind: 'stop-serving' }]
   return member.workload === 'stopped'
     ? fenced(next, ...given)
     : begin(next, { workload: 'stopping' }, hook('stop'), ...given)
