@@ -272,6 +272,16 @@ test('another successor changes the epoch and nothing else', () => {
   expect(m.handOver(3)).not.toEqual([])
 })
 
+test('another successor while the state is put in place does not make the record say that a workload is there', () => {
+  const m = memberBench()
+  m.elected(1)
+  m.send({ kind: 'advanced', epoch: 2 })
+  expect(m.effects).toEqual([{ kind: 'persist', epoch: 2, active: false }])
+  m.done('applied')
+  m.send({ kind: 'advanced', epoch: 3 })
+  expect(m.effects).toEqual([{ kind: 'persist', epoch: 3, active: true }])
+})
+
 test('an office that was won while the last one is being stopped is not lost to an order from before it', () => {
   const m = primaryAt(1)
   m.order({ kind: 'fence', epoch: 2 })

@@ -92,7 +92,9 @@ function onBooted(member: Member, event: MemberEvent & { kind: 'booted' }): Memb
 /** The epoch grows with every change of successor; nothing else changes. */
 function onAdvanced(member: Member, epoch: number): MemberStep {
   if (!owns(member) || epoch <= member.epoch) return stay(member)
-  return stay({ ...member, epoch }, persist(epoch, true))
+  const { role } = member
+  // What is being put in place is not taken for a workload that was there.
+  return stay({ ...member, epoch }, persist(epoch, role.kind !== 'promoting' || role.step !== 'applying'))
 }
 
 function onLease(member: Member, lease: Lease): MemberStep {
