@@ -358,7 +358,7 @@ export async function runAgent(surroundings: AgentSurroundings, signal: AbortSig
     },
     onPrepare: (target) => isReadyToSucceed(replication, target),
     onLease: (lease) => role.dispatch({ kind: 'lease', lease }),
-    onKilled: () => role.dispatch({ kind: 'killed' }),
+    onKilled: (_, left) => role.dispatch({ kind: 'killed', left: left > 0 }),
   })
   /** The successor takes over before this agent ends, if it can. */
   async function end(): Promise<void> {

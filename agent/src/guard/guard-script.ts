@@ -5,7 +5,7 @@
  * Arguments: the mark in the environment of the workload, the process id of the agent, and the control group of the
  * agent's own systemd service or nothing. On its input come `until <boot time in 10 ms>;`, `solo;`, `idle;`, `bye;`, a line
  * each: the semicolon tells a line that is whole from one whose rest is still to come, when the time of a `read` is up. On its
- * output go `ready`, `unfit <why>`, `killed <processes> at <boot time>`, `left <processes> at <boot time>`.
+ * output go `ready`, `unfit <why>`, `killed <processes> left <those still there> at <boot time>`.
  *
  * Who belongs to the workload is the rule of role/process-tree.ts.
  */
@@ -105,13 +105,16 @@ end_workload() {
     else
       kill -s KILL "\${found[@]}"
       clock
-      ((now >= limit)) && break
+      if ((now >= limit)); then
+        # The last may have ended of this.
+        look
+        break
+      fi
     fi
     look
   done 2>/dev/null
   clock
-  ((\${#seen[@]})) && echo killed \${#seen[@]} at $now 2>/dev/null
-  ((\${#found[@]})) && echo left \${#found[@]} at $now 2>/dev/null
+  ((\${#seen[@]})) && echo killed \${#seen[@]} left \${#found[@]} at $now 2>/dev/null
 }
 
 follow() {

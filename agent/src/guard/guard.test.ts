@@ -1,5 +1,8 @@
 import { spawn } from 'node:child_process'
 import { once } from 'node:events'
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { millis, mono } from '@understudy/shared/core/time'
 import { defaultLeasePolicy } from '@understudy/shared/failover/lease'
 import { afterEach, expect, test } from 'vitest'
@@ -60,6 +63,7 @@ test('without a renewal the workload is killed at the end of its time, not befor
   expect(ended - began).toBeLessThanOrEqual(300 + LATE)
   await until(() => guard.killed.length > 0)
   expect(guard.killed).toEqual([1])
+  expect(guard.events).not.toContain('guard.left')
   expect(guard.events).toContain('guard.killed')
   expect([foreign.pid, longer.pid].map(runs)).toEqual([true, true])
 })
@@ -138,6 +142,26 @@ test('nothing gets away by starting another process', async () => {
   await until(() => guard.events.at(-1) === 'guard.killed')
   await settled(300)
   expect(await killMarked(key)).toBe(0)
+})
+
+test('what does not end when it is killed is said to be left', async () => {
+  const key = keyOfTest()
+  const directory = mkdtempSync(join(tmpdir(), 'understudy-guard-'))
+  cleanups.push(() => rmSync(directory, { recursive: true }))
+  // As with a process that waits for a disk: to kill it does nothing.
+  const bash = join(directory, 'bash')
+  const spares = `kill() { [[ $2 == KILL ]] || builtin kill "$@"; }`
+  writeFileSync(bash, `#!/bin/sh\nGUARD='${spares}\n'"$GUARD" exec bash "$@"`, { mode: 0o755 })
+  const said: [number, number][] = []
+  const guard = testGuard({ key, bash, onKilled: (processes, left) => said.push([processes, left]) })
+  cleanups.push(() => guard.close())
+  const workload = await startWorkload(key)
+  guard.arm(millis(50))
+  await until(() => said.length > 0)
+  expect(said[0]).toEqual([1, 1])
+  expect(guard.events).toContain('guard.left')
+  await killMarked(key)
+  await workload.ended
 })
 
 test('idle: nothing is killed, neither late nor when the agent is killed', async () => {

@@ -32,8 +32,11 @@ export interface GuardParts {
   readonly clock: Clock
   readonly random: Random
   readonly log: Pick<Logger, 'info' | 'warn' | 'error'>
-  /** The guard has killed this many processes of the workload; never 0. Late, if the agent itself stood still. */
-  readonly onKilled?: (processes: number) => void
+  /**
+   * The guard has killed this many processes of the workload, never 0, of which so many had not ended after some seconds.
+   * Late, if the agent itself stood still.
+   */
+  readonly onKilled?: (processes: number, left: number) => void
   /** Default: `bash` on the path. */
   readonly bash?: string
 }
@@ -108,8 +111,7 @@ export function startGuard({ key, clock, random, log, onKilled, bash = 'bash' }:
   }
 
   function onLine(line: string): void {
-    const [word, count = '', , at] = line.split(' ')
-    const facts = { processes: Number(count), bootTimeMillis: Number(at) * 10 }
+    const [word, count, , remain, , at] = line.split(' ')
     switch (word) {
       case 'ready':
         ready = true
@@ -117,18 +119,19 @@ export function startGuard({ key, clock, random, log, onKilled, bash = 'bash' }:
         log.info({ event: 'guard.ready', pid: current?.pid })
         return
       case 'killed':
-        log.warn({ event: 'guard.killed', ...facts })
-        onKilled?.(facts.processes)
-        return
-      case 'left':
-        log.error({ event: 'guard.left', ...facts })
-        return
+        return killed(Number(count), Number(remain), Number(at) * 10)
       case 'unfit':
         unfit = line.slice('unfit '.length)
         return
       default:
         log.warn({ event: 'guard.not_understood', line: line.slice(0, 200) })
     }
+  }
+
+  function killed(processes: number, left: number, bootTimeMillis: number): void {
+    log.warn({ event: 'guard.killed', processes, bootTimeMillis })
+    if (left > 0) log.error({ event: 'guard.left', processes: left, bootTimeMillis })
+    onKilled?.(processes, left)
   }
 
   function say(state: string): void {

@@ -17,7 +17,7 @@ const FULL = new Set(['ENOSPC', 'EDQUOT'])
 const memorySchema = z.object({
   /** Highest epoch that this instance has seen. */
   epoch: z.int().nonnegative(),
-  /** It was primary, or about to be, so its workload may still be running. */
+  /** It was primary, or about to be, and its workload had not ended: it may still be there. */
   active: z.boolean(),
   /** Latest interruption time that was acted on. */
   handledUpTo: z.number().optional(),

@@ -24,6 +24,7 @@ function roleOnDisk() {
   const resigned: number[] = []
   const reports: Report[] = []
   const seals: number[] = []
+  const exposed: boolean[] = []
   const nothing = async () => undefined
   const role = createRole({
     agent: agentId('one'),
@@ -63,7 +64,7 @@ function roleOnDisk() {
       lease: { kind: 'solo' },
       release: () => undefined,
       resign: async (epoch) => void resigned.push(epoch),
-      expose: nothing,
+      expose: async (told) => void exposed.push(told),
     },
     log: pino({ level: 'silent' }),
     report: (report) => void reports.push(report),
@@ -73,7 +74,7 @@ function roleOnDisk() {
   closing.push(() => role.close())
   const elected = (epoch: number) =>
     role.dispatch({ kind: 'elected', epoch, term: epoch, fresh: false, lease: { kind: 'solo' } })
-  return { role, time, disk, hooks, resigned, reports, elected, seals }
+  return { role, time, disk, hooks, resigned, reports, elected, seals, exposed }
 }
 
 test('a disk that refuses the epoch ends the office in that very epoch, without asking it again and again', async () => {
@@ -140,4 +141,21 @@ test('a planned move is called off when the seal takes longer than the freeze ma
   role.dispatch({ kind: 'order', order: { ...order, urgent: true } })
   await time.advance(100)
   expect(seals).toEqual([6000, 30_000])
+})
+
+test('of what was held still and is left by the guard, the voter is told that it may be doing something, until it has ended', async () => {
+  const { role, time, disk, hooks, elected, exposed } = roleOnDisk()
+  disk.refuses = false
+  elected(5)
+  await time.advance(1000)
+  const incident = incidentId('00000000-0000-4000-8000-000000000001')
+  const order = { kind: 'hand-over', epoch: 5, target: PRIMARY, incident, budget: millis(60_000) } as const
+  role.dispatch({ kind: 'order', order: { ...order, urgent: false } })
+  await time.advance(100)
+  expect(hooks.at(-1)).toBe('freeze')
+  expect(exposed.splice(0)).toEqual([true, false])
+  role.dispatch({ kind: 'killed', left: true })
+  expect(role.member).toMatchObject({ workload: 'killing', exposed: true })
+  await time.advance(100)
+  expect(exposed).toEqual([true, false])
 })

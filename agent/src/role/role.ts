@@ -114,12 +114,17 @@ export function createRole(parts: RoleSurroundings): Role {
       parts.onChange()
     }
     scheduleTick()
-    if (toldExposed && !member.exposed) {
-      toldExposed = false
-      void voter.expose(false)
-    }
+    tellExposed(event)
     for (const effect of step.effects) void effects(() => perform(effect)).catch(onFailedEffect)
     if (!inTransition(member)) for (const wake of idle) wake()
+  }
+
+  function tellExposed(because: MemberEvent): void {
+    // It was held still; what the guard has left of it may be doing something.
+    if (because.kind === 'killed' && member.exposed && !toldExposed) void beforeExposed()
+    if (!toldExposed || member.exposed) return
+    toldExposed = false
+    void voter.expose(false)
   }
 
   /** Effects report their own failures; what comes here is the disk refusing to take the epoch down. */

@@ -103,7 +103,7 @@ export type Note =
   /** From now on `target` is one of the keepers; it must have what was acknowledged before. Ends with `prepared`. */
   | { readonly kind: 'prepare'; readonly target: InstanceId; readonly call: number }
   /** The guard has killed the workload. */
-  | { readonly kind: 'killed'; readonly processes: number }
+  | { readonly kind: 'killed'; readonly processes: number; readonly left: number }
   | { readonly kind: 'log'; readonly level: Level; readonly line: Readonly<Record<string, unknown>> }
 
 export type Level = 'debug' | 'info' | 'warn' | 'error'

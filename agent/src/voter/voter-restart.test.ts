@@ -121,6 +121,25 @@ test('a thread that fails at work is ended, and is followed by one other', async
   expect(voter.degraded).toEqual([])
 })
 
+test('what is released while there is no thread is answered at once, and once', async () => {
+  const { voter, watch } = await opened()
+  const effects: unknown[] = []
+  const nothing = () => undefined
+  voter.on({
+    onEffect: (effect) => effects.push(effect),
+    onLease: nothing,
+    onPrepare: async () => false,
+    onKilled: nothing,
+    onFailed: nothing,
+  })
+  Thread.all[0]?.end()
+  voter.release(7, instanceId('i-bbbb'), { incident: null, fresh: false })
+  expect(effects).toEqual([expect.objectContaining({ kind: 'released', turn: 7, ok: false })])
+  await watch(1000)
+  Thread.all[1]?.end()
+  expect(effects).toHaveLength(1)
+})
+
 test('one that cannot be opened leaves no thread behind', async () => {
   Thread.onStart = (thread) => thread.say(failed)
   await expect(opened()).rejects.toMatchObject({ code: 'port_in_use' })

@@ -38,7 +38,7 @@ async function run(setup: ThreadSetup): Promise<void> {
     clock: systemClock,
     random: Math.random,
     log: threadLog,
-    onKilled: (processes) => tell({ kind: 'killed', processes }),
+    onKilled: (processes, left) => tell({ kind: 'killed', processes, left }),
   })
   let allowed: ReadonlySet<string> = new Set()
   let upstream: PeerAddress | undefined

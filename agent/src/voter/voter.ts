@@ -33,8 +33,8 @@ export interface VoterListener {
   onLease(lease: Lease): void
   /** True once `target` has everything that was acknowledged to the workload. */
   onPrepare(target: InstanceId): Promise<boolean>
-  /** The guard has killed the workload. */
-  onKilled(processes: number): void
+  /** The guard has killed the workload; so many of its processes have not ended yet. */
+  onKilled(processes: number, left: number): void
   /** Its file cannot be read any more: the agent must not go on. */
   onFailed(error: AppError): void
 }
@@ -172,7 +172,7 @@ export async function openVoter(options: VoterOptions): Promise<Voter> {
           told.onPrepare(note.target).then(answer, () => answer(false))
         })
       case 'killed':
-        return notify((told) => told.onKilled(note.processes))
+        return notify((told) => told.onKilled(note.processes, note.left))
       case 'log':
         return log[note.level](note.line)
     }
@@ -243,18 +243,19 @@ export async function openVoter(options: VoterOptions): Promise<Voter> {
     trouble ??= 'it ended without a word'
     state = { ...state, standing: 'quiet', coordinator: false, peers: [] }
     onLease({ kind: 'none' }, [])
-    if (releasing !== undefined) {
-      const why = 'the thread of the voter has ended'
-      const effect = { kind: 'released', turn: releasing, ok: false, why, vote: undefined } as const
-      releasing = undefined
-      // It may have voted all the same; without a lease that makes no difference to what may run here.
-      notify((told) => told.onEffect(effect))
-    }
+    // It may have voted all the same; without a lease that makes no difference to what may run here.
+    if (releasing !== undefined) notReleased(releasing)
     log.error({ event: 'voter.thread_ended', why: trouble, attempt })
     const wait = attempt === 0 ? millis(0) : fullJitter(AGAIN, attempt - 1, random)
     attempt += 1
     cancelStart()
     cancelStart = clock.timer(wait, () => void startAgain())
+  }
+
+  function notReleased(turn: number): void {
+    releasing = undefined
+    const why = 'the thread of the voter has ended'
+    notify((told) => told.onEffect({ kind: 'released', turn, ok: false, why, vote: undefined }))
   }
 
   async function startAgain(): Promise<void> {
@@ -310,6 +311,8 @@ export async function openVoter(options: VoterOptions): Promise<Voter> {
       for (const tell of early.splice(0)) tell(next)
     },
     release(turn, target, extras) {
+      // Nobody would answer: the next thread is not told of it.
+      if (!worker) return notReleased(turn)
       releasing = turn
       say({ kind: 'release', turn, target, extras })
     },

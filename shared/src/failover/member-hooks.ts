@@ -1,5 +1,5 @@
-import { failPromotion, fenced, goOn, LATE, returnToPrimary, seal } from './member-roles.ts'
-import { begin, hook, mayRun, stay, taken } from './member-steps.ts'
+import { failPromotion, fenced, goOn, LATE, persistGivenUp, returnToPrimary, seal } from './member-roles.ts'
+import { begin, hook, kill, mayBegin, mayRun, stay, taken } from './member-steps.ts'
 import type { Member, MemberEvent, MemberStep } from './member-types.ts'
 
 /** What follows when a hook has ended. */
@@ -17,7 +17,7 @@ export function onHookEnded(member: Member, event: MemberEvent & { kind: 'hook-e
     case 'stop':
     case 'kill':
       // What does not end may be doing something: it is killed again, and nothing follows before it has ended (M4).
-      if (!event.ok) return begin(member, { workload: 'killing' }, (turn) => ({ kind: 'kill', turn }))
+      if (!event.ok) return begin(member, { workload: 'killing' }, kill)
       return onStopped({ ...member, workload: 'stopped', exposed: false })
   }
 }
@@ -45,10 +45,12 @@ function onChecked(member: Member, event: MemberEvent & { kind: 'hook-ended' }):
 function onFrozen(member: Member, event: MemberEvent & { kind: 'hook-ended' }): MemberStep {
   const { role } = member
   if (!event.ok) {
-    const urgent = member.suspended || role.kind !== 'handing-over' || role.urgent
+    const goesOn = role.kind === 'primary' || (role.kind === 'handing-over' && !role.urgent)
     // Without a lease, or with the instance about to end, a workload that cannot be frozen is stopped.
-    if (urgent) return begin(member, { workload: 'stopping' }, hook('stop'))
-    return returnToPrimary(member, event.why ?? 'the freeze hook failed')
+    if (!goesOn || !mayBegin(member)) return begin(member, { workload: 'stopping' }, hook('stop'))
+    if (role.kind === 'primary') return goOn({ ...member, suspended: false })
+    // Some of it may stand still: it is thawed.
+    return returnToPrimary({ ...member, workload: 'frozen' }, event.why ?? 'the freeze hook failed')
   }
   const frozen: Member = { ...member, workload: 'frozen', exposed: false }
   return role.kind === 'handing-over' ? seal(frozen, role) : resume(frozen)
@@ -72,7 +74,9 @@ function onThawed(member: Member, event: MemberEvent & { kind: 'hook-ended' }): 
 function onStopped(member: Member): MemberStep {
   const { role } = member
   if (role.kind === 'handing-over') return seal(member, role)
-  if (role.kind === 'released' || role.kind === 'fenced') return fenced(member)
+  if (role.kind === 'released') return fenced(member, persistGivenUp(member))
+  // What a daemon that ends leaves behind is looked after when it comes back.
+  if (role.kind === 'fenced') return role.ending ? fenced(member) : fenced(member, persistGivenUp(member))
   // Killed while it was being promoted.
   if (role.kind === 'promoting') return failPromotion(member, LATE)
   // Suspended, or restarted under a running workload: stopped instead of frozen.

@@ -117,7 +117,7 @@ function perform(bench: Bench, { what, ok, more }: Action, highest: number): voi
       bench.send({ kind: 'advanced', epoch: highest + 1 })
       return
     case 'killed':
-      bench.send({ kind: 'killed' })
+      bench.send({ kind: 'killed', left: !ok })
       return
     case 'unable':
       bench.send({ kind: 'unable', why: 'no space left' })
@@ -134,6 +134,7 @@ function check(bench: Bench, before: Member, closed: number): void {
   const { member } = bench
   expect(member.epoch, 'M2').toBeGreaterThanOrEqual(before.epoch)
   if (member.exposed && !mayRun(member, bench.now)) expect(member.workload, 'M1').toBe('killing')
+  if (!bench.active) expect(member.workload, 'a restarted daemon must look after it').toBe('stopped')
   checkEffects(bench, closed)
 }
 
@@ -149,7 +150,7 @@ function checkEffects(bench: Bench, closed: number): void {
     const begins = effects.slice(index).some((next) => next.kind === 'hook')
     if (!begins) expect(member.exposed, kind).toBe(false)
     if (kind === 'promotion-failed' || kind === 'fenced') continue
-    expect(effects[index - 1], kind).toMatchObject({ kind: 'persist', active: false })
+    expect(effects[index - 1], kind).toMatchObject({ kind: 'persist' })
   }
 }
 

@@ -2,6 +2,7 @@ import { millis } from '../core/time.ts'
 import {
   begin,
   hook,
+  inTransition,
   isQuiet,
   mayBegin,
   owns,
@@ -136,10 +137,11 @@ export function returnToPrimary(member: Member, why: string): MemberStep {
   const failed: MemberEffect[] = incident
     ? [report({ kind: 'hand-over-failed', epoch: member.epoch, incident, why })]
     : []
-  const back: Member = { ...member, role: { kind: 'primary' }, incident: undefined }
-  // Suspended, it goes on when the lease is renewed; running, it never stopped.
-  if (member.suspended) return stay(back, ...failed)
+  const back: Member = { ...member, role: { kind: 'primary' }, suspended: false, incident: undefined }
+  // It never stopped.
   if (member.workload === 'running') return stay({ ...back, turn: member.turn + 1 }, ...failed)
+  // What is being held still or ended goes on once it is: two hooks at a time would get in each other's way.
+  if (inTransition(member)) return stay({ ...back, suspended: true }, ...failed)
   return goOn(back, ...failed)
 }
 
@@ -188,15 +190,15 @@ function fence(member: Member, epoch: number, after: { next?: Next; last?: Membe
     suspended: false,
     incident: undefined,
   }
-  const end: MemberEffect[] = [
-    persist(fencing.epoch, false),
-    { kind: 'stop-serving' },
-    { kind: 'stop-receiving' },
-  ]
+  const end: MemberEffect[] = [persistGivenUp(fencing), { kind: 'stop-serving' }, { kind: 'stop-receiving' }]
   if (member.workload === 'stopped') return fenced(fencing, ...end)
   if (member.workload === 'stopping' || member.workload === 'killing') return stay(fencing, ...end)
   return begin(fencing, { workload: 'stopping' }, hook('stop'), ...end)
 }
+
+/** Until the workload has ended, a daemon that is started again looks after it before it follows anybody. */
+export const persistGivenUp = ({ epoch, workload }: Member): MemberEffect =>
+  persist(epoch, workload !== 'stopped')
 
 /** Nothing runs any more: says so, and goes on to what was ordered next. */
 export function fenced(member: Member, ...before: MemberEffect[]): MemberStep {

@@ -16,6 +16,10 @@ export const mayBegin = ({ lease, at, policy }: Member): boolean =>
 export const isQuiet = (member: Member): boolean =>
   member.workload === 'frozen' || member.workload === 'stopped'
 
+/** It is being held still, or ended. */
+export const inTransition = ({ workload }: Member): boolean =>
+  workload === 'freezing' || workload === 'stopping' || workload === 'killing'
+
 /** In office with a workload that runs. */
 export const taken = (member: Member, ...before: MemberEffect[]): MemberStep => ({
   member: { ...member, role: { kind: 'primary' }, workload: 'running', incident: undefined },
@@ -46,6 +50,8 @@ export const begin = (
 export const hook =
   (name: Hook) =>
   (turn: number): MemberEffect => ({ kind: 'hook', hook: name, turn })
+
+export const kill = (turn: number): MemberEffect => ({ kind: 'kill', turn })
 
 export const report = (body: MemberReport): MemberEffect => ({ kind: 'report', report: body })
 

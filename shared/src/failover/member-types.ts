@@ -31,7 +31,7 @@ export interface Member {
   readonly lease: Lease
   /** Processes of the workload may be doing something. False once they are frozen or have ended. */
   readonly exposed: boolean
-  /** Frozen because the lease ended; goes on when it is renewed. */
+  /** Frozen because the lease ended, or a hand-over called off during it; goes on when the lease is there and it is still. */
   readonly suspended: boolean
   /** The incident that the current role change belongs to. */
   readonly incident: IncidentId | undefined
@@ -108,7 +108,7 @@ export interface Left {
 }
 
 export type MemberEvent =
-  /** The daemon has started. `active`: it was primary, or about to be, when it ended. */
+  /** The daemon has started. `active`: its workload was there, or about to be, when it ended. */
   | { readonly kind: 'booted'; readonly epoch: number; readonly active: boolean }
   | { readonly kind: 'order'; readonly order: Order }
   | Elected
@@ -146,8 +146,8 @@ export type MemberEvent =
     }
   /** The voter has given the epoch to the successor, for good; or cannot. */
   | { readonly kind: 'released'; readonly turn: number; readonly ok: boolean; readonly why?: string }
-  /** Every process of the workload was ended by the guard, because the lease was not renewed in time. */
-  | { readonly kind: 'killed' }
+  /** The guard has killed the workload, because the lease was not renewed in time. `left`: some of it has not ended yet. */
+  | { readonly kind: 'killed'; readonly left: boolean }
   /** What was decided could not be carried out, as with a disk that refuses to take the epoch down. */
   | { readonly kind: 'unable'; readonly why: string }
   /** The daemon is to end: nothing of the workload may be left without somebody who watches its lease. */
@@ -155,7 +155,7 @@ export type MemberEvent =
   | { readonly kind: 'tick' }
 
 export type MemberEffect =
-  /** Must be on disk before any later effect of the same step. `active`: it may be running the workload. */
+  /** Must be on disk before any later effect of the same step. `active`: something of the workload may be there. */
   | { readonly kind: 'persist'; readonly epoch: number; readonly active: boolean }
   | { readonly kind: 'hook'; readonly hook: Hook; readonly turn: number }
   /** Ends every process of the workload without asking; the last resort when `freeze` and `stop` failed. */

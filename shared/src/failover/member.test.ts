@@ -77,7 +77,7 @@ test('a hand-over freezes, seals, gives the epoch up, and only then stops', () =
   expect(m.reports()).toEqual(['released'])
   expect(m.member.role.kind).toBe('released')
   m.ended('stop')
-  expect(m.kinds()).toEqual(['resign', 'report'])
+  expect(m.kinds()).toEqual(['persist', 'resign', 'report'])
   expect(m.reports()).toEqual(['fenced'])
 })
 
@@ -149,6 +149,48 @@ test.each([
   expect(m.member.role.kind).toBe('primary')
 })
 
+test.each(['stop', 'kill', 'freeze'] as const)(
+  'a hand-over that is called off during %s waits for its end, and then goes on, also without another lease',
+  (way) => {
+    const m = primaryAt(1, way !== 'kill')
+    m.handOver(1, true)
+    if (way !== 'kill') m.done('drained')
+    if (way === 'stop') m.ended('freeze', false)
+    if (way === 'kill') m.wait(LENGTH - defaultLeasePolicy.fenceBudget / 2)
+    expect(m.kinds()).toEqual([way])
+    m.lease(m.member.lease.kind === 'solo' ? { kind: 'solo' } : undefined)
+    m.order({ kind: 'abort-hand-over', epoch: 1 })
+    expect(m.kinds()).toEqual(['report'])
+    m.ended(way)
+    expect(m.kinds()).toEqual([way === 'freeze' ? 'thaw' : 'start'])
+    expect(m.member).toMatchObject({ role: { kind: 'primary' }, suspended: false })
+  },
+)
+
+test('a freeze that fails after the hand-over was called off ends nothing', () => {
+  const m = primaryAt(1, true)
+  m.handOver(1)
+  m.done('drained')
+  m.order({ kind: 'abort-hand-over', epoch: 1 })
+  m.ended('freeze', false)
+  expect(m.kinds()).toEqual(['thaw'])
+})
+
+test('a suspended primary whose hand-over fails goes on at once if its lease came meanwhile', () => {
+  for (const solo of [true, false]) {
+    const m = primaryAt(1)
+    m.wait(LENGTH - defaultLeasePolicy.fenceBudget)
+    m.ended('freeze')
+    m.handOver(1)
+    expect(m.kinds()).toEqual(['seal'])
+    if (solo) m.lease({ kind: 'solo' })
+    m.sealed(false)
+    expect(m.kinds()).toEqual(solo ? ['report', 'thaw'] : ['report'])
+    expect(m.member.suspended).toBe(!solo)
+    if (!solo) expect(m.lease() && m.kinds()).toEqual(['thaw'])
+  }
+})
+
 test('with a notice running, a workload that cannot be frozen is stopped instead', () => {
   const m = primaryAt(1)
   m.handOver(1, true)
@@ -198,7 +240,7 @@ test('what does not end when it is killed is killed again, and nothing is said o
   }
   m.ended('kill')
   expect(m.member).toMatchObject({ workload: 'stopped', exposed: false })
-  expect(m.kinds()).toEqual(['resign', 'report'])
+  expect(m.kinds()).toEqual(['persist', 'resign', 'report'])
 })
 
 test('in solo mode the coordinator may be away for as long as it likes', () => {
@@ -230,6 +272,16 @@ test('another successor changes the epoch and nothing else', () => {
   expect(m.handOver(3)).not.toEqual([])
 })
 
+test('another successor while the state is put in place does not make the record say that a workload is there', () => {
+  const m = memberBench()
+  m.elected(1)
+  m.send({ kind: 'advanced', epoch: 2 })
+  expect(m.effects).toEqual([{ kind: 'persist', epoch: 2, active: false }])
+  m.done('applied')
+  m.send({ kind: 'advanced', epoch: 3 })
+  expect(m.effects).toEqual([{ kind: 'persist', epoch: 3, active: true }])
+})
+
 test('an office that was won while the last one is being stopped is not lost to an order from before it', () => {
   const m = primaryAt(1)
   m.order({ kind: 'fence', epoch: 2 })
@@ -239,40 +291,6 @@ test('an office that was won while the last one is being stopped is not lost to 
   m.ended('stop')
   expect(m.kinds()).toContain('finish-receiving')
   expect(m.member).toMatchObject({ epoch: 3, role: { kind: 'promoting' } })
-})
-
-test('what the guard has killed is started again under the same office', () => {
-  const m = primaryAt(1)
-  m.send({ kind: 'killed' })
-  expect(m.kinds()).toEqual(['start'])
-  const late = primaryAt(1)
-  late.wait(LENGTH - defaultLeasePolicy.fenceBudget)
-  late.send({ kind: 'killed' })
-  expect(late.effects).toEqual([])
-  expect(late.member).toMatchObject({ workload: 'stopped', exposed: false, suspended: true })
-  late.lease()
-  expect(late.kinds()).toEqual(['start'])
-})
-
-test('what the guard has killed in a hand-over is sealed as it is', () => {
-  const m = primaryAt(1)
-  m.handOver(1)
-  m.done('drained')
-  m.send({ kind: 'killed' })
-  expect(m.kinds()).toEqual(['seal'])
-  m.sealed()
-  m.send({ kind: 'killed' })
-  m.done('released')
-  expect(m.reports()).toContain('released')
-})
-
-test('a promotion whose workload the guard has killed has failed', () => {
-  const m = memberBench()
-  m.elected(1)
-  m.done('applied')
-  m.send({ kind: 'killed' })
-  expect(m.reports()).toEqual(['promotion-failed'])
-  expect(m.kinds()).toContain('resign')
 })
 
 test('a failed promotion is reported only when nothing of the workload is left', () => {
@@ -306,7 +324,7 @@ test('the next office is not given up with the last one, and keeps its lease whi
   m.lease()
   const end = m.now + LENGTH
   m.ended('stop')
-  expect(m.kinds()).toEqual(['report', 'persist', 'finish-receiving'])
+  expect(m.kinds()).toEqual(['persist', 'report', 'persist', 'finish-receiving'])
   expect(m.member).toMatchObject({ epoch: 2, term: 2, lease: { kind: 'until', at: end } })
 })
 
@@ -318,6 +336,37 @@ test('a daemon that was restarted under its workload freezes it first and asks f
   expect(m.lease()).toEqual([])
   m.elected(5)
   expect(m.kinds()).toEqual(['persist', 'thaw'])
+})
+
+test('until the workload of an office that was given up has ended, the record says that it is there', () => {
+  const given = primaryAt(1)
+  given.handOver(1)
+  given.done('drained')
+  given.ended('freeze')
+  given.sealed()
+  expect(given.done('released')).toContainEqual({ kind: 'persist', epoch: 1, active: true })
+  expect(given.ended('stop')[0]).toEqual({ kind: 'persist', epoch: 1, active: false })
+
+  const taken = primaryAt(1)
+  expect(taken.order({ kind: 'fence', epoch: 2 })).toContainEqual({ kind: 'persist', epoch: 2, active: true })
+  taken.ended('stop', false)
+  expect(taken.ended('kill')[0]).toEqual({ kind: 'persist', epoch: 2, active: false })
+
+  const ending = primaryAt(1)
+  ending.order({ kind: 'fence', epoch: 2 })
+  ending.send({ kind: 'ending' })
+  ending.ended('stop')
+  expect(ending.kinds()).toEqual(['report'])
+})
+
+test('a daemon that was restarted under a workload that was to be stopped freezes it, and stops it before it follows', () => {
+  const m = memberBench()
+  m.send({ kind: 'booted', epoch: 2, active: true })
+  m.order({ kind: 'follow', epoch: 2, term: 2, primary: REPLICA })
+  expect(m.kinds()).toEqual(['persist', 'stop-serving', 'stop-receiving', 'stop'])
+  expect(m.effects).toContainEqual({ kind: 'persist', epoch: 2, active: true })
+  m.ended('stop')
+  expect(m.kinds()).toEqual(['persist', 'resign', 'report', 'persist', 'receive'])
 })
 
 test('a higher epoch fences whatever role it meets, and a lower one changes nothing', () => {
@@ -348,7 +397,7 @@ test('a former primary that is told to follow stops first', () => {
   m.order({ kind: 'follow', epoch: 2, term: 2, primary: REPLICA })
   expect(m.kinds()).not.toContain('receive')
   m.ended('stop')
-  expect(m.kinds()).toEqual(['resign', 'report', 'persist', 'receive'])
+  expect(m.kinds()).toEqual(['persist', 'resign', 'report', 'persist', 'receive'])
 })
 
 test('an order given twice has the effect of one', () => {
@@ -388,6 +437,7 @@ test('what cannot be carried out ends the office in its own epoch, and no other 
   expect(m.send({ kind: 'unable', why: 'no space left' })).toEqual([])
   m.ended('stop')
   expect(m.effects).toEqual([
+    { kind: 'persist', epoch: 7, active: false },
     { kind: 'resign', epoch: 7 },
     {
       kind: 'report',

@@ -9,10 +9,22 @@ import {
   onElected,
   onOrder,
   onUnable,
+  persistGivenUp,
   returnToPrimary,
   seal,
 } from './member-roles.ts'
-import { begin, hook, isQuiet, mayBegin, owns, persist, report, stay } from './member-steps.ts'
+import {
+  begin,
+  hook,
+  inTransition,
+  isQuiet,
+  kill,
+  mayBegin,
+  owns,
+  persist,
+  report,
+  stay,
+} from './member-steps.ts'
 import type { Lease, Member, MemberEffect, MemberEvent, MemberReport, MemberStep } from './member-types.ts'
 
 export { mayRun, owns } from './member-steps.ts'
@@ -57,7 +69,7 @@ export function stepMember(before: Member, event: MemberEvent, now: Mono): Membe
     case 'released':
       return event.turn === member.turn ? onReleased(member, event) : stay(member)
     case 'killed':
-      return onKilled(member)
+      return onKilled(member, event.left)
     case 'unable':
       return onUnable(member, event.why)
     case 'ending':
@@ -80,7 +92,9 @@ function onBooted(member: Member, event: MemberEvent & { kind: 'booted' }): Memb
 /** The epoch grows with every change of successor; nothing else changes. */
 function onAdvanced(member: Member, epoch: number): MemberStep {
   if (!owns(member) || epoch <= member.epoch) return stay(member)
-  return stay({ ...member, epoch }, persist(epoch, true))
+  const { role } = member
+  // What is being put in place is not taken for a workload that was there.
+  return stay({ ...member, epoch }, persist(epoch, role.kind !== 'promoting' || role.step !== 'applying'))
 }
 
 function onLease(member: Member, lease: Lease): MemberStep {
@@ -98,15 +112,22 @@ function onLease(member: Member, lease: Lease): MemberStep {
 }
 
 /** In office it is started again as soon as the lease allows it. */
-function onKilled(member: Member): MemberStep {
+function onKilled(member: Member, left: boolean): MemberStep {
   const { role, workload } = member
   if (workload === 'stopped' || workload === 'stopping' || workload === 'killing') return stay(member)
+  // What was sealed before is sealed again: some of it may still have been written.
+  if (left)
+    return begin(
+      member,
+      { workload: 'killing', exposed: true, suspended: role.kind === 'primary' || member.suspended },
+      kill,
+    )
   const ended: Member = { ...member, workload: 'stopped', exposed: false, turn: member.turn + 1 }
   switch (role.kind) {
     case 'promoting':
       return failPromotion(ended, LATE)
     case 'primary':
-      return goOn({ ...ended, suspended: true })
+      return goOn({ ...ended, suspended: false })
     case 'handing-over':
       // What is sealed or given away stays so; before that, an ended workload is as still as a frozen one.
       return role.step === 'sealing' || role.step === 'releasing'
@@ -125,11 +146,10 @@ function onTick(member: Member): MemberStep {
     return begin(
       { ...member, suspended: role.kind === 'primary' || member.suspended },
       { workload: 'killing' },
-      (turn) => ({ kind: 'kill', turn }),
+      kill,
     )
   if (role.kind === 'promoting') return failPromotion(member, LATE)
-  if (!exposed || workload === 'freezing' || workload === 'stopping' || workload === 'killing')
-    return stay(member)
+  if (!exposed || inTransition(member)) return stay(member)
   const freeze = { workload: 'freezing', suspended: true } as const
   if (role.kind === 'primary') return begin(member, freeze, hook('freeze'))
   if (role.kind === 'handing-over')
@@ -194,7 +214,7 @@ function onReleased(member: Member, event: MemberEvent & { kind: 'released' }): 
     suspended: false,
     incident: undefined,
   }
-  const given: MemberEffect[] = [persist(member.epoch, false), report(released), { kind: 'stop-serving' }]
+  const given: MemberEffect[] = [persistGivenUp(member), report(released), { kind: 'stop-serving' }]
   return member.workload === 'stopped'
     ? fenced(next, ...given)
     : begin(next, { workload: 'stopping' }, hook('stop'), ...given)

@@ -17,10 +17,12 @@ export function memberBench() {
   let member: Member = newMember(defaultLeasePolicy)
   let now: Mono = mono(1000)
   let effects: readonly MemberEffect[] = []
+  let active = false
   const send = (event: MemberEvent) => {
     const step = stepMember(member, event, now)
     member = step.member
     effects = step.effects
+    for (const effect of effects) if (effect.kind === 'persist') active = effect.active
     return effects
   }
   const fullLease = (solo: boolean): Lease =>
@@ -32,6 +34,10 @@ export function memberBench() {
     },
     get effects() {
       return effects
+    },
+    /** What is on disk. */
+    get active() {
+      return active
     },
     get now() {
       return now

@@ -58,7 +58,10 @@ export function guardKills(world: World, instance: Instance): void {
   world.note(`${instance.id}: the guard ends the workload`)
   setRunning(world, instance, false)
   const { life } = instance
-  on(instance, () => instance.life === life && world.toMember(instance, { kind: 'killed' }))
+  // What was killed does nothing any more, though it may take its time to end.
+  const left = world.random() < 0.1
+  if (left) world.hit('guard leaves some')
+  on(instance, () => instance.life === life && world.toMember(instance, { kind: 'killed', left }))
 }
 
 /** Its lease would have let it go on no longer, as it stands. */

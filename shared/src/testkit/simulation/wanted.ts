@@ -84,6 +84,7 @@ export const WANTED: readonly string[] = [
   'group voting -> relaunching',
   'group voting -> steady',
   'guard kills',
+  'guard leaves some',
   'hook freeze',
   'hook health',
   'hook kill',
