@@ -63,9 +63,14 @@ export interface Replication {
   /**
    * Everything that was written before the call is on the disks of the replicas that are returned: all `keepers`,
    * and where there is none at least one.
-   * @throws AppError `conflict` when this instance is not primary, `not_ready` when no replica has it in time
+   * @throws AppError `conflict` when this instance is not primary, `not_ready` when no replica has it in time,
+   * `state_unreadable` when a name cannot be read, unless that is tolerated
    */
-  commit(budget: Millis, keepers?: () => readonly InstanceId[]): Promise<readonly InstanceId[]>
+  commit(
+    budget: Millis,
+    keepers?: () => readonly InstanceId[],
+    tolerant?: boolean,
+  ): Promise<readonly InstanceId[]>
   /**
    * Captures the state while `hold` keeps the workload still, and sends it as one group that the replica puts in
    * place as a whole.
@@ -151,7 +156,7 @@ export async function openReplication(options: ReplicationOptions): Promise<Repl
     drain: (target, budget) => sender.drain(target, budget),
     seal: (target, budget, tolerant) => sender.seal(target, budget, tolerant),
     flush: (budget) => sender.flush(budget),
-    commit: (budget, keepers = () => []) => sender.commit(budget, keepers),
+    commit: (budget, keepers = () => [], tolerant = false) => sender.commit(budget, keepers, tolerant),
     cut: (hold) => sender.cut(hold),
     lags: () => sender.lags(),
     unreadable: () => sender.unreadable(),

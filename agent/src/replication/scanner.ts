@@ -26,6 +26,8 @@ export interface Scanner {
   /** Names that could not be read, with the reason. */
   readonly unreadable: ReadonlyMap<Key, string>
   readonly unwatched: number
+  /** Of what was written before `seen`, a moment that `onLook` has named, everything until then could be read. */
+  knownUntil(seen: Mono): Mono | undefined
   /** Scans from time to time from now on, and watches once everything has been looked at. */
   start(): void
   /** Looks at everything once. */
@@ -58,7 +60,7 @@ export interface ScannerSurroundings {
   readonly lazy?: boolean
   /**
    * Called after each look with the names that changed or vanished; after a look at everything also with when that
-   * began, unless some name could not be read: whatever was written before then has been seen.
+   * began: whatever was written before then, and could be read, has been seen.
    */
   readonly onLook: (changed: ReadonlySet<Key>, completeSince?: Mono) => void
 }
@@ -78,6 +80,9 @@ export function createScanner(surroundings: ScannerSurroundings): Scanner {
   let mappingsTook = 0
   /** Something has changed lately, or may have without a trace. */
   let restless = true
+  /** When the last look began that could read everything, and between which two of them that was not so. */
+  let allReadSince: Mono | undefined
+  let gap: { readonly from: Mono | undefined; readonly until: Mono } | undefined
 
   function onHint(key: Key): void {
     if (!running) return
@@ -99,11 +104,23 @@ export function createScanner(surroundings: ScannerSurroundings): Scanner {
   async function lookAtAll(how: { exact?: boolean; patient?: boolean } = {}): Promise<void> {
     const started = clock.mono()
     const pass = newPass({ ...how, complete: true })
+    const hadUnreadable = reader.unreadable.size > 0
     await reader.everything(pass)
     await readAttributes(pass)
     restless = pass.changed.size > 0 || pass.knownSince < started
-    // What was written before then is known, in every file; of a name that cannot be read nobody can say that.
-    finish(pass, reader.unreadable.size > 0 ? undefined : mono(Math.min(started, pass.knownSince)))
+    // What was written before then is known, in every file that can be read.
+    const since = mono(Math.min(started, pass.knownSince))
+    if (reader.unreadable.size === 0) {
+      if (hadUnreadable) gap = { from: allReadSince, until: since }
+      allReadSince = since
+    }
+    finish(pass, since)
+  }
+
+  function knownUntil(seen: Mono): Mono | undefined {
+    const before = (end: Mono | undefined) => (end === undefined ? undefined : mono(Math.min(seen, end)))
+    if (reader.unreadable.size > 0) return before(allReadSince)
+    return gap && seen < gap.until ? before(gap.from) : seen
   }
 
   const newPass = ({ exact = false, patient = false, complete = false } = {}): Pass => ({
@@ -179,6 +196,7 @@ export function createScanner(surroundings: ScannerSurroundings): Scanner {
   return {
     tree: reader.tree,
     unreadable: reader.unreadable,
+    knownUntil,
     get unwatched() {
       return hints.unwatched
     },

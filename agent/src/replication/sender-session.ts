@@ -201,13 +201,14 @@ export function createSenderSession(surroundings: SessionSurroundings, join: Joi
     const oldest = flow.oldest ?? dirtySince
     const behind = oldest === undefined ? millis(0) : between(oldest, clock.mono())
     const bytes = manifestDone ? pendingBytes() + flow.bytesInFlight : totalBytes(tree)
+    const known = safe.since === undefined ? undefined : scanner.knownUntil(safe.since)
     const near = cutsOnly || bytes <= NEAR_BYTES || behind <= NEAR_MILLIS
     return {
       attached: connected && isWhole() && !gate.failure && near,
       bytes,
       batches: flow.batchesInFlight,
       millis: behind,
-      safeMillis: safe.since === undefined ? null : between(safe.since, clock.mono()),
+      safeMillis: known === undefined ? null : between(known, clock.mono()),
       verified: { ...verification.verified },
       withoutXattrs: join.xattrs ? 0 : countXattrs(tree),
     }

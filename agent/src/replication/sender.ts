@@ -66,8 +66,15 @@ export interface Sender {
   seal(target: InstanceId, budget: Millis, tolerant: boolean): Promise<Sealed>
   /** Waits until every replica that is attached has what is here now, or the budget is spent. */
   flush(budget: Millis): Promise<void>
-  /** Resolves with those that have all that was written before the call. Throws AppError when nobody has or can. */
-  commit(budget: Millis, keepers: () => readonly InstanceId[]): Promise<readonly InstanceId[]>
+  /**
+   * Resolves with those that have all that was written before the call; where that is tolerated, but for what cannot be read.
+   * Throws AppError when nobody has or can.
+   */
+  commit(
+    budget: Millis,
+    keepers: () => readonly InstanceId[],
+    tolerant: boolean,
+  ): Promise<readonly InstanceId[]>
   /**
    * Captures the state while `hold` keeps the workload still, and sends it as one group.
    * @throws AppError `not_ready` or `conflict` when a replica could not get it; what `hold` throws
@@ -328,7 +335,7 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
         }),
       )
     },
-    async commit(budget, keepers) {
+    async commit(budget, keepers, tolerant) {
       const scanner = scannerNow()
       const moment = clock.mono()
       const signal = AbortSignal.timeout(Math.ceil(budget))
@@ -342,7 +349,9 @@ export function createSender({ roots, identity, xattrs, limits, clock, log }: Se
       await inTime(scanner.patient(), signal).catch((error: unknown) => {
         if (!signal.aborted) throw error
       })
-      const check = () => assertReadable(scanner.unreadable)
+      const check = () => {
+        if (!tolerant) assertReadable(scanner.unreadable)
+      }
       check()
       // Something may become unreadable while it is sent, too.
       return untilKept(attached, { moment, budget, signal, keepers, check })

@@ -77,7 +77,7 @@ export interface SessionLag {
 export interface SessionSurroundings {
   readonly instance: InstanceId
   readonly epoch: number
-  readonly scanner: Pick<Scanner, 'tree' | 'distrust' | 'suspect' | 'read' | 'learn'>
+  readonly scanner: Pick<Scanner, 'tree' | 'knownUntil' | 'distrust' | 'suspect' | 'read' | 'learn'>
   readonly roots: StateRoots
   readonly clock: Clock
   readonly log: Logger

@@ -2,6 +2,7 @@ import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { millis, systemClock } from '@understudy/shared/core/time'
 import { afterEach, expect, test, vi } from 'vitest'
+import { isReadyToSucceed } from '../commit/commit.ts'
 import { createSafeMoments } from './safe-moments.ts'
 import { pair, REPLICA, scratch, until } from './testing.ts'
 
@@ -127,4 +128,14 @@ test('a look whose changes were not all sent makes nothing safe', () => {
   safe.looked(moment)
   safe.sent({ seq: 1, durable: 1 })
   expect(safe.since).toBe(moment)
+})
+
+test('a replica that has all but what cannot be read may become the successor', async () => {
+  const { from, to, primary } = await attachedPair()
+  writeFileSync(join(from, 'other'), 'readable')
+  bad.open = join(from, 'd/a')
+  appendFileSync(join(from, 'd/a'), ' and second')
+  expect(await isReadyToSucceed(primary, REPLICA)).toBe(true)
+  expect(readFileSync(join(to, 'other'), 'utf8')).toBe('readable')
+  await expect(primary.commit(millis(20_000))).rejects.toMatchObject({ code: 'state_unreadable' })
 })
