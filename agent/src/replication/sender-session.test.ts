@@ -60,6 +60,7 @@ test('a group that grows beyond 64 MiB while it is sent goes on in bulk, and is 
       epoch: 1,
       scanner: {
         tree,
+        knownUntil: (seen) => seen,
         distrust: () => undefined,
         suspect: () => undefined,
         read: async () => undefined,
