@@ -45,3 +45,15 @@ test.skipIf(!canMount)('it can be replaced although the disk is full to the last
     expect(read(path)).toEqual({ vote })
   }
 })
+
+test('what the last text lay on is never free for somebody else: it is what is reserved next', () => {
+  const path = join(directory(), 'file.json')
+  const file = createReservedFile(path)
+  file.replace('{"vote":1}')
+  for (let vote = 2; vote < 5; vote += 1) {
+    const { ino } = statSync(path)
+    file.replace(JSON.stringify({ vote }))
+    expect(statSync(`${path}.next`)).toMatchObject({ ino, nlink: 1 })
+    expect(read(path)).toEqual({ vote })
+  }
+})

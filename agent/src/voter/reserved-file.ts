@@ -1,4 +1,14 @@
-import { closeSync, fstatSync, fsyncSync, ftruncateSync, openSync, renameSync, writeSync } from 'node:fs'
+import {
+  closeSync,
+  fstatSync,
+  fsyncSync,
+  ftruncateSync,
+  linkSync,
+  openSync,
+  renameSync,
+  rmSync,
+  writeSync,
+} from 'node:fs'
 import { dirname } from 'node:path'
 import { systemCodeOf } from '@understudy/shared/core/app-error'
 
@@ -21,6 +31,8 @@ export interface ReservedFile {
 
 /** `next`: where the reserved bytes are; `reserved`: how many, as many as a version has or more. */
 export function createReservedFile(path: string, next = `${path}.next`, reserved = RESERVED): ReservedFile {
+  const old = `${next}.old`
+
   /** Takes what it can get: a disk that is full by now has room again later, or it has not. */
   function reserve(): void {
     try {
@@ -30,6 +42,18 @@ export function createReservedFile(path: string, next = `${path}.next`, reserved
       })
     } catch {
       // The next text says so if it does not fit into what there is.
+    }
+  }
+
+  /** What the text lay on is the next reserve: once it were free, a workload that fills the disk would have it first. */
+  function keepBytes(): boolean {
+    try {
+      rmSync(old, { force: true })
+      linkSync(path, old)
+      return true
+    } catch {
+      // There is no text yet, or the file system knows no links.
+      return false
     }
   }
 
@@ -43,8 +67,10 @@ export function createReservedFile(path: string, next = `${path}.next`, reserved
         if (bytes.length + padding > 2 * reserved) ftruncateSync(file, Math.max(bytes.length, reserved))
         fsyncSync(file)
       })
+      const kept = keepBytes()
       renameSync(next, path)
       withFile(openSync(dirname(path), 'r'), fsyncSync)
+      if (kept) renameSync(old, next)
       reserve()
     },
   }
