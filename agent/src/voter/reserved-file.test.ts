@@ -1,4 +1,13 @@
-import { mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs'
+import {
+  closeSync,
+  fstatSync,
+  mkdtempSync,
+  openSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { expect, onTestFinished, test } from 'vitest'
@@ -51,9 +60,11 @@ test('what the last text lay on is never free for somebody else: it is what is r
   const file = createReservedFile(path)
   file.replace('{"vote":1}')
   for (let vote = 2; vote < 5; vote += 1) {
-    const { ino } = statSync(path)
+    // As long as it is open, no new file gets its number.
+    const last = openSync(path, 'r')
+    onTestFinished(() => closeSync(last))
     file.replace(JSON.stringify({ vote }))
-    expect(statSync(`${path}.next`)).toMatchObject({ ino, nlink: 1 })
+    expect(statSync(`${path}.next`)).toMatchObject({ ino: fstatSync(last).ino, nlink: 1 })
     expect(read(path)).toEqual({ vote })
   }
 })
