@@ -22,6 +22,16 @@ function recorded() {
   return { log, events }
 }
 
+/** A primary with a successor, which have no coordinator any more; what they do now is an incident of this name. */
+async function leftAlone(...[options, body]: [Parameters<typeof startBench>[0]?, object?]) {
+  bench = await startBench(options)
+  const primary = await bench.primary('a')
+  const { puppet } = await bench.replica('a', primary, body)
+  await until(() => primary.lease === 'until')
+  await bench.stop()
+  return { primary, puppet, incident: randomUUID() }
+}
+
 test('every change of epoch is listed with its votes, the latest first', async () => {
   bench = await startBench()
   const primary = await bench.primary('a')
@@ -65,12 +75,7 @@ test("a primary with a successor has leases, and says so; the coordinator's own 
 })
 
 test('a hand-over that was made while the coordinator was away is recorded once when it comes back', async () => {
-  bench = await startBench()
-  const primary = await bench.primary('a')
-  const { puppet } = await bench.replica('a', primary)
-  await until(() => primary.lease === 'until')
-  await bench.stop()
-  const incident = randomUUID()
+  const { primary, puppet, incident } = await leftAlone()
   primary.step(incident, 'workload-frozen', 50)
   const frozen = Date.now() - 50
   primary.step(incident, 'final-sync', 10)
@@ -126,12 +131,7 @@ test('a hand-over that was made while the coordinator was away is recorded once 
 test.each([false, true])(
   'the notice for which members have moved by themselves, told late, is no second incident, and nobody relies on the instance (a standby by then: %s)',
   async (follows) => {
-    bench = await startBench()
-    const primary = await bench.primary('a')
-    const { puppet } = await bench.replica('a', primary)
-    await until(() => primary.lease === 'until')
-    await bench.stop()
-    const incident = randomUUID()
+    const { primary, puppet, incident } = await leftAlone()
     primary.step(incident, 'final-sync', 10)
     primary.release(puppet.instance, incident)
     await until(() => puppet.elections.length === 1)
@@ -182,12 +182,8 @@ test.each([
 ])(
   'a move of which the new primary is the first to tell has its name, its steps and its loss, and was planned: %s',
   async (planned, trigger, signal_type, switch_reason) => {
-    bench = await startBench({ manual: true })
-    const primary = await bench.primary('a')
-    const { puppet } = await bench.replica('a', primary, { pool_id: 'm5.large@us-east-1b' })
-    await until(() => primary.lease === 'until')
-    await bench.stop()
-    const incident = randomUUID()
+    const pool = { pool_id: 'm5.large@us-east-1b' }
+    const { primary, puppet, incident } = await leftAlone({ manual: true }, pool)
     primary.release(puppet.instance, incident, { planned, left: { bytes: 4096, names: 0 } })
     await until(() => puppet.elections.length === 1)
     puppet.step(incident, 'workload-started', 1)

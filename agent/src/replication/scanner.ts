@@ -26,7 +26,10 @@ export interface Scanner {
   /** Names that could not be read, with the reason. */
   readonly unreadable: ReadonlyMap<Key, string>
   readonly unwatched: number
-  /** Of what was written before `seen`, a moment that `onLook` has named, everything until then could be read. */
+  /**
+   * Until when everything that was written has been read, by a look that began at `seen`: earlier than that where some name
+   * could not be; undefined where that was so from the beginning.
+   */
   knownUntil(seen: Mono): Mono | undefined
   /** Scans from time to time from now on, and watches once everything has been looked at. */
   start(): void

@@ -12,7 +12,7 @@ import {
 } from '@understudy/shared/core/time'
 import type { CastVote, Proposal } from '@understudy/shared/failover/certificate'
 import type { LeasePolicy } from '@understudy/shared/failover/lease'
-import { newMember, stepMember } from '@understudy/shared/failover/member'
+import { inTransition, newMember, stepMember } from '@understudy/shared/failover/member'
 import type {
   Member,
   MemberEffect,
@@ -325,9 +325,6 @@ export function createRole(parts: RoleSurroundings): Role {
     },
   }
 }
-
-const inTransition = ({ workload }: Member): boolean =>
-  workload === 'freezing' || workload === 'stopping' || workload === 'killing'
 
 const failureOf = (
   name: 'finish-receiving' | 'drain' | 'seal',

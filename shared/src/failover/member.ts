@@ -27,7 +27,7 @@ import {
 } from './member-steps.ts'
 import type { Lease, Member, MemberEffect, MemberEvent, MemberReport, MemberStep } from './member-types.ts'
 
-export { mayRun, owns } from './member-steps.ts'
+export { inTransition, mayRun, owns } from './member-steps.ts'
 
 export const newMember = (policy: LeasePolicy): Member => ({
   epoch: 0,
