@@ -1,10 +1,12 @@
 import { appendFileSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs'
 import { join } from 'node:path'
-import { millis, systemClock } from '@understudy/shared/core/time'
+import { type Mono, millis, mono, systemClock } from '@understudy/shared/core/time'
 import { afterEach, expect, test, vi } from 'vitest'
 import { isReadyToSucceed } from '../commit/commit.ts'
 import { createSafeMoments } from './safe-moments.ts'
-import { pair, REPLICA, scratch, until } from './testing.ts'
+import { createScanner } from './scanner.ts'
+import { createStateRoots } from './state-files.ts'
+import { noXattrs, pair, REPLICA, scratch, until } from './testing.ts'
 
 /** What cannot be read is never said to be somewhere else. */
 
@@ -138,4 +140,30 @@ test('a replica that has all but what cannot be read may become the successor', 
   expect(await isReadyToSucceed(primary, REPLICA)).toBe(true)
   expect(readFileSync(join(to, 'other'), 'utf8')).toBe('readable')
   await expect(primary.commit(millis(20_000))).rejects.toMatchObject({ code: 'state_unreadable' })
+})
+
+test('what looks have seen while a name could not be read is bounded by the look before, until one can read it again', async () => {
+  const state = scratch()
+  writeFileSync(join(state, 'a'), 'first')
+  const seen: Mono[] = []
+  const scanner = createScanner({
+    ...{ roots: createStateRoots([state]), clock: systemClock, xattrs: noXattrs },
+    onLook: (_, since) => void (since !== undefined && seen.push(since)),
+  })
+  const look = async () => {
+    await scanner.exact()
+    return seen.at(-1) ?? mono(0)
+  }
+  const before = await look()
+  expect(scanner.knownUntil(before)).toBe(before)
+  bad.open = join(state, 'a')
+  appendFileSync(join(state, 'a'), ' and second')
+  const meanwhile = await look()
+  expect(meanwhile).toBeGreaterThan(before)
+  expect(scanner.knownUntil(meanwhile)).toBe(before)
+  bad.open = undefined
+  const after = await look()
+  // What it has read now is not sent yet.
+  expect(scanner.knownUntil(meanwhile)).toBe(before)
+  expect(scanner.knownUntil(after)).toBe(after)
 })
